@@ -1,0 +1,3 @@
+"""Bone-tumour CT from DICOM to a defensible human–AI diagnosis."""
+
+__version__ = "0.1.0"
