@@ -49,12 +49,20 @@ class CtboneError(Exception):
 
     def __str__(self) -> str:
         head = f"case {self.case}: {self.problem}" if self.case else self.problem
-        details = [("file", self.file), ("found", self.found), ("expected", self.expected), ("remedy", self.remedy)]
+        details = [
+            ("file", self.file),
+            ("found", self.found),
+            ("expected", self.expected),
+            ("remedy", self.remedy),
+        ]
         return "\n".join([head, *(f"  {name + ':':<9} {value}" for name, value in details if value)])
 
     def __reduce__(self) -> tuple:
         # Worker processes send their errors home by pickle, which would otherwise drop the keyword arguments.
-        return (_rebuild, (type(self), self.problem, self.case, self.file, self.found, self.expected, self.remedy))
+        return (
+            _rebuild,
+            (type(self), self.problem, self.case, self.file, self.found, self.expected, self.remedy),
+        )
 
 
 def _rebuild(
