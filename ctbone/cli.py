@@ -1,4 +1,7 @@
-"""stub"""
+"""The commands."""
+
+from __future__ import annotations
 
 
-def main() -> None: ...
+def main() -> None:
+    """Run the command line."""

@@ -1,0 +1,246 @@
+"""Cases, patients, labels and centres: the table that the user writes, and what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctbone.config import Settings
+from ctbone.errors import CohortError, CtboneError, StudyError
+from ctbone.study import Study, content_hash, read_table
+
+INTERNAL = "internal"
+"""The cohort that takes part in cross-validation; every other name is an external centre."""
+
+COLUMNS = ("case_id", "patient_id", "label", "cohort", "image", "mask")
+_REQUIRED = ("case_id", "label", "image")
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One lesion of one patient.
+
+    Attributes
+    ----------
+    case_id
+        Unique; names the case's files.
+    patient_id
+        The group that folds keep together.
+    label
+        A class of the settings.
+    cohort
+        ``internal`` or the name of an external centre.
+    image
+        A DICOM folder, a DICOM file or a NIfTI file.
+    mask
+        The lesion's mask; None where the whole image is used.
+    metadata
+        Every further column of the table: name and cell, in the table's order.
+    """
+
+    case_id: str
+    patient_id: str
+    label: str
+    cohort: str
+    image: Path
+    mask: Path | None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The cases of a study in the order of its table."""
+
+    cases: tuple[Case, ...]
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @property
+    def internal(self) -> tuple[Case, ...]:
+        """The cases of the cross-validation."""
+        return tuple(case for case in self.cases if case.cohort == INTERNAL)
+
+    @property
+    def external(self) -> tuple[Case, ...]:
+        """The cases of all external centres."""
+        return tuple(case for case in self.cases if case.cohort != INTERNAL)
+
+    def case(self, case_id: str) -> Case:
+        """Return one case.
+
+        Raises
+        ------
+        CohortError
+            There is none of that name; the nearest is given.
+        """
+        for case in self.cases:
+            if case.case_id == case_id:
+                return case
+        nearest = difflib.get_close_matches(case_id, [case.case_id for case in self.cases], n=1, cutoff=0)
+        raise CohortError(
+            "the cohort has no such case", case=case_id, remedy=f"did you mean '{nearest[0]}'?" if nearest else None
+        )
+
+    def identity(self) -> str:
+        """Hash of what folds depend on: the internal cases, their patients and labels."""
+        return content_hash(sorted((case.case_id, case.patient_id, case.label) for case in self.internal))
+
+
+def read_cohort(study: Study) -> Cohort:
+    """Read ``cohort.csv``; the table must be free of faults.
+
+    Raises
+    ------
+    CohortError, StudyError
+        The first fault that ``check_cohort`` would list about the table itself.
+    """
+    cases, problems = _parse(study)
+    if problems:
+        rest = len(problems) - 1
+        first = problems[0]
+        if rest:
+            more = f"{rest} more problem{'s' * (rest > 1)}: 'ctbone check' lists all of them"
+            first.remedy = f"{first.remedy}; {more}" if first.remedy else more
+        raise first
+    return Cohort(tuple(cases))
+
+
+def check_cohort(study: Study) -> list[CtboneError]:
+    """List every fault that shows without opening an image: the table, missing files, classes against folds."""
+    try:
+        cases, problems = _parse(study)
+    except StudyError as error:
+        return [error]
+    for case in cases:
+        problems += _missing_files(study, case)
+    return problems + _too_few(study, cases)
+
+
+def label_of(text: str, settings: Settings) -> str | None:
+    """Return the class that a cell of a label column names: a class, whatever its case, or its number from 0.
+
+    Examples
+    --------
+    >>> settings = Settings(name="pilot")
+    >>> label_of("Malignant", settings), label_of("0", settings), label_of("unknown", settings)
+    ('malignant', 'benign', None)
+    """
+    for name in settings.classes:
+        if text.casefold() == name.casefold():
+            return name
+    number = text.removesuffix(".0")
+    if number.isdecimal() and int(number) < len(settings.classes):
+        return settings.classes[int(number)]
+    return None
+
+
+def _parse(study: Study) -> tuple[list[Case], list[CtboneError]]:
+    table = read_table(
+        study.cohort_csv, _REQUIRED, remedy="write one row a case: case_id, patient_id, label, cohort, image, mask"
+    )
+    cases: list[Case] = []
+    problems: list[CtboneError] = []
+    rows_of: dict[str, int] = {}
+    if table.empty:
+        problems.append(CohortError("the cohort has no cases", file=study.cohort_csv, remedy="write one row a case"))
+    for number, cells in enumerate(table.to_dict("records"), start=2):
+        row = {str(name): str(cell) for name, cell in cells.items()}
+        case_id = row["case_id"]
+        found = _row_problems(study, row, number, rows_of)
+        rows_of.setdefault(case_id.casefold(), number)
+        problems += found
+        label = label_of(row["label"], study.settings)
+        if not found and label is not None:
+            cases.append(_case(study, row, label))
+    return cases, problems
+
+
+def _case(study: Study, row: dict[str, str], label: str) -> Case:
+    mask = row.get("mask", "")
+    return Case(
+        case_id=row["case_id"],
+        patient_id=row.get("patient_id", "") or row["case_id"],
+        label=label,
+        cohort=row.get("cohort", "") or INTERNAL,
+        image=study.root / row["image"],
+        mask=study.root / mask if mask else None,
+        metadata=tuple((name, cell) for name, cell in row.items() if name not in COLUMNS),
+    )
+
+
+def _row_problems(study: Study, row: dict[str, str], number: int, rows_of: dict[str, int]) -> list[CtboneError]:
+    where = f"{study.cohort_csv}, row {number}"
+    case_id = row["case_id"]
+    problems: list[CtboneError] = []
+    if not _SAFE_ID.fullmatch(case_id):
+        problems.append(
+            CohortError(
+                "the case_id cannot name a file",
+                file=where,
+                found=repr(case_id),
+                expected="up to 64 letters, digits, '_', '-' or '.', the first a letter or digit",
+            )
+        )
+    elif case_id.casefold() in rows_of:
+        problems.append(
+            CohortError(
+                f"the case_id stands in row {rows_of[case_id.casefold()]} already",
+                case=case_id,
+                file=where,
+                remedy="give every case its own case_id (upper and lower case do not differ)",
+            )
+        )
+    if label_of(row["label"], study.settings) is None:
+        problems.append(
+            CohortError(
+                "the label is none of the classes",
+                case=case_id,
+                file=where,
+                found=repr(row["label"]),
+                expected=", ".join(study.settings.classes),
+                remedy="mend the cell, or the 'classes' of study.yaml",
+            )
+        )
+    if not row["image"]:
+        problems.append(CohortError("the case has no image", case=case_id, file=where, remedy="fill the image column"))
+    cohort = row.get("cohort", "")
+    if cohort and not _SAFE_ID.fullmatch(cohort):
+        problems.append(
+            CohortError("the cohort's name is unfit", case=case_id, file=where, found=repr(cohort), expected="a word")
+        )
+    return problems
+
+
+def _missing_files(study: Study, case: Case) -> list[CtboneError]:
+    problems: list[CtboneError] = []
+    for kind, path in (("image", case.image), ("mask", case.mask)):
+        if path is not None and not path.exists():
+            remedy = f"mend the {kind} column of {study.cohort_csv.name}; paths are relative to the study folder"
+            problems.append(CohortError(f"the {kind} does not exist", case=case.case_id, file=path, remedy=remedy))
+    return problems
+
+
+def _too_few(study: Study, cases: Sequence[Case]) -> list[CtboneError]:
+    folds = study.settings.folds.count
+    problems: list[CtboneError] = []
+    for name in study.settings.classes:
+        patients = {case.patient_id for case in cases if case.cohort == INTERNAL and case.label == name}
+        if len(patients) < folds:
+            problems.append(
+                CohortError(
+                    f"class '{name}' has fewer internal patients than there are folds",
+                    file=study.cohort_csv,
+                    found=len(patients),
+                    expected=f"{folds} or more",
+                    remedy="add cases, or lower folds.count in study.yaml",
+                )
+            )
+    return problems

@@ -1,0 +1,316 @@
+"""The settings of a study: typed, each with a default, unknown keys refused with the nearest key named.
+
+The defaults are the main paper's protocol; ``configs/sacral_ct.yaml`` gives the source of each value, or says that
+the paper is silent and the choice is ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ctbone.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+READER = "reader"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
+
+
+class DicomSettings(_Section):
+    """How a DICOM series becomes a volume in Hounsfield units."""
+
+    kernel: Literal["any", "bone", "soft"] = "any"
+    """Reconstruction that is preferred when an exam holds several."""
+    irregular: Literal["refuse", "resample"] = "refuse"
+    """What happens to tilted or unevenly spaced series."""
+
+
+class Crop3D(_Section):
+    """The cube that the 3D network sees."""
+
+    size: Annotated[int, Field(ge=8, le=512)] = 96
+    """Voxels along each edge."""
+    spacing: PositiveFloat = 1.0
+    """Edge of a voxel in mm."""
+    margin: NonNegativeFloat = 10.0
+    """Tissue kept around the lesion, in mm."""
+    mode: Literal["physical", "fit"] = "physical"
+    """``physical``: fixed mm, so that size means something; ``fit``: the lesion's box fills the cube."""
+    interpolation: Literal["linear", "cubic"] = "linear"
+
+
+class Images2D(_Section):
+    """The three images of a patient that the 2D network sees."""
+
+    views: Literal["planes", "neighbours"] = "planes"
+    """``planes``: largest cross-section in axial, coronal and sagittal; ``neighbours``: three axial images."""
+    distance: PositiveFloat = 5.0
+    """mm between the images when ``views`` is ``neighbours``."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 224
+    """Pixels along each edge."""
+    margin: NonNegativeFloat = 10.0
+    """Tissue kept around the lesion, in mm."""
+
+
+class PreprocessSettings(_Section):
+    """From a volume and a lesion mask to what the networks see."""
+
+    crop_3d: Crop3D = Crop3D()
+    images_2d: Images2D = Images2D()
+
+
+class FoldSettings(_Section):
+    """Cross-validation by patient."""
+
+    count: Annotated[int, Field(ge=2, le=20)] = 5
+    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    """Share of the training part that is held out for validation."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class Window(_Section):
+    """One grey-scale window in HU; the network sees it scaled to 0–1."""
+
+    center: float
+    width: PositiveFloat
+
+
+BONE = Window(center=400, width=1800)
+SOFT_TISSUE = Window(center=40, width=400)
+WIDE = Window(center=0, width=2000)
+
+
+class Augmentation(_Section):
+    """Ranges from which every training sample draws, uniform around none."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = 15.0
+    """Degrees about each axis."""
+    translation: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Share of the edge along each axis."""
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """0.1 draws a zoom between 0.9 and 1.1."""
+    flip: tuple[Literal["left_right", "anterior_posterior", "superior_inferior"], ...] = ("left_right",)
+    """Axes that are mirrored with probability one half each."""
+
+
+class TrainingSettings(_Section):
+    """How a network is trained; a model may override any of it."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 20
+    epochs: Annotated[int, Field(ge=1)] = 50
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 0.0
+    loss: Name = "cross_entropy"
+    augmentation: Augmentation = Augmentation()
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto``: bf16 where the device computes in it, else fp32."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class ModelSettings(_Section):
+    """One network of the study."""
+
+    dim: Literal["2d", "3d"]
+    network: Name = "densenet121"
+    """A name that the registry of ``ctbone.models`` knows for this dimension."""
+    network_options: dict[str, Any] = {}
+    weights: str = "none"
+    """``none``, ``imagenet``, or the path of a safetensors file."""
+    windows: Annotated[tuple[Window, ...], Field(min_length=1)] = (WIDE,)
+    """One input channel a window."""
+    view_weights: Literal["equal", "area"] | tuple[NonNegativeFloat, ...] = "equal"
+    """How the probabilities of a 2D model's images are averaged: equally, by lesion area, or as given."""
+    training: TrainingSettings = TrainingSettings()
+
+
+class FusionSettings(_Section):
+    """Which probabilities are fused, and how the weights are found."""
+
+    combinations: dict[Name, Annotated[tuple[Name, ...], Field(min_length=2)]] = {
+        "3d+2d": ("3d", "2d"),
+        "3d+reader": ("3d", READER),
+        "3d+2d+reader": ("3d", "2d", READER),
+    }
+    """Name of each fusion and its parts; ``reader`` is a radiologist's score."""
+    weights: Literal["auc", "log_loss", "equal"] | dict[Name, NonNegativeFloat] = "auc"
+    """What the weights maximise on the validation predictions of each fold; or ``equal``; or given."""
+    reader: str | None = None
+    """``reader_id`` whose unaided scores are fused; needed only where several readers scored every case."""
+
+
+class EvaluationSettings(_Section):
+    """How predictions become the report's numbers."""
+
+    threshold: Annotated[float, Field(ge=0, le=1)] | Literal["youden"] = 0.5
+    """Probability from which a case counts as positive; ``youden`` is fitted on validation predictions."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class Settings(_Section):
+    """Everything a study is configured by; ``study.yaml`` holds it.
+
+    Examples
+    --------
+    >>> Settings(name="pilot").classes
+    ('benign', 'malignant')
+    """
+
+    name: Name
+    title: str = ""
+    classes: Annotated[tuple[Name, ...], Field(min_length=2)] = ("benign", "malignant")
+    positive: Name | None = None
+    """The class whose probability is judged in a two-class study; default: the last."""
+    dicom: DicomSettings = DicomSettings()
+    preprocess: PreprocessSettings = PreprocessSettings()
+    folds: FoldSettings = FoldSettings()
+    training: TrainingSettings = TrainingSettings()
+    models: dict[Name, ModelSettings] = {
+        "3d": ModelSettings(dim="3d"),
+        "2d": ModelSettings(dim="2d", weights="imagenet", windows=(BONE, SOFT_TISSUE, WIDE)),
+    }
+    fusion: FusionSettings = FusionSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _training_is_shared(cls, raw: Any) -> Any:
+        """Lay each model's own training settings over the study's."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("models"), dict):
+            return raw
+        shared = raw.get("training") or {}
+        if not isinstance(shared, dict):
+            return raw
+        models = {
+            name: {**model, "training": {**shared, **(model.get("training") or {})}}
+            if isinstance(model, dict) and isinstance(model.get("training") or {}, dict)
+            else model
+            for name, model in raw["models"].items()
+        }
+        return {**raw, "models": models}
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len({name.casefold() for name in classes}) < len(classes):
+            raise ValueError(f"each class once, found {list(classes)}")
+        return classes
+
+    @model_validator(mode="after")
+    def _names_meet(self) -> Settings:
+        if self.positive is not None and self.positive not in self.classes:
+            raise ValueError(f"positive is '{self.positive}', expected one of the classes {list(self.classes)}")
+        if READER in self.models:
+            raise ValueError(f"models: '{READER}' is the radiologist's name in a fusion, call the model otherwise")
+        for name, parts in self.fusion.combinations.items():
+            if name in self.models:
+                raise ValueError(f"fusion.combinations: '{name}' is a model's name already")
+            if len(set(parts)) < len(parts):
+                raise ValueError(f"fusion.combinations.{name}: each part once, found {list(parts)}")
+        return self
+
+    @property
+    def positive_class(self) -> str:
+        """The class whose probability is judged in a two-class study."""
+        return self.positive or self.classes[-1]
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a YAML file of settings.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or is no YAML; a key is unknown (the nearest key is named); a value is out of range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the settings ({error.__class__.__name__})", file=path) from error
+    try:
+        raw = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            "the settings are not valid YAML", file=path, found=" ".join(str(error).split()), remedy="mend that line"
+        ) from error
+    if not isinstance(raw, dict):
+        raise ConfigError("the settings hold no keys", file=path, found=type(raw).__name__, expected="key: value lines")
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        faults = {_without_model(fault["loc"]): fault for fault in reversed(error.errors())}
+        lines = [f"  - {_explain(fault)}" for fault in reversed(faults.values())]
+        raise ConfigError("\n".join(["the settings do not hold", *lines]), file=path) from error
+
+
+def _without_model(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Name a fault in the shared training settings once, not again for each model that takes them over."""
+    return location[2:] if location[:1] == ("models",) and location[2:3] == ("training",) else location
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A YAML loader that refuses a key written twice, where YAML would keep the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key}' is written twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _explain(error: Any) -> str:
+    """One line for one fault that pydantic found."""
+    location = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _keys_beside(error["loc"])
+        nearest = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0)
+        return f"{location}: unknown key; did you mean '{nearest[0]}'?" if nearest else f"{location}: unknown key"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("missing", "value_error") or not location:
+        return f"{location}: {message}" if location else message
+    return f"{location}: {message}, found {error['input']!r}"
+
+
+def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that are known where an unknown one was found."""
+    section: Any = Settings
+    for part in location[:-1]:
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            section = section.model_fields[str(part)].annotation if str(part) in section.model_fields else None
+        else:  # the value type of a dict or a tuple of sections
+            section = next((a for a in get_args(section) if isinstance(a, type) and issubclass(a, BaseModel)), None)
+    if isinstance(section, type) and issubclass(section, BaseModel):
+        return list(section.model_fields)
+    return []
+
+
+def builtin_config(name: str) -> Path:
+    """Return the file of a config that ships with ctbone, by its name, or the given path if it is a file.
+
+    Raises
+    ------
+    ConfigError
+        There is no such config; the nearest name is given.
+    """
+    if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
+        return Path(name)
+    here = Path(__file__).parent
+    folder = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
+    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if name in known:
+        return known[name]
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
+    hint = f"did you mean '{nearest[0]}'?" if nearest else None
+    raise ConfigError("there is no such config", found=name, expected=", ".join(known), remedy=hint)

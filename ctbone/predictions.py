@@ -1,0 +1,153 @@
+"""The table of probabilities that training, inference, fusion and report hand to one another.
+
+Plain CSV, so that the probabilities of any other program can be dropped in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ctbone.errors import CtboneError
+from ctbone.study import read_table, record_of, write_json, write_table
+
+Split = Literal["val", "test", "external"]
+COLUMNS = ("case_id", "patient_id", "cohort", "model", "fold", "split", "view", "label")
+_TOLERANCE = 1e-3
+
+
+class PredictionError(CtboneError):
+    """A table of probabilities is not what the next stage can trust."""
+
+
+def probability_columns(classes: Sequence[str]) -> list[str]:
+    """Return the name of each class's column.
+
+    Examples
+    --------
+    >>> probability_columns(["benign", "malignant"])
+    ['p_benign', 'p_malignant']
+    """
+    return [f"p_{name}" for name in classes]
+
+
+def write_predictions(path: Path, table: pd.DataFrame, classes: Sequence[str], record: Mapping[str, Any]) -> None:
+    """Write a table of probabilities and, beside it, the record of where it came from.
+
+    Parameters
+    ----------
+    path
+        ``predictions/<model>.csv`` or ``fusion/<name>.csv``.
+    table
+        The columns of ``COLUMNS`` and one ``p_<class>`` a class; ``fold`` is empty where the folds are averaged,
+        ``view`` is empty for a case's own probability.
+    """
+    ordered = table[[*COLUMNS, *probability_columns(classes)]].copy()
+    ordered["fold"] = ordered["fold"].astype("Int64")
+    checked = ordered.assign(view=ordered["view"].fillna(""))
+    _check(checked, classes, path)
+    write_table(path, checked)
+    write_json(record_of(path), record)
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """Read a table of probabilities and check it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``COLUMNS`` and one float column a class; ``fold`` is a nullable integer, the other columns are text.
+
+    Raises
+    ------
+    PredictionError
+        A probability is no number within 0–1, a row does not add up to 1, a label is no class, a case stands twice
+        with the same fold, split and view, is tested in two folds, or has two labels.
+    """
+    required = ["case_id", "label", *probability_columns(classes)]
+    table = read_table(path, required, remedy="run the stage that writes it, or drop in another program's table")
+    defaults = {"cohort": "internal", "model": path.stem, "fold": "", "split": "test", "view": ""}
+    table = table.assign(**{name: text for name, text in defaults.items() if name not in table})
+    if "patient_id" not in table:
+        table = table.assign(patient_id=table["case_id"])
+    for column in [*probability_columns(classes), "fold"]:
+        table[column] = _numbers(table, column, path)
+    table["fold"] = table["fold"].astype("Int64")
+    _check(table, classes, path)
+    return table[[*COLUMNS, *probability_columns(classes)]]
+
+
+def case_probabilities(table: pd.DataFrame, split: Split, classes: Sequence[str]) -> pd.DataFrame:
+    """One row a case of one split: its own probabilities, averaged over the folds that saw it.
+
+    A case of the split ``test`` has one fold, a case of ``external`` has all of them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``case_id, patient_id, cohort, label`` and one ``p_<class>`` a class, in the table's order of cases.
+    """
+    own = table[(table["split"] == split) & (table["view"] == "")]
+    keys = ["case_id", "patient_id", "cohort", "label"]
+    return own.groupby(keys, sort=False)[probability_columns(classes)].mean().reset_index()
+
+
+def _numbers(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
+    text = table[column]
+    numbers = pd.to_numeric(text.where(text != "", "nan"), errors="coerce").astype(float)
+    wrong = (numbers.isna() & (text.str.lower() != "nan") & (text != "")) | (
+        np.isinf(numbers) | ((column == "fold") & numbers.notna() & (numbers % 1 != 0))
+    )
+    if wrong.any():
+        case, found = table.loc[wrong.idxmax(), "case_id"], text[wrong.idxmax()]
+        raise PredictionError(f"{column} is no number", case=case, file=path, found=repr(found))
+    return numbers
+
+
+def _check(table: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
+    columns = probability_columns(classes)
+    probabilities = table[columns].to_numpy(float)
+
+    def refuse(wrong: np.ndarray, problem: str, shown: Sequence[str], expected: str, remedy: str | None = None) -> None:
+        if wrong.any():
+            row = table.iloc[int(np.argmax(wrong))]
+            found = ", ".join(f"{name} = {row[name]}" for name in shown)
+            raise PredictionError(
+                problem, case=row["case_id"], file=path, found=found, expected=expected, remedy=remedy
+            )
+
+    refuse(
+        ~((probabilities >= 0) & (probabilities <= 1)).all(axis=1),
+        "a probability is not within 0–1",
+        columns,
+        "0 to 1",
+        "these may be logits or percentages: turn them into probabilities",
+    )
+    uneven = np.abs(probabilities.sum(axis=1) - 1) > _TOLERANCE
+    refuse(uneven, "the classes' probabilities do not add up", columns, "a sum of 1")
+    refuse(~table["label"].isin(list(classes)).to_numpy(), "the label is no class", ["label"], ", ".join(classes))
+    splits = table["split"].isin(["val", "test", "external"]).to_numpy()
+    refuse(~splits, "the split is unknown", ["split"], "val, test or external")
+    _check_cases(table, path)
+
+
+def _check_cases(table: pd.DataFrame, path: Path) -> None:
+    doubled = table.duplicated(["case_id", "fold", "split", "view"])
+    if doubled.any():
+        row = table.iloc[int(np.argmax(doubled))]
+        raise PredictionError(
+            "the case stands twice with the same fold, split and view", case=row["case_id"], file=path
+        )
+    tested = table[(table["split"] == "test") & (table["view"] == "")]
+    twice = tested.duplicated("case_id")
+    if twice.any():
+        case = tested.loc[twice.idxmax(), "case_id"]
+        raise PredictionError("the case is tested in more than one fold", case=case, file=path, expected="one fold")
+    for column in ("label", "patient_id", "cohort"):
+        several = table.groupby("case_id")[column].nunique()
+        if (several > 1).any():
+            raise PredictionError(f"the case has more than one {column}", case=str(several.idxmax()), file=path)

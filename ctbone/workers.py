@@ -1,0 +1,134 @@
+"""The same function over many cases: in this process, over local processes, or over a Dask cluster.
+
+One bad case stops no other: what a case raises comes back in its place.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ctbone.errors import CtboneError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class WorkerError(CtboneError):
+    """A case broke in a way that no stage foresaw, or its process died."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Item, Result]):
+    """What became of one item: its result, or the error that stopped it."""
+
+    item: Item
+    result: Result | None
+    error: CtboneError | None
+
+
+def map_cases(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int = 1,
+    cluster: str | None = None,
+) -> Iterator[Outcome[Item, Result]]:
+    """Run ``function`` on every item and yield each outcome as it comes, in no fixed order.
+
+    Parameters
+    ----------
+    function
+        A function of a module (it must be importable by name in another process).
+    items
+        What it is called with, one at a time.
+    workers
+        Processes on this machine; 1 runs in this process.
+    cluster
+        Address of a Dask scheduler that gets the work instead, such as ``tcp://host:8786``.
+
+    Raises
+    ------
+    WorkerError
+        The scheduler at ``cluster`` does not answer.
+    """
+    if cluster is not None:
+        yield from _over_cluster(function, items, cluster)
+    elif workers <= 1 or len(items) <= 1:
+        for item in items:
+            yield _attempt(function, item)
+    else:
+        yield from _over_processes(function, items, min(workers, len(items)))
+
+
+def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:
+    try:
+        return Outcome(item, function(item), None)
+    except CtboneError as error:
+        return Outcome(item, None, error)
+    except Exception as error:
+        where = error.__traceback__
+        while where and where.tb_next:
+            where = where.tb_next
+        place = f" at {where.tb_frame.f_code.co_name}:{where.tb_lineno}" if where else ""
+        return Outcome(item, None, WorkerError(f"unforeseen {type(error).__name__}{place}: {error}"))
+
+
+def _over_processes(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Iterator[Outcome[Item, Result]]:
+    left = dict(enumerate(items))
+    try:
+        with _pool(function, workers) as pool:
+            futures = {pool.submit(_attempt, function, item): key for key, item in left.items()}
+            for future in as_completed(futures):
+                outcome = future.result()
+                del left[futures[future]]
+                yield outcome
+    except BrokenProcessPool:
+        # A process died (out of memory, a crash in a codec): the others go on, each now alone with its process.
+        for item in left.values():
+            try:
+                with _pool(function, 1) as pool:
+                    outcome = pool.submit(_attempt, function, item).result()
+            except BrokenProcessPool:
+                outcome = Outcome(item, None, WorkerError("the process died; is the memory enough?"))
+            yield outcome
+
+
+def _pool(function: Callable, workers: int) -> ProcessPoolExecutor:
+    if sys.platform == "win32":
+        context = multiprocessing.get_context("spawn")
+    else:
+        # The server imports the function's module once and forks from there: heavy imports are paid once,
+        # and no thread of this process is forked with its locks held.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([function.__module__])
+    return ProcessPoolExecutor(workers, mp_context=context)
+
+
+def _over_cluster(
+    function: Callable[[Item], Result], items: Sequence[Item], address: str
+) -> Iterator[Outcome[Item, Result]]:
+    from distributed import Client
+    from distributed import as_completed as finished
+
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise WorkerError(
+            "no Dask scheduler answers", found=address, remedy="start one: dask scheduler; dask worker ADDRESS"
+        ) from error
+    with client:
+        futures = {client.submit(_attempt, function, item, pure=False): item for item in items}
+        for future in finished(futures):
+            fault = future.exception()
+            if fault is None:
+                yield future.result()
+            else:
+                yield Outcome(futures[future], None, WorkerError(f"the worker failed: {fault}"))
