@@ -128,9 +128,9 @@ def init(
 @app.command(rich_help_panel="Begin")
 def check(study: StudyDir = HERE) -> None:
     """List every problem of the cohort before anything long runs."""
+    opened = _open(study)
     from ctbone import workflow
 
-    opened = _open(study)
     problems = workflow.check(opened)
     _print_problems(problems)
     if problems:
@@ -174,9 +174,9 @@ def preprocess(
 
     A case that is up to date is skipped; one bad case stops no other.
     """
+    opened = _open(study)
     from ctbone import workflow
 
-    opened = _open(study)
     outcomes = workflow.preprocess(opened, case_id=case, workers=workers, cluster=cluster)
     failed = [outcome.error for outcome in outcomes if outcome.error]
     _print_problems(failed)
@@ -193,9 +193,9 @@ def train(
     study: StudyDir = HERE,
 ) -> None:
     """Train the folds; what was finished before is not trained again, what was stopped goes on."""
+    opened = _open(study)
     from ctbone import training, workflow
 
-    opened = _open(study)
     for name in workflow.models_of(opened, dim):
         print(training.train(opened, name, fold=fold, dry_run=dry_run))
 
@@ -213,9 +213,9 @@ def predict(
             "does not answer for a single new patient",
             "add the patient to cohort.csv with an external cohort name; then 'ctbone preprocess' and 'ctbone predict'",
         )
+    opened = _open(study)
     from ctbone import inference, workflow
 
-    opened = _open(study)
     for name in workflow.models_of(opened, dim):
         print(f"Wrote {inference.predict_external(opened, name)}")
 
@@ -232,9 +232,9 @@ def fuse(
 
     The weights are fitted on the validation cases of each fold, never on what is reported.
     """
+    opened = _open(study)
     from ctbone import fusion
 
-    opened = _open(study)
     scores = with_reader if with_reader is None or with_reader.exists() else opened.root / with_reader
     for summary in fusion.fuse(opened, scores=scores, reader=reader):
         print(summary)
@@ -258,9 +258,10 @@ def evaluate(
 @app.command(rich_help_panel="Answers")
 def report(study: StudyDir = HERE) -> None:
     """Write every table and figure and one self-contained HTML page."""
+    opened = _open(study)
     from ctbone import report as reporting
 
-    print(f"Report: {reporting.report(_open(study)).resolve()}")
+    print(f"Report: {reporting.report(opened).resolve()}")
 
 
 @app.command(rich_help_panel="Answers")
@@ -270,9 +271,9 @@ def run(
     study: StudyDir = HERE,
 ) -> None:
     """Run all stages that are not up to date, from check to report."""
+    opened = _open(study)
     from ctbone import workflow
 
-    opened = _open(study)
     scores = with_reader or (opened.scores_csv if opened.scores_csv.exists() else None)
     print(f"Report: {workflow.run(opened, scores=scores, workers=workers).resolve()}")
 
