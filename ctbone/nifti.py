@@ -10,6 +10,8 @@ from typing import BinaryIO, cast
 import nibabel as nib
 import numpy as np
 from isal import igzip
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from ctbone.errors import CtboneError
 from ctbone.study import atomic_path
@@ -133,11 +135,12 @@ def open_nifti(path: Path, case: str | None = None) -> NiftiFile:
     try:
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image) or not str(path).endswith((".nii", ".nii.gz")):
-            raise nib.filebasedimages.ImageFileError
+            raise ImageFileError
         header = image.header
         shape = tuple(int(n) for n in header.get_data_shape())
-        offset, dtype = int(header.get_data_offset()), header.get_data_dtype()
-        slope, intercept = header.get_slope_inter()
+        stored = image.dataobj  # the header forgets offset and scaling once the image is loaded
+        offset, dtype = int(stored.offset), stored.dtype
+        slope, intercept = float(stored.slope), float(stored.inter)
     except FileNotFoundError as error:
         raise NiftiError("the file does not exist", case=case, file=path) from error
     except Exception as error:  # any fault of a damaged header; nibabel raises a dozen types
@@ -150,7 +153,7 @@ def open_nifti(path: Path, case: str | None = None) -> NiftiFile:
         ) from None
     _check_shape(shape, dtype, path, case)
     grid = Grid(cast(tuple[int, int, int], shape[:3]), _affine(header, shape, path, case))
-    return NiftiFile(path, case, grid, dtype, offset, 1.0 if slope is None else float(slope), float(intercept or 0.0))
+    return NiftiFile(path, case, grid, dtype, offset, slope, intercept)
 
 
 def write_nifti(path: Path, data: np.ndarray, affine: np.ndarray, level: int = 1) -> None:
@@ -236,7 +239,7 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, ...], path: Path, case: 
         raise NiftiError("the spacing is not in mm", case=case, file=path, found=units, remedy="export it again in mm")
     try:
         sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
-    except (ValueError, nib.spatialimages.HeaderDataError):
+    except (ValueError, HeaderDataError):
         raise NiftiError("the orientation cannot be decoded", case=case, file=path) from None
     affine = sform if sform is not None else qform
     if affine is None:
