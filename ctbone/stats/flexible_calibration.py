@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import equal_width_bins
-from ctbone.stats.bootstrap import bootstrap_weights
+from ctbone.stats.bootstrap import bootstrap_weights, unit_limits
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, percent
@@ -189,7 +189,9 @@ def calibration_errors(
 
     The curve is fitted at every distinct probability, or at 100 of their quantiles with straight lines between them
     where there are more; above 2000 distinct probabilities neighbours are joined. Intervals are the basic
-    bootstrap's, cut at 0 and 1: resampling roughens the curve, and plain percentiles would lie above the value.
+    bootstrap's (percentiles mirrored at the value, cut at 0 and 1, widened to hold the value): resampling roughens
+    the curve, and plain percentiles would lie above the value. For a well calibrated model value and interval stay
+    somewhat too high, the more so the fewer the cases.
 
     Parameters
     ----------
@@ -244,8 +246,8 @@ def calibration_errors(
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return CalibrationErrors(
         *(
-            Estimate(float(value), max(0.0, float(2 * value - top)), min(1.0, float(2 * value - bottom)), method)
-            for value, bottom, top in zip(found, low, high, strict=True)
+            Estimate(value, *unit_limits(value, 2 * value - top, 2 * value - bottom), method)
+            for value, bottom, top in zip(found.tolist(), low.tolist(), high.tolist(), strict=True)
         )
     )
 

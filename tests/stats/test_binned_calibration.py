@@ -1,6 +1,7 @@
 """Bins with exact edges; ECE, MCE and Hosmer–Lemeshow against slow loops."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,16 +54,29 @@ def test_both_errors_equal_a_loop(case, bins):
     assert "right-closed" in mean.method
 
 
-def test_the_interval_covers_a_calibrated_model_where_percentiles_would_not():
-    rng = np.random.default_rng(0)
+def test_the_interval_covers_the_truth_of_a_miscalibrated_model():
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=400_000)
+    population = ece(rng.random(400_000) < expit(truth), expit(1.8 * truth + 0.4), replicates=1).value
     covered = 0
+    for seed in range(100):
+        truth = rng.normal(size=500)
+        found = ece(rng.random(500) < expit(truth), expit(1.8 * truth + 0.4), replicates=200, seed=seed)
+        covered += found.low <= population <= found.high
+    assert covered >= 88
+
+
+def test_mirroring_pulls_the_interval_of_a_calibrated_model_towards_zero():
+    rng = np.random.default_rng(0)
+    touching, above = 0, 0
     for seed in range(40):
         truth = rng.normal(size=300)
-        y = rng.random(300) < expit(truth)
-        found = ece(y, expit(truth), replicates=200, seed=seed)
-        assert found.low <= found.high
-        covered += found.low <= 0.005
-    assert covered >= 34
+        y, p = rng.random(300) < expit(truth), expit(truth)
+        found = ece(y, p, replicates=200, seed=seed)
+        touching += found.low < 0.001
+        above += found.high < found.value
+    assert touching >= 14
+    assert above == 0
 
 
 def test_a_gross_error_is_found_with_its_interval():
@@ -77,7 +91,7 @@ def slow_hosmer_lemeshow(y, p, groups):
     edges = sorted(set(np.quantile(p, [k / groups for k in range(1, groups)])))
     statistic, used = 0.0, 0
     bounds = [-np.inf, *edges, np.inf]
-    for left, right in zip(bounds[:-1], bounds[1:], strict=True):
+    for left, right in pairwise(bounds):
         inside = (p > left) & (p <= right)
         if not inside.any():
             continue

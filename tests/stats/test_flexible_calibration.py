@@ -53,23 +53,25 @@ def test_known_miscalibration_is_measured():
     rng = np.random.default_rng(5)
     truth = rng.random(20_000)
     y = rng.random(20_000) < truth
-    found = calibration_errors(y, truth**2, replicates=50)
-    expected = np.abs(truth - truth**2)
+    found = calibration_errors(y, 0.2 + 0.5 * truth, replicates=50)
+    expected = np.abs(0.2 - 0.5 * truth)
     assert found.ici.value == pytest.approx(expected.mean(), abs=0.01)
-    assert found.e90.value == pytest.approx(np.quantile(expected, 0.9), abs=0.01)
+    assert found.e50.value == pytest.approx(np.median(expected), abs=0.01)
+    assert found.e90.value == pytest.approx(np.quantile(expected, 0.9), abs=0.015)
     assert found.ici.low < expected.mean() < found.ici.high
 
 
 def test_the_interval_of_a_calibrated_model_reaches_towards_zero():
     rng = np.random.default_rng(6)
-    near = 0
+    lows, values = [], []
     for seed in range(15):
         truth = rng.normal(size=300)
-        y = rng.random(300) < expit(truth)
-        found = ici(y, expit(truth), replicates=60, seed=seed)
+        found = ici(rng.random(300) < expit(truth), expit(truth), replicates=40, seed=seed)
         assert 0 <= found.low <= found.high
-        near += found.low < 0.01
-    assert near >= 12
+        lows.append(found.low)
+        values.append(found.value)
+    assert np.mean(lows) < 0.35 * np.mean(values)
+    assert np.mean(np.array(lows) == 0) >= 0.4
 
 
 @settings(max_examples=40, deadline=None)
