@@ -170,7 +170,7 @@ def test_every_lossless_syntax_gives_the_same_voxels(tmp_path, syntax):
 
 
 def test_slices_of_a_tilted_gantry_come_onto_an_untilted_grid(tmp_path):
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813
 
     rng = np.random.default_rng(0)
     angle = np.radians(15.0)
