@@ -1,8 +1,9 @@
 """From the scanner's grid to any other in one anti-aliased interpolation of the voxels that are needed.
 
-The engine is SciPy's ``affine_transform``: it keeps coordinates in float64 (a ramp comes out to 1e-4 HU where a
-float32 sampling grid is off by more than 1e-3), needs no torch in the worker processes, and at the size of a crop
-takes no longer than torch's ``grid_sample``.
+The engine is SciPy's ``affine_transform``. Measured on one core, 187 × 181 × 119 voxels onto an oblique 96³ cube: a
+linear ramp comes out to 6e-5 HU (float32 coordinates, as of torch's ``grid_sample`` and MONAI's ``SpatialResample``:
+2.5e-4), in 0.2–0.3 s with the smoothing (0.1–0.2 s there without). What decides is the start of each worker process:
+torch takes 3 s to import and MONAI 7 s more, SciPy next to nothing.
 """
 
 from __future__ import annotations
