@@ -1,0 +1,367 @@
+"""Agreement between readers, and paired tests of their decisions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ctbone.stats.distributions import binomial_lower, chi2_upper, normal_two_sided, two_sided_z
+from ctbone.stats.estimate import Comparison, Estimate, TestResult
+from ctbone.stats.inputs import Bools, Floats, Ints, StatsError, checked_labels, percent
+
+KappaWeights: TypeAlias = Literal["none", "linear", "quadratic"]
+McNemarTest: TypeAlias = Literal["exact", "mid-p"]
+
+
+def cohen_kappa(
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    weights: KappaWeights = "none",
+    categories: Sequence[Any] | None = None,
+    level: float = 0.95,
+) -> Estimate:
+    """Cohen's κ of two readers, plain or weighted, with the asymptotic interval.
+
+    The standard error is the large-sample one without the null hypothesis, not that of a proportion.
+
+    Parameters
+    ----------
+    first, second
+        Ratings of the same cases, shape (n,), no missing value.
+    weights
+        ``"none"``, ``"linear"`` (disagreement counts by its distance) or ``"quadratic"`` (by the square of it).
+        Distance is counted in places of ``categories``.
+    categories
+        All categories in order; default: those that occur, sorted. It matters to weighted κ only.
+    level
+        Confidence level; the interval is cut at 1.
+
+    Returns
+    -------
+    Estimate
+        Up to 1; undefined where both readers use one and the same category.
+
+    Raises
+    ------
+    StatsError
+        If the ratings differ in number, are missing, or are not among the categories.
+
+    References
+    ----------
+    Cohen, Educ Psychol Meas 1960;20:37; Psychol Bull 1968;70:213. Fleiss, Cohen & Everitt, Psychol Bull 1969;72:323.
+
+    Examples
+    --------
+    >>> print(cohen_kappa([1, 1, 2, 2, 3, 3], [1, 1, 2, 3, 3, 3]))
+    0.7500 (0.3237 to 1.0000)
+    """
+    table = _paired_table(first, second, categories)
+    agreement = _agreement_weights(len(table), weights)
+    kinds = {"none": "Cohen's κ", "linear": "Cohen's κ, linear weights", "quadratic": "Cohen's κ, quadratic weights"}
+    method = f"{kinds[weights]}, asymptotic {percent(level)}"
+    row, column = table.sum(axis=1), table.sum(axis=0)
+    by_chance = float(row @ agreement @ column)
+    if by_chance >= 1:
+        return Estimate.undefined(method, "both use one and the same category")
+    kappa = (float((agreement * table).sum()) - by_chance) / (1 - by_chance)
+    # Mean weight of a row under the other reader's margins, and of a column.
+    row_mean, column_mean = agreement @ column, agreement.T @ row
+    spread = agreement - (row_mean[:, None] + column_mean[None, :]) * (1 - kappa)
+    variance = float((table * spread**2).sum()) - (kappa - by_chance * (1 - kappa)) ** 2
+    n = len(np.asarray(first))
+    error = math.sqrt(max(variance, 0.0) / n) / (1 - by_chance)
+    half = two_sided_z(level) * error
+    if error < 1e-9:
+        return Estimate(kappa, None, None, method, "the asymptotic standard error is zero")
+    return Estimate(kappa, kappa - half, min(1.0, kappa + half), method)
+
+
+def cohen_kappa_test(
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    weights: KappaWeights = "none",
+    categories: Sequence[Any] | None = None,
+) -> TestResult:
+    """Test of κ = 0 with the standard error under that hypothesis; parameters as for `cohen_kappa`.
+
+    References
+    ----------
+    Fleiss, Cohen & Everitt, Psychol Bull 1969;72:323.
+
+    Examples
+    --------
+    >>> round(cohen_kappa_test([1, 1, 2, 2, 3, 3], [1, 1, 2, 3, 3, 3]).statistic, 3)
+    2.714
+    """
+    table = _paired_table(first, second, categories)
+    agreement = _agreement_weights(len(table), weights)
+    method = "κ against 0, normal, standard error under the null hypothesis"
+    row, column = table.sum(axis=1), table.sum(axis=0)
+    by_chance = float(row @ agreement @ column)
+    if by_chance >= 1:
+        return TestResult.undefined(method, "both use one and the same category")
+    row_mean, column_mean = agreement @ column, agreement.T @ row
+    spread = agreement - row_mean[:, None] - column_mean[None, :]
+    variance = float((np.outer(row, column) * spread**2).sum()) - by_chance**2
+    if variance < 1e-15:
+        return TestResult.undefined(method, "the standard error is zero")
+    surplus = float((agreement * table).sum()) - by_chance
+    z = surplus / math.sqrt(variance / len(np.asarray(first)))
+    return TestResult(z, None, normal_two_sided(z), method)
+
+
+def fleiss_kappa(ratings: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Fleiss' κ of several readers, with an interval over cases.
+
+    The interval does not assume κ = 0: it comes from the spread of the cases' own contributions, linearised. (The
+    standard error that Fleiss gave in 1971 and 1979 holds under the null hypothesis only; see `fleiss_kappa_test`.)
+
+    Parameters
+    ----------
+    ratings
+        Shape (n, readers), no missing value.
+    level
+        Confidence level; the interval is normal, cut at 1.
+
+    Returns
+    -------
+    Estimate
+        Up to 1; undefined where all ratings are the same, without interval where there is one case.
+
+    Raises
+    ------
+    StatsError
+        If the ratings are not a table of at least two readers, or one is missing.
+
+    References
+    ----------
+    Fleiss, Psychol Bull 1971;76:378. Gwet, Br J Math Stat Psychol 2008;61:29 (variance).
+
+    Examples
+    --------
+    >>> round(fleiss_kappa([[1, 1, 1], [1, 1, 2], [2, 2, 2], [2, 1, 2], [1, 1, 1]]).value, 4)
+    0.4444
+    """
+    counts, readers = _rating_counts(ratings)
+    n = len(counts)
+    method = f"Fleiss' κ, asymptotic over cases (not under the null), {percent(level)}"
+    share = counts.mean(axis=0) / readers
+    by_chance = float((share**2).sum())
+    if by_chance >= 1:
+        return Estimate.undefined(method, "all ratings are the same")
+    agreeing = ((counts**2).sum(axis=1) - readers) / (readers * (readers - 1))
+    kappa = float((agreeing.mean() - by_chance) / (1 - by_chance))
+    if n < 2:
+        return Estimate(kappa, None, None, method, "one case has no variance")
+    chance_of_case = counts @ share / readers
+    contribution = (agreeing - by_chance) / (1 - by_chance)
+    contribution = contribution - 2 * (1 - kappa) * (chance_of_case - by_chance) / (1 - by_chance)
+    error = math.sqrt(float(((contribution - kappa) ** 2).sum()) / (n * (n - 1)))
+    if error < 1e-12:
+        return Estimate(kappa, None, None, method, "the asymptotic standard error is zero")
+    half = two_sided_z(level) * error
+    return Estimate(kappa, kappa - half, min(1.0, kappa + half), method)
+
+
+def fleiss_kappa_test(ratings: ArrayLike) -> TestResult:
+    """Test of Fleiss' κ = 0 with the standard error under that hypothesis.
+
+    Parameters
+    ----------
+    ratings
+        Shape (n, readers), no missing value.
+
+    References
+    ----------
+    Fleiss, Nee & Landis, Psychol Bull 1979;86:974.
+
+    Examples
+    --------
+    >>> round(fleiss_kappa_test([[1, 1, 1], [1, 1, 2], [2, 2, 2], [2, 1, 2], [1, 1, 1]]).statistic, 3)
+    1.721
+    """
+    counts, readers = _rating_counts(ratings)
+    method = "Fleiss' κ against 0, normal, standard error under the null hypothesis"
+    kappa = fleiss_kappa(ratings).value
+    if kappa is None:
+        return TestResult.undefined(method, "all ratings are the same")
+    share = counts.mean(axis=0) / readers
+    spread = float((share * (1 - share)).sum())
+    skew = float((share * (1 - share) * (1 - 2 * share)).sum())
+    error = math.sqrt(2 * (spread**2 - skew) / (len(counts) * readers * (readers - 1))) / spread
+    return TestResult(kappa / error, None, normal_two_sided(kappa / error), method)
+
+
+def kappa_wording(kappa: float) -> str:
+    """Wording of κ in five steps, as the radiograph paper uses it: low, general, moderate, high, extremely high.
+
+    The steps are right-closed at 0.2, 0.4, 0.6, 0.8 and 1; κ of 0 or below is "none".
+
+    Examples
+    --------
+    >>> [kappa_wording(kappa) for kappa in (-0.1, 0.2, 0.43, 0.81)]
+    ['none', 'low', 'moderate', 'extremely high']
+    """
+    if not kappa <= 1:
+        raise StatsError("κ is at most 1", found=kappa, expected="−1 to 1")
+    if kappa <= 0:
+        return "none"
+    steps = [(0.2, "low"), (0.4, "general"), (0.6, "moderate"), (0.8, "high")]
+    return next((word for end, word in steps if kappa <= end), "extremely high")
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike, *, test: McNemarTest = "mid-p", level: float = 0.95) -> Comparison:
+    """Compare two paired proportions, such as the accuracy of a reader and of a model on the same cases.
+
+    With b the cases that only the first has right and c those that only the second has: exact p doubles the smaller
+    binomial tail (at most 1); mid-p takes half the chance of the outcome itself from it. b = c gives p = 1 in both;
+    b + c = 0 leaves nothing to test.
+
+    Parameters
+    ----------
+    first, second
+        Whether each was right (or called positive), shape (n,), 0/1 or bool.
+    test
+        ``"exact"`` or ``"mid-p"``.
+    level
+        Confidence level of the interval of the difference (Bonett and Price's adjusted Wald).
+
+    Returns
+    -------
+    Comparison
+        Difference of the two proportions, first minus second; the statistic is b − c.
+
+    Raises
+    ------
+    StatsError
+        If the two differ in number or hold anything but 0 and 1.
+
+    References
+    ----------
+    McNemar, Psychometrika 1947;12:153. Fagerland, Lydersen & Laake, BMC Med Res Methodol 2013;13:91 (mid-p).
+    Bonett & Price, Psychol Methods 2012;17:370 (interval).
+
+    Examples
+    --------
+    >>> first = [1, 1, 1, 1, 1, 1, 0, 1, 0, 1]
+    >>> second = [1, 0, 0, 1, 0, 0, 1, 0, 0, 1]
+    >>> round(mcnemar(first, second, test="exact").p_value, 5), round(mcnemar(first, second).p_value, 5)
+    (0.21875, 0.125)
+    """
+    if test not in ("exact", "mid-p"):
+        raise StatsError("unknown McNemar test", found=test, expected="exact or mid-p")
+    right, other = checked_labels(first), checked_labels(second)
+    if right.shape != other.shape:
+        raise StatsError("paired decisions differ in number", found=f"{right.size} and {other.size}")
+    method = f"McNemar, {test}, Bonett–Price {percent(level)}"
+    n = right.size
+    b, c = int((right & ~other).sum()), int((~right & other).sum())
+    difference = (b - c) / n
+    up, down = (b + 1) / (n + 2), (c + 1) / (n + 2)
+    half = two_sided_z(level) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
+    low, high = max(-1.0, up - down - half), min(1.0, up - down + half)
+    if b + c == 0:
+        return Comparison(difference, low, high, None, None, method, "the two never differ: nothing to test")
+    tail = binomial_lower(min(b, c), b + c, 0.5)
+    p_value = 2 * tail
+    if test == "mid-p":
+        p_value -= tail - binomial_lower(min(b, c) - 1, b + c, 0.5)
+    return Comparison(difference, low, high, float(b - c), min(1.0, p_value), method)
+
+
+def cochran_q(decisions: ArrayLike) -> TestResult:
+    """Cochran's Q: whether several readers or models have the same proportion right on the same cases.
+
+    Parameters
+    ----------
+    decisions
+        Whether each was right, shape (n, readers), 0/1 or bool.
+
+    Returns
+    -------
+    TestResult
+        χ² with readers − 1 degrees of freedom; undefined where no case tells the readers apart.
+
+    Raises
+    ------
+    StatsError
+        If it is not a table of at least two readers or holds anything but 0 and 1.
+
+    References
+    ----------
+    Cochran, Biometrika 1950;37:256.
+
+    Examples
+    --------
+    >>> result = cochran_q([[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 1, 0], [1, 0, 0]])
+    >>> round(result.statistic, 3), result.df
+    (5.2, 2.0)
+    """
+    table = np.asarray(decisions)
+    if table.ndim != 2 or table.shape[1] < 2 or table.shape[0] == 0:
+        raise StatsError("decisions are no table of readers", found=table.shape, expected="(n, at least 2)")
+    right: Bools = checked_labels(table.ravel()).reshape(table.shape)
+    readers = right.shape[1]
+    per_reader, per_case = right.sum(axis=0), right.sum(axis=1)
+    total = int(per_reader.sum())
+    method = f"Cochran's Q, {readers} readers"
+    within = readers * total - int((per_case**2).sum())
+    if within == 0:
+        return TestResult.undefined(method, "no case tells the readers apart")
+    statistic = (readers - 1) * (readers * int((per_reader**2).sum()) - total**2) / within
+    return TestResult(float(statistic), float(readers - 1), chi2_upper(statistic, readers - 1), method)
+
+
+def _paired_table(first: ArrayLike, second: ArrayLike, categories: Sequence[Any] | None) -> Floats:
+    """Shares of each pair of categories, shape (categories, categories)."""
+    one, two = np.asarray(first), np.asarray(second)
+    if one.ndim != 1 or one.shape != two.shape or one.size == 0:
+        raise StatsError("ratings do not fit together", found=f"{one.shape} and {two.shape}", expected="(n,) twice")
+    ratings = np.stack([one, two], axis=1)
+    codes, kinds = _codes(ratings, categories)
+    return np.bincount(codes[:, 0] * kinds + codes[:, 1], minlength=kinds**2).reshape(kinds, kinds) / one.size
+
+
+def _codes(ratings: np.ndarray, categories: Sequence[Any] | None) -> tuple[Ints, int]:
+    """Place of each rating among the categories."""
+    missing = (
+        np.isnan(ratings)
+        if ratings.dtype.kind == "f"
+        else np.array([value is None or value != value for value in ratings.flat])
+    )
+    if missing.any():
+        raise StatsError("a rating is missing", found=f"{int(missing.sum())} missing", remedy="drop these cases")
+    if categories is None:
+        found, codes = np.unique(ratings, return_inverse=True)
+        return codes.reshape(ratings.shape), found.size
+    place = {category: k for k, category in enumerate(categories)}
+    unknown = [value for value in ratings.ravel().tolist() if value not in place]
+    if unknown:
+        raise StatsError("a rating is not among the categories", found=unknown[0], expected=", ".join(map(str, place)))
+    return np.array([place[value] for value in ratings.ravel().tolist()]).reshape(ratings.shape), len(place)
+
+
+def _agreement_weights(kinds: int, weights: KappaWeights) -> Floats:
+    if weights not in ("none", "linear", "quadratic"):
+        raise StatsError("unknown weights of κ", found=weights, expected="none, linear or quadratic")
+    if weights == "none" or kinds == 1:
+        return np.eye(kinds)
+    places = np.arange(kinds)
+    distance = np.abs(places[:, None] - places[None, :]) / (kinds - 1)
+    return np.asarray(1 - distance if weights == "linear" else 1 - distance**2, dtype=np.float64)
+
+
+def _rating_counts(ratings: ArrayLike) -> tuple[Floats, int]:
+    """How many readers gave each case each category, shape (n, categories), and the number of readers."""
+    table = np.asarray(ratings)
+    if table.ndim != 2 or table.shape[0] == 0 or table.shape[1] < 2:
+        raise StatsError("ratings are no table of readers", found=table.shape, expected="(n, at least 2)")
+    codes, kinds = _codes(table, None)
+    counts = np.stack([(codes == kind).sum(axis=1) for kind in range(kinds)], axis=1)
+    return counts.astype(np.float64), table.shape[1]

@@ -1,0 +1,216 @@
+"""Calibration in bins: expected and maximum calibration error, Hosmer–Lemeshow."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ctbone.stats.bootstrap import bootstrap_estimate
+from ctbone.stats.distributions import chi2_upper
+from ctbone.stats.estimate import Estimate, TestResult
+from ctbone.stats.inputs import Floats, Ints, StatsError, checked_pair
+
+
+def equal_width_bins(p: ArrayLike, bins: int = 10) -> Ints:
+    """Bin of each probability: (0, 0.1], (0.1, 0.2], …; right-closed, and 0 falls into the first.
+
+    The edges are k / bins, each the number nearest to it, so that 0.3 falls where the decimal says (edges from a
+    running sum or ``linspace`` put 0.3, 0.6 and 0.7 a bin too high).
+
+    Parameters
+    ----------
+    p
+        Probabilities, shape (n,).
+    bins
+        Number of bins, ≥ 1.
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (n,)
+        0 … bins − 1.
+
+    Raises
+    ------
+    StatsError
+        If there is no bin.
+
+    Examples
+    --------
+    >>> equal_width_bins([0.0, 0.1, 0.3, 0.6, 0.7, 1.0])
+    array([0, 0, 2, 5, 6, 9])
+    """
+    if bins < 1:
+        raise StatsError("probabilities need at least one bin", found=bins, expected="such as 10")
+    inner = np.arange(1, bins) / bins
+    return np.searchsorted(inner, np.asarray(p, dtype=np.float64), side="left").astype(np.int64)
+
+
+def ece(
+    y: ArrayLike,
+    p: ArrayLike,
+    *,
+    bins: int = 10,
+    level: float = 0.95,
+    replicates: int = 2000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> Estimate:
+    """ECE, the expected calibration error: mean gap of the bins, weighted by cases.
+
+    A bin's gap is that between its observed share and its mean probability.
+
+    The interval is the basic bootstrap's (percentiles mirrored at the value, cut at 0 and 1): resampling inflates the
+    gaps, and plain percentiles would lie above the value.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities of the positive class, shape (n,).
+    bins
+        Number of equal-width bins, right-closed; see `equal_width_bins`.
+    level, replicates, seed, groups
+        Of the bootstrap, which is not stratified; see `ctbone.stats.bootstrap_auc`.
+
+    Returns
+    -------
+    Estimate
+        0 (best) to 1.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1.
+
+    References
+    ----------
+    Naeini, Cooper & Hauskrecht, AAAI 2015:2901. Guo et al., ICML 2017:1321.
+
+    Examples
+    --------
+    >>> round(ece([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]).value, 4)
+    0.1375
+    """
+    return _binned_error(y, p, bins, level, replicates, seed, groups, "mean")
+
+
+def mce(
+    y: ArrayLike,
+    p: ArrayLike,
+    *,
+    bins: int = 10,
+    level: float = 0.95,
+    replicates: int = 2000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> Estimate:
+    """Maximum calibration error: the largest gap of a bin; parameters and interval as for `ece`.
+
+    Examples
+    --------
+    >>> round(mce([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]).value, 4)
+    0.2
+    """
+    return _binned_error(y, p, bins, level, replicates, seed, groups, "max")
+
+
+def hosmer_lemeshow(y: ArrayLike, p: ArrayLike, *, groups: int = 10, external: bool = True) -> TestResult:
+    """Hosmer–Lemeshow test over groups of equal size by probability.
+
+    Groups are cut at the quantiles of the probabilities (linear interpolation, right-closed); quantiles that coincide
+    are merged. Degrees of freedom: the number of groups for cases that the model was not fitted on, two less for
+    those it was. The test has little power in small samples and rejects any model in large ones: read the curve.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities, shape (n,).
+    groups
+        Number of groups wanted.
+    external
+        Whether the cases are others than the model was fitted on.
+
+    Returns
+    -------
+    TestResult
+        Undefined where a group expects no event or no non-event, or no degree of freedom is left.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1, or fewer than two groups are wanted.
+
+    References
+    ----------
+    Hosmer & Lemeshow, Commun Stat Theory Methods 1980;9:1043; Applied Logistic Regression 2000, section 5.2.
+
+    Examples
+    --------
+    >>> result = hosmer_lemeshow([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], groups=2)
+    >>> round(result.statistic, 3), result.df
+    (0.402, 2.0)
+    """
+    labels, scores = checked_pair(y, p, probability=True)
+    if groups < 2:
+        raise StatsError("Hosmer–Lemeshow needs at least two groups", found=groups, expected="such as 10")
+    edges = np.unique(np.quantile(scores, np.arange(1, groups) / groups))
+    group = np.searchsorted(edges, scores, side="left")
+    cases = np.bincount(group)
+    present = cases > 0
+    cases = cases[present]
+    expected = np.bincount(group, weights=scores)[present]
+    observed = np.bincount(group, weights=labels)[present]
+    df = cases.size if external else cases.size - 2
+    method = f"Hosmer–Lemeshow, {cases.size} groups, {'external' if external else 'development'} cases"
+    if df < 1:
+        return TestResult.undefined(method, "too few distinct probabilities for a degree of freedom")
+    spread = expected * (1 - expected / cases)
+    if (spread <= 0).any():
+        return TestResult.undefined(method, "a group expects no event, or nothing but events")
+    statistic = float(((observed - expected) ** 2 / spread).sum())
+    return TestResult(statistic, float(df), chi2_upper(statistic, df), method)
+
+
+def _binned_error(
+    y: ArrayLike,
+    p: ArrayLike,
+    bins: int,
+    level: float,
+    replicates: int,
+    seed: int,
+    groups: ArrayLike | None,
+    over: str,
+) -> Estimate:
+    labels, scores = checked_pair(y, p, probability=True)
+    bin_of_case = equal_width_bins(scores, bins)
+    used, place = np.unique(bin_of_case, return_inverse=True)
+    member = np.zeros((labels.size, used.size))
+    member[np.arange(labels.size), place] = 1.0
+    surplus = member * (labels - scores)[:, None]
+
+    def error(weights: Floats) -> Floats:
+        gap = np.abs(weights @ surplus)
+        if over == "mean":
+            return np.asarray(gap.sum(axis=1) / weights.sum(axis=1), dtype=np.float64)
+        cases = weights @ member
+        return np.asarray(np.divide(gap, cases, out=np.zeros_like(gap), where=cases > 0).max(axis=1), dtype=np.float64)
+
+    estimate = bootstrap_estimate(
+        error,
+        labels,
+        replicates=replicates,
+        level=level,
+        interval="basic",
+        seed=seed,
+        groups=groups,
+        stratified=False,
+    )
+    width = f"{bins} equal-width right-closed bins"
+    if estimate.low is None or estimate.high is None:
+        return Estimate(estimate.value, None, None, f"{width}, {estimate.method}", estimate.why)
+    return Estimate(
+        estimate.value, max(0.0, estimate.low), min(1.0, estimate.high), f"{width}, {estimate.method}", estimate.why
+    )

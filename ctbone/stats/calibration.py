@@ -1,0 +1,235 @@
+"""Calibration in numbers: Brier score, intercept and slope of logistic recalibration, observed over expected."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ctbone.stats.distributions import two_sided_z
+from ctbone.stats.estimate import Estimate
+from ctbone.stats.inputs import checked_pair, percent
+from ctbone.stats.logistic import CLIP, fit_intercept, fit_logistic, logit
+from ctbone.stats.proportions import wilson_limits
+
+_CLIPPED = f"probabilities clipped to {CLIP:g} from 0 and 1"
+
+
+def brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Brier score: mean squared difference of probability and outcome, 0 (best) to 1.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities, shape (n,).
+    level
+        Confidence level; the interval is normal, from the variance of the squared differences, cut at 0 and 1.
+
+    Returns
+    -------
+    Estimate
+        Without interval where there is one case.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1.
+
+    References
+    ----------
+    Brier, Mon Weather Rev 1950;78:1. Spiegelhalter, Stat Med 1986;5:421.
+
+    Examples
+    --------
+    >>> print(brier([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
+    0.1581 (0.0000 to 0.3422)
+    """
+    labels, scores = checked_pair(y, p, probability=True)
+    squares = (scores - labels) ** 2
+    return _mean_interval(float(squares.mean()), squares, level, "normal interval of the mean square", (0.0, 1.0))
+
+
+def scaled_brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Scaled Brier score: 1 − Brier / (prevalence · (1 − prevalence)); 1 is best, 0 is no better than the prevalence.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities, shape (n,).
+    level
+        Confidence level; the interval is normal, by the delta method, cut at 1.
+
+    Returns
+    -------
+    Estimate
+        Up to 1, may be negative; undefined where only one class is present.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1.
+
+    References
+    ----------
+    Steyerberg et al., Epidemiology 2010;21:128.
+
+    Examples
+    --------
+    >>> round(scaled_brier([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]).value, 4)
+    0.3675
+    """
+    labels, scores = checked_pair(y, p, probability=True)
+    method = "normal, delta method"
+    share = float(labels.mean())
+    if share in (0.0, 1.0):
+        return Estimate.undefined(f"{method}, {percent(level)}", "only one class is present")
+    squares = (scores - labels) ** 2
+    reference = share * (1 - share)
+    score = float(squares.mean())
+    influence = -(squares - score) / reference + score / reference**2 * (1 - 2 * share) * (labels - share)
+    return _mean_interval(1 - score / reference, influence, level, method, (-math.inf, 1.0))
+
+
+def calibration_intercept(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, joint: bool = False) -> Estimate:
+    """Calibration intercept: 0 is ideal, above 0 the probabilities are too low on average.
+
+    By default the slope is held at 1 (calibration in the large), which is what the recommendations mean by the word;
+    with ``joint`` it is the intercept fitted together with the slope, which speaks of probabilities near ½ only.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8 for the logit.
+    level
+        Confidence level; Wald interval.
+    joint
+        Fit the slope too.
+
+    Returns
+    -------
+    Estimate
+        Any number; undefined where only one class is present, or where ``joint`` has no finite fit.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1.
+
+    References
+    ----------
+    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167.
+
+    Examples
+    --------
+    >>> print(calibration_intercept([0, 1, 0, 1, 1], [0.2, 0.3, 0.6, 0.7, 0.9]))
+    0.3322 (-1.7420 to 2.4065)
+    """
+    labels, scores = checked_pair(y, p, probability=True)
+    linear = logit(scores)
+    fit = fit_logistic(labels, linear) if joint else fit_intercept(labels, linear)
+    slope = "slope fitted too" if joint else "slope fixed at 1"
+    method = f"logistic recalibration, {slope}, Wald {percent(level)}, {_CLIPPED}"
+    if isinstance(fit, str):
+        return Estimate.undefined(method, fit)
+    half = two_sided_z(level) * fit.intercept_error
+    return Estimate(fit.intercept, fit.intercept - half, fit.intercept + half, method)
+
+
+def calibration_slope(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Calibration slope: 1 is ideal, below 1 the probabilities are too extreme (overfitting).
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8 for the logit.
+    level
+        Confidence level; Wald interval.
+
+    Returns
+    -------
+    Estimate
+        Any number; undefined where only one class is present, every probability is the same, or the classes are
+        separated.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1.
+
+    References
+    ----------
+    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167.
+
+    Examples
+    --------
+    >>> print(calibration_slope([0, 1, 0, 1, 1], [0.2, 0.3, 0.6, 0.7, 0.9]))
+    0.9203 (-0.9414 to 2.7820)
+    """
+    labels, scores = checked_pair(y, p, probability=True)
+    method = f"logistic recalibration, Wald {percent(level)}, {_CLIPPED}"
+    fit = fit_logistic(labels, logit(scores))
+    if isinstance(fit, str):
+        return Estimate.undefined(method, fit)
+    half = two_sided_z(level) * fit.slope_error
+    return Estimate(fit.slope, fit.slope - half, fit.slope + half, method)
+
+
+def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Observed over expected events, O/E (not E/O): above 1 the probabilities are too low on average.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities, shape (n,).
+    level
+        Confidence level; Wilson's interval of the observed share over the mean probability, which is held fixed. It
+        stays defined where no case, or every case, is positive.
+
+    Returns
+    -------
+    Estimate
+        ≥ 0; undefined where every probability is 0.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1.
+
+    References
+    ----------
+    Debray et al., BMJ 2017;356:i6460. Wilson, J Am Stat Assoc 1927;22:209.
+
+    Examples
+    --------
+    >>> print(observed_expected([0, 1, 0, 1, 1], [0.2, 0.3, 0.6, 0.7, 0.9]))
+    1.1111 (0.4273 to 1.6340)
+    """
+    labels, scores = checked_pair(y, p, probability=True)
+    method = f"O/E, Wilson {percent(level)}, expected held fixed"
+    expected = float(scores.sum())
+    if expected == 0:
+        return Estimate.undefined(method, "every probability is 0")
+    events = int(labels.sum())
+    low, high = wilson_limits(events, labels.size, level)
+    scale = labels.size / expected
+    return Estimate(events / expected, low * scale, high * scale, method)
+
+
+def _mean_interval(value: float, parts: np.ndarray, level: float, name: str, limits: tuple[float, float]) -> Estimate:
+    """Wald interval of a mean whose summands (or influences) are given."""
+    method = f"{name}, {percent(level)}"
+    if parts.size < 2:
+        return Estimate(value, None, None, method, "one case has no variance")
+    half = two_sided_z(level) * float(parts.std(ddof=1)) / math.sqrt(parts.size)
+    return Estimate(value, max(limits[0], value - half), min(limits[1], value + half), method)

@@ -1,0 +1,312 @@
+"""Area under the ROC curve with its DeLong variance: intervals, paired and unpaired tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ctbone.stats.distributions import normal_two_sided, two_sided_z
+from ctbone.stats.estimate import Comparison, Estimate
+from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, checked_models, checked_pair, percent
+
+# Below the smallest variance that whole placements can have at a million cases, above what rounding leaves behind.
+_ZERO_VARIANCE = 1e-28
+_TOO_FEW = "DeLong's variance needs two cases of each class"
+
+
+def auc(y: ArrayLike, p: ArrayLike) -> float | None:
+    """Area under the ROC curve: the chance that a positive case scores above a negative one, ties counting half.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Scores, shape (n,), any scale.
+
+    Returns
+    -------
+    float or None
+        0–1; None where only one class is present.
+
+    Raises
+    ------
+    StatsError
+        If labels or scores are missing or do not fit together.
+
+    References
+    ----------
+    Bamber, J Math Psychol 1975;12:387.
+
+    Examples
+    --------
+    >>> auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    0.75
+    """
+    labels, scores = checked_pair(y, p)
+    if labels.all() or not labels.any():
+        return None
+    return float(_placements(labels, scores)[0].mean())
+
+
+def auc_interval(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """AUC with DeLong's interval on the logit scale.
+
+    The logit keeps the ends inside 0–1 and widens the lower side near 1. Where DeLong's variance is zero (perfect
+    separation, or every score alike) or undefined (fewer than two cases in a class), the interval is Newcombe's score
+    interval (his method 5), which does not collapse; ``method`` says which one was used.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Scores, shape (n,), any scale.
+    level
+        Confidence level.
+
+    Returns
+    -------
+    Estimate
+        0–1; undefined where only one class is present.
+
+    Raises
+    ------
+    StatsError
+        If labels or scores are missing or do not fit together.
+
+    References
+    ----------
+    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Pepe, The Statistical Evaluation of Medical Tests 2003,
+    section 5.2 (logit). Newcombe, Stat Med 2006;25:559 (method 5).
+
+    Examples
+    --------
+    >>> print(auc_interval([0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.5, 0.35, 0.7, 0.8]))
+    0.7778 (0.1730 to 0.9832)
+    >>> auc_interval([0, 0, 0, 1, 1, 1], [1, 2, 3, 4, 5, 6]).method
+    "Newcombe's score interval 95% (DeLong's variance is zero)"
+    """
+    labels, scores = checked_pair(y, p)
+    method = f"DeLong, logit-transformed, {percent(level)}"
+    positives = int(labels.sum())
+    negatives = labels.size - positives
+    if positives == 0 or negatives == 0:
+        return Estimate.undefined(method, ONE_CLASS)
+    of_positives, of_negatives = _placements(labels, scores)
+    area = float(of_positives.mean())
+    if min(positives, negatives) < 2:
+        return _newcombe(area, positives, negatives, level, "a class has one case")
+    variance = float(of_positives.var(ddof=1) / positives + of_negatives.var(ddof=1) / negatives)
+    if variance < _ZERO_VARIANCE:
+        return _newcombe(area, positives, negatives, level, "DeLong's variance is zero")
+    centre = math.log(area / (1 - area))
+    half = two_sided_z(level) * math.sqrt(variance) / (area * (1 - area))
+    return Estimate(area, _expit(centre - half), _expit(centre + half), method)
+
+
+def delong_covariance(y: ArrayLike, P: ArrayLike) -> Floats:
+    """Covariance matrix of the AUCs of several models on the same cases.
+
+    Placements come from sorted arrays, so the cost is O(models · n log n), in float64.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    P
+        Scores, shape (models, n).
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (models, models)
+        NaN where a class has fewer than two cases.
+
+    Raises
+    ------
+    StatsError
+        If labels or scores are missing or do not fit together.
+
+    References
+    ----------
+    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Sun & Xu, IEEE Signal Process Lett 2014;21:1389.
+
+    Examples
+    --------
+    >>> delong_covariance([0, 0, 1, 1], [[0.1, 0.4, 0.35, 0.8], [0.1, 0.2, 0.3, 0.4]]).round(4)
+    array([[0.125, 0.   ],
+           [0.   , 0.   ]])
+    """
+    labels, scores = checked_models(y, P)
+    positives = int(labels.sum())
+    negatives = labels.size - positives
+    models = len(scores)
+    if min(positives, negatives) < 2:
+        return np.full((models, models), np.nan)
+    placements = [_placements(labels, row) for row in scores]
+    of_positives = np.atleast_2d(np.cov([pair[0] for pair in placements]))
+    of_negatives = np.atleast_2d(np.cov([pair[1] for pair in placements]))
+    return np.asarray(of_positives / positives + of_negatives / negatives, dtype=np.float64)
+
+
+def delong_test(y: ArrayLike, p_a: ArrayLike, p_b: ArrayLike, *, level: float = 0.95) -> Comparison:
+    """Compare two models' AUCs on the same cases; z is first minus second over its standard error.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p_a, p_b
+        Scores of the two models, shape (n,).
+    level
+        Confidence level of the interval of the difference (normal).
+
+    Returns
+    -------
+    Comparison
+        Difference −1 to 1, z and its two-sided p. Where the variance of the difference is zero (the models rank
+        alike) there is no test, and ``why`` says so.
+
+    Raises
+    ------
+    StatsError
+        If labels or scores are missing or do not fit together.
+
+    References
+    ----------
+    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837.
+
+    Examples
+    --------
+    >>> y = [0, 0, 0, 0, 1, 1, 1, 1]
+    >>> result = delong_test(y, [1, 2, 3, 6, 4, 5, 7, 8], [5, 2, 8, 1, 4, 6, 7, 3])
+    >>> round(result.difference, 4), round(result.statistic, 3), round(result.p_value, 3)
+    (0.25, 0.739, 0.46)
+    """
+    labels, scores_a = checked_pair(y, p_a)
+    _, scores_b = checked_pair(y, p_b)
+    method = f"DeLong, paired, normal {percent(level)}"
+    positives = int(labels.sum())
+    negatives = labels.size - positives
+    if positives == 0 or negatives == 0:
+        return Comparison.undefined(method, ONE_CLASS)
+    a_positives, a_negatives = _placements(labels, scores_a)
+    b_positives, b_negatives = _placements(labels, scores_b)
+    difference = float(a_positives.mean() - b_positives.mean())
+    if min(positives, negatives) < 2:
+        return Comparison(difference, None, None, None, None, method, _TOO_FEW)
+    # The variance of the differences, not a difference of variances: it is exactly zero for equal rankings.
+    variance = float(
+        (a_positives - b_positives).var(ddof=1) / positives + (a_negatives - b_negatives).var(ddof=1) / negatives
+    )
+    alike = "the variance of the difference is zero" + (": both rank the cases alike" if difference == 0 else "")
+    return _normal_comparison(difference, variance, level, method, alike)
+
+
+def delong_unpaired(
+    y_a: ArrayLike, p_a: ArrayLike, y_b: ArrayLike, p_b: ArrayLike, *, level: float = 0.95
+) -> Comparison:
+    """Compare AUCs from two separate sets of cases, such as an internal and an external cohort.
+
+    The statistic is normal: z, first minus second. (pROC refers the same statistic to Student's t with Welch's
+    degrees of freedom, which differs in small samples.)
+
+    Parameters
+    ----------
+    y_a, y_b
+        Labels, shapes (n_a,) and (n_b,), 1 for the positive class.
+    p_a, p_b
+        Scores, shapes (n_a,) and (n_b,).
+    level
+        Confidence level of the interval of the difference (normal).
+
+    Returns
+    -------
+    Comparison
+        Difference −1 to 1, z and its two-sided p.
+
+    Raises
+    ------
+    StatsError
+        If labels or scores are missing or do not fit together.
+
+    References
+    ----------
+    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837.
+
+    Examples
+    --------
+    >>> result = delong_unpaired([0, 0, 1, 1], [1, 3, 2, 4], [0, 0, 0, 1, 1, 1], [1, 2, 5, 3, 4, 6])
+    >>> round(result.difference, 4), round(result.p_value, 3)
+    (-0.0278, 0.949)
+    """
+    method = f"DeLong, unpaired, normal {percent(level)}"
+    areas, variances = [], []
+    for y, p in ((y_a, p_a), (y_b, p_b)):
+        area = auc(y, p)
+        if area is None:
+            return Comparison.undefined(method, f"{ONE_CLASS} in one of the two sets")
+        areas.append(area)
+        variances.append(float(delong_covariance(y, [np.asarray(p)])[0, 0]))
+    difference = areas[0] - areas[1]
+    variance = sum(variances)
+    if math.isnan(variance):
+        return Comparison(difference, None, None, None, None, method, _TOO_FEW)
+    return _normal_comparison(difference, variance, level, method, "the variance of both areas is zero")
+
+
+def _placements(labels: Bools, scores: Floats) -> tuple[Floats, Floats]:
+    """For each positive the share of negatives below it, for each negative the share of positives above it."""
+    positive, negative = scores[labels], scores[~labels]
+    rank, back = np.argsort(positive, kind="stable"), np.sort(negative)
+    # Sorted needles walk through memory in order: several times faster than random ones at 100 000 cases.
+    of_positives = np.empty(positive.size)
+    ordered = positive[rank]
+    below = np.searchsorted(back, ordered, side="left") + np.searchsorted(back, ordered, side="right")
+    of_positives[rank] = below / (2 * negative.size)
+    order = np.argsort(negative, kind="stable")
+    of_negatives = np.empty(negative.size)
+    at_most = np.searchsorted(ordered, back, side="left") + np.searchsorted(ordered, back, side="right")
+    of_negatives[order] = 1 - at_most / (2 * positive.size)
+    return of_positives, of_negatives
+
+
+def _newcombe(area: float, positives: int, negatives: int, level: float, reason: str) -> Estimate:
+    """Solve (θ − area)² = z² V(θ) on either side of the area, V being Hanley and McNeil's variance."""
+    z2 = two_sided_z(level) ** 2
+    mean_count = (positives + negatives) / 2 - 1
+
+    def gap(theta: float) -> float:
+        spread = 1 + mean_count * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        return (theta - area) ** 2 - z2 * theta * (1 - theta) * spread / (positives * negatives)
+
+    low = 0.0 if area == 0 else _bisect(gap, 0.0, area)
+    high = 1.0 if area == 1 else _bisect(gap, 1.0, area)
+    return Estimate(area, low, high, f"Newcombe's score interval {percent(level)} ({reason})")
+
+
+def _bisect(gap: Callable[[float], float], outside: float, inside: float) -> float:
+    """Find where gap changes sign between an end outside the interval (gap > 0) and one inside it."""
+    for _ in range(60):
+        middle = (outside + inside) / 2
+        if gap(middle) > 0:
+            outside = middle
+        else:
+            inside = middle
+    return (outside + inside) / 2
+
+
+def _normal_comparison(difference: float, variance: float, level: float, method: str, if_zero: str) -> Comparison:
+    if variance < _ZERO_VARIANCE:
+        return Comparison(difference, None, None, None, None, method, if_zero)
+    error = math.sqrt(variance)
+    half = two_sided_z(level) * error
+    z = difference / error
+    return Comparison(difference, difference - half, difference + half, z, normal_two_sided(z), method)
+
+
+def _expit(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

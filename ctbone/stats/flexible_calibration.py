@@ -1,0 +1,288 @@
+"""The flexible calibration curve, and the errors read from it: ICI, E50, E90, Emax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ctbone.stats.binned_calibration import equal_width_bins
+from ctbone.stats.bootstrap import bootstrap_weights
+from ctbone.stats.distributions import two_sided_z
+from ctbone.stats.estimate import Estimate
+from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, percent
+from ctbone.stats.loess import loess
+from ctbone.stats.proportions import wilson_limits
+
+_KNOTS = 256  # points at which the curve is fitted where there are more distinct probabilities
+_KNOTS_RESAMPLED = 64
+_CURVE = "loess of the outcome on the probability, span 0.75, degree 2, cut at 0 and 1"
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Cases of one bin of probability.
+
+    Parameters
+    ----------
+    left, right
+        The bin (left, right]; the first holds 0 too.
+    n, events
+        Cases, and positive cases.
+    mean_probability
+        Mean predicted probability, 0–1.
+    observed, low, high
+        Share of positive cases with Wilson's interval, 0–1.
+    """
+
+    left: float
+    right: float
+    n: int
+    events: int
+    mean_probability: float
+    observed: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class CalibrationCurve:
+    """Observed against predicted probability.
+
+    Parameters
+    ----------
+    grid
+        Predicted probabilities, ascending, shape (points,), within the range of the data.
+    observed, low, high
+        Smoothed share of positive cases and its pointwise band, shape (points,); empty where undefined.
+    bins
+        Equal-width bins that hold a case.
+    histogram_edges
+        Edges of the histogram, shape (bars + 1,).
+    histogram_positive, histogram_negative
+        Positive and negative cases in each bar, shape (bars,).
+    method
+        How curve and band were computed.
+    why
+        Why the curve is undefined; None where it is defined.
+    """
+
+    grid: Floats
+    observed: Floats
+    low: Floats
+    high: Floats
+    bins: tuple[CalibrationBin, ...]
+    histogram_edges: Floats
+    histogram_positive: Ints
+    histogram_negative: Ints
+    method: str
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class CalibrationErrors:
+    """Distance between the predicted probabilities and the flexible curve.
+
+    Parameters
+    ----------
+    ici
+        Integrated calibration index: the mean distance over the cases.
+    e50, e90, emax
+        Median, 90th percentile and maximum of the distance.
+    """
+
+    ici: Estimate
+    e50: Estimate
+    e90: Estimate
+    emax: Estimate
+
+
+def calibration_curve(
+    y: ArrayLike,
+    p: ArrayLike,
+    *,
+    points: int = 101,
+    bins: int = 10,
+    histogram_bins: int = 50,
+    level: float = 0.95,
+) -> CalibrationCurve:
+    """Flexible calibration curve with its band, binned points and the histogram below it.
+
+    The band is pointwise normal: the curve is a weighted sum of the outcomes, whose variance is taken as c (1 − c) at
+    the curve c.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities, shape (n,).
+    points
+        Points of the grid, from the lowest probability to the highest.
+    bins
+        Equal-width bins, right-closed.
+    histogram_bins
+        Bars of the histogram over 0–1, right-closed.
+    level
+        Pointwise confidence level of the band and of the bins' intervals (Wilson).
+
+    Returns
+    -------
+    CalibrationCurve
+        Bins and histogram are given where the curve is undefined (one class) too.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1.
+
+    References
+    ----------
+    Austin & Steyerberg, Stat Med 2014;33:517 (loess). Van Calster et al., J Clin Epidemiol 2016;74:167.
+
+    Examples
+    --------
+    >>> curve = calibration_curve([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], points=3)
+    >>> curve.grid, curve.bins[0].observed
+    (array([0.1, 0.5, 0.9]), 0.0)
+    """
+    labels, scores = checked_pair(y, p, probability=True)
+    method = f"{_CURVE}, pointwise normal band {percent(level)}"
+    edges = np.arange(histogram_bins + 1) / histogram_bins
+    bar = equal_width_bins(scores, histogram_bins)
+    grid = observed = low = high = np.empty(0)
+    why = ONE_CLASS if labels.all() or not labels.any() else None
+    if why is None:
+        grid = np.linspace(scores.min(), scores.max(), points) if scores.min() < scores.max() else scores[:1]
+        order = np.argsort(scores, kind="stable")
+        fit = loess(scores[order], labels[order].astype(np.float64), grid)
+        observed = np.clip(fit.value, 0, 1)
+        at_cases = _curve_at(labels, scores, scores[order], _KNOTS)
+        error = np.sqrt(fit.smoother**2 @ (at_cases * (1 - at_cases)))
+        half = two_sided_z(level) * error
+        low, high = np.clip(observed - half, 0, 1), np.clip(observed + half, 0, 1)
+    return CalibrationCurve(
+        grid,
+        observed,
+        low,
+        high,
+        _bins(labels, scores, bins, level),
+        edges,
+        np.bincount(bar[labels], minlength=histogram_bins),
+        np.bincount(bar[~labels], minlength=histogram_bins),
+        method,
+        why,
+    )
+
+
+def calibration_errors(
+    y: ArrayLike,
+    p: ArrayLike,
+    *,
+    level: float = 0.95,
+    replicates: int = 500,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> CalibrationErrors:
+    """ICI, E50, E90 and Emax: distances between the probabilities and the flexible curve (loess, not lowess).
+
+    The curve is fitted at every distinct probability, or at 256 of their quantiles with straight lines between them
+    where there are more (64 in the resamples). Intervals are the basic bootstrap's, cut at 0 and 1: resampling
+    roughens the curve, and plain percentiles would lie above the value.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities, shape (n,).
+    level, replicates, seed, groups
+        Of the bootstrap, which is stratified by class; 0 replicates for no interval.
+
+    Returns
+    -------
+    CalibrationErrors
+        Each 0 (best) to 1; undefined where only one class is present.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1.
+
+    References
+    ----------
+    Austin & Steyerberg, Stat Med 2019;38:4051.
+
+    Examples
+    --------
+    >>> errors = calibration_errors([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], replicates=20)
+    >>> round(errors.ici.value, 3), errors.ici.value <= errors.emax.value
+    (0.333, True)
+    """
+    labels, scores = checked_pair(y, p, probability=True)
+    method = f"{_CURVE}; "
+    if labels.all() or not labels.any():
+        nothing = Estimate.undefined(method + "no interval", ONE_CLASS)
+        return CalibrationErrors(nothing, nothing, nothing, nothing)
+    values = _distances(labels, scores, _KNOTS)
+    if not replicates:
+        plain = [
+            Estimate(float(value), None, None, method + "no interval", "no resample asked for") for value in values
+        ]
+        return CalibrationErrors(*plain)
+    unit = "cases" if groups is None else "patients"
+    method += f"bootstrap of {unit}, basic {percent(level)}, {replicates} resamples, stratified by class"
+    draws = []
+    for weights in bootstrap_weights(labels, replicates=replicates, seed=seed, groups=groups):
+        for row in weights:
+            drawn = np.repeat(np.arange(labels.size), row.astype(np.int64))
+            draws.append(_distances(labels[drawn], scores[drawn], _KNOTS_RESAMPLED))
+    low, high = np.quantile(np.array(draws), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return CalibrationErrors(
+        *(
+            Estimate(float(value), max(0.0, float(2 * value - top)), min(1.0, float(2 * value - bottom)), method)
+            for value, bottom, top in zip(values, low, high, strict=True)
+        )
+    )
+
+
+def ici(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, replicates: int = 500, seed: int = 0) -> Estimate:
+    """Integrated calibration index alone; see `calibration_errors`.
+
+    Examples
+    --------
+    >>> round(ici([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], replicates=20).value, 3)
+    0.333
+    """
+    return calibration_errors(y, p, level=level, replicates=replicates, seed=seed).ici
+
+
+def _distances(labels: Bools, scores: Floats, knots: int) -> Floats:
+    """ICI, E50, E90, Emax, shape (4,)."""
+    distance = np.abs(_curve_at(labels, scores, scores, knots) - scores)
+    middle, upper = np.quantile(distance, [0.5, 0.9])
+    return np.array([distance.mean(), middle, upper, distance.max()])
+
+
+def _curve_at(labels: Bools, scores: Floats, at: Floats, knots: int) -> Floats:
+    """Curve at given probabilities within the range of the scores."""
+    order = np.argsort(scores, kind="stable")
+    ascending = scores[order]
+    places = np.unique(ascending)
+    if places.size > knots:
+        places = np.unique(np.quantile(places, np.linspace(0, 1, knots)))
+    value = loess(ascending, labels[order].astype(np.float64), places).value
+    return np.asarray(np.interp(at, places, np.clip(value, 0, 1)), dtype=np.float64)
+
+
+def _bins(labels: Bools, scores: Floats, bins: int, level: float) -> tuple[CalibrationBin, ...]:
+    bin_of_case = equal_width_bins(scores, bins)
+    rows = []
+    for k in np.unique(bin_of_case):
+        inside = bin_of_case == k
+        n, events = int(inside.sum()), int(labels[inside].sum())
+        low, high = wilson_limits(events, n, level)
+        mean = float(scores[inside].mean())
+        rows.append(CalibrationBin(float(k / bins), float((k + 1) / bins), n, events, mean, events / n, low, high))
+    return tuple(rows)

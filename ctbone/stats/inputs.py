@@ -1,0 +1,180 @@
+"""Checks of what comes into the statistics: labels, probabilities, levels, groups."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ctbone.errors import CtboneError
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+ONE_CLASS = "only one class is present"
+
+
+class StatsError(CtboneError):
+    """The numbers handed to a statistic cannot be what they claim to be."""
+
+
+def checked_labels(y: ArrayLike) -> Bools:
+    """Return the labels as booleans, True for the positive class.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 0/1 or bool.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (n,)
+
+    Raises
+    ------
+    StatsError
+        If the labels are empty, missing, not one-dimensional or anything but 0 and 1.
+
+    Examples
+    --------
+    >>> checked_labels([0, 1, 1])
+    array([False,  True,  True])
+    """
+    labels = np.asarray(y)
+    if labels.ndim != 1:
+        raise StatsError("labels must be one-dimensional", found=f"shape {labels.shape}", expected="shape (n,)")
+    if labels.size == 0:
+        raise StatsError("there is no case", found="0 labels", expected="at least one")
+    if labels.dtype == np.bool_:
+        return labels
+    try:
+        numbers = labels.astype(np.float64)
+    except (TypeError, ValueError):
+        raise StatsError(
+            "labels are not 0 or 1",
+            found=repr(labels.flat[0]),
+            expected="1 for the positive class and 0 for the other",
+            remedy="map the class names to 0 and 1 first",
+        ) from None
+    if np.isnan(numbers).any():
+        raise StatsError(
+            "a label is missing",
+            found=f"{int(np.isnan(numbers).sum())} of {labels.size} are NaN",
+            remedy="drop or complete these cases",
+        )
+    wrong = (numbers != 0) & (numbers != 1)
+    if wrong.any():
+        raise StatsError("labels are not 0 or 1", found=repr(numbers[wrong][0].item()), expected="0 or 1")
+    return numbers == 1
+
+
+def checked_scores(p: ArrayLike, n: int, *, probability: bool = False) -> Floats:
+    """Return scores as float64, checked for length, missing values and, where asked, the range 0–1.
+
+    Parameters
+    ----------
+    p
+        Scores, shape (n,); a higher score speaks for the positive class.
+    n
+        Number of labels that they belong to.
+    probability
+        Whether the method needs probabilities; a score outside 0–1 is then refused.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (n,)
+
+    Raises
+    ------
+    StatsError
+        If a score is missing or infinite, the lengths differ, or a probability is outside 0–1.
+
+    Examples
+    --------
+    >>> checked_scores([0.25, 1], 2, probability=True)
+    array([0.25, 1.  ])
+    """
+    try:
+        scores = np.asarray(p, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise StatsError("scores are not numbers", found=repr(p)[:80], expected="numbers") from None
+    if scores.shape != (n,):
+        raise StatsError(
+            "labels and scores do not fit together", found=f"scores of shape {scores.shape}", expected=f"shape ({n},)"
+        )
+    if np.isnan(scores).any():
+        raise StatsError(
+            "a score is missing",
+            found=f"{int(np.isnan(scores).sum())} of {n} are NaN",
+            remedy="drop or complete these cases",
+        )
+    if not np.isfinite(scores).all():
+        raise StatsError("a score is infinite", found="inf", expected="finite numbers")
+    if probability and ((scores < 0) | (scores > 1)).any():
+        outside = scores[(scores < 0) | (scores > 1)]
+        raise StatsError(
+            "a probability lies outside 0–1",
+            found=f"{outside.size} of {n}, the first is {outside[0]:g}",
+            expected="probabilities from 0 to 1",
+            remedy="if these are logits, apply the sigmoid first; if percent, divide by 100",
+        )
+    return scores
+
+
+def checked_pair(y: ArrayLike, p: ArrayLike, *, probability: bool = False) -> tuple[Bools, Floats]:
+    """Check labels and scores together; see `checked_labels` and `checked_scores`.
+
+    Examples
+    --------
+    >>> checked_pair([0, 1], [0.2, 0.7])
+    (array([False,  True]), array([0.2, 0.7]))
+    """
+    labels = checked_labels(y)
+    return labels, checked_scores(p, labels.size, probability=probability)
+
+
+def checked_models(y: ArrayLike, P: ArrayLike, *, probability: bool = False) -> tuple[Bools, Floats]:
+    """Check labels of shape (n,) and the scores of several models, shape (models, n).
+
+    Examples
+    --------
+    >>> checked_models([0, 1], [[0.2, 0.7], [0.4, 0.3]])[1].shape
+    (2, 2)
+    """
+    labels = checked_labels(y)
+    shape = np.shape(P)
+    if len(shape) != 2 or shape[1] != labels.size or shape[0] == 0:
+        raise StatsError(
+            "scores of several models have the wrong shape", found=f"{shape}", expected=f"(models, {labels.size})"
+        )
+    return labels, np.stack([checked_scores(row, labels.size, probability=probability) for row in np.asarray(P)])
+
+
+def checked_level(level: float) -> float:
+    """Return the confidence level if it lies strictly between 0 and 1.
+
+    Examples
+    --------
+    >>> checked_level(0.95)
+    0.95
+    """
+    if not 0 < level < 1:
+        raise StatsError(
+            "a confidence level lies strictly between 0 and 1",
+            found=level,
+            expected="such as 0.95",
+        )
+    return float(level)
+
+
+def percent(level: float) -> str:
+    """Write a confidence level as it stands in a method's name.
+
+    Examples
+    --------
+    >>> percent(0.95), percent(0.995)
+    ('95%', '99.5%')
+    """
+    return f"{round(100 * checked_level(level), 6):g}%"

@@ -1,0 +1,165 @@
+"""Logistic regression on one score, as recalibration needs it: an intercept, perhaps a slope, perhaps an offset."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ctbone.stats.inputs import ONE_CLASS, Bools, Floats
+
+CLIP = 1e-8  # probabilities of exactly 0 or 1 become 1e-8 or 1 − 1e-8 before the logit
+
+
+@dataclass(frozen=True)
+class LogisticFit:
+    """Maximum-likelihood fit of logit P(y = 1) = intercept + slope · x.
+
+    Parameters
+    ----------
+    intercept, slope
+        Coefficients; the slope is 1 where it was held fixed.
+    intercept_error, slope_error
+        Standard errors from the information matrix; the slope's is 0 where it was held fixed.
+    """
+
+    intercept: float
+    slope: float
+    intercept_error: float
+    slope_error: float
+
+
+def logit(p: Floats) -> Floats:
+    """Logit of probabilities, those beyond ``CLIP`` moved to it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logit(np.array([0.0, 0.5])).round(3)
+    array([-18.421,   0.   ])
+    """
+    clipped = np.clip(p, CLIP, 1 - CLIP)
+    return np.asarray(np.log(clipped / (1 - clipped)), dtype=np.float64)
+
+
+def expit(x: Floats) -> Floats:
+    """Inverse of the logit, without overflow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> expit(np.array([-800.0, 0.0, 800.0]))
+    array([0. , 0.5, 1. ])
+    """
+    # tanh saturates quietly where exp would overflow.
+    return np.asarray(0.5 * (1 + np.tanh(np.asarray(x) / 2)), dtype=np.float64)
+
+
+def fit_intercept(labels: Bools | Floats, offset: Floats) -> LogisticFit | str:
+    """Fit the intercept alone, the slope held at 1.
+
+    Parameters
+    ----------
+    labels
+        Outcomes, shape (n,), False/True or fractions.
+    offset
+        Logits, shape (n,).
+
+    Returns
+    -------
+    LogisticFit or str
+        A string says why there is no fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(fit_intercept(np.array([False, True, True, True]), np.zeros(4)).intercept, 4)
+    1.0986
+    """
+    events = float(labels.sum())
+    if events in (0, labels.size):
+        return ONE_CLASS
+    # The score is monotone in the intercept: bisect, then polish; Newton alone may leap away from extreme offsets.
+    low, high = -float(offset.max()) - 40, -float(offset.min()) + 40
+    for _ in range(200):
+        middle = (low + high) / 2
+        if expit(offset + middle).sum() < events:
+            low = middle
+        else:
+            high = middle
+        if high - low < 1e-13 * max(1.0, abs(middle)):
+            break
+    intercept = (low + high) / 2
+    fitted = expit(offset + intercept)
+    information = float((fitted * (1 - fitted)).sum())
+    if information < 1e-300:
+        return "the logits are too extreme for a standard error"
+    return LogisticFit(intercept, 1.0, 1 / math.sqrt(information), 0.0)
+
+
+def fit_logistic(labels: Bools | Floats, x: Floats, *, separable: bool = True) -> LogisticFit | str:
+    """Fit intercept and slope.
+
+    Parameters
+    ----------
+    labels
+        Outcomes, shape (n,), False/True or fractions.
+    x
+        Covariate, shape (n,).
+    separable
+        Look for separation first; fractions that are never 0 or 1 cannot separate.
+
+    Returns
+    -------
+    LogisticFit or str
+        A string says why there is no fit: one class, a constant covariate, or classes that the covariate separates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fit = fit_logistic(np.array([False, True, False, True]), np.array([0.0, 1.0, 2.0, 3.0]))
+    >>> round(fit.slope, 4)
+    0.9082
+    """
+    if labels.sum() in (0, labels.size):
+        return ONE_CLASS
+    if x.min() == x.max():
+        return "every probability is the same"
+    if separable:
+        positive, negative = x[labels > 0.5], x[labels <= 0.5]
+        if positive.min() >= negative.max() or positive.max() <= negative.min():
+            return "the classes are separated: no finite slope fits best"
+    # Newton on a standardised covariate; halving the step keeps the likelihood rising from any start.
+    centre, scale = float(x.mean()), float(x.std())
+    design = np.column_stack([np.ones(x.size), (x - centre) / scale])
+    outcome = labels.astype(np.float64)
+    share = float(outcome.mean())
+    beta = np.array([math.log(share / (1 - share)), 0.0])
+    likelihood = _log_likelihood(outcome, design @ beta)
+    for _ in range(100):
+        fitted = expit(design @ beta)
+        information = (design * (fitted * (1 - fitted))[:, None]).T @ design
+        step = np.linalg.solve(information, design.T @ (outcome - fitted))
+        for _ in range(40):
+            candidate = _log_likelihood(outcome, design @ (beta + step))
+            if candidate >= likelihood - 1e-12 * abs(likelihood):
+                break
+            step = step / 2
+        beta, likelihood = beta + step, candidate
+        if float(np.abs(step).max()) < 1e-11 * (1 + float(np.abs(beta).max())):
+            break
+    fitted = expit(design @ beta)
+    covariance = np.linalg.inv((design * (fitted * (1 - fitted))[:, None]).T @ design)
+    slope = float(beta[1]) / scale
+    back = np.array([1.0, -centre / scale])
+    return LogisticFit(
+        intercept=float(beta[0]) - slope * centre,
+        slope=slope,
+        intercept_error=math.sqrt(float(back @ covariance @ back)),
+        slope_error=math.sqrt(float(covariance[1, 1])) / scale,
+    )
+
+
+def _log_likelihood(outcome: Floats, linear: Floats) -> float:
+    return float((outcome * linear - np.logaddexp(0.0, linear)).sum())

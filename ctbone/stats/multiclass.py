@@ -1,0 +1,414 @@
+"""More than two classes: one-vs-rest AUC, F1, Brier, calibration of the named class, and a chosen dangerous error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ctbone.stats.binned_calibration import ece
+from ctbone.stats.bootstrap import WeightedStatistic, bootstrap_estimate, weighted_auc
+from ctbone.stats.distributions import two_sided_z
+from ctbone.stats.estimate import Estimate
+from ctbone.stats.inputs import Floats, Ints, StatsError, percent
+from ctbone.stats.proportions import ProportionInterval, proportion, wilson_limits
+
+ClassAverage: TypeAlias = Literal["macro", "weighted"]
+
+
+def confusion_matrix(y: ArrayLike, P: ArrayLike) -> Ints:
+    """Count true class (rows) against the class of the highest probability (columns); of equal ones the first.
+
+    Parameters
+    ----------
+    y
+        True class of each case as its column in ``P``, shape (n,), 0 … classes − 1.
+    P
+        Probabilities, shape (n, classes), each row summing to 1 (within 0.01, for rounded tables).
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (classes, classes)
+
+    Raises
+    ------
+    StatsError
+        If classes or probabilities are missing, do not fit together, or are no probabilities.
+
+    Examples
+    --------
+    >>> confusion_matrix([0, 1, 2, 2], [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]])
+    array([[1, 0, 0],
+           [0, 1, 0],
+           [1, 0, 1]])
+    """
+    truth, probabilities = checked_classes(y, P)
+    classes = probabilities.shape[1]
+    called = probabilities.argmax(axis=1)
+    return np.bincount(truth * classes + called, minlength=classes**2).reshape(classes, classes)
+
+
+def multiclass_auc(
+    y: ArrayLike,
+    P: ArrayLike,
+    *,
+    average: ClassAverage = "macro",
+    level: float = 0.95,
+    replicates: int = 2000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> Estimate:
+    """Mean of the one-vs-rest AUCs, each class alike (macro) or by its cases (weighted).
+
+    Parameters
+    ----------
+    y, P
+        As for `confusion_matrix`.
+    average
+        ``"macro"`` or ``"weighted"``.
+    level, replicates, seed, groups
+        Of the percentile bootstrap; see `ctbone.stats.bootstrap_auc`.
+
+    Returns
+    -------
+    Estimate
+        0–1; undefined where a class has no case.
+
+    Raises
+    ------
+    StatsError
+        If classes or probabilities are missing, do not fit together, or are no probabilities.
+
+    References
+    ----------
+    Provost & Domingos, CeDER Working Paper IS-00-04, New York University 2000. Fawcett, Pattern Recognit Lett
+    2006;27:861.
+
+    Examples
+    --------
+    >>> P = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
+    >>> multiclass_auc([0, 1, 2, 2], P, replicates=20).value
+    1.0
+    """
+    truth, probabilities = checked_classes(y, P)
+    if average not in ("macro", "weighted"):
+        raise StatsError("unknown average over classes", found=average, expected="macro or weighted")
+    classes = probabilities.shape[1]
+    name = f"{average} one-vs-rest AUC"
+    absent = np.flatnonzero(np.bincount(truth, minlength=classes) == 0)
+    if absent.size:
+        return Estimate.undefined(name, f"class {absent[0]} has no case")
+
+    def mean_area(weights: Floats) -> Floats:
+        areas = np.stack([weighted_auc(weights, truth == k, probabilities[:, k]) for k in range(classes)])
+        if average == "macro":
+            return np.asarray(areas.mean(axis=0), dtype=np.float64)
+        cases = np.stack([weights[:, truth == k].sum(axis=1) for k in range(classes)])
+        return np.asarray((areas * cases).sum(axis=0) / cases.sum(axis=0), dtype=np.float64)
+
+    return _bootstrapped(mean_area, truth.size, name, level, replicates, seed, groups)
+
+
+def macro_f1(
+    y: ArrayLike,
+    P: ArrayLike,
+    *,
+    level: float = 0.95,
+    replicates: int = 2000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> Estimate:
+    """Mean of the classes' F1, each class alike, the class of the highest probability being called.
+
+    Parameters
+    ----------
+    y, P
+        As for `confusion_matrix`.
+    level, replicates, seed, groups
+        Of the percentile bootstrap; see `ctbone.stats.bootstrap_auc`.
+
+    Returns
+    -------
+    Estimate
+        0–1; undefined where a class neither occurs nor is called.
+
+    Raises
+    ------
+    StatsError
+        If classes or probabilities are missing, do not fit together, or are no probabilities.
+
+    References
+    ----------
+    Opitz & Burst, arXiv:1911.03347 (the mean of F1s, not the F1 of means).
+
+    Examples
+    --------
+    >>> P = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
+    >>> round(macro_f1([0, 1, 2, 2], P, replicates=20).value, 4)
+    0.7778
+    """
+    truth, probabilities = checked_classes(y, P)
+    classes = probabilities.shape[1]
+    called = probabilities.argmax(axis=1)
+    is_class = (truth[:, None] == np.arange(classes)).astype(np.float64)
+    is_called = (called[:, None] == np.arange(classes)).astype(np.float64)
+    if ((is_class + is_called).sum(axis=0) == 0).any():
+        return Estimate.undefined("macro F1", "a class neither occurs nor is called")
+
+    def mean_f1(weights: Floats) -> Floats:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scores = 2 * (weights @ (is_class * is_called)) / (weights @ (is_class + is_called))
+        return np.asarray(scores.mean(axis=1), dtype=np.float64)
+
+    return _bootstrapped(mean_f1, truth.size, "macro F1", level, replicates, seed, groups)
+
+
+def multiclass_balanced_accuracy(y: ArrayLike, P: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Mean of the classes' recalls; Wilson's limits combined by squares (MOVER).
+
+    Parameters
+    ----------
+    y, P
+        As for `confusion_matrix`.
+    level
+        Confidence level.
+
+    Returns
+    -------
+    Estimate
+        0–1; undefined where a class has no case.
+
+    Raises
+    ------
+    StatsError
+        If classes or probabilities are missing, do not fit together, or are no probabilities.
+
+    References
+    ----------
+    Zou & Donner, Stat Med 2008;27:1693.
+
+    Examples
+    --------
+    >>> P = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
+    >>> round(multiclass_balanced_accuracy([0, 1, 2, 2], P).value, 4)
+    0.8333
+    """
+    table = confusion_matrix(y, P)
+    method = f"Wilson limits combined (MOVER), {percent(level)}"
+    cases = table.sum(axis=1)
+    if (cases == 0).any():
+        return Estimate.undefined(method, f"class {int(np.flatnonzero(cases == 0)[0])} has no case")
+    recalls = np.diag(table) / cases
+    limits = np.array(
+        [wilson_limits(int(right), int(n), level) for right, n in zip(np.diag(table), cases, strict=True)]
+    )
+    value = float(recalls.mean())
+    below = math.sqrt(float(((recalls - limits[:, 0]) ** 2).sum())) / recalls.size
+    above = math.sqrt(float(((limits[:, 1] - recalls) ** 2).sum())) / recalls.size
+    return Estimate(value, value - below, value + above, method)
+
+
+def multiclass_brier(y: ArrayLike, P: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Brier's original score: squared differences summed over the classes, averaged over cases; 0 (best) to 2.
+
+    For two classes it is twice the Brier score of `ctbone.stats.brier`.
+
+    Parameters
+    ----------
+    y, P
+        As for `confusion_matrix`.
+    level
+        Confidence level; normal interval of the mean, cut at 0 and 2.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    StatsError
+        If classes or probabilities are missing, do not fit together, or are no probabilities.
+
+    References
+    ----------
+    Brier, Mon Weather Rev 1950;78:1.
+
+    Examples
+    --------
+    >>> P = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
+    >>> round(multiclass_brier([0, 1, 2, 2], P).value, 4)
+    0.36
+    """
+    truth, probabilities = checked_classes(y, P)
+    squares = ((probabilities - (truth[:, None] == np.arange(probabilities.shape[1]))) ** 2).sum(axis=1)
+    method = f"sum over classes, normal interval of the mean, {percent(level)}"
+    value = float(squares.mean())
+    if squares.size < 2:
+        return Estimate(value, None, None, method, "one case has no variance")
+    half = two_sided_z(level) * float(squares.std(ddof=1)) / math.sqrt(squares.size)
+    return Estimate(value, max(0.0, value - half), min(2.0, value + half), method)
+
+
+def top_label_ece(
+    y: ArrayLike,
+    P: ArrayLike,
+    *,
+    bins: int = 10,
+    level: float = 0.95,
+    replicates: int = 2000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> Estimate:
+    """ECE of the class that is called: its probability against how often it is right.
+
+    Parameters
+    ----------
+    y, P
+        As for `confusion_matrix`.
+    bins, level, replicates, seed, groups
+        As for `ctbone.stats.ece`.
+
+    Returns
+    -------
+    Estimate
+        0 (best) to 1.
+
+    Raises
+    ------
+    StatsError
+        If classes or probabilities are missing, do not fit together, or are no probabilities.
+
+    References
+    ----------
+    Guo et al., ICML 2017:1321.
+
+    Examples
+    --------
+    >>> P = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
+    >>> round(top_label_ece([0, 1, 2, 2], P, replicates=20).value, 4)
+    0.35
+    """
+    truth, probabilities = checked_classes(y, P)
+    right = probabilities.argmax(axis=1) == truth
+    return ece(
+        right, probabilities.max(axis=1), bins=bins, level=level, replicates=replicates, seed=seed, groups=groups
+    )
+
+
+def dangerous_error(
+    y: ArrayLike,
+    P: ArrayLike,
+    *,
+    truth: int,
+    called: int,
+    level: float = 0.95,
+    interval: ProportionInterval = "clopper-pearson",
+) -> Estimate:
+    """Share of one class's cases that are called a certain other class, such as malignant called normal.
+
+    Parameters
+    ----------
+    y, P
+        As for `confusion_matrix`.
+    truth, called
+        Columns of ``P``.
+    level, interval
+        As for `ctbone.stats.proportion`; exact by default, since such errors are few.
+
+    Returns
+    -------
+    Estimate
+        0–1; undefined where the class has no case.
+
+    Raises
+    ------
+    StatsError
+        If classes or probabilities are missing, do not fit together, or are no probabilities, or a class is unknown.
+
+    References
+    ----------
+    Clopper & Pearson, Biometrika 1934;26:404.
+
+    Examples
+    --------
+    >>> P = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
+    >>> print(dangerous_error([0, 1, 2, 2], P, truth=2, called=0))
+    0.5000 (0.0126 to 0.9874)
+    """
+    table = confusion_matrix(y, P)
+    if not (0 <= truth < len(table) and 0 <= called < len(table)):
+        raise StatsError("unknown class", found=f"{truth} called {called}", expected=f"0 … {len(table) - 1}")
+    return proportion(
+        int(table[truth, called]),
+        int(table[truth].sum()),
+        level=level,
+        interval=interval,
+        empty=f"class {truth} has no case",
+    )
+
+
+def checked_classes(y: ArrayLike, P: ArrayLike) -> tuple[Ints, Floats]:
+    """Check true classes of shape (n,) and their probabilities of shape (n, classes).
+
+    Raises
+    ------
+    StatsError
+        If classes or probabilities are missing, do not fit together, or rows do not sum to 1 within 0.01.
+
+    Examples
+    --------
+    >>> checked_classes([1, 0], [[0.3, 0.7], [0.5, 0.5]])[0]
+    array([1, 0])
+    """
+    try:
+        probabilities = np.asarray(P, dtype=np.float64)
+        truth = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise StatsError("classes and probabilities are not numbers", expected="columns and probabilities") from None
+    if probabilities.ndim != 2 or probabilities.shape[1] < 2 or truth.shape != probabilities.shape[:1]:
+        raise StatsError(
+            "classes and probabilities do not fit together",
+            found=f"{truth.shape} and {probabilities.shape}",
+            expected="(n,) and (n, classes)",
+        )
+    if truth.size == 0:
+        raise StatsError("there is no case", found="0 labels", expected="at least one")
+    if np.isnan(truth).any() or np.isnan(probabilities).any():
+        raise StatsError("a class or a probability is missing", found="NaN", remedy="drop or complete these cases")
+    unknown = (truth != np.floor(truth)) | (truth < 0) | (truth >= probabilities.shape[1])
+    if unknown.any():
+        raise StatsError("unknown class", found=truth[unknown][0], expected=f"0 … {probabilities.shape[1] - 1}")
+    if ((probabilities < 0) | (probabilities > 1)).any():
+        raise StatsError(
+            "a probability lies outside 0–1", remedy="if these are logits, apply the softmax first; if percent, divide"
+        )
+    sums = probabilities.sum(axis=1)
+    if (np.abs(sums - 1) > 0.01).any():
+        raise StatsError(
+            "the probabilities of a case do not sum to 1", found=f"{sums[np.abs(sums - 1).argmax()]:g}", expected="1"
+        )
+    return truth.astype(np.int64), probabilities
+
+
+def _bootstrapped(
+    statistic: WeightedStatistic,
+    n: int,
+    name: str,
+    level: float,
+    replicates: int,
+    seed: int,
+    groups: ArrayLike | None,
+) -> Estimate:
+    estimate = bootstrap_estimate(
+        statistic,
+        np.zeros(n, dtype=np.bool_),
+        replicates=replicates,
+        level=level,
+        seed=seed,
+        groups=groups,
+        stratified=False,
+    )
+    return replace(estimate, method=f"{name}, {estimate.method}")

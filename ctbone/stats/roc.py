@@ -1,0 +1,302 @@
+"""The ROC curve: its points, a band around it, and thresholds chosen on it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ctbone.stats.bootstrap import bootstrap_weights
+from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, StatsError, checked_pair, percent
+
+
+@dataclass(frozen=True)
+class RocPoints:
+    """Points of the ROC curve from (0, 0) to (1, 1), one for each distinct score.
+
+    Parameters
+    ----------
+    fpr, tpr
+        1 − specificity and sensitivity, shape (points,); empty where only one class is present.
+    thresholds
+        Decreasing, the first infinite; a case is positive if its score is ≥ the threshold.
+    why
+        Why the curve is undefined; None where it is defined.
+    """
+
+    fpr: Floats
+    tpr: Floats
+    thresholds: Floats
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class RocBand:
+    """Sensitivity over a grid of false-positive rates, with a pointwise band.
+
+    Parameters
+    ----------
+    fpr
+        Grid, shape (points,), 0–1.
+    tpr, low, high
+        Sensitivity of the curve and its band at each grid point, shape (points,); NaN where undefined.
+    method
+        How the band was computed.
+    why
+        Why it is undefined; None where it is defined.
+    """
+
+    fpr: Floats
+    tpr: Floats
+    low: Floats
+    high: Floats
+    method: str
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold and what it does on the cases that it was chosen on.
+
+    Parameters
+    ----------
+    threshold
+        A case is positive if its score is ≥ this; None where undefined.
+    sensitivity, specificity
+        On the cases that it was chosen on, hence optimistic; take intervals from other cases.
+    method
+        How it was chosen.
+    why
+        Why it is undefined; None where it is defined.
+    """
+
+    threshold: float | None
+    sensitivity: float | None
+    specificity: float | None
+    method: str
+    why: str | None = None
+
+
+def roc_points(y: ArrayLike, p: ArrayLike) -> RocPoints:
+    """Compute the empirical ROC curve; equal scores share one point, so ties are crossed by a straight line.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Scores, shape (n,).
+
+    Returns
+    -------
+    RocPoints
+
+    Raises
+    ------
+    StatsError
+        If labels or scores are missing or do not fit together.
+
+    References
+    ----------
+    Fawcett, Pattern Recognit Lett 2006;27:861.
+
+    Examples
+    --------
+    >>> curve = roc_points([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    >>> curve.fpr, curve.tpr
+    (array([0. , 0. , 0.5, 0.5, 1. ]), array([0. , 0.5, 0.5, 1. , 1. ]))
+    """
+    labels, scores = checked_pair(y, p)
+    if labels.all() or not labels.any():
+        empty = np.empty(0)
+        return RocPoints(empty, empty, empty, ONE_CLASS)
+    order, ends = _descending(scores)
+    tp = np.cumsum(labels[order])[ends]
+    fp = ends + 1 - tp
+    return RocPoints(
+        fpr=np.concatenate([[0.0], fp / (labels.size - labels.sum())]),
+        tpr=np.concatenate([[0.0], tp / labels.sum()]),
+        thresholds=np.concatenate([[np.inf], scores[order][ends]]),
+    )
+
+
+def roc_band(
+    y: ArrayLike,
+    p: ArrayLike,
+    fpr: ArrayLike | None = None,
+    *,
+    replicates: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> RocBand:
+    """Pointwise bootstrap band of the sensitivity at given false-positive rates (vertical band).
+
+    Sensitivity between two points of a curve lies on the line between them; on a vertical step it is the top.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Scores, shape (n,).
+    fpr
+        Grid of false-positive rates, 0–1; default 0, 0.01, … 1.
+    replicates, seed, groups
+        Of the bootstrap, which is stratified by class; see `ctbone.stats.bootstrap_auc`.
+    level
+        Pointwise confidence level (percentiles).
+
+    Returns
+    -------
+    RocBand
+
+    Raises
+    ------
+    StatsError
+        If labels, scores or groups do not fit together, or the grid leaves 0–1.
+
+    References
+    ----------
+    Fawcett, Pattern Recognit Lett 2006;27:861 (vertical averaging). Robin et al., BMC Bioinformatics 2011;12:77.
+
+    Examples
+    --------
+    >>> band = roc_band([0, 0, 0, 1, 1, 1], [1, 2, 4, 3, 5, 6], [0.0, 0.5, 1.0], replicates=200)
+    >>> band.tpr.round(3)
+    array([0.667, 1.   , 1.   ])
+    """
+    labels, scores = checked_pair(y, p)
+    grid = np.arange(101) / 100 if fpr is None else np.asarray(fpr, dtype=np.float64)
+    if grid.ndim != 1 or not ((grid >= 0) & (grid <= 1)).all():
+        raise StatsError("false-positive rates lie within 0–1", found=grid, expected="a grid such as 0, 0.1, … 1")
+    unit = "cases" if groups is None else "patients"
+    method = f"pointwise bootstrap of {unit}, stratified, percentile {percent(level)}, {replicates} resamples"
+    if labels.all() or not labels.any():
+        nothing = np.full(grid.shape, np.nan)
+        return RocBand(grid, nothing, nothing, nothing, method, ONE_CLASS)
+    order, ends = _descending(scores)
+    value = _sensitivity_at(grid, np.ones((1, labels.size)), labels, order, ends)[0]
+    draws = np.concatenate(
+        [
+            _sensitivity_at(grid, weights, labels, order, ends)
+            for weights in bootstrap_weights(labels, replicates=replicates, seed=seed, groups=groups)
+        ]
+    )
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return RocBand(grid, value, low, high, method)
+
+
+def youden_threshold(y: ArrayLike, p: ArrayLike) -> OperatingPoint:
+    """Threshold with the highest sensitivity + specificity − 1; of several the lowest, which misses fewest.
+
+    Choose it on validation cases, never on those it is evaluated on.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Scores, shape (n,).
+
+    Returns
+    -------
+    OperatingPoint
+
+    Raises
+    ------
+    StatsError
+        If labels or scores are missing or do not fit together.
+
+    References
+    ----------
+    Youden, Cancer 1950;3:32.
+
+    Examples
+    --------
+    >>> youden_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]).threshold
+    0.35
+    """
+    method = "highest Youden index"
+    labels, scores = checked_pair(y, p)
+    if labels.all() or not labels.any():
+        return OperatingPoint(None, None, None, method, ONE_CLASS)
+    order, ends = _descending(scores)
+    tp = np.cumsum(labels[order])[ends]
+    fp = ends + 1 - tp
+    positives = int(labels.sum())
+    negatives = labels.size - positives
+    # In whole numbers, so that equal indices are found equal.
+    index = tp * negatives - fp * positives
+    best = index.size - 1 - int(np.argmax(index[::-1]))
+    return OperatingPoint(
+        float(scores[order][ends][best]), float(tp[best] / positives), float(1 - fp[best] / negatives), method
+    )
+
+
+def threshold_at_sensitivity(y: ArrayLike, p: ArrayLike, target: float) -> OperatingPoint:
+    """Highest threshold whose sensitivity is at least the target.
+
+    Choose it on validation cases, never on those it is evaluated on.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Scores, shape (n,).
+    target
+        Sensitivity to reach, above 0 and up to 1.
+
+    Returns
+    -------
+    OperatingPoint
+        The specificity is None where there is no negative case.
+
+    Raises
+    ------
+    StatsError
+        If labels or scores are missing or do not fit together, or the target is outside 0–1.
+
+    Examples
+    --------
+    >>> threshold_at_sensitivity([0, 0, 1, 1, 1, 1], [0.1, 0.4, 0.3, 0.5, 0.6, 0.8], 0.75).threshold
+    0.5
+    """
+    labels, scores = checked_pair(y, p)
+    if not 0 < target <= 1:
+        raise StatsError("a sensitivity to reach lies above 0 and up to 1", found=target, expected="such as 0.95")
+    method = f"highest threshold with sensitivity ≥ {target:g}"
+    positive = np.sort(scores[labels])[::-1]
+    if positive.size == 0:
+        return OperatingPoint(None, None, None, method, "there is no positive case")
+    # 0.95 of 20 is 19 though 0.95 * 20 may round above it.
+    needed = max(1, math.ceil(target * positive.size - 1e-9))
+    threshold = float(positive[needed - 1])
+    negatives = labels.size - positive.size
+    specificity = float((scores[~labels] < threshold).mean()) if negatives else None
+    why = None if negatives else "there is no negative case"
+    return OperatingPoint(threshold, float((positive >= threshold).mean()), specificity, method, why)
+
+
+def _descending(scores: Floats) -> tuple[np.ndarray, np.ndarray]:
+    """Order of falling scores and, in that order, the last place of each distinct score."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), scores.size - 1)
+    return order, ends
+
+
+def _sensitivity_at(grid: Floats, weights: Floats, labels: Bools, order: np.ndarray, ends: np.ndarray) -> Floats:
+    """Sensitivity of each resample at the grid of false-positive rates, shape (replicates, grid)."""
+    sorted_weights = weights[:, order]
+    tp = np.cumsum(sorted_weights * labels[order], axis=1)[:, ends]
+    fp = np.cumsum(sorted_weights * ~labels[order], axis=1)[:, ends]
+    start = np.zeros(1)
+    rows = [
+        # At equal abscissae np.interp takes the last point, the top of a vertical step.
+        np.interp(grid, np.concatenate([start, false / false[-1]]), np.concatenate([start, true / true[-1]]))
+        for true, false in zip(tp, fp, strict=True)
+    ]
+    return np.array(rows)
