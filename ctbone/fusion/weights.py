@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ctbone.fusion.parts import FusionError
-from ctbone.stats.delong import auc
+from ctbone.stats import auc
 
 Aim = Literal["auc", "log_loss"]
 
