@@ -28,6 +28,7 @@ from ctbone.stats import roc_band, roc_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _MOST_POINTS = 2000
 
@@ -36,8 +37,7 @@ def forest(analysis: Analysis) -> Drawn:
     """Draw every model's AUC with its interval, internal and external, and the folds' own values as ticks."""
     models, sets = analysis.models, analysis.reported
     colours, markers = strokes(models), ("o", "D", "s")
-    step = 0.8 if len(sets) == 1 else 1.1
-    height = 6.5 * step * len(models) + 2
+    height = (5.5 if len(sets) == 1 else 9.0) * len(models) + 2
     with style():
         figure, (axes,) = panels(1, columns=1, size=(84, height), margin=(42, 54, 12 + 5 * (len(sets) > 1), 3))
         for row, name in enumerate(models):
@@ -61,7 +61,7 @@ def forest(analysis: Analysis) -> Drawn:
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=RULE, linewidth=0.4)
         if len(sets) > 1:
-            _forest_legend(axes, sets, markers)
+            _forest_legend(axes, sets, markers, height)
         return finish(
             figure,
             "auc",
@@ -88,7 +88,7 @@ def _forest_row(axes: Axes, y: float, estimate: object, colour: str, marker: str
     axes.annotate(text, (1.03, y), xycoords=("axes fraction", "data"), va="center", fontsize=7)
 
 
-def _forest_legend(axes: Axes, sets: Sequence[JudgedSet], markers: Sequence[str]) -> None:
+def _forest_legend(axes: Axes, sets: Sequence[JudgedSet], markers: Sequence[str], height: float) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -96,8 +96,7 @@ def _forest_legend(axes: Axes, sets: Sequence[JudgedSet], markers: Sequence[str]
         for place, (_, marker) in enumerate(zip(sets, markers, strict=False))
     ]
     names = [f"{judged.cases.title} (n = {len(judged.cases.answers[0])})" for judged in sets]
-    inches = axes.get_position().height * axes.figure.get_figheight()
-    axes.legend(handles, names, loc="upper left", bbox_to_anchor=(0, -10 / 25.4 / inches), ncol=len(sets))
+    axes.legend(handles, names, loc="upper left", bbox_to_anchor=(0, -10 / height), ncol=len(sets))
 
 
 def roc(analysis: Analysis) -> Drawn:
@@ -191,7 +190,7 @@ def confusion_maps(judged: JudgedSet) -> Drawn:
         )
 
 
-def small_multiples(count: int, height: float = 44.0) -> tuple[object, list[Axes]]:  # type: ignore[no-any-unimported]
+def small_multiples(count: int, height: float = 44.0) -> tuple[Figure, list[Axes]]:
     """Lay out one panel a model, three in a row over two journal columns."""
     return panels(count, columns=3, size=(44.0, height), gap=(16.0, 19.0), margin=(13, 3, 11, 7))
 

@@ -168,7 +168,7 @@ def _classes(table: pd.DataFrame, label: str, columns: Sequence[str], positive: 
     else:
         told = next((name for name in named if name in present), None)
         told = told or next((name for name in present if name.casefold() in _POSITIVES), None)
-        names = _two_names(present, told or positive)
+        names = _two_names(present, positive or told)
     chosen = positive or told
     if chosen is not None and chosen not in names:
         raise ReportError("the positive class does not occur", file=path, found=chosen, expected=" or ".join(names))
@@ -185,7 +185,7 @@ def _classes(table: pd.DataFrame, label: str, columns: Sequence[str], positive: 
 def _two_names(present: Sequence[str], positive: str | None) -> tuple[str, ...]:
     if len(present) > 1:
         others = [name for name in present if name != positive]
-        return tuple([*others, positive] if positive in present else present)
+        return (*others, positive) if positive is not None and positive in present else tuple(present)
     if positive is None or positive == present[0]:
         return ("0", "1") if present[0] in ("0", "1") else (f"not {present[0]}", present[0])
     return (present[0], positive)

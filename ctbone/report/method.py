@@ -43,7 +43,7 @@ def method_section(
     flat = [(key, text) for key, text in _flatten(settings.model_dump(mode="json")) if key not in _TECHNICAL]
     blocks: list[Block] = [
         Text(tuple(words)),
-        Text(statistics(analysis)),
+        *statistics(analysis),
         Terms("Settings", tuple(flat)),
         Terms("Versions", tuple((name, str(version)) for name, version in versions)),
         Terms("Inputs (SHA-256)", tuple((name, digest[:16]) for name, digest in record["inputs"].items())),
@@ -106,8 +106,8 @@ def _fusions(records: Sequence[FusionRecord]) -> list[str]:
     )
     return [
         f"Fusions ({names}) are weighted averages of probabilities; {records[0].how}. Test cases get the weights of "
-        f"their fold. For external cases each part is averaged over the folds first, then the mean of the folds' weights "
-        f"applies.{reader}"
+        "their fold. For external cases each part is averaged over the folds first, then the mean of the folds' "
+        f"weights applies.{reader}"
     ]
 
 

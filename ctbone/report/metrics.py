@@ -48,6 +48,7 @@ METRICS = (
     "ici",
     "observed_expected",
 )
+FURTHER_METRICS = ("balanced_accuracy", "mcc", "positive_likelihood_ratio", "negative_likelihood_ratio")
 FOLD_METRICS = ("auc", "f1", "sensitivity", "specificity", "accuracy")
 
 _CURVE_RESAMPLES = 500  # each fits a loess curve: seconds, where the other resamples take milliseconds
@@ -222,8 +223,8 @@ def _two_class_estimates(
         "ici": ici(y, p, level=level, replicates=curve_resamples, seed=settings.seed),
         "observed_expected": observed_expected(y, p, level=level),
     }
-    first = {name: found.pop(name) for name in METRICS}
-    return {**first, **found}
+    order = (*METRICS, *FURTHER_METRICS)
+    return {name: found[name] for name in order}
 
 
 def _means(answers: Answers, folds: Sequence[int], settings: EvaluationSettings) -> dict[str, Estimate]:

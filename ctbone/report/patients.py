@@ -85,9 +85,9 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     columns = [Column("characteristic", "Characteristic", "text"), Column("level", "", "text")]
     for title, _ in groups:
         key = title.lower()
-        columns.append(Column(f"{key}_all", f"{title}, all", "number"))
-        columns += [Column(f"{key}_{name}", f"{title}, {name}", "number") for name in classes]
-        columns += [Column(f"{key}_p", "p", "p"), Column(f"{key}_smd", "SMD", digits=2)]
+        columns.append(Column(f"{key}_all", "all", "number", group=title))
+        columns += [Column(f"{key}_{name}", name, "number", group=title) for name in classes]
+        columns += [Column(f"{key}_p", "p", "p", group=title), Column(f"{key}_smd", "SMD", digits=2, group=title)]
     rows = [Row(("Cases", "", *_counts(groups, classes)))]
     patients = [(title, list({case.patient_id: case for case in cases}.values())) for title, cases in groups]
     if any(len(few) < len(many) for (_, few), (_, many) in zip(patients, groups, strict=True)):
@@ -98,15 +98,15 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
         values = [dict(case.metadata).get(name, "") for case in cohort]
         kind = _kind(values)
         if kind == "number":
-            rows.append(_continuous_row(name, groups, classes))
+            rows += _continuous_rows(name, groups, classes)
         elif kind == "levels":
             rows += _level_rows(name, groups, classes, sorted({value for value in values if value}))
         else:
             left_out.append(name)
     note = (
         "Numbers: mean ± SD, Welch's test (analysis of variance with more than two classes). Counts: with their share "
-        "of the known values in percent, χ² test, with Yates' correction where two by two. p compares the classes within "
-        "a cohort and is not adjusted. SMD: standardised mean difference."
+        "of the known values in percent, χ² test, with Yates' correction where two by two. p compares the classes "
+        "within a cohort and is not adjusted. SMD: standardised mean difference."
     )
     if left_out:
         note += f" Not shown (free text, or empty): {', '.join(left_out)}."
@@ -135,26 +135,23 @@ def _counts(groups: Sequence[tuple[str, Sequence[Case]]], classes: Sequence[str]
     cells: list[Cell] = []
     for _, cases in groups:
         labels = Counter(case.label for case in cases)
-        cells += [len(cases), *(labels[name] for name in classes), None, None]
+        cells += [len(cases), *(labels[name] for name in classes), "", ""]
     return cells
 
 
-def _continuous_row(name: str, groups: Sequence[tuple[str, Sequence[Case]]], classes: Sequence[str]) -> Row:
+def _continuous_rows(name: str, groups: Sequence[tuple[str, Sequence[Case]]], classes: Sequence[str]) -> list[Row]:
     cells: list[Cell] = []
+    missing: list[Cell] = []
     for _, cases in groups:
         values = np.array([_number(dict(case.metadata).get(name, "")) for case in cases], dtype=float)
-        labels = [case.label for case in cases]
-        by_class = compare_continuous(values, labels, test="welch", groups=classes)
+        by_class = compare_continuous(values, [case.label for case in cases], test="welch", groups=classes)
         whole = compare_continuous(values, ["all"] * len(cases), groups=["all", ""]).groups[0]
         summaries = [whole, *by_class.groups]
-        cells += [_mean_sd(s.mean, s.sd, s.missing) for s in summaries]
+        cells += [f"{number(s.mean, 1)} ± {number(s.sd, 1)}" if s.n else "–" for s in summaries]
         cells += [by_class.test.p_value, by_class.smd]
-    return Row((name, "", *cells), opens=True)
-
-
-def _mean_sd(mean: float | None, sd: float | None, missing: int) -> str:
-    text = "–" if mean is None else f"{number(mean, 1)} ± {number(sd, 1)}"
-    return f"{text}, {missing} missing" if missing else text
+        missing += [*(s.missing for s in summaries), "", ""]
+    rows = [Row((name, "mean ± SD", *cells), opens=True)]
+    return [*rows, Row((name, "missing", *missing))] if any(missing) else rows
 
 
 def _level_rows(
@@ -169,12 +166,12 @@ def _level_rows(
                 share = group.percent[place]
                 cells.append(f"{group.counts[place]} ({number(share, 1)})")
             first = place == 0
-            cells += [by_class.test.p_value if first else None, by_class.smd if first else None]
+            cells += [by_class.test.p_value, by_class.smd] if first else ["", ""]
         rows.append(Row((name, level, *cells), opens=place == 0))
     if any(of_all.missing for of_all, _ in compared):
         cells = []
         for of_all, by_class in compared:
-            cells += [*(group.missing for group in (of_all, *by_class.groups)), None, None]
+            cells += [*(group.missing for group in (of_all, *by_class.groups)), "", ""]
         rows.append(Row((name, "missing", *cells)))
     return rows
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.many_classes import MANY_CLASS_METRICS
-from ctbone.report.metrics import FOLD_METRICS, METRICS, Judgement
-from ctbone.report.table import Cell, Column, Row, Table, plain_table
+from ctbone.report.metrics import FOLD_METRICS, Judgement
+from ctbone.report.table import Cell, Column, Counts, Row, Table, plain_table
 from ctbone.stats import DecisionCurve, Estimate, decision_curve, treat_all, treat_none
 
 TITLES = {
@@ -38,58 +38,101 @@ def glance_table(judged: JudgedSet) -> Table:
     """Show the models side by side: AUC, sensitivity, specificity, accuracy and Brier score."""
     names = _GLANCE if judged.cases.answers[0].two_class else MANY_CLASS_METRICS
     columns = [Column("model", "Model", "text"), Column("n", "Cases"), *_estimates(names)]
-    rows = [(j.name, j.n, *(j.estimates.get(name) for name in names)) for j in judged.judgements]
+    rows: list[list[Cell]] = [[j.name, j.n, *(j.estimates.get(name) for name in names)] for j in judged.judgements]
     return plain_table(f"summary_{judged.cases.key}", judged.cases.title, columns, rows)
 
 
 def metric_table(judged: JudgedSet) -> Table:
     """Show every metric of every model: one row a metric, one column a model."""
     two = judged.cases.answers[0].two_class
-    names = (*METRICS, *sorted(set(judged.judgements[0].estimates) - set(METRICS))) if two else MANY_CLASS_METRICS
+    names = tuple(judged.judgements[0].estimates) if two else MANY_CLASS_METRICS
     columns = [Column("metric", "Metric", "text"), *(Column(j.name, j.name, "estimate") for j in judged.judgements)]
-    rows = [(TITLES.get(name, name), *(j.estimates[name] for j in judged.judgements)) for name in names]
+    rows: list[list[Cell]] = [
+        [TITLES.get(name, name), *(j.estimates[name] for j in judged.judgements)] for name in names
+    ]
     return plain_table(f"metrics_{judged.cases.key}", f"Every metric, {_lower(judged)}", columns, rows)
 
 
 def fold_table(judged: JudgedSet) -> Table:
-    """Show each model per fold, the mean of the folds, and pooled over them, with the counts."""
+    """List each model per fold, the mean of the folds, and pooled over them, with the counts: for the CSV."""
     two = judged.cases.answers[0].two_class
     names = FOLD_METRICS if two else MANY_CLASS_METRICS
     columns = [Column("model", "Model", "text"), Column("fold", "Fold", "text"), *_estimates(names)]
     columns += [Column(count.lower(), count) for count in ("TN", "FP", "FN", "TP")] if two else []
-    rows: list[Row] = []
+    rows: list[tuple[Cell, ...]] = []
     for judgement in judged.judgements:
-        parts: list[tuple[str, Judgement]] = [(str(fold), part) for fold, part in judgement.folds.items()]
-        opening = True
-        for fold, part in parts:
-            rows.append(Row((judgement.name if opening else "", fold, *_values(part, names, two)), opens=opening))
-            opening = False
+        rows += [(judgement.name, str(fold), *_values(part, names, two)) for fold, part in judgement.folds.items()]
         if judgement.mean_of_folds:
             means = [judgement.mean_of_folds.get(name) for name in names]
-            rows.append(Row(("", "mean of folds", *means, *([None] * 4 if two else [])), "strong"))
+            rows.append((judgement.name, "mean of folds", *means, *([None] * 4 if two else [])))
         if judged.cases.key != "validation":
-            label = "pooled" if parts else "all"
-            first = judgement.name if opening else ""
-            rows.append(Row((first, label, *_values(judgement, names, two)), "strong", opening))
-    csv_rows = _with_model_names(rows)
-    note = {
-        "internal": "Pooled: all cases together, each answered by the one model of the fold that tested it. Mean of "
-        "folds: the average of the folds' values, its interval from a bootstrap of patients within the folds.",
-        "validation": "These cases chose the epochs and the fusions' weights; the numbers are optimistic and shown "
-        "for completeness. A patient may validate more than one fold, so nothing is pooled.",
-        "external": "Each case by the mean of the folds' models.",
-    }[judged.cases.key]
-    return Table(f"folds_{judged.cases.key}", f"Per fold, {_lower(judged)}", tuple(columns), csv_rows, note)
+            rows.append((judgement.name, "pooled", *_values(judgement, names, two)))
+    return plain_table(f"folds_{judged.cases.key}", f"Per fold, {_lower(judged)}", columns, rows)
 
 
-def _with_model_names(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Repeat the model's name in each row: a CSV is read row by row; the page blanks repeats itself."""
-    name: Cell = ""
-    full = []
-    for row in rows:
-        name = row.cells[0] or name
-        full.append(Row((name, *row.cells[1:]), row.weight, row.opens))
-    return tuple(full)
+def cross_validation_table(analysis: Analysis, key: str, title: str, models: Sequence[str]) -> Table:
+    """Show some models fold by fold, validation, internal and external test side by side, as the main paper does.
+
+    Parameters
+    ----------
+    analysis
+        The numbers.
+    key, title
+        Of the table.
+    models
+        Which models.
+    """
+    order = {"validation": "Validation", "internal": "Internal test", "external": "External test"}
+    sets = [judged for name in order if (judged := analysis.of(name)) is not None]
+    columns = [Column("model", "Model", "text"), Column("fold", "Fold", "text")]
+    for judged in sets:
+        name, heading = judged.cases.key, order[judged.cases.key]
+        columns += [Column(f"{name}_auc", "AUC", "estimate", group=heading)]
+        columns += [Column(f"{name}_f1", "F1", "estimate", group=heading)]
+        columns += [Column(f"{name}_confusion", "Confusion", group=heading)]
+    rows: list[Row] = []
+    for model in models:
+        found = {judged.cases.key: _of_model(judged, model) for judged in sets}
+        folds = sorted({fold for judgement in found.values() if judgement for fold in judgement.folds})
+        for fold in folds:
+            parts = [judgement.folds.get(fold) if judgement else None for judgement in found.values()]
+            rows.append(Row((model, str(fold), *_fold_cells(parts)), opens=fold == folds[0]))
+        if folds:
+            means = [_mean_cells(judgement) for judgement in found.values()]
+            rows.append(Row((model, "mean", *(cell for cells in means for cell in cells)), "strong"))
+        pooled = [None if name == "validation" else judgement for name, judgement in found.items()]
+        rows.append(Row((model, "pooled", *_fold_cells(pooled)), "strong", opens=not folds))
+    return Table(key, title, tuple(columns), tuple(rows), _FOLD_NOTE)
+
+
+_FOLD_NOTE = (
+    "Confusion: true negatives and false positives above, false negatives and true positives below. Mean: average of "
+    "the folds' values, with an interval from a bootstrap of patients within the folds. Pooled: all cases together; "
+    "internally each by the one model of the fold that tested it, externally by the mean of the folds' models. The "
+    "validation cases chose the epochs and the fusions' weights, so their numbers are optimistic; a patient may "
+    "validate more than one fold, so they are not pooled."
+)
+
+
+def _of_model(judged: JudgedSet, model: str) -> Judgement | None:
+    return next((judgement for judgement in judged.judgements if judgement.name == model), None)
+
+
+def _fold_cells(parts: Sequence[Judgement | None]) -> list[Cell]:
+    cells: list[Cell] = []
+    for part in parts:
+        if part is None:
+            cells += ["", "", ""]
+        else:
+            counts = Counts(tuple(tuple(row) for row in part.matrix.tolist()))
+            cells += [part.estimates["auc"], part.estimates["f1"], counts]
+    return cells
+
+
+def _mean_cells(judgement: Judgement | None) -> list[Cell]:
+    if judgement is None or not judgement.mean_of_folds:
+        return ["", "", ""]
+    return [judgement.mean_of_folds["auc"], judgement.mean_of_folds["f1"], ""]
 
 
 def confusion_table(judged: JudgedSet) -> Table:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import ctbone
 from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.discrimination_figures import confusion_maps, forest, roc, roc_bands
 from ctbone.report.metrics import Judgement
-from ctbone.report.page import Block, Figure, Page, Section, Shown, Text
+from ctbone.report.page import Block, Figure, Page, Section, Shown, Terms, Text
 from ctbone.report.probability_figures import calibration, curves_of, decision, decision_bands
 from ctbone.report.result_tables import (
     TITLES,
     comparison_table,
     confusion_table,
+    cross_validation_table,
     decision_table,
     fold_table,
     glance_table,
@@ -26,7 +27,7 @@ from ctbone.study import file_hash
 
 def table_page(table: Path, analysis: Analysis, *, bands: bool) -> Page:
     """Make the page of a table that stands alone."""
-    sections = (*result_sections(analysis, bands=bands), Section("method", "Method", (Text(statistics(analysis)),)))
+    sections = (*result_sections(analysis, bands=bands), Section("method", "Method", statistics(analysis)))
     metrics = {
         "source": {"file": table.name, "sha256": file_hash(table)},
         "ctbone": ctbone.__version__,
@@ -35,17 +36,17 @@ def table_page(table: Path, analysis: Analysis, *, bands: bool) -> Page:
     return Page(
         title=table.name,
         subtitle=f"Evaluation of {_list(analysis.models)}",
-        summary=(Text((answer(analysis),)), *glance(analysis)),
+        summary=(answer(analysis), *glance(analysis)),
         sections=sections,
         metrics=metrics,
         further_tables=further_tables(analysis, bands=bands),
     )
 
 
-def result_sections(analysis: Analysis, *, bands: bool) -> tuple[Section, ...]:
+def result_sections(analysis: Analysis, *, bands: bool, fusions: Sequence[str] = ()) -> tuple[Section, ...]:
     """Return the sections of results, in the order in which a reader asks for them."""
     two = analysis.any_answers.two_class
-    found = [_discrimination(analysis, bands=bands), _confusion(analysis), _folds(analysis)]
+    found = [_discrimination(analysis, bands=bands), _confusion(analysis), _folds(analysis, fusions)]
     if two:
         found += [_calibration(analysis), _decision(analysis, bands=bands), _comparisons(analysis)]
     return tuple(section for section in found if section is not None)
@@ -53,10 +54,12 @@ def result_sections(analysis: Analysis, *, bands: bool) -> tuple[Section, ...]:
 
 def further_tables(analysis: Analysis, *, bands: bool) -> tuple[Table, ...]:
     """Return the tables that are too long for the page."""
-    if not analysis.any_answers.two_class:
-        return ()
-    curves = curves_of(analysis, bands=bands)
-    return tuple(decision_table(analysis, judged, curves[judged.cases.key]) for judged in analysis.reported)
+    tables = [confusion_table(judged) for judged in analysis.reported]
+    tables += [fold_table(judged) for judged in analysis.sets if any(j.folds for j in judged.judgements)]
+    if analysis.any_answers.two_class:
+        curves = curves_of(analysis, bands=bands)
+        tables += [decision_table(analysis, judged, curves[judged.cases.key]) for judged in analysis.reported]
+    return tuple(tables)
 
 
 def glance(analysis: Analysis) -> tuple[Block, ...]:
@@ -64,24 +67,26 @@ def glance(analysis: Analysis) -> tuple[Block, ...]:
     return tuple(Shown(glance_table(judged)) for judged in analysis.reported)
 
 
-def answer(analysis: Analysis) -> str:
-    """Say in one paragraph how well the models did."""
-    sentences = [_sentence(analysis, judged) for judged in analysis.reported]
-    return " ".join(sentences)
+def answer(analysis: Analysis) -> Text:
+    """Say how well the models did, one paragraph a set of cases."""
+    return Text(tuple(_sentence(analysis, judged) for judged in analysis.reported))
 
 
-def statistics(analysis: Analysis) -> tuple[str, ...]:
+def statistics(analysis: Analysis) -> tuple[Block, ...]:
     """Say how every number was computed, in the words of the statistics themselves."""
     methods: dict[str, list[str]] = {}
     for judged in analysis.reported:
         for judgement in judged.judgements:
             for name, estimate in judgement.estimates.items():
                 methods.setdefault(estimate.method, []).append(TITLES.get(name, name))
-    lines = [f"{', '.join(dict.fromkeys(names))}: {method}." for method, names in methods.items()]
+    items = [(", ".join(dict.fromkeys(names)), method) for method, names in methods.items()]
     compared = dict.fromkeys(c.result.method for judged in analysis.reported for c in judged.comparisons)
-    tests = [f"Comparisons of AUCs: {method}; adjusted by Holm within each set of cases." for method in compared]
-    level = f"Intervals are at {analysis.settings.confidence:.0%}. A value that is undefined is a dash, never 0 or 1."
-    return (level, " ".join(lines), *tests)
+    items += [("Comparisons of AUCs", f"{method}; p adjusted by Holm within a set of cases") for method in compared]
+    text = (
+        f"Intervals are at {analysis.settings.confidence:.0%}. They hold for each number by itself. A value that is "
+        "undefined is shown as a dash, with the reason below its table; it is never written as 0 or 1."
+    )
+    return Text((text,)), Terms("How each number was computed", tuple(items))
 
 
 def _sentence(analysis: Analysis, judged: JudgedSet) -> str:
@@ -128,8 +133,7 @@ def _discrimination(analysis: Analysis, *, bands: bool) -> Section:
 def _confusion(analysis: Analysis) -> Section:
     thresholds = _thresholds(analysis)
     blocks: list[Block] = [Text((thresholds,))] if thresholds else []
-    for judged in analysis.reported:
-        blocks += [Figure(confusion_maps(judged)), Shown(confusion_table(judged))]
+    blocks += [Figure(confusion_maps(judged)) for judged in analysis.reported]
     return Section("confusion", "Confusion", tuple(blocks))
 
 
@@ -146,12 +150,14 @@ def _thresholds(analysis: Analysis) -> str:
     return f"A case is called {answers.positive} if its probability reaches {rule:g}."
 
 
-def _folds(analysis: Analysis) -> Section | None:
-    shown = [judged for judged in analysis.sets if any(j.folds for j in judged.judgements)]
-    if not shown:
+def _folds(analysis: Analysis, fusions: Sequence[str]) -> Section | None:
+    if not any(j.folds for judged in analysis.sets for j in judged.judgements):
         return None
-    order = sorted(shown, key=lambda judged: ("validation", "internal", "external").index(judged.cases.key))
-    return Section("folds", "Fold by fold", tuple(Shown(fold_table(judged)) for judged in order))
+    models = [name for name in analysis.models if name not in fusions]
+    tables = [("cross_validation", "Models and reader" if "reader" in models else "Models", models)]
+    tables += [("cross_validation_fusion", "Fusions", [name for name in analysis.models if name in fusions])]
+    shown = (Shown(cross_validation_table(analysis, key, title, names)) for key, title, names in tables if names)
+    return Section("folds", "Fold by fold", tuple(shown))
 
 
 def _calibration(analysis: Analysis) -> Section:

@@ -13,7 +13,7 @@ from ctbone.report.fusion_records import FusionRecord, fusion_records, weight_ta
 from ctbone.report.gather import case_sets, sources
 from ctbone.report.method import method_section
 from ctbone.report.output import write_report
-from ctbone.report.page import Block, Figure, Notice, Page, Section, Shown, Text
+from ctbone.report.page import Block, Figure, Notice, Page, Section, Shown
 from ctbone.report.patients import baseline_table, flow
 from ctbone.report.sections import answer, further_tables, glance, result_sections
 from ctbone.study import Study, provenance
@@ -78,11 +78,11 @@ def _page(
 ) -> Page:
     settings, synthetic = study.settings, is_synthetic(study)
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
-    summary += [*_stale(records), Text((answer(analysis),)), *glance(analysis)]
+    summary += [*_stale(records), answer(analysis), *glance(analysis)]
     patients = Section(
         "patients", "Patients", (flow(study, cohort, analysis), Shown(baseline_table(cohort, settings.classes)))
     )
-    sections = [patients, *result_sections(analysis, bands=True)]
+    sections = [patients, *result_sections(analysis, bands=True, fusions=[r.name for r in records])]
     if records:
         sections.append(_fusion_section(analysis, records))
     metrics = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -13,7 +14,18 @@ import pandas as pd
 from ctbone.stats import Estimate
 from ctbone.study import write_table
 
-Cell: TypeAlias = str | int | float | Estimate | None
+
+@dataclass(frozen=True)
+class Counts:
+    """A confusion matrix in one cell, row by row."""
+
+    rows: tuple[tuple[int, ...], ...]
+
+    def __str__(self) -> str:
+        return "; ".join(" ".join(map(str, row)) for row in self.rows)
+
+
+Cell: TypeAlias = str | int | float | Estimate | Counts | None
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -31,12 +43,23 @@ class Column:
         ``text``, ``number`` (right-aligned), ``estimate`` (value with its interval) or ``p`` (a p-value).
     digits
         Decimals shown on the page; the CSV has them all.
+    group
+        Heading that the page sets over neighbouring columns.
     """
 
     name: str
     title: str
     kind: Literal["text", "number", "estimate", "p"] = "number"
     digits: int = 3
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A heading over neighbouring columns."""
+
+    title: str
+    span: int
 
 
 @dataclass(frozen=True)
@@ -66,6 +89,7 @@ class Shown:
     interval: str = ""
     title: str = ""
     kind: str = "text"
+    counts: Counts | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +120,12 @@ class Table:
     def shown(self) -> list[tuple[Row, list[Shown]]]:
         """Return each row with its cells as text."""
         return [(row, [_show(cell, c) for cell, c in zip(row.cells, self.columns, strict=True)]) for row in self.rows]
+
+    def groups(self) -> list[Group]:
+        """Return the headings over the columns; empty where there are none."""
+        if not any(column.group for column in self.columns):
+            return []
+        return [Group(title, len(list(run))) for title, run in groupby(self.columns, key=lambda column: column.group)]
 
     def undefined(self) -> list[str]:
         """Say, once each, why cells are undefined."""
@@ -192,6 +222,8 @@ def safe_text(text: str) -> str:
 def _safe(cell: Cell) -> object:
     if isinstance(cell, str):
         return safe_text(cell)
+    if isinstance(cell, Counts):
+        return str(cell)
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
@@ -200,6 +232,8 @@ def _show(cell: Cell, column: Column) -> Shown:
         text, ends = number(cell.value, column.digits), interval(cell, column.digits)
         title = "; ".join(part for part in (cell.method, cell.why) if part)
         return Shown(text, ends, title, "estimate")
+    if isinstance(cell, Counts):
+        return Shown(str(cell), kind="counts", counts=cell)
     if isinstance(cell, str):
         return Shown(cell, kind="text" if column.kind == "text" else "number")
     kind = "number" if column.kind in ("estimate", "p") else column.kind
