@@ -13,7 +13,7 @@ from ctbone.phantom.patient import Patient
 from ctbone.phantom.soft_tissue import Canvas, paint_organs, paint_soft_tissue
 from ctbone.phantom.texture import Texture
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 
 # Finer than this a slice is not divided: cortical bone is about 2 mm thick.
 _FINEST_MM = 1.7
@@ -39,8 +39,8 @@ def render(patient: Patient, affine: NDArray, shape: tuple[int, int, int], *, pr
     """Render a patient on a grid.
 
     Every tissue is a surface given by its signed distance; borders are blended over one in-plane voxel, and along the
-    third axis a voxel is the mean of as many sub-slices as it takes to stay near 1.7 mm, which is the partial volume
-    of a thick slice.
+    third axis a voxel is the mean of as many sub-slices as it takes to stay near 1.7 mm, four at most, which
+    is the partial volume of a thick slice.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def render(patient: Patient, affine: NDArray, shape: tuple[int, int, int], *, pr
     """
     matrix = np.asarray(affine, dtype=float)
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    parts = max(1, math.ceil(spacing[2] / _FINEST_MM - 0.35))
+    parts = min(4, max(1, math.ceil(spacing[2] / _FINEST_MM - 0.35)))
     offsets = (np.arange(parts) + 0.5) / parts - 0.5
     edge = float(math.hypot(spacing[0], spacing[1]) / math.sqrt(2)) + 0.2
     plane = np.stack([axis.ravel() for axis in np.indices(shape[:2])])
@@ -94,7 +94,7 @@ def render(patient: Patient, affine: NDArray, shape: tuple[int, int, int], *, pr
 def _paint_bones(
     soft: Canvas, patient: Patient, near: NDArray[np.intp], shift: NDArray
 ) -> tuple[Field, NDArray[np.bool_]]:
-    """Bones of one sub-slice, ``shift`` mm off the slice's middle: HU at the points ``near``, and which lie in the sacrum."""
+    """Bones of one sub-slice, ``shift`` mm off the slice's middle: HU and what is sacrum, at ``near``."""
     x, y, z = (axis[near] + float(d) for axis, d in zip((soft.x, soft.y, soft.z), shift, strict=True))
     canvas = Canvas(x, y, z, soft.hu[near], soft.edge)
     distance = np.full(x.shape, 50, dtype=np.float32)
@@ -102,7 +102,12 @@ def _paint_bones(
     where = canvas.near((0, -5, 0), (66 * size, 80 * size, 105 * size))
     if where.size:
         points = skeleton.to_sacral(patient, x[where], y[where], z[where])
-        band = (points.ahead > -32 * size) & (points.ahead < 44 * size) & (points.along > -16) & (points.along < length + 36)
+        band = (
+            (points.ahead > -32 * size)
+            & (points.ahead < 44 * size)
+            & (points.along > -16)
+            & (points.along < length + 36)
+        )
         where = where[band]
         points = skeleton.SacralPoints(points.across[band], points.along[band], points.ahead[band])
     if where.size:
@@ -142,7 +147,7 @@ def _marrow_texture(canvas: Canvas, patient: Patient, where: NDArray[np.intp]) -
 
 
 def _paint_bone(canvas: Canvas, patient: Patient, distance: Field, where: NDArray[np.intp], *, marrow: float) -> None:
-    """A bone of cortex and marrow."""
+    """Paint a bone of cortex and marrow."""
     close = np.flatnonzero(distance < 3)
     if not close.size:
         return
@@ -157,7 +162,7 @@ def _paint_bone(canvas: Canvas, patient: Patient, distance: Field, where: NDArra
 def _paint_sacrum(
     canvas: Canvas, patient: Patient, points: skeleton.SacralPoints, distance: Field, where: NDArray[np.intp]
 ) -> None:
-    """The sacrum: denser bodies, fatty alae, traces of the discs between its vertebrae, subchondral bone at the joints."""
+    """Paint the sacrum: denser bodies, fatty alae, traces of the discs between its vertebrae."""
     close = np.flatnonzero(distance < 3)
     if not close.size:
         return
@@ -177,7 +182,7 @@ def _paint_sacrum(
 
 
 def _paint_canal(canvas: Canvas, patient: Patient, points: skeleton.SacralPoints, where: NDArray[np.intp]) -> None:
-    """Fat, thecal sac and nerve roots in the sacral canal; the bone is painted over what lies outside of it."""
+    """Paint fat, thecal sac and nerve roots of the canal; bone is painted over what lies outside of it."""
     inside = np.flatnonzero(
         (np.abs(points.across) < 42) & (points.ahead > -22) & (points.ahead < 30) & (points.along > -40)
     )
@@ -188,13 +193,16 @@ def _paint_canal(canvas: Canvas, patient: Patient, points: skeleton.SacralPoints
     tube = np.maximum(skeleton.length_of(across, (ahead + 8) * 1.1) - 14, ahead - 3)
     canvas.paint(np.where(along > -2, tube, 10).astype(np.float32), -60.0, where[inside])
     sac = np.maximum(
-        skeleton.length_of(across, (ahead + 7.5) * 1.2) - 7.5 * np.clip(1.2 - along / (0.55 * length), 0, 1), -along - 40
+        skeleton.length_of(across, (ahead + 7.5) * 1.2) - 7.5 * np.clip(1.2 - along / (0.55 * length), 0, 1),
+        -along - 40,
     )
     canvas.paint(sac, 18.0, where[inside])
     for share, lateral in zip(skeleton.SACRAL_JUNCTIONS, (25, 22, 19, 16), strict=True):
         level = along - (share + 0.02) * length
         reach = np.clip((ahead + 3) / 28, 0, 1)
-        root = skeleton.length_of(np.abs(across) - patient.size * (0.55 + 0.62 * reach) * lateral, level + 2.5 * (1 - reach))
+        root = skeleton.length_of(
+            np.abs(across) - patient.size * (0.55 + 0.62 * reach) * lateral, level + 2.5 * (1 - reach)
+        )
         root = np.where(ahead > -5, root, 20)
         canvas.paint((root - 6.5).astype(np.float32), -75.0, where[inside])
         canvas.paint((root - 2.4).astype(np.float32), 35.0, where[inside])

@@ -102,27 +102,27 @@ class Scanner:
 
 
 _NORTH = Scanner(
-    "Meridian Imaging", "Aurora 64", (SOFT, MEDIUM), 120, (120, 240), (200, 240), 192, (3.0,), 1.0, ("HFS",), 0.0,
+    "Meridian Imaging", "Aurora 64", (SOFT, MEDIUM), 120, (120, 240), (185, 220), 176, (3.0,), 1.0, ("HFS",), 0.0,
     "unsigned 12", False,
 )  # fmt: skip
 _NORTH_NEW = Scanner(
-    "Meridian Imaging", "Aurora 256", (SOFT, BONE), 120, (100, 180), (180, 220), 192, (2.5, 3.0), 1.0,
+    "Meridian Imaging", "Aurora 256", (SOFT, BONE), 120, (100, 180), (170, 210), 176, (2.5, 3.0), 1.0,
     ("HFS", "FFS"), 0.0, "signed 16", False,
 )  # fmt: skip
 _WHOLE = Scanner(
-    "Northfield Medical", "Pelican S", (SOFT,), 120, (150, 260), (340, 390), 216, (4.0,), 1.25, ("HFS",), 4.0,
+    "Northfield Medical", "Pelican S", (SOFT,), 120, (150, 260), (340, 390), 208, (4.0,), 1.25, ("HFS",), 4.0,
     "signed 16", True,
 )  # fmt: skip
 _EAST = Scanner(
-    "Kestrel Systems", "Vista 16", (MEDIUM, BONE), 130, (80, 140), (190, 230), 184, (3.5, 4.0), 1.0, ("FFS", "HFS"),
+    "Kestrel Systems", "Vista 16", (MEDIUM, BONE), 130, (80, 140), (185, 215), 168, (3.5, 4.0), 1.0, ("FFS", "HFS"),
     0.0, "unsigned 16", False,
 )  # fmt: skip
 _EAST_OLD = Scanner(
-    "Kestrel Systems", "Vista 4", (SOFT,), 110, (70, 120), (210, 240), 176, (4.0,), 1.0, ("HFS", "HFP"), 6.0,
+    "Kestrel Systems", "Vista 4", (SOFT,), 110, (70, 120), (195, 230), 168, (4.0,), 1.0, ("HFS", "HFP"), 6.0,
     "unsigned 12", False,
 )  # fmt: skip
 _WEST = Scanner(
-    "Osprey Tomography", "Helix Q", (SOFT, BONE), 120, (100, 200), (200, 230), 192, (2.5,), 1.0, ("HFP", "FFP", "HFS"),
+    "Osprey Tomography", "Helix Q", (SOFT, BONE), 120, (100, 200), (190, 220), 176, (2.5,), 1.0, ("HFP", "FFP", "HFS"),
     0.0, "signed 16", False,
 )  # fmt: skip
 
@@ -245,7 +245,7 @@ class Grid:
 
 
 def scan_grid(scan: Acquisition) -> Grid:
-    """The grid of a scan.
+    """Lay the grid of a scan into the patient.
 
     Examples
     --------
@@ -265,7 +265,7 @@ def scan_grid(scan: Acquisition) -> Grid:
 
 
 def acquire(hu: NDArray, scan: Acquisition, rng: np.random.Generator) -> NDArray[np.int16]:
-    """What the scanner reconstructs of a patient free of noise.
+    """Reconstruct a patient free of noise as the scanner does: kernel, slice thickness, noise.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ctbone.phantom.patient import Patient
 from ctbone.phantom.texture import Curve
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 
 # Share of the sacral length at which one vertebra ends and the next begins (S1|S2 … S4|S5).
 SACRAL_JUNCTIONS = (0.26, 0.49, 0.68, 0.85)

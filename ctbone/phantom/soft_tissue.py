@@ -1,4 +1,4 @@
-"""Everything of the pelvis that is no bone: skin, fat, muscle, bowel with gas, bladder, vessels, and the table below."""
+"""Everything of the pelvis that is no bone: skin, fat, muscle, bowel with gas, bladder, vessels, and the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ctbone.phantom.patient import Patient
 from ctbone.phantom.skeleton import sacral_body_depth, to_sacral
 from ctbone.phantom.texture import Curve, Texture
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 
 AIR_HU = -1000.0
 FAT_HU = -102.0
@@ -24,7 +24,7 @@ GAS_HU = -920.0
 
 @dataclass
 class Canvas:
-    """A flat list of points of the patient (mm) and the HU painted there so far; ``edge`` is the blur of a border, mm."""
+    """A flat list of points of the patient (mm) and the HU painted there; ``edge`` is the blur of a border in mm."""
 
     x: Field
     y: Field
@@ -46,7 +46,7 @@ class Canvas:
         self.hu[where] = share
 
     def near(self, centre: tuple[float, float, float], reach: tuple[float, float, float]) -> NDArray[np.intp]:
-        """Indices of the points inside a box of half-widths ``reach`` around ``centre``, both in mm."""
+        """Find the points inside a box of half-widths ``reach`` around ``centre``, both in mm."""
         if self.bottom > centre[2] + reach[2] or self.top < centre[2] - reach[2]:
             return np.empty(0, dtype=np.intp)
         inside = np.abs(self.z - centre[2]) < reach[2]
@@ -129,7 +129,7 @@ def _paint_septa(canvas: Canvas, patient: Patient, inside: NDArray[np.intp], dep
 def _paint_cavity(
     canvas: Canvas, patient: Patient, inside: NDArray[np.intp], depth: Field, wave: Field, grain: Field
 ) -> None:
-    """The pelvic cavity filled with fat, bounded by abdominal wall, iliacus and psoas."""
+    """Paint the pelvic cavity filled with fat, bounded by abdominal wall, iliacus and psoas."""
     x, y, z = (axis[inside] / patient.size for axis in (canvas.x, canvas.y, canvas.z))
     half_x = Curve((-70, -40, -10, 20, 60), (50, 54, 72, 98, 108))(z)
     half_y = Curve((-70, -40, -10, 20, 60), (66, 76, 86, 84, 74))(z)
@@ -182,7 +182,7 @@ _VESSEL_Y = Curve((-70, -10, 40, 70), (112, 62, 42, 46))
 
 
 def _paint_vessels(canvas: Canvas, patient: Patient) -> None:
-    """Common and external iliac arteries and, behind them, veins."""
+    """Paint common and external iliac arteries and, behind them, veins."""
     where = canvas.near((0, 78 * patient.size, 0), (75 * patient.size, 52 * patient.size, 120 * patient.size))
     if not where.size:
         return
