@@ -301,8 +301,21 @@ def read(study: StudyDir = HERE) -> None:
 
 
 def _print_problems(problems: Iterable[CtboneError]) -> None:
+    """Print each kind of problem once, with the cases that have it."""
+    kinds: dict[tuple[str, str | None, str | None], list[CtboneError]] = {}
     for problem in problems:
-        print(f"- {problem}", file=sys.stderr)
+        kinds.setdefault((problem.problem, problem.expected, problem.remedy), []).append(problem)
+    for (text, expected, remedy), alike in kinds.items():
+        if len(alike) == 1:
+            print(f"- {alike[0]}", file=sys.stderr)
+            continue
+        print(f"- {len(alike)} times: {text}", file=sys.stderr)
+        for one in alike:
+            what = "  ".join(part for part in (one.case, one.found, one.file) if part)
+            print(f"    {what}", file=sys.stderr)
+        for name, detail in (("expected:", expected), ("remedy:", remedy)):
+            if detail:
+                print(f"  {name:<9} {detail}", file=sys.stderr)
 
 
 def _print_series(series: Iterable) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ctbone.cohort import COLUMNS, Case, check_cohort, read_cohort
 from ctbone.config import builtin_config, load_settings
@@ -73,9 +73,10 @@ def check(study: Study) -> list[CtboneError]:
 
 
 def _check_one(job: CaseJob) -> list[CtboneError]:
+    from ctbone.dicom import grid_of
     from ctbone.preprocess import check_case
 
-    return check_case(job.study, job.case)
+    return check_case(job.study, job.case, grid_of(job.study, job.case))
 
 
 def preprocess(
@@ -99,7 +100,7 @@ def preprocess(
             outcomes.append(outcome)
             bar.advance(note=f"{outcome.item.case.case_id}{' failed' if outcome.error else ''}")
     outcomes.sort(key=lambda outcome: cases.index(outcome.item.case))
-    write_summary(study, [(o.item.case.case_id, o.result, o.error) for o in outcomes])
+    write_summary(study, {o.item.case.case_id: o.error or cast("CropSummary", o.result) for o in outcomes})
     return outcomes
 
 
@@ -178,7 +179,7 @@ def demo(folder: Path, *, shuffle_labels: bool = False, difficulty: float | None
     StudyError
         The folder holds something else, or a demo made with other choices.
     """
-    from ctbone.phantom import PhantomCohort, write_cohort
+    from ctbone.phantom.cohort import PhantomCohort, write_cohort
 
     chosen = {} if difficulty is None else {"difficulty": difficulty}
     cohort = PhantomCohort(seed=seed, shuffle_labels=shuffle_labels, **chosen)

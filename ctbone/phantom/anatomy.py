@@ -79,7 +79,7 @@ def render(patient: Patient, affine: NDArray, shape: tuple[int, int, int], *, pr
         x, y, z = ((matrix[a, :2] @ plane + (matrix[a, 2] * k + matrix[a, 3])).astype(np.float32) for a in range(3))
         canvas = Canvas(x, y, z, np.empty(x.size, np.float32), edge)
         paint_soft_tissue(canvas, patient, prone=prone)
-        paint_organs(canvas, patient, skeleton.to_sacral(patient, x, y, z), prone=prone)
+        paint_organs(canvas, patient, prone=prone)
         share = np.zeros(x.size, dtype=np.float32)
         near = canvas.near((0, 45, 0), (140 * patient.size, 110 * patient.size, 118 * patient.size))
         if near.size:
@@ -98,19 +98,25 @@ def _paint_bones(
     x, y, z = (axis[near] + float(d) for axis, d in zip((soft.x, soft.y, soft.z), shift, strict=True))
     canvas = Canvas(x, y, z, soft.hu[near], soft.edge)
     distance = np.full(x.shape, 50, dtype=np.float32)
-    where = canvas.near((0, -5, 0), (66 * patient.size, 80 * patient.size, 105 * patient.size))
+    size, length = patient.size, patient.sacral_length_mm
+    where = canvas.near((0, -5, 0), (66 * size, 80 * size, 105 * size))
     if where.size:
-        x, y, z = x[where], y[where], z[where]
-        points = skeleton.to_sacral(patient, x, y, z)
+        points = skeleton.to_sacral(patient, x[where], y[where], z[where])
+        band = (points.ahead > -32 * size) & (points.ahead < 44 * size) & (points.along > -16) & (points.along < length + 36)
+        where = where[band]
+        points = skeleton.SacralPoints(points.across[band], points.along[band], points.ahead[band])
+    if where.size:
         distance[where] = skeleton.sacrum(patient, points)
         _paint_canal(canvas, patient, points, where)
         _paint_sacrum(canvas, patient, points, distance[where], where)
-        if points.along.max() > patient.sacral_length_mm:
+        if points.along.max() > length:
             _paint_bone(canvas, patient, skeleton.coccyx(patient, points), where, marrow=0.9)
-        if canvas.top > 20:
-            vertebra = skeleton.lumbar(patient, x, y, z)
-            canvas.paint(vertebra.disc, 88.0, where)
-            _paint_bone(canvas, patient, vertebra.bone, where, marrow=1.0)
+    _, ahead, top = skeleton.from_sacral(patient, across=0, along=0, ahead=0)
+    where = canvas.near((0, ahead + 10, top + 25), (52 * size, 55 * size, 48 * size))
+    if where.size:
+        vertebra = skeleton.lumbar(patient, x[where], y[where], z[where])
+        canvas.paint(vertebra.disc, 88.0, where)
+        _paint_bone(canvas, patient, vertebra.bone, where, marrow=1.0)
     _paint_hips(canvas, patient, distance)
     return canvas.hu, distance < 0
 
@@ -119,6 +125,9 @@ def _paint_hips(canvas: Canvas, patient: Patient, sacrum_distance: Field) -> Non
     reach = 90 * patient.size
     for side in (-1, 1):
         where = canvas.near((side * reach, 50 * patient.size, 0), (0.62 * reach, 90 * patient.size, 115 * patient.size))
+        # The wing runs obliquely; the corners of the box hold none of it.
+        across = 0.84 * (np.abs(canvas.x[where]) - 85 * patient.size) - 0.54 * (canvas.y[where] - 47 * patient.size)
+        where = where[np.abs(across) < 44 * patient.size]
         if not where.size:
             continue
         x, y, z = canvas.x[where], canvas.y[where], canvas.z[where]
@@ -176,16 +185,16 @@ def _paint_canal(canvas: Canvas, patient: Patient, points: skeleton.SacralPoints
         return
     across, along, ahead = points.across[inside], points.along[inside], points.ahead[inside]
     length = patient.sacral_length_mm
-    tube = np.maximum(np.hypot(across, (ahead + 8) * 1.1) - 14, ahead - 3)
+    tube = np.maximum(skeleton.length_of(across, (ahead + 8) * 1.1) - 14, ahead - 3)
     canvas.paint(np.where(along > -2, tube, 10).astype(np.float32), -60.0, where[inside])
     sac = np.maximum(
-        np.hypot(across, (ahead + 7.5) * 1.2) - 7.5 * np.clip(1.2 - along / (0.55 * length), 0, 1), -along - 40
+        skeleton.length_of(across, (ahead + 7.5) * 1.2) - 7.5 * np.clip(1.2 - along / (0.55 * length), 0, 1), -along - 40
     )
     canvas.paint(sac, 18.0, where[inside])
     for share, lateral in zip(skeleton.SACRAL_JUNCTIONS, (25, 22, 19, 16), strict=True):
         level = along - (share + 0.02) * length
         reach = np.clip((ahead + 3) / 28, 0, 1)
-        root = np.hypot(np.abs(across) - patient.size * (0.55 + 0.62 * reach) * lateral, level + 2.5 * (1 - reach))
+        root = skeleton.length_of(np.abs(across) - patient.size * (0.55 + 0.62 * reach) * lateral, level + 2.5 * (1 - reach))
         root = np.where(ahead > -5, root, 20)
         canvas.paint((root - 6.5).astype(np.float32), -75.0, where[inside])
         canvas.paint((root - 2.4).astype(np.float32), 35.0, where[inside])

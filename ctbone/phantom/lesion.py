@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, laplace, map_coordinates
+from scipy.ndimage import distance_transform_edt, laplace
 from scipy.spatial.transform import Rotation
 
 from ctbone.phantom.appearance import Appearance, draw_appearance, draw_evidence
@@ -233,19 +233,26 @@ class _Fine:
         self.x, self.y, self.z = (np.tensordot(linear[axis], index, axes=1) + float(start[axis]) for axis in range(3))
         sampling = block.spacing
         outside = distance_transform_edt(~bone, sampling=sampling) - distance_transform_edt(bone, sampling=sampling)
-        self.outside_mm = self._spread(outside.astype(np.float32), index)
-        self.hu = self._spread(patch, index)
+        self.outside_mm = _interpolate(outside.astype(np.float32), places)
+        self.hu = _interpolate(patch, places)
         self.voxel_ml = float(np.prod(block.spacing)) / 1000 / math.prod(self.parts)
-
-    def _spread(self, values: Field, index: Field) -> Field:
-        if self.parts == (1, 1, 1):
-            return values
-        return map_coordinates(values, index, order=1, mode="nearest", output=np.float32)
 
     def mean(self, values: Field) -> Field:
         """Mean over the parts of each voxel."""
         (a, b, c), (p, q, r) = self.shape, self.parts
         return values.reshape(a, p, b, q, c, r).mean(axis=(1, 3, 5))
+
+
+def _interpolate(values: Field, places: list[NDArray]) -> Field:
+    """Linear interpolation at the crossings of ``places`` (voxel indices along each axis), constant beyond the edge."""
+    for axis, place in enumerate(places):
+        if len(place) == values.shape[axis]:
+            continue
+        low = np.clip(np.floor(place).astype(int), 0, max(0, values.shape[axis] - 2))
+        high = np.minimum(low + 1, values.shape[axis] - 1)
+        share = np.expand_dims(np.clip(place - low, 0, 1).astype(np.float32), tuple(a for a in range(3) if a != axis))
+        values = values.take(low, axis) * (1 - share) + values.take(high, axis) * share
+    return values
 
 
 def _level(lesion: Lesion, fine: _Fine) -> Field:
