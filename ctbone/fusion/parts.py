@@ -153,6 +153,13 @@ def _refuse_gaps(there: pd.DataFrame, there_name: str, here: pd.DataFrame, here_
         return
     split, fold, case = gaps[0]
     elsewhere = [int(key[1]) for key in here.index if key[2] == case and key[0] == split]
+    if elsewhere and split == "test" and _NO_FOLD in (fold, elsewhere[0]):
+        raise FusionError(
+            f"'{there_name if fold == _NO_FOLD else here_name}' has no folds, so no weights can be fitted for it",
+            case=case,
+            expected="the fold of each test case, and validation rows",
+            remedy="fill the fold column and add rows with split 'val', or set fusion.weights to 'equal' or give them",
+        )
     if elsewhere and split == "test":
         raise FusionError(
             f"the case is tested in different folds by '{there_name}' and '{here_name}'",
