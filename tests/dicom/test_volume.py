@@ -6,6 +6,7 @@ from dataclasses import replace
 import dcm2niix
 import nibabel as nib
 import numpy as np
+import pydicom
 import pydicom.uid as uids
 import pytest
 from hypothesis import Phase, given, settings
@@ -136,6 +137,22 @@ def test_what_lies_below_air_becomes_air_without_a_padding_tag(tmp_path):
     volume = read(tmp_path)
     assert volume.air_voxels == 5
     assert volume.data.min() == AIR
+
+
+def test_a_table_may_take_the_place_of_slope_and_intercept(tmp_path):
+    plan = Plan(ramp())
+    for path in write_series(tmp_path, plan):
+        dataset = pydicom.dcmread(path)
+        del dataset.RescaleSlope
+        del dataset.RescaleIntercept
+        item = pydicom.Dataset()
+        item.LUTDescriptor = [600, 0, 16]
+        item.ModalityLUTType = "HU"
+        item.LUTData = np.arange(600, dtype=np.uint16)[::-1].tobytes()
+        item["LUTData"].VR = "OW"
+        dataset.ModalityLUTSequence = [item]
+        dataset.save_as(path)
+    np.testing.assert_array_equal(read(tmp_path).data, 599 - plan.stored.transpose(2, 1, 0).astype(int))
 
 
 def test_values_beyond_int16_are_kept_as_float32(tmp_path):
