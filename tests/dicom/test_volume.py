@@ -234,3 +234,21 @@ def test_a_slice_cut_short_names_its_place_and_not_its_file(tmp_path):
         read(tmp_path)
     assert "slice 4" in str(caught.value)
     assert "DOE" not in str(caught.value)
+
+
+def test_a_damaged_compressed_slice_is_refused_whatever_its_codec_throws(tmp_path):
+    path = write_series(tmp_path, Plan(ramp(3), syntax=uids.RLELossless))[0]
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in rng.integers(len(whole) - 400, len(whole), 3):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read(tmp_path)
+        except DicomError as error:
+            assert "cannot be decoded" in str(error)
+            refused += 1
+    assert refused > 5
