@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from dataclasses import replace
 
@@ -240,15 +241,16 @@ def test_a_damaged_compressed_slice_is_refused_whatever_its_codec_throws(tmp_pat
     path = write_series(tmp_path, Plan(ramp(3), syntax=uids.RLELossless))[0]
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
-    refused = 0
-    for _ in range(60):
+    causes = set()
+    for _ in range(80):
         damaged = bytearray(whole)
-        for place in rng.integers(len(whole) - 400, len(whole), 3):
+        for place in rng.integers(len(whole) - 200, len(whole), 3):
             damaged[place] = rng.integers(256)
         path.write_bytes(damaged)
-        try:
+        with contextlib.suppress(DicomError):
             read(tmp_path)
-        except DicomError as error:
-            assert "cannot be decoded" in str(error)
-            refused += 1
-    assert refused > 5
+            continue
+        with pytest.raises(DicomError, match="cannot be decoded") as caught:
+            read(tmp_path)
+        causes.add(caught.value.found)
+    assert causes
