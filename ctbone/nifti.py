@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -188,7 +189,7 @@ def write_nifti(path: Path, data: np.ndarray, affine: np.ndarray, level: int = 1
     head = header.binaryblock + b"\0\0\0\0"
     with atomic_path(path) as temporary:
         stream = igzip.open(temporary, "wb", level) if path.name.endswith(".gz") else temporary.open("wb")
-        with cast(BinaryIO, stream) as file:
+        with cast(BufferedIOBase, stream) as file:
             file.write(head)
             for start in range(0, data.shape[2], 16):
                 file.write(np.ascontiguousarray(data[:, :, start : start + 16].T).data)
@@ -325,11 +326,11 @@ def _read_bytes(nifti: NiftiFile, start: int, count: int, *, to_end: bool) -> by
         ) from None
 
 
-def _stream(path: Path) -> BinaryIO:
-    return cast(BinaryIO, igzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb"))
+def _stream(path: Path) -> BufferedIOBase:
+    return cast(BufferedIOBase, igzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb"))
 
 
-def _skip(file: BinaryIO, count: int) -> None:
+def _skip(file: BufferedIOBase, count: int) -> None:
     while count > 0:
         got = len(file.read(min(count, _CHUNK)))
         if not got:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
@@ -63,7 +64,7 @@ class Frame:
         ImageOrientationPatient (6), ImagePositionPatient (3), PixelSpacing (2: between rows, between columns); None
         where missing or damaged.
     slope, intercept
-        From stored numbers to HU; None where the header does not say.
+        From stored numbers to HU; None where the header does not say, 1 and 0 where it holds a table instead.
     kvp, mas, thickness, kernel, maker, model
         Facts of the scan; None or empty where missing.
     """
@@ -95,15 +96,19 @@ class Frame:
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Keep pydicom from checking and quoting every value: a warning may hold a patient's name."""
-    settings = pydicom_config.settings
-    before = settings.reading_validation_mode
+    settings, logs = pydicom_config.settings, [logging.getLogger(name) for name in ("pydicom", "pylibjpeg", "openjpeg")]
+    before, levels = settings.reading_validation_mode, [log.level for log in logs]
     settings.reading_validation_mode = pydicom_config.IGNORE
+    for log in logs:
+        log.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         settings.reading_validation_mode = before
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 def walk(folder: Path) -> list[Path]:
@@ -177,6 +182,7 @@ def _frame(path: Path, index: int, header: pydicom.Dataset, shared: Any, own: An
     if exposure is None:
         current, time = _number(header.get("XRayTubeCurrent")), _number(header.get("ExposureTime"))
         exposure = current * time / 1000 if current is not None and time is not None else None
+    table = bool(header.get("ModalityLUTSequence"))
     return Frame(
         path=path,
         index=index,
@@ -190,8 +196,8 @@ def _frame(path: Path, index: int, header: pydicom.Dataset, shared: Any, own: An
         orientation=_numbers(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
         position=_numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3),
         pixel_spacing=_numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2),
-        slope=_number(find("PixelValueTransformationSequence", "RescaleSlope")),
-        intercept=_number(find("PixelValueTransformationSequence", "RescaleIntercept")),
+        slope=1.0 if table else _number(find("PixelValueTransformationSequence", "RescaleSlope")),
+        intercept=0.0 if table else _number(find("PixelValueTransformationSequence", "RescaleIntercept")),
         kernel=_word(find("CTReconstructionSequence", "ConvolutionKernel")),
         contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
         thickness=_number(find("PixelMeasuresSequence", "SliceThickness")),

@@ -42,9 +42,9 @@ def read_slices(frames: Sequence[Frame]) -> list[Slice]:
             stored = np.asarray(dataset.pixel_array)
             stored = stored.reshape(-1, *stored.shape[-2:])
             return [_to_hu(stored[frame.index], frame, dataset) for frame in frames]
-    except MemoryError:
+    except (MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # codecs raise anything, and their messages quote the header
+    except BaseException as error:  # codecs raise anything, one of them beyond Exception, and quote the header
         raise DicomError("the pixel data cannot be decoded", found=_cause(error)) from None
 
 
@@ -91,7 +91,7 @@ def _as_stored(value: int, dtype: np.dtype) -> int:
     return value - (1 << bits) if dtype.kind == "i" and value >> (bits - 1) else value
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     known = {
         "EOFError": "the file ends early",
         "AttributeError": "the file holds no pixel data, or its header lacks their description",

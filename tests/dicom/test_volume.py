@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from dataclasses import replace
 
 import dcm2niix
 import nibabel as nib
 import numpy as np
+import pydicom
 import pydicom.uid as uids
 import pytest
 from hypothesis import Phase, given, settings
@@ -138,6 +140,22 @@ def test_what_lies_below_air_becomes_air_without_a_padding_tag(tmp_path):
     assert volume.data.min() == AIR
 
 
+def test_a_table_may_take_the_place_of_slope_and_intercept(tmp_path):
+    plan = Plan(ramp())
+    for path in write_series(tmp_path, plan):
+        dataset = pydicom.dcmread(path)
+        del dataset.RescaleSlope
+        del dataset.RescaleIntercept
+        item = pydicom.Dataset()
+        item.LUTDescriptor = [600, 0, 16]
+        item.ModalityLUTType = "HU"
+        item.LUTData = np.arange(600, dtype=np.uint16)[::-1].tobytes()
+        item["LUTData"].VR = "OW"
+        dataset.ModalityLUTSequence = [item]
+        dataset.save_as(path)
+    np.testing.assert_array_equal(read(tmp_path).data, 599 - plan.stored.transpose(2, 1, 0).astype(int))
+
+
 def test_values_beyond_int16_are_kept_as_float32(tmp_path):
     stored = ramp()
     stored[1, 1, 1] = 65535
@@ -217,3 +235,22 @@ def test_a_slice_cut_short_names_its_place_and_not_its_file(tmp_path):
         read(tmp_path)
     assert "slice 4" in str(caught.value)
     assert "DOE" not in str(caught.value)
+
+
+def test_a_damaged_compressed_slice_is_refused_whatever_its_codec_throws(tmp_path):
+    path = write_series(tmp_path, Plan(ramp(3), syntax=uids.RLELossless))[0]
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    causes = set()
+    for _ in range(25):
+        damaged = bytearray(whole)
+        for place in rng.integers(len(whole) - 200, len(whole), 3):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(DicomError):
+            read(tmp_path)
+            continue
+        with pytest.raises(DicomError, match="cannot be decoded") as caught:
+            read(tmp_path)
+        causes.add(caught.value.found)
+    assert causes
