@@ -11,7 +11,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -290,12 +290,17 @@ def provenance(study: Study, stage: str, inputs: Mapping[str, Path] | None = Non
     inputs
         Name and path of each file it was made from; only the name and the hash are kept.
     """
-    libraries = ["numpy", "scipy", "pandas", "torch", "monai", "timm", "pydicom", "simpleitk", "scikit-learn"]
     return {
         "stage": stage,
         "ctbone": ctbone.__version__,
         "python": platform.python_version(),
-        "libraries": {name: metadata.version(name) for name in libraries},
+        "libraries": dict(_versions()),
         "settings": study.settings.model_dump(mode="json"),
         "inputs": {name: file_hash(path) for name, path in (inputs or {}).items()},
     }
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    libraries = ("numpy", "scipy", "pandas", "torch", "monai", "timm", "pydicom", "simpleitk", "scikit-learn")
+    return tuple((name, metadata.version(name)) for name in libraries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from dataclasses import dataclass
@@ -181,8 +182,9 @@ def demo(folder: Path, *, shuffle_labels: bool = False, difficulty: float | None
     """
     from ctbone.phantom.cohort import PhantomCohort, write_cohort
 
-    chosen = {} if difficulty is None else {"difficulty": difficulty}
-    cohort = PhantomCohort(seed=seed, shuffle_labels=shuffle_labels, **chosen)
+    cohort = PhantomCohort(seed=seed, shuffle_labels=shuffle_labels)
+    if difficulty is not None:
+        cohort = dataclasses.replace(cohort, difficulty=difficulty)
     if folder.exists() and any(folder.iterdir()) and not (folder / DEMO_MARK).exists():
         raise StudyError("this folder holds something else", file=folder, remedy="name an empty folder")
     study = Study(folder)
