@@ -203,9 +203,8 @@ def _net_benefit(
     ``reached`` is how many of the distinct thresholds a case's probability reaches, ``column`` the place of each
     threshold among the distinct ones.
     """
-    called = (reached[:, None] > column[None, :]).astype(np.float64)
-    tp = weights[:, labels] @ called[labels]
-    fp = weights[:, ~labels] @ called[~labels]
+    tp = _at_or_above(weights, np.flatnonzero(labels), reached, int(column.max()) + 1)[:, column]
+    fp = _at_or_above(weights, np.flatnonzero(~labels), reached, int(column.max()) + 1)[:, column]
     if prevalence is None:
         total = weights.sum(axis=1, keepdims=True)
         return np.asarray((tp - fp * _odds(grid)) / total, dtype=np.float64)
@@ -213,6 +212,16 @@ def _net_benefit(
         tpr = tp / weights[:, labels].sum(axis=1, keepdims=True)
         fpr = fp / weights[:, ~labels].sum(axis=1, keepdims=True)
     return np.asarray(tpr * prevalence - fpr * (1 - prevalence) * _odds(grid), dtype=np.float64)
+
+
+def _at_or_above(weights: Floats, chosen: Ints, reached: Ints, thresholds: int) -> Floats:
+    """Weight of the chosen cases that reach each of the distinct thresholds, shape (replicates, thresholds)."""
+    sums = np.zeros((len(weights), thresholds + 1))
+    if chosen.size:
+        ordered = chosen[np.argsort(reached[chosen], kind="stable")]
+        steps, starts = np.unique(reached[ordered], return_index=True)
+        sums[:, steps] = np.add.reduceat(weights[:, ordered], starts, axis=1)
+    return np.cumsum(sums[:, :0:-1], axis=1)[:, ::-1]
 
 
 def _band(

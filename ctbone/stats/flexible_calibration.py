@@ -15,7 +15,7 @@ from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, pe
 from ctbone.stats.loess import loess_weights
 from ctbone.stats.proportions import wilson_limits
 
-_KNOTS = 100  # points at which the curve is fitted where there are more distinct probabilities
+_KNOTS = 60  # points at which the curve is fitted where there are more distinct probabilities
 _VALUES = 2000  # more distinct probabilities than this are joined to as many neighbourhoods
 _CURVE = "loess of the outcome on the probability, span 0.75, degree 2, cut at 0 and 1"
 
@@ -187,7 +187,7 @@ def calibration_errors(
 ) -> CalibrationErrors:
     """ICI, E50, E90 and Emax: distances between the probabilities and the flexible curve (loess, not lowess).
 
-    The curve is fitted at every distinct probability, or at 100 of their quantiles with straight lines between them
+    The curve is fitted at every distinct probability, or at 60 of their quantiles with straight lines between them
     where there are more; above 2000 distinct probabilities neighbours are joined. Intervals are the basic
     bootstrap's (percentiles mirrored at the value, cut at 0 and 1, widened to hold the value): resampling roughens
     the curve, and plain percentiles would lie above the value. For a well calibrated model value and interval stay
