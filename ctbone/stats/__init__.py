@@ -1,13 +1,11 @@
 """Statistics of diagnostic models and readers: every number with its interval; knows no image, no torch, no table."""
 
 from ctbone.stats.agreement import (
-    cochran_q,
     cohen_kappa,
     cohen_kappa_test,
     fleiss_kappa,
     fleiss_kappa_test,
     kappa_wording,
-    mcnemar,
 )
 from ctbone.stats.baseline import (
     CategoricalComparison,
@@ -16,15 +14,12 @@ from ctbone.stats.baseline import (
     ContinuousSummary,
     compare_categorical,
     compare_continuous,
-    independence_test,
 )
 from ctbone.stats.binned_calibration import ece, equal_width_bins, hosmer_lemeshow, mce
 from ctbone.stats.bootstrap import (
     bootstrap_auc,
     bootstrap_auc_difference,
     bootstrap_estimate,
-    bootstrap_weights,
-    weighted_auc,
 )
 from ctbone.stats.calibration import (
     brier,
@@ -44,6 +39,7 @@ from ctbone.stats.flexible_calibration import (
     calibration_errors,
     ici,
 )
+from ctbone.stats.group_tests import independence_test, location_test
 from ctbone.stats.inputs import StatsError
 from ctbone.stats.multiclass import (
     confusion_matrix,
@@ -55,6 +51,7 @@ from ctbone.stats.multiclass import (
     top_label_ece,
 )
 from ctbone.stats.multiplicity import benjamini_hochberg, holm
+from ctbone.stats.paired import cochran_q, mcnemar
 from ctbone.stats.proportions import proportion
 from ctbone.stats.rates import (
     Confusion,
@@ -72,6 +69,7 @@ from ctbone.stats.rates import (
     threshold_rates,
 )
 from ctbone.stats.recalibration import Isotonic, Platt, Temperature, fit_isotonic, fit_platt, fit_temperature
+from ctbone.stats.resampling import bootstrap_weights, weighted_auc
 from ctbone.stats.roc import (
     OperatingPoint,
     RocBand,
@@ -142,6 +140,7 @@ __all__ = [
     "ici",
     "independence_test",
     "kappa_wording",
+    "location_test",
     "macro_f1",
     "mcc",
     "mce",

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import equal_width_bins
-from ctbone.stats.bootstrap import bootstrap_weights, unit_limits
+from ctbone.stats.bootstrap import unit_limits
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, percent
 from ctbone.stats.loess import loess_weights
 from ctbone.stats.proportions import wilson_limits
+from ctbone.stats.resampling import bootstrap_weights
 
 _KNOTS = 60  # points at which the curve is fitted where there are more distinct probabilities
 _VALUES = 2000  # more distinct probabilities than this are joined to as many neighbourhoods

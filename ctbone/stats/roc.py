@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.bootstrap import bootstrap_weights
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, StatsError, checked_pair, percent
+from ctbone.stats.resampling import bootstrap_weights
 
 
 @dataclass(frozen=True)

@@ -100,10 +100,10 @@ def test_the_seed_decides():
 
 
 def test_pieces_draw_the_same_number_of_replicates(monkeypatch):
-    from ctbone.stats import bootstrap
+    from ctbone.stats import resampling
 
     y, _ = sample(60)
-    monkeypatch.setattr(bootstrap, "_CHUNK", 600)
+    monkeypatch.setattr(resampling, "CHUNK", 600)
     pieces = list(bootstrap_weights(y, replicates=47))
     assert [len(piece) for piece in pieces] == [10, 10, 10, 10, 7]
 
