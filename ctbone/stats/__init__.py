@@ -28,6 +28,8 @@ from ctbone.stats.calibration import (
     observed_expected,
     scaled_brier,
 )
+from ctbone.stats.combined_rates import balanced_accuracy, f1, mcc
+from ctbone.stats.confusion_table import Confusion, confusion
 from ctbone.stats.decision import DecisionCurve, decision_curve, default_thresholds, treat_all, treat_none
 from ctbone.stats.delong import auc, auc_interval, delong_covariance, delong_test, delong_unpaired
 from ctbone.stats.estimate import Comparison, Estimate, TestResult
@@ -41,6 +43,7 @@ from ctbone.stats.flexible_calibration import (
 )
 from ctbone.stats.group_tests import independence_test, location_test
 from ctbone.stats.inputs import StatsError
+from ctbone.stats.likelihood_ratios import negative_likelihood_ratio, positive_likelihood_ratio
 from ctbone.stats.multiclass import (
     confusion_matrix,
     dangerous_error,
@@ -53,21 +56,7 @@ from ctbone.stats.multiclass import (
 from ctbone.stats.multiplicity import benjamini_hochberg, holm
 from ctbone.stats.paired import cochran_q, mcnemar
 from ctbone.stats.proportions import proportion
-from ctbone.stats.rates import (
-    Confusion,
-    accuracy,
-    balanced_accuracy,
-    confusion,
-    f1,
-    mcc,
-    negative_likelihood_ratio,
-    npv,
-    positive_likelihood_ratio,
-    ppv,
-    sensitivity,
-    specificity,
-    threshold_rates,
-)
+from ctbone.stats.rates import accuracy, npv, ppv, sensitivity, specificity, threshold_rates
 from ctbone.stats.recalibration import Isotonic, Platt, Temperature, fit_isotonic, fit_platt, fit_temperature
 from ctbone.stats.resampling import bootstrap_weights, weighted_auc
 from ctbone.stats.roc import (

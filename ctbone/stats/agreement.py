@@ -87,7 +87,22 @@ def cohen_kappa_test(
     weights: KappaWeights = "none",
     categories: Sequence[Any] | None = None,
 ) -> TestResult:
-    """Test of κ = 0 with the standard error under that hypothesis; parameters as for `cohen_kappa`.
+    """Test of κ = 0 with the standard error under that hypothesis.
+
+    Parameters
+    ----------
+    first, second, weights, categories
+        As for `cohen_kappa`.
+
+    Returns
+    -------
+    TestResult
+        z and its two-sided p; undefined where both readers use one and the same category.
+
+    Raises
+    ------
+    StatsError
+        If the ratings differ in number, are missing, or are not among the categories.
 
     References
     ----------
@@ -176,6 +191,16 @@ def fleiss_kappa_test(ratings: ArrayLike) -> TestResult:
     ratings
         Shape (n, readers), no missing value.
 
+    Returns
+    -------
+    TestResult
+        z and its two-sided p; undefined where all ratings are the same.
+
+    Raises
+    ------
+    StatsError
+        If the ratings are not a table of at least two readers, or one is missing.
+
     References
     ----------
     Fleiss, Nee & Landis, Psychol Bull 1979;86:974.
@@ -201,6 +226,20 @@ def kappa_wording(kappa: float) -> str:
     """Wording of κ in five steps, as the radiograph paper uses it: low, general, moderate, high, extremely high.
 
     The steps are right-closed at 0.2, 0.4, 0.6, 0.8 and 1; κ of 0 or below is "none".
+
+    Parameters
+    ----------
+    kappa
+        Cohen's or Fleiss' κ.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    StatsError
+        If κ is above 1 or missing.
 
     Examples
     --------

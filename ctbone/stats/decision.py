@@ -49,6 +49,10 @@ class DecisionCurve:
 def default_thresholds() -> Floats:
     """0.01, 0.02 … 0.99, each the number nearest to the decimal.
 
+    Returns
+    -------
+    numpy.ndarray of float64, shape (99,)
+
     Examples
     --------
     >>> default_thresholds()[[0, 28, 98]]
@@ -128,7 +132,26 @@ def decision_curve(
 
 
 def treat_all(y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: float | None = None) -> DecisionCurve:
-    """Net benefit of treating every case; parameters as for `decision_curve`.
+    """Net benefit of treating every case.
+
+    Parameters
+    ----------
+    y, thresholds, prevalence
+        As for `decision_curve`.
+
+    Returns
+    -------
+    DecisionCurve
+        Without band.
+
+    Raises
+    ------
+    StatsError
+        If labels are missing, or thresholds or prevalence leave 0–1.
+
+    References
+    ----------
+    Vickers & Elkin, Med Decis Making 2006;26:565.
 
     Examples
     --------
@@ -144,7 +167,26 @@ def treat_all(y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: 
 
 
 def treat_none(y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: float | None = None) -> DecisionCurve:
-    """Net benefit of treating no case, 0 throughout; parameters as for `decision_curve`.
+    """Net benefit of treating no case, 0 throughout.
+
+    Parameters
+    ----------
+    y, thresholds, prevalence
+        As for `decision_curve`.
+
+    Returns
+    -------
+    DecisionCurve
+        Without band.
+
+    Raises
+    ------
+    StatsError
+        If labels are missing, or thresholds or prevalence leave 0–1.
+
+    References
+    ----------
+    Vickers & Elkin, Med Decis Making 2006;26:565.
 
     Examples
     --------

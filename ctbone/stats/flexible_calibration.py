@@ -256,6 +256,29 @@ def calibration_errors(
 def ici(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, replicates: int = 500, seed: int = 0) -> Estimate:
     """Integrated calibration index alone; see `calibration_errors`.
 
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities, shape (n,).
+    level, replicates, seed
+        As for `calibration_errors`.
+
+    Returns
+    -------
+    Estimate
+        0 (best) to 1; undefined where only one class is present.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1.
+
+    References
+    ----------
+    Austin & Steyerberg, Stat Med 2019;38:4051.
+
     Examples
     --------
     >>> round(ici([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], replicates=20).value, 3)

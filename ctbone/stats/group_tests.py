@@ -72,6 +72,10 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
     StatsError
         If the counts are negative or the test is unknown.
 
+    References
+    ----------
+    Pearson, Philos Mag 1900;50:157. Yates, J R Stat Soc Suppl 1934;1:217. Fisher, J R Stat Soc 1922;85:87.
+
     Examples
     --------
     >>> round(independence_test([[13, 6], [15, 21]], test="yates").p_value, 3)

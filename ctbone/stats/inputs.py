@@ -144,7 +144,10 @@ def checked_models(y: ArrayLike, P: ArrayLike, *, probability: bool = False) -> 
     (2, 2)
     """
     labels = checked_labels(y)
-    shape = np.shape(P)
+    try:
+        shape = np.shape(P)
+    except ValueError:  # rows of different lengths
+        raise StatsError("models have different numbers of scores", expected=f"(models, {labels.size})") from None
     if len(shape) != 2 or shape[1] != labels.size or shape[0] == 0:
         raise StatsError(
             "scores of several models have the wrong shape", found=f"{shape}", expected=f"(models, {labels.size})"

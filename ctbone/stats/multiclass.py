@@ -39,6 +39,10 @@ def confusion_matrix(y: ArrayLike, P: ArrayLike) -> Ints:
     StatsError
         If classes or probabilities are missing, do not fit together, or are no probabilities.
 
+    References
+    ----------
+    Sokolova & Lapalme, Inf Process Manag 2009;45:427.
+
     Examples
     --------
     >>> confusion_matrix([0, 1, 2, 2], [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]])

@@ -44,7 +44,7 @@ def mcnemar(first: ArrayLike, second: ArrayLike, *, test: McNemarTest = "mid-p",
     References
     ----------
     McNemar, Psychometrika 1947;12:153. Fagerland, Lydersen & Laake, BMC Med Res Methodol 2013;13:91 (mid-p).
-    Bonett & Price, Psychol Methods 2012;17:370 (interval).
+    Bonett & Price, J Educ Behav Stat 2012;37:479 (interval).
 
     Examples
     --------

@@ -41,6 +41,10 @@ def bootstrap_weights(
     StatsError
         If labels and groups do not fit together or there is less than one replicate.
 
+    References
+    ----------
+    Field & Welsh, J R Stat Soc B 2007;69:369 (clusters).
+
     Examples
     --------
     >>> weights = next(bootstrap_weights([0, 0, 1, 1, 1], replicates=4))
@@ -83,6 +87,10 @@ def weighted_auc(weights: Floats, y: ArrayLike, p: ArrayLike) -> Floats:
     StatsError
         If labels or scores are missing or do not fit together.
 
+    References
+    ----------
+    Bamber, J Math Psychol 1975;12:387, on weighted cases.
+
     Examples
     --------
     >>> import numpy as np
@@ -114,7 +122,12 @@ def patient_strata(labels: Bools, groups: ArrayLike | None, stratified: bool) ->
         names = np.asarray(groups)
         if names.shape != labels.shape:
             raise StatsError("labels and groups do not fit together", found=names.shape, expected=labels.shape)
-        _, patient_of_case = np.unique(names, return_inverse=True)
+        try:
+            _, patient_of_case = np.unique(names, return_inverse=True)
+        except TypeError:
+            raise StatsError(
+                "groups are of several kinds", found=repr(names[:3]), expected="one kind of name, none missing"
+            ) from None
         cases = np.bincount(patient_of_case)
         positives = np.bincount(patient_of_case, weights=labels)
         positive, negative = positives > 0, positives < cases

@@ -260,6 +260,10 @@ def threshold_at_sensitivity(y: ArrayLike, p: ArrayLike, target: float) -> Opera
     StatsError
         If labels or scores are missing or do not fit together, or the target is outside 0–1.
 
+    References
+    ----------
+    Pepe, The Statistical Evaluation of Medical Tests 2003.
+
     Examples
     --------
     >>> threshold_at_sensitivity([0, 0, 1, 1, 1, 1], [0.1, 0.4, 0.3, 0.5, 0.6, 0.8], 0.75).threshold

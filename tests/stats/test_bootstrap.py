@@ -193,6 +193,8 @@ def test_one_class_and_refusals():
     assert bootstrap_estimate(lambda weights: np.full(len(weights), np.nan), [0, 1]).value is None
     with pytest.raises(StatsError, match="groups"):
         bootstrap_auc([0, 1], [0.1, 0.2], groups=["a"])
+    with pytest.raises(StatsError, match="several kinds"):
+        bootstrap_auc([0, 1], [0.1, 0.2], groups=["a", None])
     with pytest.raises(StatsError, match="replicate"):
         bootstrap_auc([0, 1], [0.1, 0.2], replicates=0)
     with pytest.raises(StatsError, match="interval"):

@@ -66,6 +66,15 @@ def test_cochrans_q_equals_statsmodels_and_two_readers_are_mcnemar():
     assert cochran_q([[1, 1], [0, 0]]).why == "no case tells the readers apart"
 
 
+def test_airway_reactivity_before_and_after_transplantation():
+    """The worked example of Fagerland, Lydersen and Laake: 1 and 7 discordant among 21 children."""
+    first, second = paired(1, 7, both=1, neither=12)
+    assert round(mcnemar(first, second, test="exact").p_value, 4) == 0.0703
+    found = mcnemar(first, second)
+    assert round(found.p_value, 4) == 0.0391
+    assert (round(found.low, 3), round(found.high, 3)) == (-0.508, -0.013)
+
+
 def test_refusals():
     with pytest.raises(StatsError, match="number"):
         mcnemar([1, 0], [1])
