@@ -1,13 +1,11 @@
 """Statistics of diagnostic models and readers: every number with its interval; knows no image, no torch, no table."""
 
 from ctbone.stats.agreement import (
-    cochran_q,
     cohen_kappa,
     cohen_kappa_test,
     fleiss_kappa,
     fleiss_kappa_test,
     kappa_wording,
-    mcnemar,
 )
 from ctbone.stats.baseline import (
     CategoricalComparison,
@@ -16,15 +14,12 @@ from ctbone.stats.baseline import (
     ContinuousSummary,
     compare_categorical,
     compare_continuous,
-    independence_test,
 )
 from ctbone.stats.binned_calibration import ece, equal_width_bins, hosmer_lemeshow, mce
 from ctbone.stats.bootstrap import (
     bootstrap_auc,
     bootstrap_auc_difference,
     bootstrap_estimate,
-    bootstrap_weights,
-    weighted_auc,
 )
 from ctbone.stats.calibration import (
     brier,
@@ -33,6 +28,8 @@ from ctbone.stats.calibration import (
     observed_expected,
     scaled_brier,
 )
+from ctbone.stats.combined_rates import balanced_accuracy, f1, mcc
+from ctbone.stats.confusion_table import Confusion, confusion
 from ctbone.stats.decision import DecisionCurve, decision_curve, default_thresholds, treat_all, treat_none
 from ctbone.stats.delong import auc, auc_interval, delong_covariance, delong_test, delong_unpaired
 from ctbone.stats.estimate import Comparison, Estimate, TestResult
@@ -44,7 +41,9 @@ from ctbone.stats.flexible_calibration import (
     calibration_errors,
     ici,
 )
+from ctbone.stats.group_tests import independence_test, location_test
 from ctbone.stats.inputs import StatsError
+from ctbone.stats.likelihood_ratios import negative_likelihood_ratio, positive_likelihood_ratio
 from ctbone.stats.multiclass import (
     confusion_matrix,
     dangerous_error,
@@ -55,23 +54,11 @@ from ctbone.stats.multiclass import (
     top_label_ece,
 )
 from ctbone.stats.multiplicity import benjamini_hochberg, holm
+from ctbone.stats.paired import cochran_q, mcnemar
 from ctbone.stats.proportions import proportion
-from ctbone.stats.rates import (
-    Confusion,
-    accuracy,
-    balanced_accuracy,
-    confusion,
-    f1,
-    mcc,
-    negative_likelihood_ratio,
-    npv,
-    positive_likelihood_ratio,
-    ppv,
-    sensitivity,
-    specificity,
-    threshold_rates,
-)
+from ctbone.stats.rates import accuracy, npv, ppv, sensitivity, specificity, threshold_rates
 from ctbone.stats.recalibration import Isotonic, Platt, Temperature, fit_isotonic, fit_platt, fit_temperature
+from ctbone.stats.resampling import bootstrap_weights, weighted_auc
 from ctbone.stats.roc import (
     OperatingPoint,
     RocBand,
@@ -142,6 +129,7 @@ __all__ = [
     "ici",
     "independence_test",
     "kappa_wording",
+    "location_test",
     "macro_f1",
     "mcc",
     "mce",

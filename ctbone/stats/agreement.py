@@ -1,4 +1,4 @@
-"""Agreement between readers, and paired tests of their decisions."""
+"""Agreement between readers: Cohen's and Fleiss' κ."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.distributions import binomial_lower, chi2_upper, normal_two_sided, two_sided_z
-from ctbone.stats.estimate import Comparison, Estimate, TestResult
-from ctbone.stats.inputs import Bools, Floats, Ints, StatsError, checked_labels, percent
+from ctbone.stats.distributions import normal_two_sided, two_sided_z
+from ctbone.stats.estimate import Estimate, TestResult
+from ctbone.stats.inputs import Floats, Ints, StatsError, percent
 
 KappaWeights: TypeAlias = Literal["none", "linear", "quadratic"]
-McNemarTest: TypeAlias = Literal["exact", "mid-p"]
 
 
 def cohen_kappa(
@@ -88,7 +87,22 @@ def cohen_kappa_test(
     weights: KappaWeights = "none",
     categories: Sequence[Any] | None = None,
 ) -> TestResult:
-    """Test of κ = 0 with the standard error under that hypothesis; parameters as for `cohen_kappa`.
+    """Test of κ = 0 with the standard error under that hypothesis.
+
+    Parameters
+    ----------
+    first, second, weights, categories
+        As for `cohen_kappa`.
+
+    Returns
+    -------
+    TestResult
+        z and its two-sided p; undefined where both readers use one and the same category.
+
+    Raises
+    ------
+    StatsError
+        If the ratings differ in number, are missing, or are not among the categories.
 
     References
     ----------
@@ -177,6 +191,16 @@ def fleiss_kappa_test(ratings: ArrayLike) -> TestResult:
     ratings
         Shape (n, readers), no missing value.
 
+    Returns
+    -------
+    TestResult
+        z and its two-sided p; undefined where all ratings are the same.
+
+    Raises
+    ------
+    StatsError
+        If the ratings are not a table of at least two readers, or one is missing.
+
     References
     ----------
     Fleiss, Nee & Landis, Psychol Bull 1979;86:974.
@@ -203,6 +227,20 @@ def kappa_wording(kappa: float) -> str:
 
     The steps are right-closed at 0.2, 0.4, 0.6, 0.8 and 1; κ of 0 or below is "none".
 
+    Parameters
+    ----------
+    kappa
+        Cohen's or Fleiss' κ.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    StatsError
+        If κ is above 1 or missing.
+
     Examples
     --------
     >>> [kappa_wording(kappa) for kappa in (-0.1, 0.2, 0.43, 0.81)]
@@ -214,108 +252,6 @@ def kappa_wording(kappa: float) -> str:
         return "none"
     steps = [(0.2, "low"), (0.4, "general"), (0.6, "moderate"), (0.8, "high")]
     return next((word for end, word in steps if kappa <= end), "extremely high")
-
-
-def mcnemar(first: ArrayLike, second: ArrayLike, *, test: McNemarTest = "mid-p", level: float = 0.95) -> Comparison:
-    """Compare two paired proportions, such as the accuracy of a reader and of a model on the same cases.
-
-    With b the cases that only the first has right and c those that only the second has: exact p doubles the smaller
-    binomial tail (at most 1); mid-p takes half the chance of the outcome itself from it. b = c gives p = 1 in both;
-    b + c = 0 leaves nothing to test.
-
-    Parameters
-    ----------
-    first, second
-        Whether each was right (or called positive), shape (n,), 0/1 or bool.
-    test
-        ``"exact"`` or ``"mid-p"``.
-    level
-        Confidence level of the interval of the difference (Bonett and Price's adjusted Wald).
-
-    Returns
-    -------
-    Comparison
-        Difference of the two proportions, first minus second; the statistic is b − c.
-
-    Raises
-    ------
-    StatsError
-        If the two differ in number or hold anything but 0 and 1.
-
-    References
-    ----------
-    McNemar, Psychometrika 1947;12:153. Fagerland, Lydersen & Laake, BMC Med Res Methodol 2013;13:91 (mid-p).
-    Bonett & Price, Psychol Methods 2012;17:370 (interval).
-
-    Examples
-    --------
-    >>> first = [1, 1, 1, 1, 1, 1, 0, 1, 0, 1]
-    >>> second = [1, 0, 0, 1, 0, 0, 1, 0, 0, 1]
-    >>> round(mcnemar(first, second, test="exact").p_value, 5), round(mcnemar(first, second).p_value, 5)
-    (0.21875, 0.125)
-    """
-    if test not in ("exact", "mid-p"):
-        raise StatsError("unknown McNemar test", found=test, expected="exact or mid-p")
-    right, other = checked_labels(first), checked_labels(second)
-    if right.shape != other.shape:
-        raise StatsError("paired decisions differ in number", found=f"{right.size} and {other.size}")
-    method = f"McNemar, {test}, Bonett–Price {percent(level)}"
-    n = right.size
-    b, c = int((right & ~other).sum()), int((~right & other).sum())
-    difference = (b - c) / n
-    up, down = (b + 1) / (n + 2), (c + 1) / (n + 2)
-    half = two_sided_z(level) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
-    low, high = max(-1.0, up - down - half), min(1.0, up - down + half)
-    if b + c == 0:
-        return Comparison(difference, low, high, None, None, method, "the two never differ: nothing to test")
-    tail = binomial_lower(min(b, c), b + c, 0.5)
-    p_value = 2 * tail
-    if test == "mid-p":
-        p_value -= tail - binomial_lower(min(b, c) - 1, b + c, 0.5)
-    return Comparison(difference, low, high, float(b - c), min(1.0, p_value), method)
-
-
-def cochran_q(decisions: ArrayLike) -> TestResult:
-    """Cochran's Q: whether several readers or models have the same proportion right on the same cases.
-
-    Parameters
-    ----------
-    decisions
-        Whether each was right, shape (n, readers), 0/1 or bool.
-
-    Returns
-    -------
-    TestResult
-        χ² with readers − 1 degrees of freedom; undefined where no case tells the readers apart.
-
-    Raises
-    ------
-    StatsError
-        If it is not a table of at least two readers or holds anything but 0 and 1.
-
-    References
-    ----------
-    Cochran, Biometrika 1950;37:256.
-
-    Examples
-    --------
-    >>> result = cochran_q([[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 1, 0], [1, 0, 0]])
-    >>> round(result.statistic, 3), result.df
-    (5.2, 2.0)
-    """
-    table = np.asarray(decisions)
-    if table.ndim != 2 or table.shape[1] < 2 or table.shape[0] == 0:
-        raise StatsError("decisions are no table of readers", found=table.shape, expected="(n, at least 2)")
-    right: Bools = checked_labels(table.ravel()).reshape(table.shape)
-    readers = right.shape[1]
-    per_reader, per_case = right.sum(axis=0), right.sum(axis=1)
-    total = int(per_reader.sum())
-    method = f"Cochran's Q, {readers} readers"
-    within = readers * total - int((per_case**2).sum())
-    if within == 0:
-        return TestResult.undefined(method, "no case tells the readers apart")
-    statistic = (readers - 1) * (readers * int((per_reader**2).sum()) - total**2) / within
-    return TestResult(float(statistic), float(readers - 1), chi2_upper(statistic, readers - 1), method)
 
 
 def _paired_table(first: ArrayLike, second: ArrayLike, categories: Sequence[Any] | None) -> Floats:

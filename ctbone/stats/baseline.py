@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.distributions import chi2_upper
 from ctbone.stats.estimate import TestResult
+from ctbone.stats.group_tests import CategoricalTest, ContinuousTest, independence_test, location_test
 from ctbone.stats.inputs import Floats, Ints, StatsError
-
-ContinuousTest: TypeAlias = Literal["student", "welch", "kruskal-wallis"]
-CategoricalTest: TypeAlias = Literal["chi-squared", "yates", "fisher"]
 
 
 @dataclass(frozen=True)
@@ -163,9 +160,7 @@ def compare_continuous(
     rows = tuple(
         _summary(name, kept, sample.size - kept.size) for name, kept, sample in zip(names, known, samples, strict=True)
     )
-    if test not in _CONTINUOUS:
-        raise StatsError("unknown test of a continuous variable", found=test, expected=", ".join(_CONTINUOUS))
-    return ContinuousComparison(rows, _CONTINUOUS[test](known), _continuous_smd(known))
+    return ContinuousComparison(rows, location_test(known, test=test), _continuous_smd(known))
 
 
 def compare_categorical(
@@ -239,58 +234,6 @@ def compare_categorical(
     )
 
 
-def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared") -> TestResult:
-    """Test rows against columns of a table of counts; see `compare_categorical`.
-
-    Parameters
-    ----------
-    table
-        Counts, shape (groups, categories). Empty columns are left out, an empty row makes the test undefined.
-    test
-        As in `compare_categorical`.
-
-    Returns
-    -------
-    TestResult
-        Undefined where fewer than two categories occur, a group is empty, or a 2 × 2 test meets another table.
-
-    Raises
-    ------
-    StatsError
-        If the counts are negative or the test is unknown.
-
-    Examples
-    --------
-    >>> round(independence_test([[13, 6], [15, 21]], test="yates").p_value, 3)
-    0.109
-    """
-    names = {"chi-squared": "χ², no correction", "yates": "χ² with Yates' correction", "fisher": "Fisher's exact test"}
-    if test not in names:
-        raise StatsError("unknown test of a categorical variable", found=test, expected=", ".join(names))
-    counts = np.asarray(table, dtype=np.int64)
-    if counts.ndim != 2 or (counts < 0).any():
-        raise StatsError("a table of counts is two-dimensional and not negative", found=counts.tolist())
-    method = names[test]
-    if (counts.sum(axis=1) == 0).any():
-        return TestResult.undefined(method, "a group holds no known value")
-    counts = counts[:, counts.sum(axis=0) > 0]
-    if min(counts.shape) < 2:
-        return TestResult.undefined(method, "only one category occurs")
-    if test != "chi-squared" and counts.shape != (2, 2):
-        return TestResult.undefined(method, f"it is for 2 × 2 tables, not {counts.shape[0]} × {counts.shape[1]}")
-    if test == "fisher":
-        from scipy.stats import fisher_exact
-
-        return TestResult(None, None, float(fisher_exact(counts)[1]), method)
-    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
-    gap = np.abs(counts - expected)
-    if test == "yates":
-        gap = gap - np.minimum(0.5, gap)
-    statistic = float((gap**2 / expected).sum())
-    df = (counts.shape[0] - 1) * (counts.shape[1] - 1)
-    return TestResult(statistic, float(df), chi2_upper(statistic, df), method)
-
-
 def _members(values: np.ndarray, group: ArrayLike, groups: Sequence[Any] | None) -> tuple[list[Any], list[np.ndarray]]:
     membership = np.asarray(group, dtype=object)
     if values.ndim != 1 or membership.shape != values.shape:
@@ -324,67 +267,6 @@ def _summary(name: Any, known: Floats, missing: int) -> ContinuousSummary:
     lower, median, upper = (float(value) for value in np.quantile(known, [0.25, 0.5, 0.75]))
     sd = float(known.std(ddof=1)) if known.size > 1 else None
     return ContinuousSummary(str(name), known.size, missing, float(known.mean()), sd, median, lower, upper)
-
-
-def _student(samples: list[Floats]) -> TestResult:
-    from scipy.stats import f_oneway, ttest_ind
-
-    method = "Student's t" if len(samples) == 2 else "one-way analysis of variance"
-    why = _too_poor(samples)
-    if why:
-        return TestResult.undefined(method, why)
-    df = float(sum(sample.size - 1 for sample in samples))
-    if len(samples) == 2:
-        result = ttest_ind(*samples)
-        return TestResult(float(result.statistic), df, float(result.pvalue), method)
-    result = f_oneway(*samples)
-    return TestResult(float(result.statistic), df, float(result.pvalue), method)
-
-
-def _welch(samples: list[Floats]) -> TestResult:
-    from scipy.stats import f, ttest_ind
-
-    method = "Welch's t" if len(samples) == 2 else "Welch's analysis of variance"
-    why = _too_poor(samples)
-    if why is None and len(samples) > 2 and any(np.ptp(sample) == 0 for sample in samples):
-        why = "the values of a group are all the same"
-    if why:
-        return TestResult.undefined(method, why)
-    if len(samples) == 2:
-        result = ttest_ind(*samples, equal_var=False)
-        return TestResult(float(result.statistic), float(result.df), float(result.pvalue), method)
-    precision = np.array([sample.size / sample.var(ddof=1) for sample in samples])
-    means = np.array([sample.mean() for sample in samples])
-    share = precision / precision.sum()
-    k = len(samples)
-    lost = float((((1 - share) ** 2) / (np.array([sample.size for sample in samples]) - 1)).sum())
-    between = float((precision * (means - share @ means) ** 2).sum()) / (k - 1)
-    statistic = between / (1 + 2 * (k - 2) / (k**2 - 1) * lost)
-    df = (k**2 - 1) / (3 * lost)
-    return TestResult(statistic, df, float(f.sf(statistic, k - 1, df)), method)
-
-
-def _kruskal_wallis(samples: list[Floats]) -> TestResult:
-    from scipy.stats import kruskal
-
-    method = "Kruskal–Wallis"
-    if any(sample.size == 0 for sample in samples):
-        return TestResult.undefined(method, "a group holds no known value")
-    if np.ptp(np.concatenate(samples)) == 0:
-        return TestResult.undefined(method, "all values are the same")
-    result = kruskal(*samples)
-    return TestResult(float(result.statistic), float(len(samples) - 1), float(result.pvalue), method)
-
-
-_CONTINUOUS = {"student": _student, "welch": _welch, "kruskal-wallis": _kruskal_wallis}
-
-
-def _too_poor(samples: list[Floats]) -> str | None:
-    if any(sample.size < 2 for sample in samples):
-        return "a group has fewer than two known values"
-    if all(np.ptp(sample) == 0 for sample in samples):
-        return "the values do not vary within the groups"
-    return None
 
 
 def _continuous_smd(samples: list[Floats]) -> float | None:

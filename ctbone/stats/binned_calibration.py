@@ -34,6 +34,10 @@ def equal_width_bins(p: ArrayLike, bins: int = 10) -> Ints:
     StatsError
         If there is no bin.
 
+    References
+    ----------
+    Guo et al., ICML 2017:1321 (right-closed bins).
+
     Examples
     --------
     >>> equal_width_bins([0.0, 0.1, 0.3, 0.6, 0.7, 1.0])
@@ -107,6 +111,25 @@ def mce(
     groups: ArrayLike | None = None,
 ) -> Estimate:
     """Maximum calibration error: the largest gap of a bin; parameters and interval as for `ece`.
+
+    Parameters
+    ----------
+    y, p, bins, level, replicates, seed, groups
+        As for `ece`.
+
+    Returns
+    -------
+    Estimate
+        0 (best) to 1.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1.
+
+    References
+    ----------
+    Naeini, Cooper & Hauskrecht, AAAI 2015:2901.
 
     Examples
     --------

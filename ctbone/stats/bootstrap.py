@@ -1,8 +1,8 @@
-"""Bootstrap by patient: resampling weights, the AUC of every resample at once, percentile and BCa intervals."""
+"""Bootstrap by patient: percentile, BCa and basic intervals of any weighted statistic, the AUC and its differences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -14,18 +14,16 @@ from ctbone.stats.inputs import (
     ONE_CLASS,
     Bools,
     Floats,
-    Ints,
     StatsError,
     checked_labels,
     checked_models,
     checked_pair,
     percent,
 )
+from ctbone.stats.resampling import CHUNK, bootstrap_weights, patient_strata, weighted_auc
 
 BootstrapInterval: TypeAlias = Literal["percentile", "bca", "basic"]
 WeightedStatistic: TypeAlias = Callable[[Floats], Floats]
-
-_CHUNK = 2_000_000  # weights held at once: 16 MB, however many cases there are
 
 
 def bootstrap_auc(
@@ -215,99 +213,6 @@ def bootstrap_estimate(
     return Estimate(value, low, high, method, why)
 
 
-def bootstrap_weights(
-    y: ArrayLike,
-    *,
-    replicates: int = 2000,
-    seed: int = 0,
-    groups: ArrayLike | None = None,
-    stratified: bool = True,
-) -> Iterator[Floats]:
-    """Draw resamples as weights: how often each case takes part; in pieces that fit the memory.
-
-    With groups, whole patients are drawn; stratified then keeps the number of patients that have negative cases only,
-    positive cases only, and both.
-
-    Parameters
-    ----------
-    y
-        Labels, shape (n,), 1 for the positive class.
-    replicates, seed, groups, stratified
-        As in `bootstrap_auc`.
-
-    Yields
-    ------
-    numpy.ndarray of float64, shape (some replicates, n)
-
-    Raises
-    ------
-    StatsError
-        If labels and groups do not fit together or there is less than one replicate.
-
-    Examples
-    --------
-    >>> weights = next(bootstrap_weights([0, 0, 1, 1, 1], replicates=4))
-    >>> weights.shape, weights.sum(axis=1), weights[:, :2].sum(axis=1)
-    ((4, 5), array([5., 5., 5., 5.]), array([2., 2., 2., 2.]))
-    """
-    labels = checked_labels(y)
-    if replicates < 1:
-        raise StatsError("a bootstrap needs at least one replicate", found=replicates, expected="such as 2000")
-    patient_of_case, strata = _strata(labels, groups, stratified)
-    patients = sum(stratum.size for stratum in strata)
-    alone = patients == labels.size and bool((patient_of_case == np.arange(patients)).all())
-    rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK // labels.size)
-    for start in range(0, replicates, step):
-        rows = min(step, replicates - start)
-        counts = np.empty((rows, patients))
-        for stratum in strata:
-            counts[:, stratum] = _draw(rng, rows, stratum.size)
-        yield counts if alone else counts[:, patient_of_case]
-
-
-def weighted_auc(weights: Floats, y: ArrayLike, p: ArrayLike) -> Floats:
-    """AUC of every resample at once, O(n) each after one sort.
-
-    Parameters
-    ----------
-    weights
-        How often each case takes part, shape (replicates, n), ≥ 0.
-    y, p
-        Labels and scores, shape (n,).
-
-    Returns
-    -------
-    numpy.ndarray of float64, shape (replicates,)
-        NaN where a resample holds only one class.
-
-    Raises
-    ------
-    StatsError
-        If labels or scores are missing or do not fit together.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> weighted_auc(np.array([[1.0, 1, 1, 1], [2, 0, 1, 1]]), [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
-    array([0.75, 1.  ])
-    """
-    labels, scores = checked_pair(y, p)
-    positive, negative = np.flatnonzero(labels), np.flatnonzero(~labels)
-    positive = positive[np.argsort(scores[positive], kind="stable")]
-    negative = negative[np.argsort(scores[negative], kind="stable")]
-    below = np.searchsorted(scores[negative], scores[positive], side="left")
-    up_to = np.searchsorted(scores[negative], scores[positive], side="right")
-    of_positive = weights[:, positive]
-    cumulated = np.zeros((len(weights), negative.size + 1))
-    np.cumsum(weights[:, negative], axis=1, out=cumulated[:, 1:])
-    won = cumulated[:, below]
-    won += cumulated[:, up_to]
-    total = of_positive.sum(axis=1) * cumulated[:, -1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.einsum("ij,ij->i", of_positive, won) / (2 * total), dtype=np.float64)
-
-
 def unit_limits(value: float, low: float, high: float) -> tuple[float, float]:
     """Cut an interval at 0 and 1 and widen it to hold its value, for errors that cannot be negative.
 
@@ -317,32 +222,6 @@ def unit_limits(value: float, low: float, high: float) -> tuple[float, float]:
     (0.0, 0.02)
     """
     return max(0.0, min(low, value)), min(1.0, max(high, value))
-
-
-def _strata(labels: Bools, groups: ArrayLike | None, stratified: bool) -> tuple[Ints, list[Ints]]:
-    """Return the patient number of each case and the patient numbers of each stratum."""
-    if groups is None:
-        patient_of_case = np.arange(labels.size)
-        positive, negative = labels, ~labels
-    else:
-        names = np.asarray(groups)
-        if names.shape != labels.shape:
-            raise StatsError("labels and groups do not fit together", found=names.shape, expected=labels.shape)
-        _, patient_of_case = np.unique(names, return_inverse=True)
-        cases = np.bincount(patient_of_case)
-        positives = np.bincount(patient_of_case, weights=labels)
-        positive, negative = positives > 0, positives < cases
-    if not stratified:
-        return patient_of_case, [np.arange(positive.size)]
-    kinds = positive + 2 * negative.astype(np.int64)
-    return patient_of_case, [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
-
-
-def _draw(rng: np.random.Generator, rows: int, size: int) -> Ints:
-    """How often each of size patients is drawn in size draws with replacement, for each row."""
-    drawn = rng.integers(0, size, (rows, size), dtype=np.int32 if rows * size < 2**31 else np.int64)
-    drawn += np.arange(rows, dtype=drawn.dtype)[:, None] * drawn.dtype.type(size)
-    return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
 
 
 def _replicate(
@@ -380,9 +259,9 @@ def _interval(
 
 def _leave_one_out(statistic: WeightedStatistic, labels: Bools, groups: ArrayLike | None) -> Floats:
     """Return the statistic without each patient in turn."""
-    patient_of_case, _ = _strata(labels, groups, stratified=False)
+    patient_of_case, _ = patient_strata(labels, groups, stratified=False)
     patients = int(patient_of_case.max()) + 1
-    step = max(1, _CHUNK // labels.size)
+    step = max(1, CHUNK // labels.size)
     pieces = []
     for start in range(0, patients, step):
         left_out = np.arange(start, min(start + step, patients))

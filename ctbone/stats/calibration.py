@@ -218,7 +218,7 @@ def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Est
     labels, scores = checked_pair(y, p, probability=True)
     method = f"O/E, Wilson {percent(level)}, expected held fixed"
     expected = float(scores.sum())
-    if expected == 0:
+    if expected < 1e-300:  # 0, or so near that the ratio overflows
         return Estimate.undefined(method, "every probability is 0")
     events = int(labels.sum())
     low, high = wilson_limits(events, labels.size, level)

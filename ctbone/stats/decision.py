@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.bootstrap import bootstrap_weights
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, StatsError, checked_labels, checked_pair, percent
+from ctbone.stats.resampling import bootstrap_weights
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class DecisionCurve:
 
 def default_thresholds() -> Floats:
     """0.01, 0.02 … 0.99, each the number nearest to the decimal.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (99,)
 
     Examples
     --------
@@ -128,7 +132,26 @@ def decision_curve(
 
 
 def treat_all(y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: float | None = None) -> DecisionCurve:
-    """Net benefit of treating every case; parameters as for `decision_curve`.
+    """Net benefit of treating every case.
+
+    Parameters
+    ----------
+    y, thresholds, prevalence
+        As for `decision_curve`.
+
+    Returns
+    -------
+    DecisionCurve
+        Without band.
+
+    Raises
+    ------
+    StatsError
+        If labels are missing, or thresholds or prevalence leave 0–1.
+
+    References
+    ----------
+    Vickers & Elkin, Med Decis Making 2006;26:565.
 
     Examples
     --------
@@ -144,7 +167,26 @@ def treat_all(y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: 
 
 
 def treat_none(y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: float | None = None) -> DecisionCurve:
-    """Net benefit of treating no case, 0 throughout; parameters as for `decision_curve`.
+    """Net benefit of treating no case, 0 throughout.
+
+    Parameters
+    ----------
+    y, thresholds, prevalence
+        As for `decision_curve`.
+
+    Returns
+    -------
+    DecisionCurve
+        Without band.
+
+    Raises
+    ------
+    StatsError
+        If labels are missing, or thresholds or prevalence leave 0–1.
+
+    References
+    ----------
+    Vickers & Elkin, Med Decis Making 2006;26:565.
 
     Examples
     --------
@@ -203,9 +245,8 @@ def _net_benefit(
     ``reached`` is how many of the distinct thresholds a case's probability reaches, ``column`` the place of each
     threshold among the distinct ones.
     """
-    called = (reached[:, None] > column[None, :]).astype(np.float64)
-    tp = weights[:, labels] @ called[labels]
-    fp = weights[:, ~labels] @ called[~labels]
+    tp = _at_or_above(weights, np.flatnonzero(labels), reached, int(column.max()) + 1)[:, column]
+    fp = _at_or_above(weights, np.flatnonzero(~labels), reached, int(column.max()) + 1)[:, column]
     if prevalence is None:
         total = weights.sum(axis=1, keepdims=True)
         return np.asarray((tp - fp * _odds(grid)) / total, dtype=np.float64)
@@ -213,6 +254,16 @@ def _net_benefit(
         tpr = tp / weights[:, labels].sum(axis=1, keepdims=True)
         fpr = fp / weights[:, ~labels].sum(axis=1, keepdims=True)
     return np.asarray(tpr * prevalence - fpr * (1 - prevalence) * _odds(grid), dtype=np.float64)
+
+
+def _at_or_above(weights: Floats, chosen: Ints, reached: Ints, thresholds: int) -> Floats:
+    """Weight of the chosen cases that reach each of the distinct thresholds, shape (replicates, thresholds)."""
+    sums = np.zeros((len(weights), thresholds + 1))
+    if chosen.size:
+        ordered = chosen[np.argsort(reached[chosen], kind="stable")]
+        steps, starts = np.unique(reached[ordered], return_index=True)
+        sums[:, steps] = np.add.reduceat(weights[:, ordered], starts, axis=1)
+    return np.cumsum(sums[:, :0:-1], axis=1)[:, ::-1]
 
 
 def _band(

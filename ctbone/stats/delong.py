@@ -80,8 +80,8 @@ def auc_interval(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate
 
     References
     ----------
-    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Pepe, The Statistical Evaluation of Medical Tests 2003,
-    section 5.2 (logit). Newcombe, Stat Med 2006;25:559 (method 5).
+    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Pepe, The Statistical Evaluation of Medical Tests 2003
+    (logit). Newcombe, Stat Med 2006;25:559 (method 5).
 
     Examples
     --------

@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import equal_width_bins
-from ctbone.stats.bootstrap import bootstrap_weights, unit_limits
+from ctbone.stats.bootstrap import unit_limits
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, percent
 from ctbone.stats.loess import loess_weights
 from ctbone.stats.proportions import wilson_limits
+from ctbone.stats.resampling import bootstrap_weights
 
-_KNOTS = 100  # points at which the curve is fitted where there are more distinct probabilities
+_KNOTS = 60  # points at which the curve is fitted where there are more distinct probabilities
 _VALUES = 2000  # more distinct probabilities than this are joined to as many neighbourhoods
 _CURVE = "loess of the outcome on the probability, span 0.75, degree 2, cut at 0 and 1"
 
@@ -187,7 +188,7 @@ def calibration_errors(
 ) -> CalibrationErrors:
     """ICI, E50, E90 and Emax: distances between the probabilities and the flexible curve (loess, not lowess).
 
-    The curve is fitted at every distinct probability, or at 100 of their quantiles with straight lines between them
+    The curve is fitted at every distinct probability, or at 60 of their quantiles with straight lines between them
     where there are more; above 2000 distinct probabilities neighbours are joined. Intervals are the basic
     bootstrap's (percentiles mirrored at the value, cut at 0 and 1, widened to hold the value): resampling roughens
     the curve, and plain percentiles would lie above the value. For a well calibrated model value and interval stay
@@ -254,6 +255,29 @@ def calibration_errors(
 
 def ici(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, replicates: int = 500, seed: int = 0) -> Estimate:
     """Integrated calibration index alone; see `calibration_errors`.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities, shape (n,).
+    level, replicates, seed
+        As for `calibration_errors`.
+
+    Returns
+    -------
+    Estimate
+        0 (best) to 1; undefined where only one class is present.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing, do not fit together or leave 0–1.
+
+    References
+    ----------
+    Austin & Steyerberg, Stat Med 2019;38:4051.
 
     Examples
     --------

@@ -144,7 +144,10 @@ def checked_models(y: ArrayLike, P: ArrayLike, *, probability: bool = False) -> 
     (2, 2)
     """
     labels = checked_labels(y)
-    shape = np.shape(P)
+    try:
+        shape = np.shape(P)
+    except ValueError:  # rows of different lengths
+        raise StatsError("models have different numbers of scores", expected=f"(models, {labels.size})") from None
     if len(shape) != 2 or shape[1] != labels.size or shape[0] == 0:
         raise StatsError(
             "scores of several models have the wrong shape", found=f"{shape}", expected=f"(models, {labels.size})"
@@ -178,3 +181,46 @@ def percent(level: float) -> str:
     ('95%', '99.5%')
     """
     return f"{round(100 * checked_level(level), 6):g}%"
+
+
+def checked_classes(y: ArrayLike, P: ArrayLike) -> tuple[Ints, Floats]:
+    """Check true classes of shape (n,) and their probabilities of shape (n, classes).
+
+    Raises
+    ------
+    StatsError
+        If classes or probabilities are missing, do not fit together, or rows do not sum to 1 within 0.01.
+
+    Examples
+    --------
+    >>> checked_classes([1, 0], [[0.3, 0.7], [0.5, 0.5]])[0]
+    array([1, 0])
+    """
+    try:
+        probabilities = np.asarray(P, dtype=np.float64)
+        truth = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise StatsError("classes and probabilities are not numbers", expected="columns and probabilities") from None
+    if probabilities.ndim != 2 or probabilities.shape[1] < 2 or truth.shape != probabilities.shape[:1]:
+        raise StatsError(
+            "classes and probabilities do not fit together",
+            found=f"{truth.shape} and {probabilities.shape}",
+            expected="(n,) and (n, classes)",
+        )
+    if truth.size == 0:
+        raise StatsError("there is no case", found="0 labels", expected="at least one")
+    if np.isnan(truth).any() or np.isnan(probabilities).any():
+        raise StatsError("a class or a probability is missing", found="NaN", remedy="drop or complete these cases")
+    unknown = (truth != np.floor(truth)) | (truth < 0) | (truth >= probabilities.shape[1])
+    if unknown.any():
+        raise StatsError("unknown class", found=truth[unknown][0], expected=f"0 … {probabilities.shape[1] - 1}")
+    if ((probabilities < 0) | (probabilities > 1)).any():
+        raise StatsError(
+            "a probability lies outside 0–1", remedy="if these are logits, apply the softmax first; if percent, divide"
+        )
+    sums = probabilities.sum(axis=1)
+    if (np.abs(sums - 1) > 0.01).any():
+        raise StatsError(
+            "the probabilities of a case do not sum to 1", found=f"{sums[np.abs(sums - 1).argmax()]:g}", expected="1"
+        )
+    return truth.astype(np.int64), probabilities

@@ -55,9 +55,9 @@ def loess_weights(x: Floats, cases: Floats, at: Floats, *, span: float = 0.75, d
     if (np.diff(x) <= 0).any():
         raise StatsError("loess takes distinct ascending values", found="others")
     width = _bandwidth(x, cases, at, span, degree)
-    # Where all neighbours sit on the point itself any positive width keeps just them.
+    # Where all neighbours sit on the point itself any positive width keeps just them; a smaller one would overflow.
     scaled = x - at[:, None]
-    scaled /= np.where(width > 0, width, 1e-200)[:, None]
+    scaled /= np.maximum(width, 1e-200)[:, None]
     np.clip(scaled, -1, 1, out=scaled)
     # Products, not powers, and in place: numpy's pow and fresh memory cost ten times as much.
     weight = np.abs(scaled)
@@ -94,5 +94,8 @@ def _constant_terms(scaled: Floats, weight: Floats, cases: Floats, degree: int) 
         moments.append(power @ cases)
     places = np.arange(degree + 1)
     normal = np.moveaxis(np.stack(moments)[places[:, None] + places], -1, 0)
-    # The pseudo-inverse leaves out directions that too few distinct neighbours cannot tell.
-    return np.asarray(np.linalg.pinv(normal, rcond=1e-10, hermitian=True)[:, 0, :], dtype=np.float64)
+    # First row of the pseudo-inverse: it leaves out directions that too few distinct neighbours cannot tell.
+    values, vectors = np.linalg.eigh(normal)
+    told = values > 1e-10 * values[:, -1:]
+    first = np.divide(vectors[:, 0, :], values, out=np.zeros_like(values), where=told)
+    return np.asarray((vectors @ first[:, :, None])[:, :, 0], dtype=np.float64)

@@ -130,27 +130,12 @@ def fit_logistic(labels: Bools | Floats, x: Floats, *, separable: bool = True) -
         positive, negative = x[labels > 0.5], x[labels <= 0.5]
         if positive.min() >= negative.max() or positive.max() <= negative.min():
             return "the classes are separated: no finite slope fits best"
-    # Newton on a standardised covariate; halving the step keeps the likelihood rising from any start.
     centre, scale = float(x.mean()), float(x.std())
     design = np.column_stack([np.ones(x.size), (x - centre) / scale])
-    outcome = labels.astype(np.float64)
-    share = float(outcome.mean())
-    beta = np.array([math.log(share / (1 - share)), 0.0])
-    likelihood = _log_likelihood(outcome, design @ beta)
-    for _ in range(100):
-        fitted = expit(design @ beta)
-        information = (design * (fitted * (1 - fitted))[:, None]).T @ design
-        step = np.linalg.solve(information, design.T @ (outcome - fitted))
-        for _ in range(40):
-            candidate = _log_likelihood(outcome, design @ (beta + step))
-            if candidate >= likelihood - 1e-12 * abs(likelihood):
-                break
-            step = step / 2
-        beta, likelihood = beta + step, candidate
-        if float(np.abs(step).max()) < 1e-11 * (1 + float(np.abs(beta).max())):
-            break
-    fitted = expit(design @ beta)
-    covariance = np.linalg.inv((design * (fitted * (1 - fitted))[:, None]).T @ design)
+    fitted = _newton(labels.astype(np.float64), design)
+    if fitted is None:
+        return "the logistic fit does not converge"
+    beta, covariance = fitted
     slope = float(beta[1]) / scale
     back = np.array([1.0, -centre / scale])
     return LogisticFit(
@@ -161,5 +146,19 @@ def fit_logistic(labels: Bools | Floats, x: Floats, *, separable: bool = True) -
     )
 
 
-def _log_likelihood(outcome: Floats, linear: Floats) -> float:
-    return float((outcome * linear - np.logaddexp(0.0, linear)).sum())
+def _newton(outcome: Floats, design: Floats) -> tuple[Floats, Floats] | None:
+    """Maximise the likelihood from the fit without covariate; coefficients and their covariance."""
+    share = float(outcome.mean())
+    beta = np.array([math.log(share / (1 - share)), 0.0])
+    try:
+        for _ in range(100):
+            fitted = expit(design @ beta)
+            covariance = np.linalg.inv((design * (fitted * (1 - fitted))[:, None]).T @ design)
+            step = covariance @ (design.T @ (outcome - fitted))
+            beta = beta + step
+            # Each step squares the error of the one before: after this one it is far below rounding.
+            if float(np.abs(step).max()) < 1e-8 * (1 + float(np.abs(beta).max())):
+                return np.asarray(beta, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
+    except np.linalg.LinAlgError:
+        pass
+    return None

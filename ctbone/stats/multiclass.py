@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import ece
-from ctbone.stats.bootstrap import WeightedStatistic, bootstrap_estimate, weighted_auc
+from ctbone.stats.bootstrap import WeightedStatistic, bootstrap_estimate
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import Floats, Ints, StatsError, percent
+from ctbone.stats.inputs import Floats, Ints, StatsError, checked_classes, percent
 from ctbone.stats.proportions import ProportionInterval, proportion, wilson_limits
+from ctbone.stats.resampling import weighted_auc
 
 ClassAverage: TypeAlias = Literal["macro", "weighted"]
 
@@ -37,6 +38,10 @@ def confusion_matrix(y: ArrayLike, P: ArrayLike) -> Ints:
     ------
     StatsError
         If classes or probabilities are missing, do not fit together, or are no probabilities.
+
+    References
+    ----------
+    Sokolova & Lapalme, Inf Process Manag 2009;45:427.
 
     Examples
     --------
@@ -348,49 +353,6 @@ def dangerous_error(
         interval=interval,
         empty=f"class {truth} has no case",
     )
-
-
-def checked_classes(y: ArrayLike, P: ArrayLike) -> tuple[Ints, Floats]:
-    """Check true classes of shape (n,) and their probabilities of shape (n, classes).
-
-    Raises
-    ------
-    StatsError
-        If classes or probabilities are missing, do not fit together, or rows do not sum to 1 within 0.01.
-
-    Examples
-    --------
-    >>> checked_classes([1, 0], [[0.3, 0.7], [0.5, 0.5]])[0]
-    array([1, 0])
-    """
-    try:
-        probabilities = np.asarray(P, dtype=np.float64)
-        truth = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise StatsError("classes and probabilities are not numbers", expected="columns and probabilities") from None
-    if probabilities.ndim != 2 or probabilities.shape[1] < 2 or truth.shape != probabilities.shape[:1]:
-        raise StatsError(
-            "classes and probabilities do not fit together",
-            found=f"{truth.shape} and {probabilities.shape}",
-            expected="(n,) and (n, classes)",
-        )
-    if truth.size == 0:
-        raise StatsError("there is no case", found="0 labels", expected="at least one")
-    if np.isnan(truth).any() or np.isnan(probabilities).any():
-        raise StatsError("a class or a probability is missing", found="NaN", remedy="drop or complete these cases")
-    unknown = (truth != np.floor(truth)) | (truth < 0) | (truth >= probabilities.shape[1])
-    if unknown.any():
-        raise StatsError("unknown class", found=truth[unknown][0], expected=f"0 … {probabilities.shape[1] - 1}")
-    if ((probabilities < 0) | (probabilities > 1)).any():
-        raise StatsError(
-            "a probability lies outside 0–1", remedy="if these are logits, apply the softmax first; if percent, divide"
-        )
-    sums = probabilities.sum(axis=1)
-    if (np.abs(sums - 1) > 0.01).any():
-        raise StatsError(
-            "the probabilities of a case do not sum to 1", found=f"{sums[np.abs(sums - 1).argmax()]:g}", expected="1"
-        )
-    return truth.astype(np.int64), probabilities
 
 
 def _bootstrapped(

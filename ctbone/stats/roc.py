@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.bootstrap import bootstrap_weights
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, StatsError, checked_pair, percent
+from ctbone.stats.resampling import bootstrap_weights
 
 
 @dataclass(frozen=True)
@@ -259,6 +259,10 @@ def threshold_at_sensitivity(y: ArrayLike, p: ArrayLike, target: float) -> Opera
     ------
     StatsError
         If labels or scores are missing or do not fit together, or the target is outside 0–1.
+
+    References
+    ----------
+    Pepe, The Statistical Evaluation of Medical Tests 2003.
 
     Examples
     --------

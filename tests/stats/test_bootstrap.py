@@ -100,10 +100,10 @@ def test_the_seed_decides():
 
 
 def test_pieces_draw_the_same_number_of_replicates(monkeypatch):
-    from ctbone.stats import bootstrap
+    from ctbone.stats import resampling
 
     y, _ = sample(60)
-    monkeypatch.setattr(bootstrap, "_CHUNK", 600)
+    monkeypatch.setattr(resampling, "CHUNK", 600)
     pieces = list(bootstrap_weights(y, replicates=47))
     assert [len(piece) for piece in pieces] == [10, 10, 10, 10, 7]
 
@@ -193,6 +193,8 @@ def test_one_class_and_refusals():
     assert bootstrap_estimate(lambda weights: np.full(len(weights), np.nan), [0, 1]).value is None
     with pytest.raises(StatsError, match="groups"):
         bootstrap_auc([0, 1], [0.1, 0.2], groups=["a"])
+    with pytest.raises(StatsError, match="several kinds"):
+        bootstrap_auc([0, 1], [0.1, 0.2], groups=["a", None])
     with pytest.raises(StatsError, match="replicate"):
         bootstrap_auc([0, 1], [0.1, 0.2], replicates=0)
     with pytest.raises(StatsError, match="interval"):

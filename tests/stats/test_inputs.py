@@ -72,6 +72,8 @@ def test_models_are_rows():
     assert checked_models([0, 1], [[0.1, 0.2], [0.3, 0.4]])[1].dtype == np.float64
     with pytest.raises(StatsError, match="wrong shape"):
         checked_models([0, 1], [[0.1], [0.2]])
+    with pytest.raises(StatsError, match="different numbers"):
+        checked_models([0, 1], [[0.1], [0.2, 0.3]])
 
 
 @pytest.mark.parametrize("level", [0, 1, 95, -0.1, float("nan")])
