@@ -136,9 +136,10 @@ def open_nifti(path: Path, case: str | None = None) -> NiftiFile:
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image) or not str(path).endswith((".nii", ".nii.gz")):
             raise ImageFileError
-        header = image.header
+        with _stream(path) as file:  # as it stands: nibabel mends a spacing of zero in silence
+            header = type(image.header).from_fileobj(file, check=False)
         shape = tuple(int(n) for n in header.get_data_shape())
-        stored = image.dataobj  # the header forgets offset and scaling once the image is loaded
+        stored = image.dataobj
         offset, dtype = int(stored.offset), stored.dtype
         slope, intercept = float(stored.slope), float(stored.inter)
     except FileNotFoundError as error:
@@ -299,7 +300,7 @@ def _read_bytes(nifti: NiftiFile, start: int, count: int, *, to_end: bool) -> by
     try:
         if not path.name.endswith(".gz"):
             return np.memmap(path, np.uint8, "r", nifti.offset + start, (count,))
-        with igzip.open(path, "rb") as file:
+        with _stream(path) as file:
             _skip(file, nifti.offset + start)
             stored = bytearray(count)
             view, filled = memoryview(stored), 0
@@ -322,6 +323,10 @@ def _read_bytes(nifti: NiftiFile, start: int, count: int, *, to_end: bool) -> by
             found=type(error).__name__,
             remedy="copy or export it again",
         ) from None
+
+
+def _stream(path: Path) -> BinaryIO:
+    return cast(BinaryIO, igzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb"))
 
 
 def _skip(file: BinaryIO, count: int) -> None:

@@ -13,7 +13,7 @@ from ctbone.phantom.patient import Patient
 from ctbone.phantom.soft_tissue import Canvas, paint_organs, paint_soft_tissue
 from ctbone.phantom.texture import Texture
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 
 # Finer than this a slice is not divided: cortical bone is about 2 mm thick.
 _FINEST_MM = 1.7
@@ -39,8 +39,8 @@ def render(patient: Patient, affine: NDArray, shape: tuple[int, int, int], *, pr
     """Render a patient on a grid.
 
     Every tissue is a surface given by its signed distance; borders are blended over one in-plane voxel, and along the
-    third axis a voxel is the mean of as many sub-slices as it takes to stay near 1.7 mm, which is the partial volume
-    of a thick slice.
+    third axis a voxel is the mean of as many sub-slices as it takes to stay near 1.7 mm, four at most, which
+    is the partial volume of a thick slice.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def render(patient: Patient, affine: NDArray, shape: tuple[int, int, int], *, pr
     """
     matrix = np.asarray(affine, dtype=float)
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    parts = max(1, math.ceil(spacing[2] / _FINEST_MM - 0.35))
+    parts = min(4, max(1, math.ceil(spacing[2] / _FINEST_MM - 0.35)))
     offsets = (np.arange(parts) + 0.5) / parts - 0.5
     edge = float(math.hypot(spacing[0], spacing[1]) / math.sqrt(2)) + 0.2
     plane = np.stack([axis.ravel() for axis in np.indices(shape[:2])])
@@ -79,7 +79,7 @@ def render(patient: Patient, affine: NDArray, shape: tuple[int, int, int], *, pr
         x, y, z = ((matrix[a, :2] @ plane + (matrix[a, 2] * k + matrix[a, 3])).astype(np.float32) for a in range(3))
         canvas = Canvas(x, y, z, np.empty(x.size, np.float32), edge)
         paint_soft_tissue(canvas, patient, prone=prone)
-        paint_organs(canvas, patient, skeleton.to_sacral(patient, x, y, z), prone=prone)
+        paint_organs(canvas, patient, prone=prone)
         share = np.zeros(x.size, dtype=np.float32)
         near = canvas.near((0, 45, 0), (140 * patient.size, 110 * patient.size, 118 * patient.size))
         if near.size:
@@ -94,23 +94,34 @@ def render(patient: Patient, affine: NDArray, shape: tuple[int, int, int], *, pr
 def _paint_bones(
     soft: Canvas, patient: Patient, near: NDArray[np.intp], shift: NDArray
 ) -> tuple[Field, NDArray[np.bool_]]:
-    """Bones of one sub-slice, ``shift`` mm off the slice's middle: HU at the points ``near``, and which lie in the sacrum."""
+    """Bones of one sub-slice, ``shift`` mm off the slice's middle: HU and what is sacrum, at ``near``."""
     x, y, z = (axis[near] + float(d) for axis, d in zip((soft.x, soft.y, soft.z), shift, strict=True))
     canvas = Canvas(x, y, z, soft.hu[near], soft.edge)
     distance = np.full(x.shape, 50, dtype=np.float32)
-    where = canvas.near((0, -5, 0), (66 * patient.size, 80 * patient.size, 105 * patient.size))
+    size, length = patient.size, patient.sacral_length_mm
+    where = canvas.near((0, -5, 0), (66 * size, 80 * size, 105 * size))
     if where.size:
-        x, y, z = x[where], y[where], z[where]
-        points = skeleton.to_sacral(patient, x, y, z)
+        points = skeleton.to_sacral(patient, x[where], y[where], z[where])
+        band = (
+            (points.ahead > -32 * size)
+            & (points.ahead < 44 * size)
+            & (points.along > -16)
+            & (points.along < length + 36)
+        )
+        where = where[band]
+        points = skeleton.SacralPoints(points.across[band], points.along[band], points.ahead[band])
+    if where.size:
         distance[where] = skeleton.sacrum(patient, points)
         _paint_canal(canvas, patient, points, where)
         _paint_sacrum(canvas, patient, points, distance[where], where)
-        if points.along.max() > patient.sacral_length_mm:
+        if points.along.max() > length:
             _paint_bone(canvas, patient, skeleton.coccyx(patient, points), where, marrow=0.9)
-        if canvas.top > 20:
-            vertebra = skeleton.lumbar(patient, x, y, z)
-            canvas.paint(vertebra.disc, 88.0, where)
-            _paint_bone(canvas, patient, vertebra.bone, where, marrow=1.0)
+    _, ahead, top = skeleton.from_sacral(patient, across=0, along=0, ahead=0)
+    where = canvas.near((0, ahead + 10, top + 25), (52 * size, 55 * size, 48 * size))
+    if where.size:
+        vertebra = skeleton.lumbar(patient, x[where], y[where], z[where])
+        canvas.paint(vertebra.disc, 88.0, where)
+        _paint_bone(canvas, patient, vertebra.bone, where, marrow=1.0)
     _paint_hips(canvas, patient, distance)
     return canvas.hu, distance < 0
 
@@ -119,6 +130,9 @@ def _paint_hips(canvas: Canvas, patient: Patient, sacrum_distance: Field) -> Non
     reach = 90 * patient.size
     for side in (-1, 1):
         where = canvas.near((side * reach, 50 * patient.size, 0), (0.62 * reach, 90 * patient.size, 115 * patient.size))
+        # The wing runs obliquely; the corners of the box hold none of it.
+        across = 0.84 * (np.abs(canvas.x[where]) - 85 * patient.size) - 0.54 * (canvas.y[where] - 47 * patient.size)
+        where = where[np.abs(across) < 44 * patient.size]
         if not where.size:
             continue
         x, y, z = canvas.x[where], canvas.y[where], canvas.z[where]
@@ -133,7 +147,7 @@ def _marrow_texture(canvas: Canvas, patient: Patient, where: NDArray[np.intp]) -
 
 
 def _paint_bone(canvas: Canvas, patient: Patient, distance: Field, where: NDArray[np.intp], *, marrow: float) -> None:
-    """A bone of cortex and marrow."""
+    """Paint a bone of cortex and marrow."""
     close = np.flatnonzero(distance < 3)
     if not close.size:
         return
@@ -148,7 +162,7 @@ def _paint_bone(canvas: Canvas, patient: Patient, distance: Field, where: NDArra
 def _paint_sacrum(
     canvas: Canvas, patient: Patient, points: skeleton.SacralPoints, distance: Field, where: NDArray[np.intp]
 ) -> None:
-    """The sacrum: denser bodies, fatty alae, traces of the discs between its vertebrae, subchondral bone at the joints."""
+    """Paint the sacrum: denser bodies, fatty alae, traces of the discs between its vertebrae."""
     close = np.flatnonzero(distance < 3)
     if not close.size:
         return
@@ -168,7 +182,7 @@ def _paint_sacrum(
 
 
 def _paint_canal(canvas: Canvas, patient: Patient, points: skeleton.SacralPoints, where: NDArray[np.intp]) -> None:
-    """Fat, thecal sac and nerve roots in the sacral canal; the bone is painted over what lies outside of it."""
+    """Paint fat, thecal sac and nerve roots of the canal; bone is painted over what lies outside of it."""
     inside = np.flatnonzero(
         (np.abs(points.across) < 42) & (points.ahead > -22) & (points.ahead < 30) & (points.along > -40)
     )
@@ -176,16 +190,19 @@ def _paint_canal(canvas: Canvas, patient: Patient, points: skeleton.SacralPoints
         return
     across, along, ahead = points.across[inside], points.along[inside], points.ahead[inside]
     length = patient.sacral_length_mm
-    tube = np.maximum(np.hypot(across, (ahead + 8) * 1.1) - 14, ahead - 3)
+    tube = np.maximum(skeleton.length_of(across, (ahead + 8) * 1.1) - 14, ahead - 3)
     canvas.paint(np.where(along > -2, tube, 10).astype(np.float32), -60.0, where[inside])
     sac = np.maximum(
-        np.hypot(across, (ahead + 7.5) * 1.2) - 7.5 * np.clip(1.2 - along / (0.55 * length), 0, 1), -along - 40
+        skeleton.length_of(across, (ahead + 7.5) * 1.2) - 7.5 * np.clip(1.2 - along / (0.55 * length), 0, 1),
+        -along - 40,
     )
     canvas.paint(sac, 18.0, where[inside])
     for share, lateral in zip(skeleton.SACRAL_JUNCTIONS, (25, 22, 19, 16), strict=True):
         level = along - (share + 0.02) * length
         reach = np.clip((ahead + 3) / 28, 0, 1)
-        root = np.hypot(np.abs(across) - patient.size * (0.55 + 0.62 * reach) * lateral, level + 2.5 * (1 - reach))
+        root = skeleton.length_of(
+            np.abs(across) - patient.size * (0.55 + 0.62 * reach) * lateral, level + 2.5 * (1 - reach)
+        )
         root = np.where(ahead > -5, root, 20)
         canvas.paint((root - 6.5).astype(np.float32), -75.0, where[inside])
         canvas.paint((root - 2.4).astype(np.float32), 35.0, where[inside])

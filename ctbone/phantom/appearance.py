@@ -1,4 +1,4 @@
-"""How lesions of a class look: one profile a class name, and draws between profiles that a difficulty number governs."""
+"""How lesions of a class look: one profile a class name, and draws between profiles governed by one difficulty."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ PROFILES: Mapping[str, Profile] = {
             heterogeneity_hu=38,
             cortex_kept=0.1,
             breach_mm=22.0,
-            mass_offset=1.0,
+            mass_offset=1.3,
             permeation=0.7,
             mineral=0.1,
         ),
@@ -148,7 +148,7 @@ def separation(difficulty: float) -> float:
 
 
 def best_auc(difficulty: float) -> float:
-    """The highest area under the ROC curve that two classes' lesions allow at a difficulty.
+    """Give the highest area under the ROC curve that two classes' lesions allow at a difficulty.
 
     Examples
     --------

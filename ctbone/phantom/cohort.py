@@ -5,24 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import math
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctbone.phantom.anatomy import render
-from ctbone.phantom.dicom_series import SeriesHeader, write_series
+from ctbone.phantom.case import PhantomCase, write_case
 from ctbone.phantom.errors import PhantomError
-from ctbone.phantom.lesion import Lesion, draw_lesion, paint_lesion
-from ctbone.phantom.patient import Patient, Sex, draw_patient
+from ctbone.phantom.lesion import draw_lesion
+from ctbone.phantom.patient import Sex, draw_patient
 from ctbone.phantom.reading import Score, draw_readers, draw_scores
-from ctbone.phantom.scanner import Acquisition, acquire, draw_acquisition, scan_grid
+from ctbone.phantom.scanner import draw_acquisition
 from ctbone.phantom.skeleton import SACRAL_JUNCTIONS, from_sacral, sacral_body_depth
 
 INTERNAL = "internal"
@@ -39,7 +36,7 @@ class PhantomCohort:
     external
         Cases of every further centre, by its name.
     classes
-        Class names, each with a profile in :data:`ctbone.phantom.appearance.PROFILES`; readers' scores speak for the last.
+        Class names, each with a profile in :data:`ctbone.phantom.appearance.PROFILES`; readers score the last one.
     shares
         Share of each class.
     difficulty
@@ -47,7 +44,7 @@ class PhantomCohort:
     seed
         Everything follows from it.
     shuffle_labels
-        Give labels in cohort.csv that have nothing to do with the images: a model must then fall to an AUC of 0.5.
+        Permute the labels of cohort.csv within each centre; a model must then fall to an AUC of 0.5.
     scale
         Voxels along every axis relative to the default.
     """
@@ -68,51 +65,6 @@ class PhantomCohort:
             )
         if INTERNAL in self.external:
             raise PhantomError("an external centre cannot be called internal", found=INTERNAL)
-
-
-@dataclass(frozen=True)
-class PhantomCase:
-    """One case before it is written: every choice that was drawn for it.
-
-    Parameters
-    ----------
-    case_id, patient_id, cohort
-        As in cohort.csv.
-    label
-        Class name written to cohort.csv; the true class is ``lesion.class_name``.
-    site
-        Where in the sacrum the lesion sits.
-    patient, lesion, scan
-        What to render. Positions are in the patient's own coordinates.
-    mask_suffix
-        Format of the mask's file.
-    localizer
-        Whether the DICOM folder also holds a scout image.
-    seed
-        Chooses noise and DICOM identifiers.
-    """
-
-    case_id: str
-    patient_id: str
-    cohort: str
-    label: str
-    site: str
-    patient: Patient
-    lesion: Lesion
-    scan: Acquisition
-    mask_suffix: Literal[".nii.gz", ".nrrd"]
-    localizer: bool
-    seed: int
-
-    @property
-    def image_path(self) -> str:
-        """DICOM folder, relative to the cohort's folder."""
-        return f"dicom/{self.case_id}"
-
-    @property
-    def mask_path(self) -> str:
-        """The lesion's mask, relative to the cohort's folder."""
-        return f"masks/{self.case_id}{self.mask_suffix}"
 
 
 def write_cohort(
@@ -161,62 +113,18 @@ def write_cohort(
     _write_table(folder / "cohort.csv", cases)
 
 
-def _write_cases(folder: Path, cases: Sequence[PhantomCase], workers: int) -> Iterable[None]:
+def _write_cases(folder: Path, cases: Sequence[PhantomCase], workers: int) -> Iterator[str]:
+    """Write all cases; give each one's case_id when it is done."""
     if workers <= 1:
         for case in cases:
-            yield write_case(folder, case)
+            write_case(folder, case)
+            yield case.case_id
         return
     with ProcessPoolExecutor(workers) as pool:
-        for future in as_completed([pool.submit(write_case, folder, case) for case in cases]):
-            yield future.result()
-
-
-def write_case(folder: Path, case: PhantomCase) -> None:
-    """Render one case and write its DICOM folder and mask below ``folder``; it depends on no other case."""
-    rendered = render_case(case)
-    header = SeriesHeader(
-        case_id=case.case_id,
-        seed=case.seed,
-        age=case.patient.age,
-        sex=case.patient.sex,
-        manufacturer=case.scan.scanner.manufacturer,
-        model=case.scan.scanner.model,
-        kernel=case.scan.kernel.name,
-        kvp=case.scan.scanner.kvp,
-        mas=case.scan.mas,
-        thickness_mm=case.scan.thickness_mm,
-        position=case.scan.position,
-        pixels=case.scan.scanner.pixels,
-        padding=case.scan.scanner.padding,
-        description=f"PELVIS {case.scan.spacing_mm[1]:g} {case.scan.kernel.name}",
-    )
-    series = folder / case.image_path
-    partial = series.with_name(f".{case.case_id}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    write_series(partial, rendered.hu, rendered.affine, header, localizer=case.localizer)
-    shutil.rmtree(series, ignore_errors=True)
-    partial.rename(series)
-    for suffix in (".nii.gz", ".nrrd"):
-        (folder / "masks" / f"{case.case_id}{suffix}").unlink(missing_ok=True)
-    _write_mask(folder / case.mask_path, rendered.mask, rendered.affine)
-
-
-@dataclass(frozen=True)
-class RenderedCase:
-    """A case in memory: HU as the scanner gives them, the lesion's mask on that grid, and the grid's affine (RAS mm)."""
-
-    hu: NDArray[np.int16]
-    mask: NDArray[np.bool_]
-    affine: NDArray
-
-
-def render_case(case: PhantomCase) -> RenderedCase:
-    """Render patient, lesion and scanner of a case, without writing it."""
-    grid = scan_grid(case.scan)
-    rng = np.random.default_rng(case.seed)
-    anatomy = render(case.patient, grid.patient, grid.shape, prone=case.scan.position.endswith("P"))
-    hu, mask = paint_lesion(anatomy.hu, grid.patient, anatomy.sacrum, case.lesion, rng)
-    return RenderedCase(hu=acquire(hu, case.scan, rng), mask=mask, affine=grid.scanner)
+        futures = {pool.submit(write_case, folder, case): case.case_id for case in cases}
+        for future in as_completed(futures):
+            future.result()
+            yield futures[future]
 
 
 def draw_cohort(settings: PhantomCohort) -> list[PhantomCase]:
@@ -254,7 +162,7 @@ def _labels(settings: PhantomCohort, count: int, rng: np.random.Generator) -> li
 
 
 def _shuffled(cases: list[PhantomCase], rng: np.random.Generator) -> list[PhantomCase]:
-    """The same cases with their labels permuted, so that old and new labels are as unrelated as can be.
+    """Permute the labels of cases, so that old and new ones are as unrelated as can be.
 
     A single permutation of few cases can by chance keep much of the truth; of many the most unrelated one is taken.
     """
@@ -271,8 +179,6 @@ def _shuffled(cases: list[PhantomCase], rng: np.random.Generator) -> list[Phanto
 
 
 def _replace_label(case: PhantomCase, label: str) -> PhantomCase:
-    from dataclasses import replace
-
     return replace(case, label=label)
 
 
@@ -384,7 +290,8 @@ def _write_table(file: Path, cases: Sequence[PhantomCase]) -> None:
 
 def _write_scores(file: Path, scores: Sequence[Score]) -> None:
     rows: list[Sequence[object]] = [("reader_id", "level", "session", "case_id", "score", "read_at", "seconds")]
-    start, clock = datetime(2024, 3, 4, 9, 0), {}  # noqa: DTZ001  the readers' own clock
+    start = datetime(2024, 3, 4, 9, 0)
+    clock: dict[tuple[str, str, int], datetime] = {}
     for score in scores:
         key = (score.reader_id, score.session, score.day)
         when = clock.get(key, start + timedelta(days=score.day)) + timedelta(seconds=score.seconds + 20)
@@ -408,25 +315,3 @@ def _write_csv(file: Path, rows: Iterable[Sequence[object]]) -> None:
     with partial.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream, lineterminator="\n").writerows(rows)
     partial.replace(file)
-
-
-def _write_mask(file: Path, mask: NDArray[np.bool_], affine: NDArray) -> None:
-    voxels = mask.astype(np.uint8)
-    if file.suffix == ".nrrd":
-        import SimpleITK as sitk  # noqa: N813
-
-        image = sitk.GetImageFromArray(np.transpose(voxels, (2, 1, 0)))
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        to_lps = np.array([-1, -1, 1])
-        image.SetSpacing(spacing.tolist())
-        image.SetDirection((affine[:3, :3] / spacing * to_lps[:, None]).ravel().tolist())
-        image.SetOrigin((affine[:3, 3] * to_lps).tolist())
-        sitk.WriteImage(image, str(file), useCompression=True)
-        return
-    import nibabel as nib
-
-    image = nib.Nifti1Image(voxels, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    nib.save(image, file)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctbone.phantom.errors import PhantomError
 from ctbone.phantom.scanner import PatientPosition, PixelFormat
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -45,8 +48,6 @@ class SeriesHeader:
         Whether the corners outside of the round field hold a padding value.
     description
         Series description.
-    extra
-        Further DICOM attributes by keyword.
     """
 
     case_id: str
@@ -63,7 +64,6 @@ class SeriesHeader:
     pixels: PixelFormat = "signed 16"
     padding: bool = False
     description: str = "PELVIS"
-    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 def write_series(folder: Path, hu: NDArray, affine: NDArray, header: SeriesHeader, *, localizer: bool = False) -> None:
@@ -129,10 +129,10 @@ class _Template:
         return b"".join([*parts, pixels])
 
 
-# Marks that stand for a slice's values until they are known: as long as the values, and found nowhere else.
+# Marks that stand for a slice's values until they are known. They fill their width, for padding would be stripped.
 _UID_DIGITS = 5
-_POSITION_MARK = "\\".join(f"{value:14.6f}" for value in (-77777.123456, -77777.234567, -77777.345678))
-_LOCATION_MARK = f"{-77777.456789:14.6f}"
+_POSITION_MARK = "\\".join(f"{value:14.6f}" for value in (-777777.123456, -777777.234567, -777777.345678))
+_LOCATION_MARK = f"{-777777.456789:14.6f}"
 _NUMBER_MARK = "777123"
 _UID_MARK = "uid"
 
@@ -142,7 +142,7 @@ def _slice_uid(series_uid: str, number: int) -> str:
 
 
 def make_uid(*parts: object) -> str:
-    """A DICOM identifier that follows from its parts and from nothing else.
+    """Make a DICOM identifier that follows from its parts and from nothing else.
 
     Examples
     --------
@@ -172,6 +172,8 @@ def _template(hu: NDArray, matrix: NDArray, header: SeriesHeader) -> _Template:
         _NUMBER_MARK: _NUMBER_MARK,
     }
     found = sorted((place, text) for text in marks for place in _places(encoded, text.encode("ascii")))
+    if len(found) != len(marks) + 1:  # the slice's UID stands in the file's preamble, too
+        raise RuntimeError(f"the encoded DICOM header holds {len(found)} marks")
     pieces, fields, end = [], [], 0
     for place, text in found:
         pieces.append(encoded[end:place])
@@ -189,7 +191,7 @@ def _places(content: bytes, mark: bytes) -> list[int]:
     return places
 
 
-def _dataset(plane: tuple[int, int], matrix: NDArray, header: SeriesHeader):  # noqa: ANN202  pydicom is imported late
+def _dataset(plane: tuple[int, int], matrix: NDArray, header: SeriesHeader) -> Dataset:
     from pydicom.dataset import Dataset, FileMetaDataset
 
     columns, rows = plane
@@ -244,12 +246,10 @@ def _dataset(plane: tuple[int, int], matrix: NDArray, header: SeriesHeader):  # 
         data.PixelPaddingValue = _PADDING
     data.WindowCenter, data.WindowWidth = "300", "1500"
     data.RescaleIntercept, data.RescaleSlope, data.RescaleType = str(_intercept(header)), "1", "HU"
-    for keyword, value in header.extra.items():
-        setattr(data, keyword, value)
     return data
 
 
-def _encode(dataset) -> bytes:  # noqa: ANN001  pydicom is imported late
+def _encode(dataset: Dataset) -> bytes:
     from pydicom import dcmwrite
 
     buffer = io.BytesIO()
@@ -266,7 +266,7 @@ def _intercept(header: SeriesHeader) -> int:
 
 
 def _stored(hu: NDArray, header: SeriesHeader) -> NDArray:
-    """Stored values, axes (slice, row, column)."""
+    """Turn HU into stored values, axes (slice, row, column)."""
     kind = "<i2" if header.pixels == "signed 16" else "<u2"
     values = np.transpose(np.asarray(hu), (2, 1, 0)).astype(np.int32) - _intercept(header)
     if header.padding and header.pixels == "signed 16":
@@ -278,7 +278,7 @@ def _stored(hu: NDArray, header: SeriesHeader) -> NDArray:
 
 
 def _write_localizer(file: Path, hu: NDArray, matrix: NDArray, header: SeriesHeader) -> None:
-    """A frontal scout: the mean along the row axis of the volume, in a coronal plane through its middle."""
+    """Write a frontal scout: the mean along the row axis of the volume, in a coronal plane through its middle."""
     mean = np.asarray(hu, dtype=np.float32).mean(axis=1)
     repeat = max(1, round(float(np.linalg.norm(matrix[:3, 2]) / np.linalg.norm(matrix[:3, 0]))))
     scout = np.clip(np.rint(np.repeat(mean, repeat, axis=1) * 2 + 600), -1024, 3071).astype(np.int16)[:, :, None]

@@ -1,4 +1,4 @@
-"""A lesion with known truth: where it is, how large, how it looks, and how it is painted into a CT, synthetic or real."""
+"""A lesion with known truth: where it is, how large, how it looks, and how to paint it into a CT, also a real one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, laplace, map_coordinates
+from scipy.ndimage import distance_transform_edt, laplace
 from scipy.spatial.transform import Rotation
 
 from ctbone.phantom.appearance import Appearance, draw_appearance, draw_evidence
 from ctbone.phantom.errors import PhantomError
 from ctbone.phantom.texture import Texture
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 Point = tuple[float, float, float]
 
 _FINEST_MM = 1.6
@@ -233,19 +233,26 @@ class _Fine:
         self.x, self.y, self.z = (np.tensordot(linear[axis], index, axes=1) + float(start[axis]) for axis in range(3))
         sampling = block.spacing
         outside = distance_transform_edt(~bone, sampling=sampling) - distance_transform_edt(bone, sampling=sampling)
-        self.outside_mm = self._spread(outside.astype(np.float32), index)
-        self.hu = self._spread(patch, index)
+        self.outside_mm = _interpolate(outside.astype(np.float32), places)
+        self.hu = _interpolate(patch, places)
         self.voxel_ml = float(np.prod(block.spacing)) / 1000 / math.prod(self.parts)
-
-    def _spread(self, values: Field, index: Field) -> Field:
-        if self.parts == (1, 1, 1):
-            return values
-        return map_coordinates(values, index, order=1, mode="nearest", output=np.float32)
 
     def mean(self, values: Field) -> Field:
         """Mean over the parts of each voxel."""
         (a, b, c), (p, q, r) = self.shape, self.parts
         return values.reshape(a, p, b, q, c, r).mean(axis=(1, 3, 5))
+
+
+def _interpolate(values: Field, places: list[NDArray]) -> Field:
+    """Linear interpolation at the crossings of ``places`` (voxel indices along each axis), constant beyond the edge."""
+    for axis, place in enumerate(places):
+        if len(place) == values.shape[axis]:
+            continue
+        low = np.clip(np.floor(place).astype(int), 0, max(0, values.shape[axis] - 2))
+        high = np.minimum(low + 1, values.shape[axis] - 1)
+        share = np.expand_dims(np.clip(place - low, 0, 1).astype(np.float32), tuple(a for a in range(3) if a != axis))
+        values = values.take(low, axis) * (1 - share) + values.take(high, axis) * share
+    return values
 
 
 def _level(lesion: Lesion, fine: _Fine) -> Field:
@@ -256,15 +263,16 @@ def _level(lesion: Lesion, fine: _Fine) -> Field:
     reach = np.sqrt(sum(np.square(float(a) * x + float(b) * y + float(c) * z) for a, b, c in turn))
     if look.mass_offset > 0.05:
         ox, oy, oz = (look.mass_offset * radius * c for c in lesion.outwards)
-        lobe = np.sqrt(np.square(x - ox) + np.square(y - oy) + np.square(z - oz)) + 0.12 * radius
-        reach = _smooth_min(reach, lobe, 0.5 * radius)
-    rough = 0.85 * Texture(lesion.seed, 0.55 * radius)(x, y, z) + 0.45 * Texture(lesion.seed + 1, 0.25 * radius)(
-        x, y, z
-    )
+        lobe = np.sqrt(np.square(x - ox) + np.square(y - oy) + np.square(z - oz)) + 0.05 * radius
+        reach = _smooth_min(reach, lobe, 0.8 * radius)
+    # Lobulated everywhere; ragged only in bone, whose trabeculae are destroyed one by one.
+    ragged = np.clip(1.5 - fine.outside_mm / 2, 0, 1)
+    rough = 0.85 * Texture(lesion.seed, 0.6 * radius, cells=9)(x, y, z)
+    rough += 0.45 * ragged * Texture(lesion.seed + 1, 0.25 * radius, cells=6)(x, y, z)
     level = reach - np.clip(look.irregularity * radius * rough, -0.6 * radius, 0.6 * radius)
     level += 2.5 * np.clip(fine.outside_mm - look.breach_mm, 0, None)
     level += 40 * np.clip((_AIR_HU - fine.hu) / 300, 0, 1)
-    count = int(round(lesion.volume_ml / fine.voxel_ml))
+    count = round(lesion.volume_ml / fine.voxel_ml)
     if count >= level.size:
         raise PhantomError("the image is too small for the lesion", found=f"{lesion.volume_ml:.1f} ml")
     return level - np.partition(level.ravel(), count)[count]
@@ -281,7 +289,7 @@ def _tissue(lesion: Lesion, fine: _Fine, level: Field) -> tuple[Field, Field]:
     share = np.clip(0.5 - ragged / look.margin_mm, 0, 1)
     # In fat and muscle a lesion has an ordinary surface; only bone can be permeated.
     share = share * in_bone + np.clip(0.5 - level / 1.5, 0, 1) * (1 - in_bone)
-    holes = np.clip((fleck - 2.0 + 1.4 * look.permeation) * 3, 0, 1) * np.clip(1 - level / 9, 0, 1) * (level > 0)
+    holes = np.clip((fleck - 2.0 + 1.4 * look.permeation) * 3, 0, 1) * np.clip(1 - level / 8, 0, 1) * (level > 0)
     share = np.maximum(share, 0.85 * holes * in_bone * min(1.0, 2 * look.permeation))
     shell = np.clip(1.6 - np.abs(fine.outside_mm + 1.0), 0, 1)
     # What lies deep inside, such as the wall of a foramen, goes; the bone's outer surface over the lesion stays.

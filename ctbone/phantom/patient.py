@@ -1,4 +1,4 @@
-"""The patient before any image: every number that makes one synthetic pelvis differ from another, drawn and recorded."""
+"""The patient before any image: every number that makes one synthetic pelvis differ from another."""
 
 from __future__ import annotations
 

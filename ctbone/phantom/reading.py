@@ -1,4 +1,4 @@
-"""Synthetic radiologists: scores from a hidden-variable model of what a lesion looks like, its truth and the reader's skill."""
+"""Synthetic radiologists: scores from a hidden variable, what a lesion shows of its class, and the reader's skill."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def draw_scores(
     evidence: Sequence[float],
     sessions: Sequence[Session],
 ) -> list[Score]:
-    """A reader's scores of some cases, the same cases in every session, in an order of the reader's own.
+    """Draw a reader's scores of some cases, the same cases in every session, in an order of the reader's own.
 
     The reader perceives the evidence that a lesion shows for the last class plus an error. How large the error is
     follows from the AUC that a reader of that level has at the default difficulty: at difficulty 1 the evidence tells
@@ -122,7 +122,7 @@ def draw_scores(
 
 
 def _error_size(auc: float) -> float:
-    """Standard deviation of the error with which the evidence's AUC falls to ``auc`` at the default difficulty.
+    """Find the error (standard deviation) that lets the evidence's AUC fall to ``auc`` at the default difficulty.
 
     The evidence of two classes differs by 2·separation in the mean and has variance 2; with an error of variance s² the
     AUC is Φ(2·separation / √(2·(2 + s²))).

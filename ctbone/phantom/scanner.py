@@ -102,27 +102,27 @@ class Scanner:
 
 
 _NORTH = Scanner(
-    "Meridian Imaging", "Aurora 64", (SOFT, MEDIUM), 120, (120, 240), (200, 240), 208, (3.0,), 1.0, ("HFS",), 0.0,
+    "Meridian Imaging", "Aurora 64", (SOFT, MEDIUM), 120, (120, 240), (185, 220), 176, (3.0,), 1.0, ("HFS",), 0.0,
     "unsigned 12", False,
 )  # fmt: skip
 _NORTH_NEW = Scanner(
-    "Meridian Imaging", "Aurora 256", (SOFT, BONE), 120, (100, 180), (180, 220), 208, (2.5, 3.0), 1.0,
+    "Meridian Imaging", "Aurora 256", (SOFT, BONE), 120, (100, 180), (170, 210), 176, (2.5, 3.0), 1.0,
     ("HFS", "FFS"), 0.0, "signed 16", False,
 )  # fmt: skip
 _WHOLE = Scanner(
-    "Northfield Medical", "Pelican S", (SOFT,), 120, (150, 260), (340, 390), 224, (4.0,), 1.25, ("HFS",), 4.0,
+    "Northfield Medical", "Pelican S", (SOFT,), 120, (150, 260), (340, 390), 208, (4.0,), 1.25, ("HFS",), 4.0,
     "signed 16", True,
 )  # fmt: skip
 _EAST = Scanner(
-    "Kestrel Systems", "Vista 16", (MEDIUM, BONE), 130, (80, 140), (190, 230), 192, (3.5, 4.0), 1.0, ("FFS", "HFS"),
+    "Kestrel Systems", "Vista 16", (MEDIUM, BONE), 130, (80, 140), (185, 215), 168, (3.5, 4.0), 1.0, ("FFS", "HFS"),
     0.0, "unsigned 16", False,
 )  # fmt: skip
 _EAST_OLD = Scanner(
-    "Kestrel Systems", "Vista 4", (SOFT,), 110, (70, 120), (210, 240), 176, (4.0,), 1.0, ("HFS", "HFP"), 6.0,
+    "Kestrel Systems", "Vista 4", (SOFT,), 110, (70, 120), (195, 230), 168, (4.0,), 1.0, ("HFS", "HFP"), 6.0,
     "unsigned 12", False,
 )  # fmt: skip
 _WEST = Scanner(
-    "Osprey Tomography", "Helix Q", (SOFT, BONE), 120, (100, 200), (200, 230), 208, (2.5,), 1.0, ("HFP", "FFP", "HFS"),
+    "Osprey Tomography", "Helix Q", (SOFT, BONE), 120, (100, 200), (190, 220), 176, (2.5,), 1.0, ("HFP", "FFP", "HFS"),
     0.0, "signed 16", False,
 )  # fmt: skip
 
@@ -175,7 +175,7 @@ class Acquisition:
 
 
 def draw_acquisition(
-    rng: np.random.Generator, centre: str, *, body_size: float = 1.0, coverage_mm: float = 150.0, scale: float = 1.0
+    rng: np.random.Generator, centre: str, *, body_size: float = 1.0, coverage_mm: float = 138.0, scale: float = 1.0
 ) -> Acquisition:
     """Draw a scan at a centre.
 
@@ -245,7 +245,7 @@ class Grid:
 
 
 def scan_grid(scan: Acquisition) -> Grid:
-    """The grid of a scan.
+    """Lay the grid of a scan into the patient.
 
     Examples
     --------
@@ -265,7 +265,7 @@ def scan_grid(scan: Acquisition) -> Grid:
 
 
 def acquire(hu: NDArray, scan: Acquisition, rng: np.random.Generator) -> NDArray[np.int16]:
-    """What the scanner reconstructs of a patient free of noise.
+    """Reconstruct a patient free of noise as the scanner does: kernel, slice thickness, noise.
 
     Parameters
     ----------
@@ -286,10 +286,10 @@ def acquire(hu: NDArray, scan: Acquisition, rng: np.random.Generator) -> NDArray
     extra = scan.thickness_mm**2 - scan.spacing_mm[1] ** 2
     if extra > 0:
         sharp = gaussian_filter1d(sharp, math.sqrt(extra / 12) / scan.spacing_mm[1], axis=2, truncate=3)
+    sharp += _noise(scan, hu.shape, rng)
     if kernel.edge:
         wide = 1.1 / step
         sharp += kernel.edge * (sharp - gaussian_filter(sharp, (wide, wide, 0), truncate=2.5))
-    sharp += _noise(scan, hu.shape, rng)
     return np.clip(np.rint(sharp), -1024, 3071).astype(np.int16)
 
 
@@ -298,10 +298,8 @@ def _noise(scan: Acquisition, shape: tuple[int, ...], rng: np.random.Generator) 
     white = rng.standard_normal(shape, dtype=np.float32)
     grain = scan.kernel.grain_mm / scan.spacing_mm[0]
     fine = gaussian_filter(white, (grain, grain, 0), truncate=2.5) if grain > 0.2 else white
-    if scan.kernel.edge:
-        wide = 2.5 * max(grain, 0.4)
-        fine -= 0.6 * gaussian_filter(fine, (wide, wide, 0), truncate=2)
-    fine *= scan.noise_hu / float(fine[:, :, shape[2] // 2].std())
+    # The overshoot at edges, added later, strengthens noise as well.
+    fine *= scan.noise_hu / (1 + 0.6 * scan.kernel.edge) / float(fine[:, :, shape[2] // 2].std())
     across = (np.arange(shape[0]) - shape[0] / 2) * scan.spacing_mm[0] / 130
     down = (np.arange(shape[1]) - shape[1] / 2) * scan.spacing_mm[0] / 110
     weight = 0.55 + 0.45 * np.exp(-(across[:, None] ** 2 + down[None, :] ** 2) / 2)

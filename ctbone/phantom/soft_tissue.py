@@ -1,4 +1,4 @@
-"""Everything of the pelvis that is no bone: skin, fat, muscle, bowel with gas, bladder, vessels, and the table below."""
+"""Everything of the pelvis that is no bone: skin, fat, muscle, bowel with gas, bladder, vessels, and the table."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctbone.phantom.patient import Patient
-from ctbone.phantom.skeleton import SacralPoints, sacral_body_depth
+from ctbone.phantom.skeleton import sacral_body_depth, to_sacral
 from ctbone.phantom.texture import Curve, Texture
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 
 AIR_HU = -1000.0
 FAT_HU = -102.0
@@ -24,7 +24,7 @@ GAS_HU = -920.0
 
 @dataclass
 class Canvas:
-    """A flat list of points of the patient (mm) and the HU painted there so far; ``edge`` is the blur of a border, mm."""
+    """A flat list of points of the patient (mm) and the HU painted there; ``edge`` is the blur of a border in mm."""
 
     x: Field
     y: Field
@@ -37,12 +37,16 @@ class Canvas:
 
     def paint(self, distance: Field, value: Field | float, where: NDArray[np.intp] | slice = slice(None)) -> None:
         """Cover the inside of a surface (negative signed distance, mm) with ``value`` HU, softly at its border."""
-        share = np.clip(0.5 - distance / self.edge, 0, 1)
+        share = distance * np.float32(-1 / self.edge)
+        share += np.float32(0.5)
+        np.clip(share, 0, 1, out=share)
         below = self.hu[where]
-        self.hu[where] = below + share * (value - below)
+        share *= value - below
+        share += below
+        self.hu[where] = share
 
     def near(self, centre: tuple[float, float, float], reach: tuple[float, float, float]) -> NDArray[np.intp]:
-        """Indices of the points inside a box of half-widths ``reach`` around ``centre``, both in mm."""
+        """Find the points inside a box of half-widths ``reach`` around ``centre``, both in mm."""
         if self.bottom > centre[2] + reach[2] or self.top < centre[2] - reach[2]:
             return np.empty(0, dtype=np.intp)
         inside = np.abs(self.z - centre[2]) < reach[2]
@@ -102,7 +106,7 @@ def _paint_table(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
     centre_y = reach - 54 - 0.6 * (patient.fat_mm - 20)
     top = centre_y - side * (reach + 9)
     sag = side * (canvas.y - top) - np.square(canvas.x) / 1900 + 10
-    canvas.paint(np.abs(sag) - 1.5, -250.0)
+    canvas.paint(np.abs(sag) - 1.2, -40.0)
     foam = np.abs(sag + 10) - 8.5
     canvas.paint(foam, -930.0)
 
@@ -125,7 +129,7 @@ def _paint_septa(canvas: Canvas, patient: Patient, inside: NDArray[np.intp], dep
 def _paint_cavity(
     canvas: Canvas, patient: Patient, inside: NDArray[np.intp], depth: Field, wave: Field, grain: Field
 ) -> None:
-    """The pelvic cavity filled with fat, bounded by abdominal wall, iliacus and psoas."""
+    """Paint the pelvic cavity filled with fat, bounded by abdominal wall, iliacus and psoas."""
     x, y, z = (axis[inside] / patient.size for axis in (canvas.x, canvas.y, canvas.z))
     half_x = Curve((-70, -40, -10, 20, 60), (50, 54, 72, 98, 108))(z)
     half_y = Curve((-70, -40, -10, 20, 60), (66, 76, 86, 84, 74))(z)
@@ -142,7 +146,7 @@ def _paint_cavity(
     canvas.paint(np.where(y > 80, rectus * 6, 10).astype(np.float32), MUSCLE_HU + 6 * grain, inside)
 
 
-def paint_organs(canvas: Canvas, patient: Patient, points: SacralPoints, *, prone: bool) -> None:
+def paint_organs(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
     """Paint iliac vessels, bladder, uterus or prostate, rectum and bowel loops."""
     size = patient.size
     _paint_bowel(canvas, patient, prone=prone)
@@ -162,7 +166,7 @@ def paint_organs(canvas: Canvas, patient: Patient, points: SacralPoints, *, pron
         for side in (-1, 1):
             _ellipsoid(canvas, (side * 17 * size, 40 * size, -58 * size), (19, 8, 8), 38.0)
         _ellipsoid(canvas, (0, 48 * size, -82 * size), (24, 19, 18), 48 + 0.2 * patient.enhancement_hu)
-    _paint_rectum(canvas, patient, points, prone=prone)
+    _paint_rectum(canvas, patient, prone=prone)
 
 
 def _ellipsoid(canvas: Canvas, centre: tuple[float, float, float], half: tuple[float, float, float], hu: float) -> None:
@@ -178,7 +182,7 @@ _VESSEL_Y = Curve((-70, -10, 40, 70), (112, 62, 42, 46))
 
 
 def _paint_vessels(canvas: Canvas, patient: Patient) -> None:
-    """Common and external iliac arteries and, behind them, veins."""
+    """Paint common and external iliac arteries and, behind them, veins."""
     where = canvas.near((0, 78 * patient.size, 0), (75 * patient.size, 52 * patient.size, 120 * patient.size))
     if not where.size:
         return
@@ -193,17 +197,13 @@ def _paint_vessels(canvas: Canvas, patient: Patient) -> None:
         canvas.paint(distance, 44 + share * patient.enhancement_hu, where)
 
 
-def _paint_rectum(canvas: Canvas, patient: Patient, points: SacralPoints, *, prone: bool) -> None:
+def _paint_rectum(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
     length = patient.sacral_length_mm
-    where = np.flatnonzero(
-        (points.along > 0.35 * length)
-        & (points.along < length + 45)
-        & (np.abs(points.across) < 45)
-        & (np.abs(points.ahead) < 75)
-    )
+    where = canvas.near((0, 35, -50), (45, 65, 70))
     if not where.size:
         return
-    along, ahead, across = points.along[where], points.ahead[where], points.across[where]
+    points = to_sacral(patient, canvas.x[where], canvas.y[where], canvas.z[where])
+    along, ahead, across = points.along, points.ahead, points.across
     middle = sacral_body_depth(patient, along) + 24 + 4 * np.sin(along / 17)
     shift = 13 * np.sin(along / 24 + patient.seed % 5) * np.clip((length + 10 - along) / 60, 0, 1)
     radius = 15 + 3.5 * np.sin(along / 11 + patient.seed % 3)
@@ -217,12 +217,18 @@ def _paint_rectum(canvas: Canvas, patient: Patient, points: SacralPoints, *, pro
     canvas.paint(np.maximum(distance + 4, rise * (middle - ahead) + 5 - 6 * np.sin(along / 19)), GAS_HU, where)
 
 
-def _paint_bowel(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
+def _paint_bowel(whole: Canvas, patient: Patient, *, prone: bool) -> None:
     """Loops of bowel in the front of the cavity: short bent tubes with gas above fluid or mottled stool."""
+    cavity = whole.near((0, 118 * patient.size, 38 * patient.size), (122, 78, 100))
+    if not cavity.size:
+        return
+    canvas = Canvas(whole.x[cavity], whole.y[cavity], whole.z[cavity], whole.hu[cavity], whole.edge)
     rng = np.random.default_rng(patient.seed)
     rise = -1 if prone else 1
-    for _ in range(15):
-        centre = rng.uniform((-88, 78, -18), (88, 158, 92)) * patient.size
+    for _ in range(17):
+        centre = rng.uniform((-88, 82, -14), (88, 150, 92)) * patient.size
+        # Low in the pelvis the iliac wings leave less room.
+        centre[0] *= np.interp(centre[2], (-15, 40), (0.35, 1.0))
         radius, half = rng.uniform(11, 19), rng.uniform(8, 26)
         heading = rng.normal(size=3) * (1, 0.5, 0.7)
         heading /= np.linalg.norm(heading)
@@ -249,3 +255,4 @@ def _paint_bowel(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
         canvas.paint(distance + 2.2, content, where)
         if gas and not stool:
             canvas.paint(np.maximum(distance + 2.2, 2 - rise * y), GAS_HU, where)
+    whole.hu[cavity] = canvas.hu

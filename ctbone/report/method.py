@@ -1,0 +1,125 @@
+"""The method in words, from the settings: what was trained, what answered for whom, how numbers were computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ctbone.config import ModelSettings, Settings
+from ctbone.report.analysis import Analysis
+from ctbone.report.fusion_records import FusionRecord
+from ctbone.report.gather import Source
+from ctbone.report.page import Block, Section, Terms, Text
+from ctbone.report.sections import statistics
+
+_TECHNICAL = ("name", "title")
+
+
+def method_section(
+    settings: Settings,
+    analysis: Analysis,
+    found: Sequence[Source],
+    records: Sequence[FusionRecord],
+    record: dict[str, Any],
+) -> Section:
+    """Say how the numbers came about, then list every setting, version and input.
+
+    Parameters
+    ----------
+    settings
+        The study's settings.
+    analysis
+        The numbers, which know their methods.
+    found
+        The tables that took part.
+    records
+        How the fusions were made.
+    record
+        The report's provenance.
+    """
+    words = [_folds(settings), *_models(settings, found), _out_of_fold(analysis)]
+    words += _fusions(records)
+    versions = [("ctbone", record["ctbone"]), ("Python", record["python"]), *sorted(record["libraries"].items())]
+    flat = [(key, text) for key, text in _flatten(settings.model_dump(mode="json")) if key not in _TECHNICAL]
+    blocks: list[Block] = [
+        Text(tuple(words)),
+        *statistics(analysis),
+        Terms("Settings", tuple(flat)),
+        Terms("Versions", tuple((name, str(version)) for name, version in versions)),
+        Terms("Inputs (SHA-256)", tuple((name, digest[:16]) for name, digest in record["inputs"].items())),
+    ]
+    return Section("method", "Method", tuple(blocks))
+
+
+def _folds(settings: Settings) -> str:
+    folds = settings.folds
+    return (
+        f"Cross-validation in {folds.count} folds, by patient and stratified by class. In each, one fold is the test "
+        f"set; {folds.validation_share:.0%} of the patients of the others are validation, on which the epoch is chosen "
+        "by AUC, and the rest train the model. Nothing is fitted on cases that it is evaluated on."
+    )
+
+
+def _models(settings: Settings, found: Sequence[Source]) -> list[str]:
+    texts = []
+    for source in found:
+        if source.name in settings.models:
+            texts.append(_model(source.name, settings.models[source.name]))
+    others = [source.name for source in found if not source.fused and source.name not in settings.models]
+    others = [name for name in others if name != "reader"]
+    if others:
+        texts.append(f"Made by another program and dropped in: {', '.join(others)}.")
+    return texts
+
+
+def _model(name: str, model: ModelSettings) -> str:
+    training = model.training
+    start = "from random weights" if model.weights == "none" else f"from {model.weights} weights"
+    views = "" if model.dim == "3d" else ", the case's probability being the average of its images"
+    return (
+        f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of batches of "
+        f"{training.batch_size}, {training.optimizer} at a learning rate of {training.learning_rate:g}, "
+        f"{training.loss.replace('_', '-')}{views}."
+    )
+
+
+def _out_of_fold(analysis: Analysis) -> str:
+    text = []
+    if analysis.of("internal"):
+        text.append(
+            "Internal probabilities are out-of-fold: each case is answered by the one model that has not seen its "
+            "patient. The main paper describes the average of all five models instead, four of which were trained on "
+            "that patient; numbers made so would be too good."
+        )
+    if analysis.of("external"):
+        text.append("External cases have been seen by no model and are answered by the mean of the folds' models.")
+    return " ".join(text)
+
+
+def _fusions(records: Sequence[FusionRecord]) -> list[str]:
+    if not records:
+        return []
+    names = ", ".join(record.name for record in records)
+    readers = dict.fromkeys(record.reader for record in records if record.reader)
+    reader = (
+        f" The reader is {', '.join(readers)}; a score from 1 to 9 without 5 stands for 10 to 90 %." if readers else ""
+    )
+    return [
+        f"Fusions ({names}) are weighted averages of probabilities; {records[0].how}. Test cases get the weights of "
+        "their fold. For external cases each part is averaged over the folds first, then the mean of the folds' "
+        f"weights applies.{reader}"
+    ]
+
+
+def _flatten(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Turn nested settings into dotted keys and short texts."""
+    if isinstance(content, dict) and content:
+        for key, value in content.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(content, list) and any(isinstance(item, dict) for item in content):
+        for number, item in enumerate(content):
+            yield from _flatten(item, f"{prefix}.{number}")
+    elif isinstance(content, list):
+        yield prefix, ", ".join(map(str, content)) or "–"
+    else:
+        yield prefix, "–" if content in (None, "", {}) else str(content)

@@ -1,0 +1,262 @@
+"""From probabilities to numbers: every metric of one model on one set of cases, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ctbone.config import EvaluationSettings
+from ctbone.report.answers import Answers, CaseSet, shared_cases
+from ctbone.report.many_classes import many_class_estimates
+from ctbone.stats import (
+    Comparison,
+    Confusion,
+    Estimate,
+    auc_interval,
+    bootstrap_auc,
+    bootstrap_auc_difference,
+    bootstrap_estimate,
+    brier,
+    calibration_intercept,
+    calibration_slope,
+    confusion,
+    delong_test,
+    ece,
+    holm,
+    ici,
+    observed_expected,
+    threshold_rates,
+    weighted_auc,
+)
+
+METRICS = (
+    "auc",
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "accuracy",
+    "f1",
+    "brier",
+    "calibration_intercept",
+    "calibration_slope",
+    "ece",
+    "ici",
+    "observed_expected",
+)
+FURTHER_METRICS = ("balanced_accuracy", "mcc", "positive_likelihood_ratio", "negative_likelihood_ratio")
+FOLD_METRICS = ("auc", "f1", "sensitivity", "specificity", "accuracy")
+
+_CURVE_RESAMPLES = 500  # each fits a loess curve: seconds, where the other resamples take milliseconds
+_MOST_RESAMPLED = 20_000
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The numbers of one model on one set of cases.
+
+    Attributes
+    ----------
+    name
+        The model.
+    n, positives
+        Cases, and those of the positive class.
+    estimates
+        Name of each metric and its estimate.
+    matrix
+        Cases by class (rows) and call (columns), shape (classes, classes); with two classes the negative one first.
+    thresholds
+        The distinct thresholds that were applied.
+    folds
+        The same for each fold, where cases have one.
+    mean_of_folds
+        Mean over the folds of some metrics, where there are two folds or more.
+    """
+
+    name: str
+    n: int
+    positives: int
+    estimates: Mapping[str, Estimate]
+    matrix: np.ndarray
+    thresholds: tuple[float, ...]
+    folds: Mapping[int, Judgement] = field(default_factory=dict)
+    mean_of_folds: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def confusion(self) -> Confusion:
+        """The counts of a two-class decision."""
+        (tn, fp), (fn, tp) = self.matrix.tolist()
+        return Confusion(tn=tn, fp=fp, fn=fn, tp=tp)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the entry of ``metrics.json``."""
+        counts = self.confusion.as_dict() if len(self.matrix) == 2 else self.matrix.tolist()
+        content: dict[str, Any] = {name: estimate.as_dict() for name, estimate in self.estimates.items()}
+        content |= {"confusion": counts, "n": self.n, "positives": self.positives, "thresholds": list(self.thresholds)}
+        if self.folds:
+            content["folds"] = {str(fold): judgement.as_dict() for fold, judgement in self.folds.items()}
+        if self.mean_of_folds:
+            content["mean_of_folds"] = {name: estimate.as_dict() for name, estimate in self.mean_of_folds.items()}
+        return content
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """Two models on the same cases, first minus second.
+
+    Attributes
+    ----------
+    a, b
+        The models.
+    n
+        Cases that both answered for.
+    result
+        Difference of the AUCs.
+    adjusted
+        p-value after Holm's adjustment over the comparisons of the set.
+    """
+
+    a: str
+    b: str
+    n: int
+    result: Comparison
+    adjusted: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the entry of ``metrics.json``."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "metric": "auc",
+            **self.result.as_dict(),
+            "p_value_holm": self.adjusted,
+            "n": self.n,
+        }
+
+
+def judge(answers: Answers, settings: EvaluationSettings, *, bands: bool = True) -> Judgement:
+    """Compute every metric of one model on one set of cases.
+
+    Parameters
+    ----------
+    answers
+        The model's probabilities, labels and thresholds.
+    settings
+        Confidence level, resamples and seed.
+    bands
+        Whether the calibration index gets its bootstrap interval, which takes a second or two.
+
+    Returns
+    -------
+    Judgement
+        With the same for each fold if the cases are tested in several, and the mean over these.
+    """
+    folds = answers.folds if len(answers.folds) > 1 else ()
+    by_fold = {fold: _judge_once(answers.of_fold(fold), settings, bands=False) for fold in folds}
+    whole = _judge_once(answers, settings, bands=bands)
+    means = _means(answers, folds, settings) if folds and answers.two_class else {}
+    return Judgement(
+        whole.name, whole.n, whole.positives, whole.estimates, whole.matrix, whole.thresholds, by_fold, means
+    )
+
+
+def compare(cases: CaseSet, settings: EvaluationSettings) -> list[ModelComparison]:
+    """Compare the AUCs of every two models on the cases that both answered for.
+
+    DeLong's paired test; where a patient has several cases, a bootstrap of patients instead.
+    """
+    pairs: list[tuple[str, str, int, Comparison]] = []
+    for first, second in combinations(cases.answers, 2):
+        a, b = shared_cases(first, second)
+        if not a.two_class or not len(a):
+            continue
+        groups = a.patients
+        if groups is None:
+            result = delong_test(a.truth, a.p, b.p, level=settings.confidence)
+        else:
+            result = bootstrap_auc_difference(
+                a.truth,
+                a.p,
+                b.p,
+                level=settings.confidence,
+                replicates=settings.bootstrap,
+                seed=settings.seed,
+                groups=groups,
+            )
+        pairs.append((a.name, b.name, len(a), result))
+    adjusted = holm([result.p_value for *_, result in pairs])
+    return [ModelComparison(a, b, n, result, p) for (a, b, n, result), p in zip(pairs, adjusted, strict=True)]
+
+
+def _judge_once(answers: Answers, settings: EvaluationSettings, *, bands: bool) -> Judgement:
+    thresholds = tuple(sorted(set(answers.cases["threshold"].round(12)))) if answers.two_class else ()
+    if not answers.two_class:
+        estimates, matrix = many_class_estimates(answers, settings)
+        return Judgement(answers.name, len(answers), 0, estimates, matrix, thresholds)
+    counts = confusion(answers.truth, answers.called.astype(float), 0.5)
+    matrix = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]])
+    estimates = _two_class_estimates(answers, counts, settings, bands=bands)
+    return Judgement(answers.name, len(answers), int(answers.truth.sum()), estimates, matrix, thresholds)
+
+
+def _two_class_estimates(
+    answers: Answers, counts: Confusion, settings: EvaluationSettings, *, bands: bool
+) -> dict[str, Estimate]:
+    y, p, level, groups = answers.truth, answers.p, settings.confidence, answers.patients
+    resamples = settings.bootstrap if len(y) <= _MOST_RESAMPLED else 0
+    curve_resamples = min(resamples, _CURVE_RESAMPLES) if bands else 0
+    if groups is None or not resamples:
+        area = auc_interval(y, p, level=level)
+    else:
+        area = bootstrap_auc(y, p, level=level, replicates=resamples, seed=settings.seed, groups=groups)
+    found: dict[str, Estimate] = {
+        "auc": area,
+        **{str(name): rate for name, rate in threshold_rates(counts, level=level).items()},
+        "brier": brier(y, p, level=level),
+        "calibration_intercept": calibration_intercept(y, p, level=level),
+        "calibration_slope": calibration_slope(y, p, level=level),
+        "ece": ece(y, p, level=level, replicates=resamples, seed=settings.seed, groups=groups),
+        "ici": ici(y, p, level=level, replicates=curve_resamples, seed=settings.seed),
+        "observed_expected": observed_expected(y, p, level=level),
+    }
+    order = (*METRICS, *FURTHER_METRICS)
+    return {name: found[name] for name in order}
+
+
+def _means(answers: Answers, folds: Sequence[int], settings: EvaluationSettings) -> dict[str, Estimate]:
+    """Mean over the folds with an interval from a bootstrap of patients, each in the fold where it was tested."""
+    y, p, called, fold_of = answers.truth, answers.p, answers.called, answers.cases["fold"].to_numpy()
+    members = [np.flatnonzero(fold_of == fold) for fold in folds]
+
+    def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return top / bottom
+
+    def of_fold(weights: np.ndarray, metric: str, rows: np.ndarray) -> np.ndarray:
+        w, truth, call = weights[:, rows], y[rows].astype(float), called[rows].astype(float)
+        if metric == "auc":
+            return weighted_auc(w, y[rows], p[rows])
+        tp, fp, fn = w @ (truth * call), w @ ((1 - truth) * call), w @ (truth * (1 - call))
+        tn = w @ ((1 - truth) * (1 - call))
+        return {
+            "sensitivity": lambda: ratio(tp, tp + fn),
+            "specificity": lambda: ratio(tn, tn + fp),
+            "accuracy": lambda: ratio(tp + tn, tp + tn + fp + fn),
+            "f1": lambda: ratio(2 * tp, 2 * tp + fp + fn),
+        }[metric]()
+
+    return {
+        metric: bootstrap_estimate(
+            lambda weights, metric=metric: np.mean([of_fold(weights, metric, rows) for rows in members], axis=0),  # type: ignore[misc]
+            y,
+            replicates=settings.bootstrap if len(y) <= _MOST_RESAMPLED else 100,
+            level=settings.confidence,
+            seed=settings.seed,
+            groups=answers.patients,
+        )
+        for metric in FOLD_METRICS
+    }

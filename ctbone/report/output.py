@@ -1,0 +1,39 @@
+"""Where a report goes: the page, tables, figures and numbers, each written atomically."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctbone.report.page import Page, render
+from ctbone.study import atomic_path, write_json, write_text
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files that a user opens first."""
+
+    page: Path
+    metrics: Path
+
+
+def write_report(folder: Path, page: Page) -> Written:
+    """Write ``index.html``, ``metrics.json``, ``tables/*.csv`` and ``figures/*.{svg,png}`` into a folder.
+
+    All of it is computed before the first file is written.
+
+    Raises
+    ------
+    StudyError
+        The folder cannot be written.
+    """
+    html = render(page)
+    for table in page.tables:
+        table.write(folder / "tables")
+    for figure in page.figures:
+        for suffix, content in (("svg", figure.svg), ("png", figure.png)):
+            with atomic_path(folder / "figures" / f"{figure.key}.{suffix}") as temporary:
+                temporary.write_bytes(content)
+    write_json(folder / "metrics.json", page.metrics)
+    write_text(folder / "index.html", html)
+    return Written(folder / "index.html", folder / "metrics.json")

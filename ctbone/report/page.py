@@ -1,0 +1,146 @@
+"""The page: sections of text, tables and figures, rendered as one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from ctbone.report.figure_style import Drawn
+from ctbone.report.table import Table
+
+
+@dataclass(frozen=True)
+class Text:
+    """Paragraphs."""
+
+    paragraphs: tuple[str, ...]
+    kind: Literal["text"] = "text"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that a reader must not miss."""
+
+    title: str
+    text: str
+    kind: Literal["notice"] = "notice"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Terms and what they mean, such as settings and their values."""
+
+    title: str
+    items: tuple[tuple[str, str], ...]
+    kind: Literal["terms"] = "terms"
+
+
+@dataclass(frozen=True)
+class FlowBox:
+    """One box of a flow chart: a heading, lines, and the boxes that it splits into."""
+
+    heading: str
+    lines: tuple[str, ...] = ()
+    below: tuple[FlowBox, ...] = ()
+    aside: tuple[str, ...] = ()
+    """Lines of the box beside it: who was left out, and why."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A flow chart of the cases."""
+
+    root: FlowBox
+    kind: Literal["flow"] = "flow"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table on the page."""
+
+    table: Table
+    kind: Literal["table"] = "table"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure on the page."""
+
+    drawn: Drawn
+    kind: Literal["figure"] = "figure"
+
+    @property
+    def source(self) -> str:
+        """The SVG as a data URI: no identifiers of one figure meet those of another, and no script can run."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.drawn.svg).decode()
+
+
+Block: TypeAlias = Text | Notice | Terms | Flow | Shown | Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with a heading of its own."""
+
+    key: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that is written: the page, and the files beside it.
+
+    Attributes
+    ----------
+    title, subtitle
+        Head of the page.
+    summary
+        Stands first, under the title.
+    sections
+        In order.
+    metrics
+        Content of ``metrics.json``.
+    further_tables
+        Written as CSV only.
+    """
+
+    title: str
+    subtitle: str
+    summary: tuple[Block, ...]
+    sections: tuple[Section, ...]
+    metrics: dict[str, Any]
+    further_tables: tuple[Table, ...] = field(default=())
+
+    @property
+    def blocks(self) -> Iterator[Block]:
+        """Every block in order."""
+        yield from self.summary
+        for section in self.sections:
+            yield from section.blocks
+
+    @property
+    def tables(self) -> list[Table]:
+        """Every table, on the page or not."""
+        return [block.table for block in self.blocks if isinstance(block, Shown)] + list(self.further_tables)
+
+    @property
+    def figures(self) -> list[Drawn]:
+        """Every figure."""
+        return [block.drawn for block in self.blocks if isinstance(block, Figure)]
+
+
+def render(page: Page) -> str:
+    """Render the page as HTML: escaped throughout, with no reference to anything outside the file."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("ctbone.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(page=page)

@@ -1,0 +1,240 @@
+"""A table of the report: one content, written as CSV and shown on the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import pandas as pd
+
+from ctbone.stats import Estimate
+from ctbone.study import write_table
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A confusion matrix in one cell, row by row."""
+
+    rows: tuple[tuple[int, ...], ...]
+
+    def __str__(self) -> str:
+        return "; ".join(" ".join(map(str, row)) for row in self.rows)
+
+
+Cell: TypeAlias = str | int | float | Estimate | Counts | None
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes
+    ----------
+    name
+        Of the CSV's column; an estimate also gets ``<name>_low``, ``<name>_high``.
+    title
+        As shown on the page.
+    kind
+        ``text``, ``number`` (right-aligned), ``estimate`` (value with its interval) or ``p`` (a p-value).
+    digits
+        Decimals shown on the page; the CSV has them all.
+    group
+        Heading that the page sets over neighbouring columns.
+    """
+
+    name: str
+    title: str
+    kind: Literal["text", "number", "estimate", "p"] = "number"
+    digits: int = 3
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A heading over neighbouring columns."""
+
+    title: str
+    span: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes
+    ----------
+    cells
+        As many as there are columns.
+    weight
+        ``strong`` for a row that sums up those above it.
+    opens
+        Whether a new group of rows begins here.
+    """
+
+    cells: tuple[Cell, ...]
+    weight: Literal["plain", "strong"] = "plain"
+    opens: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell as the page shows it."""
+
+    text: str
+    interval: str = ""
+    title: str = ""
+    kind: str = "text"
+    counts: Counts | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes
+    ----------
+    key
+        Names the CSV.
+    title, note
+        What it shows, and what one must know to read it.
+    columns, rows
+        The content.
+    """
+
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row.cells) != len(self.columns):
+                raise ValueError(f"table {self.key}: a row of {len(row.cells)} cells, {len(self.columns)} columns")
+
+    def shown(self) -> list[tuple[Row, list[Shown]]]:
+        """Return each row with its cells as text."""
+        return [(row, [_show(cell, c) for cell, c in zip(row.cells, self.columns, strict=True)]) for row in self.rows]
+
+    def groups(self) -> list[Group]:
+        """Return the headings over the columns; empty where there are none."""
+        if not any(column.group for column in self.columns):
+            return []
+        return [Group(title, len(list(run))) for title, run in groupby(self.columns, key=lambda column: column.group)]
+
+    def undefined(self) -> list[str]:
+        """Say, once each, why cells are undefined."""
+        cells = [cell for row in self.rows for cell in row.cells if isinstance(cell, Estimate) and cell.why]
+        return list(dict.fromkeys(str(cell.why) for cell in cells))
+
+    def frame(self) -> pd.DataFrame:
+        """Return the table for the CSV: all digits, text that no spreadsheet takes for a formula."""
+        content: dict[str, list[object]] = {}
+        for number, column in enumerate(self.columns):
+            cells = [row.cells[number] for row in self.rows]
+            if any(isinstance(cell, Estimate) for cell in cells):
+                estimates = [cell if isinstance(cell, Estimate) else None for cell in cells]
+                plain = [cell.value if isinstance(cell, Estimate) else _safe(cell) for cell in cells]
+                content[column.name] = plain
+                content[f"{column.name}_low"] = [None if e is None else e.low for e in estimates]
+                content[f"{column.name}_high"] = [None if e is None else e.high for e in estimates]
+            else:
+                content[column.name] = [_safe(cell) for cell in cells]
+        return pd.DataFrame(content, dtype=object)
+
+    def write(self, folder: Path) -> Path:
+        """Write ``<key>.csv`` into a folder."""
+        path = folder / f"{self.key}.csv"
+        write_table(path, self.frame())
+        return path
+
+
+def plain_table(
+    key: str, title: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], note: str = ""
+) -> Table:
+    """Make a table whose rows are all alike."""
+    return Table(key, title, tuple(columns), tuple(Row(tuple(cells)) for cells in rows), note)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a number with a true minus sign; a dash where it is undefined.
+
+    Examples
+    --------
+    >>> number(-0.1234), number(None), number(12)
+    ('−0.123', '–', '12')
+    """
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    text = str(value) if isinstance(value, int) else f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    return text.replace("-", "−")
+
+
+def interval(estimate: Estimate, digits: int = 3) -> str:
+    """Write an interval; empty where there is none.
+
+    Examples
+    --------
+    >>> interval(Estimate(0.9, 0.85, 0.95, "Wilson"), 2)
+    '0.85 to 0.95'
+    """
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
+
+
+def p_text(p: float | None) -> str:
+    """Write a p-value as journals do.
+
+    Examples
+    --------
+    >>> p_text(0.0004), p_text(0.0321), p_text(0.2345), p_text(None)
+    ('< .001', '.032', '.23', '–')
+    """
+    if p is None or not math.isfinite(p):
+        return "–"
+    if p < 0.001:
+        return "< .001"
+    if p > 0.995:
+        return "> .99"
+    digits = 3 if p < 0.1 else 2
+    return f"{p:.{digits}f}".removeprefix("0")
+
+
+def safe_text(text: str) -> str:
+    """Keep a spreadsheet from taking text for a formula.
+
+    Examples
+    --------
+    >>> safe_text("=1+1"), safe_text("P012")
+    ("'=1+1", 'P012')
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _safe(cell: Cell) -> object:
+    if isinstance(cell, str):
+        return safe_text(cell)
+    if isinstance(cell, Counts):
+        return str(cell)
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+def _show(cell: Cell, column: Column) -> Shown:
+    if isinstance(cell, Estimate):
+        text, ends = number(cell.value, column.digits), interval(cell, column.digits)
+        title = "; ".join(part for part in (cell.method, cell.why) if part)
+        return Shown(text, ends, title, "estimate")
+    if isinstance(cell, Counts):
+        return Shown(str(cell), kind="counts", counts=cell)
+    if isinstance(cell, str):
+        return Shown(cell, kind="text" if column.kind == "text" else "number")
+    kind = "number" if column.kind in ("estimate", "p") else column.kind
+    return Shown(p_text(cell) if column.kind == "p" else number(cell, column.digits), kind=kind)
