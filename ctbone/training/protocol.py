@@ -71,6 +71,14 @@ class TrainingSummary:
     missing: tuple[int, ...]
     predictions: Path | None
 
+    def __str__(self) -> str:
+        if self.predictions is None:
+            return f"{self.model}: one batch and one validation ran; nothing was written"
+        aucs = [fold.validation_auc for fold in self.folds]
+        left = f"; folds {', '.join(map(str, self.missing))} are not trained yet" if self.missing else ""
+        kind = f"{len(aucs)} fold{'s' * (len(aucs) > 1)} trained, validation AUC {min(aucs):.3f} to {max(aucs):.3f}"
+        return f"{self.model}: {kind}{left}; probabilities in {self.predictions}"
+
 
 def train(study: Study, model: str, *, fold: int | None = None, dry_run: bool = False) -> TrainingSummary:
     """Train a model by the study's cross-validation, going on where an earlier run stopped.

@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from ctbone.training.checkpoint import EpochMetrics, FoldState, load_checkpoint, save_checkpoint
+from ctbone.training.errors import TrainingError
+from tests.models.test_pretrained import Bomb
+
+IDENTITY = {"network": "densenet", "training": {"epochs": 3}, "folds": "abc"}
+
+
+def state():
+    network = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    rows = [EpochMetrics(1, 0.5, 0.75, 0.6, 1.0)]
+    return FoldState(network.state_dict(), optimizer.state_dict(), network.state_dict(), rows)
+
+
+def test_what_is_written_is_read(tmp_path):
+    ours = state()
+    save_checkpoint(tmp_path / "c.pt", ours, IDENTITY)
+    read = load_checkpoint(tmp_path / "c.pt", IDENTITY)
+    assert torch.equal(read.network["weight"], ours.network["weight"])
+    assert torch.equal(read.optimizer["state"][0]["exp_avg"], ours.optimizer["state"][0]["exp_avg"])
+    assert read.history == ours.history
+    assert [file.name for file in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert load_checkpoint(tmp_path / "c.pt", IDENTITY) is None
+
+
+@pytest.mark.parametrize("change", [{"training": {"epochs": 4}}, {"folds": "abd"}, {"network": "densenet121"}])
+def test_another_training_s_checkpoint_is_refused(tmp_path, change):
+    save_checkpoint(tmp_path / "c.pt", state(), IDENTITY)
+    with pytest.raises(TrainingError, match=f"trained with other {next(iter(change))}"):
+        load_checkpoint(tmp_path / "c.pt", {**IDENTITY, **change})
+
+
+@pytest.mark.parametrize("left", [0, 10, 500, -1])
+def test_a_truncated_checkpoint_is_told(tmp_path, left):
+    file = tmp_path / "c.pt"
+    save_checkpoint(file, state(), IDENTITY)
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(TrainingError, match="damaged") as caught:
+        load_checkpoint(file, IDENTITY)
+    assert "delete" in caught.value.remedy
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    torch.save({"format": 1, "identity": IDENTITY, "network": Bomb(tmp_path / "ran")}, tmp_path / "c.pt")
+    with pytest.raises(TrainingError, match="was not run"):
+        load_checkpoint(tmp_path / "c.pt", IDENTITY)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], {"format": 1}, {"format": 9}, {"format": 1, "identity": IDENTITY, "history": 3}]
+)
+def test_a_checkpoint_that_lacks_a_part_is_told(tmp_path, content):
+    torch.save(content, tmp_path / "c.pt")
+    with pytest.raises(TrainingError):
+        load_checkpoint(tmp_path / "c.pt", IDENTITY)
+
+
+def test_the_best_epoch_has_the_highest_auc_then_the_lowest_loss_then_is_the_first():
+    rows = [(1, 0.7, 0.2), (2, 0.9, 0.6), (3, 0.9, 0.5), (4, 0.9, 0.5), (5, 0.8, 0.1)]
+    history = [EpochMetrics(epoch, 0.0, auc, loss, 0.0) for epoch, auc, loss in rows]
+    assert FoldState({}, {}, {}, history).best_epoch.epoch == 3
