@@ -46,3 +46,11 @@ def study(fused_study, tmp_path) -> Study:
     """A copy that a test may change."""
     shutil.copytree(fused_study.root, tmp_path / "study", ignore=shutil.ignore_patterns("report"))
     return Study.open(tmp_path / "study")
+
+
+@pytest.fixture
+def small_study(study) -> Study:
+    """A copy with one model and the reader's fusion with it, which reports in a moment."""
+    for path in (study.predictions("2d"), *(study.fusion(name) for name in ("reader", "3d+2d", "3d+2d+reader"))):
+        path.unlink()
+    return study
