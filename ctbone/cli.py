@@ -1,7 +1,338 @@
-"""The commands."""
+"""The commands: they parse and print; a stage is imported only when its command runs."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
-def main() -> None:
-    """Run the command line."""
+import typer
+
+import ctbone
+from ctbone.errors import CtboneError
+
+if TYPE_CHECKING:
+    from ctbone.study import Study
+
+SOME_FAILED = 1
+WRONG_INPUT = 2
+
+app = typer.Typer(
+    name="ctbone",
+    help="Bone-tumour CT from DICOM to a defensible human–AI diagnosis.\n\n"
+    "A study is a folder: study.yaml holds its settings, cohort.csv one row a case. [bold]ctbone demo[/bold] shows all "
+    "of it on synthetic patients; [bold]ctbone init DIR[/bold] begins your own.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+StudyDir = Annotated[Path, typer.Option("--study", help="The study folder.", metavar="DIR")]
+DimOption = Annotated[Literal["2d", "3d"] | None, typer.Option("--dim", help="Only the models of this dimension.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes; default: one a processor.", metavar="N")
+]
+HERE = Path()
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake ends in its message and exit code 2, never in a traceback."""
+    try:
+        app()
+    except CtboneError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        print("\nstopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (head, less) is gone: nothing to say, and nobody to say it to.
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(0)
+
+
+def fail(error: CtboneError) -> NoReturn:
+    """Print the error and exit with 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(WRONG_INPUT)
+
+
+def not_yet(what: str, instead: str) -> NoReturn:
+    """Say plainly what this version does not do."""
+    raise CtboneError(f"this version of ctbone ({ctbone.__version__}) {what}", remedy=instead)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ctbone {ctbone.__version__}")
+        raise typer.Exit
+
+
+def _open(study: Path) -> Study:
+    from ctbone.study import Study
+
+    return Study.open(study)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+@app.command(rich_help_panel="Begin")
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder.")] = Path("ctbone-demo"),
+    shuffle_labels: Annotated[
+        bool,
+        typer.Option("--shuffle-labels", help="Permute the labels: then there is nothing to learn."),
+    ] = False,
+    difficulty: Annotated[
+        float | None, typer.Option(min=0, max=1, help="0: classes never overlap; 1: they cannot be told apart.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draw other patients.")] = 0,
+) -> None:
+    """Run all of it on synthetic patients, in minutes, on a laptop.
+
+    Writes DICOM series with masks, a cohort table and six readers' scores; then checks, preprocesses, trains in 3D
+    and 2D, predicts the external centres, fuses with a reader and reports.
+    """
+    from ctbone import workflow
+
+    page = workflow.demo(folder, shuffle_labels=shuffle_labels, difficulty=difficulty, seed=seed)
+    print(f"Report: {page.resolve()}")
+
+
+@app.command(rich_help_panel="Begin")
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study folder to make.")],
+    config: Annotated[str, typer.Option(help="A config by name (sacral_ct, demo) or a YAML file.")] = "sacral_ct",
+) -> None:
+    """Make a study folder with a commented study.yaml and an empty cohort.csv.
+
+    Then fill cohort.csv, one row a case, and run [bold]ctbone check[/bold].
+    """
+    from ctbone import workflow
+
+    study = workflow.init_study(folder, config)
+    print(
+        f"Wrote {study.settings_file} and {study.cohort_csv}; fill the cohort, then run: ctbone check --study {folder}"
+    )
+
+
+@app.command(rich_help_panel="Begin")
+def check(study: StudyDir = HERE) -> None:
+    """List every problem of the cohort before anything long runs."""
+    opened = _open(study)
+    from ctbone import workflow
+
+    problems = workflow.check(opened)
+    _print_problems(problems)
+    if problems:
+        print(f"{len(problems)} problem{'s' * (len(problems) > 1)} in {opened.cohort_csv}", file=sys.stderr)
+        sys.exit(WRONG_INPUT)
+    from ctbone.cohort import read_cohort
+
+    cohort = read_cohort(opened)
+    print(f"{len(cohort)} cases are in order: {len(cohort.internal)} internal, {len(cohort.external)} external")
+
+
+@app.command(rich_help_panel="Stages")
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with DICOM files.")],
+    out: Annotated[Path | None, typer.Argument(metavar="[OUT.nii.gz]", help="The NIfTI file to write.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Show the series and why each is taken or not.")] = False,
+) -> None:
+    """Convert one DICOM series to NIfTI in Hounsfield units."""
+    from ctbone import dicom
+    from ctbone.config import DicomSettings
+
+    settings = DicomSettings()
+    if show:
+        _print_series(dicom.list_series(source, settings))
+        return
+    if out is None:
+        raise CtboneError("no output file is named", expected="ctbone convert DIR OUT.nii.gz")
+    print(f"Wrote {dicom.convert_series(source, out, settings)}")
+
+
+@app.command(rich_help_panel="Stages")
+def preprocess(
+    study: StudyDir = HERE,
+    case: Annotated[str | None, typer.Option("--case", help="Only this case.", metavar="ID")] = None,
+    workers: WorkersOption = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler that gets the cases.", metavar="ADDRESS")
+    ] = None,
+) -> None:
+    """Take every case from DICOM to NIfTI to its 3D crop and three 2D images.
+
+    A case that is up to date is skipped; one bad case stops no other.
+    """
+    opened = _open(study)
+    from ctbone import workflow
+
+    outcomes = workflow.preprocess(opened, case_id=case, workers=workers, cluster=cluster)
+    failed = [outcome.error for outcome in outcomes if outcome.error]
+    _print_problems(failed)
+    print(f"{len(outcomes) - len(failed)} cases are ready in {opened.root / 'crops'}, {len(failed)} failed")
+    if failed:
+        sys.exit(SOME_FAILED)
+
+
+@app.command(rich_help_panel="Stages")
+def train(
+    dim: DimOption = None,
+    fold: Annotated[int | None, typer.Option(min=0, help="Only this fold, from 0.", metavar="K")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="One batch of each fold, nothing kept.")] = False,
+    study: StudyDir = HERE,
+) -> None:
+    """Train the folds; what was finished before is not trained again, what was stopped goes on."""
+    opened = _open(study)
+    from ctbone import training, workflow
+
+    for name in workflow.models_of(opened, dim):
+        print(training.train(opened, name, fold=fold, dry_run=dry_run))
+
+
+@app.command(rich_help_panel="Stages")
+def predict(
+    image: Annotated[Path | None, typer.Argument(metavar="[DICOM_DIR]", help="A new patient (not yet).")] = None,
+    mask: Annotated[Path | None, typer.Option(help="The new patient's lesion mask (not yet).")] = None,
+    dim: DimOption = None,
+    study: StudyDir = HERE,
+) -> None:
+    """Let the folds' ensemble answer for the external centres."""
+    if image is not None or mask is not None:
+        not_yet(
+            "does not answer for a single new patient",
+            "add the patient to cohort.csv with an external cohort name; then 'ctbone preprocess' and 'ctbone predict'",
+        )
+    opened = _open(study)
+    from ctbone import inference, workflow
+
+    for name in workflow.models_of(opened, dim):
+        print(f"Wrote {inference.predict_external(opened, name)}")
+
+
+@app.command(rich_help_panel="Stages")
+def fuse(
+    with_reader: Annotated[
+        Path | None, typer.Option(metavar="SCORES.csv", help="The radiologists' scores; default: none takes part.")
+    ] = None,
+    reader: Annotated[str | None, typer.Option(help="Which reader, where several scored every case.")] = None,
+    study: StudyDir = HERE,
+) -> None:
+    """Fuse the models' probabilities with one another and with a radiologist's scores.
+
+    The weights are fitted on the validation cases of each fold, never on what is reported.
+    """
+    opened = _open(study)
+    from ctbone import fusion
+
+    scores = with_reader if with_reader is None or with_reader.exists() else opened.root / with_reader
+    for summary in fusion.fuse(opened, scores=scores, reader=reader):
+        print(summary)
+
+
+@app.command(rich_help_panel="Answers")
+def evaluate(
+    table: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Any table with a label and probabilities.")],
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of truths; default: label.")] = None,
+    prob: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column of probabilities; may be given several times.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path("evaluation"),
+) -> None:
+    """Analyse any table of probabilities: discrimination, calibration, decision curves, comparisons."""
+    from ctbone import report as reporting
+
+    print(f"Report: {reporting.evaluate(table, label=label, prob=prob or [], out=out)}")
+
+
+@app.command(rich_help_panel="Answers")
+def report(study: StudyDir = HERE) -> None:
+    """Write every table and figure and one self-contained HTML page."""
+    opened = _open(study)
+    from ctbone import report as reporting
+
+    print(f"Report: {reporting.report(opened).resolve()}")
+
+
+@app.command(rich_help_panel="Answers")
+def run(
+    with_reader: Annotated[Path | None, typer.Option(metavar="SCORES.csv", help="The radiologists' scores.")] = None,
+    workers: WorkersOption = None,
+    study: StudyDir = HERE,
+) -> None:
+    """Run all stages that are not up to date, from check to report."""
+    opened = _open(study)
+    from ctbone import workflow
+
+    scores = with_reader or (opened.scores_csv if opened.scores_csv.exists() else None)
+    print(f"Report: {workflow.run(opened, scores=scores, workers=workers).resolve()}")
+
+
+@app.command(rich_help_panel="Not yet")
+def readers(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES.csv")],
+    truth: Annotated[Path | None, typer.Option(metavar="COHORT.csv")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
+) -> None:
+    """Compare readers with and without AI (not yet)."""
+    not_yet("has no reader study", "'ctbone fuse' and 'ctbone report' use one reader's unaided scores")
+
+
+@app.command(rich_help_panel="Not yet")
+def explain(study: StudyDir = HERE) -> None:
+    """Draw heat maps over the cases (not yet)."""
+    not_yet("draws no heat maps", "the weights in runs/ are safetensors that other tools can explain")
+
+
+@app.command(rich_help_panel="Not yet")
+def read(study: StudyDir = HERE) -> None:
+    """Collect scores on a page in the browser (not yet)."""
+    not_yet("has no reading page", "write scores.csv by hand: reader_id, level, session, case_id, score")
+
+
+def _print_problems(problems: Iterable[CtboneError]) -> None:
+    """Print each kind of problem once, with the cases that have it."""
+    kinds: dict[tuple[str, str | None, str | None], list[CtboneError]] = {}
+    for problem in problems:
+        kinds.setdefault((problem.problem, problem.expected, problem.remedy), []).append(problem)
+    for (text, expected, remedy), alike in kinds.items():
+        if len(alike) == 1:
+            print(f"- {alike[0]}", file=sys.stderr)
+            continue
+        print(f"- {len(alike)} times: {text}", file=sys.stderr)
+        for one in alike:
+            what = "  ".join(part for part in (one.case, one.found, one.file) if part)
+            print(f"    {what}", file=sys.stderr)
+        for name, detail in (("expected:", expected), ("remedy:", remedy)):
+            if detail:
+                print(f"  {name:<9} {detail}", file=sys.stderr)
+
+
+def _print_series(series: Iterable) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Modality", "Kernel", "Slices", "Spacing mm", "Thickness mm", "Tilt °", "Verdict", "Reason")
+    for one in series:
+        spacing = " × ".join(f"{mm:.3g}" for mm in one.spacing) if one.spacing else ""
+        cells = [one.modality, one.kernel, one.slices, spacing, one.thickness, one.tilt, one.verdict, one.reason]
+        table.add_row(
+            *["" if cell is None else f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells]
+        )
+    Console().print(table)
+
+
+def _cell(content: object) -> str:
+    if content is None:
+        return ""
+    return f"{content:.3g}" if isinstance(content, float) else str(content)

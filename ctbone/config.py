@@ -133,6 +133,12 @@ class ModelSettings(_Section):
     training: TrainingSettings = TrainingSettings()
 
 
+_PAPER_MODELS = {
+    "3d": {"dim": "3d"},
+    "2d": {"dim": "2d", "weights": "imagenet", "windows": (BONE, SOFT_TISSUE, WIDE)},
+}
+
+
 class FusionSettings(_Section):
     """Which probabilities are fused, and how the weights are found."""
 
@@ -176,10 +182,8 @@ class Settings(_Section):
     preprocess: PreprocessSettings = PreprocessSettings()
     folds: FoldSettings = FoldSettings()
     training: TrainingSettings = TrainingSettings()
-    models: dict[Name, ModelSettings] = {
-        "3d": ModelSettings(dim="3d"),
-        "2d": ModelSettings(dim="2d", weights="imagenet", windows=(BONE, SOFT_TISSUE, WIDE)),
-    }
+    models: dict[Name, ModelSettings] = Field(default_factory=dict, min_length=1)
+    """Default: the main paper's two, named ``3d`` and ``2d``."""
     fusion: FusionSettings = FusionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
@@ -187,16 +191,16 @@ class Settings(_Section):
     @classmethod
     def _training_is_shared(cls, raw: Any) -> Any:
         """Lay each model's own training settings over the study's."""
-        if not isinstance(raw, dict) or not isinstance(raw.get("models"), dict):
+        if not isinstance(raw, dict):
             return raw
-        shared = raw.get("training") or {}
-        if not isinstance(shared, dict):
+        shared, given = raw.get("training") or {}, raw.get("models", _PAPER_MODELS)
+        if not isinstance(shared, dict) or not isinstance(given, dict):
             return raw
         models = {
             name: {**model, "training": {**shared, **(model.get("training") or {})}}
             if isinstance(model, dict) and isinstance(model.get("training") or {}, dict)
             else model
-            for name, model in raw["models"].items()
+            for name, model in given.items()
         }
         return {**raw, "models": models}
 

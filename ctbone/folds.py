@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,7 +108,8 @@ def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
     """Draw folds that keep a patient together and the shares of the classes alike.
 
     Within each fold the part that is not tested is split again, patients together and classes alike, into training
-    and validation. Splits are scikit-learn's ``StratifiedGroupKFold``.
+    and validation. Patients are dealt like cards: those of the rarest class first, those with many cases first, each
+    to the part that is emptiest of that class, so that every part gets every class wherever that is possible.
 
     Parameters
     ----------
@@ -139,9 +140,7 @@ def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
             )
     labels = np.array([settings.classes.index(case.label) for case in cases])
     groups = np.array([case.patient_id for case in cases])
-    fold = np.full(len(cases), -1)
-    for k, (_, test) in enumerate(_splits(labels, groups, count, seed)):
-        fold[test] = k
+    fold = _deal(labels, groups, np.full(count, 1 / count), seed)
     roles = {f"role_{k}": _roles(labels, groups, fold == k, settings, seed + k + 1) for k in range(count)}
     columns = {"case_id": [c.case_id for c in cases], "patient_id": groups, "label": [c.label for c in cases]}
     return pd.DataFrame({**columns, "fold": fold, **roles})
@@ -149,10 +148,9 @@ def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
 
 def _roles(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, settings: Settings, seed: int) -> np.ndarray:
     rest = np.flatnonzero(~test)
-    parts = round(1 / settings.folds.validation_share)
-    _, validation = next(_splits(labels[rest], groups[rest], parts, seed))
-    roles = np.where(test, "test", "train").astype(object)
-    roles[rest[validation]] = "val"
+    share = settings.folds.validation_share
+    roles = np.full(len(labels), "test", dtype=object)
+    roles[rest] = np.array(["val", "train"])[_deal(labels[rest], groups[rest], np.array([share, 1 - share]), seed)]
     for index, name in enumerate(settings.classes):
         for role in ("train", "val", "test"):
             if not np.any(labels[roles == role] == index):
@@ -164,10 +162,25 @@ def _roles(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, settings: S
     return roles
 
 
-def _splits(labels: np.ndarray, groups: np.ndarray, parts: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    return StratifiedGroupKFold(parts, shuffle=True, random_state=seed).split(labels, labels, groups)
+def _deal(labels: np.ndarray, groups: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+    """Deal whole patients into parts of the given shares, classes alike; returns the part of each case."""
+    rng = np.random.default_rng(seed)
+    patients, patient_of = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(patients), labels.max() + 1))
+    np.add.at(counts, (patient_of, labels), 1)
+    rarest_first = np.argsort(counts.sum(axis=0), kind="stable")
+    own_class = rarest_first[np.argmax(counts[:, rarest_first] > 0, axis=1)]
+    load = np.zeros((len(shares), counts.shape[1]))
+    part = np.full(len(patients), -1)
+    for one_class in rarest_first:
+        mine = rng.permutation(np.flatnonzero(own_class == one_class))
+        for patient in mine[np.argsort(-counts[mine].sum(axis=1), kind="stable")]:
+            # Last key first: an empty part, then the one least full of this class, then the one least full of all.
+            after = load + counts[patient]
+            order = np.lexsort((after.sum(axis=1) / shares, after[:, one_class] / shares, load[:, one_class] > 0))
+            part[patient] = order[0]
+            load[order[0]] += counts[patient]
+    return part[patient_of]
 
 
 def _difference(table: pd.DataFrame, cases: Sequence[Case]) -> str:

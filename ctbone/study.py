@@ -9,7 +9,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -148,12 +148,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.filename not in (None, str(path), str(path.parent), str(temporary), temporary):
+        if error.filename and not path.is_relative_to(error.filename) and Path(error.filename) != temporary:
             raise
         remedy = "free some space on the disk" if error.errno == 28 else "check the folder and its permissions"
         raise StudyError(f"cannot write: {error.strerror or error}", file=path, remedy=remedy) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

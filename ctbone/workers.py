@@ -119,7 +119,7 @@ def _over_cluster(
     from distributed import as_completed as finished
 
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = Client(address, timeout="10s")
     except (OSError, TimeoutError, ValueError) as error:
         raise WorkerError(
             "no Dask scheduler answers", found=address, remedy="start one: dask scheduler; dask worker ADDRESS"

@@ -310,7 +310,7 @@ def _sorted_kinds(values: np.ndarray) -> list[Any]:
 
 
 def _is_missing(value: Any) -> bool:
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and value == ""):
         return True
     try:
         return bool(value != value)

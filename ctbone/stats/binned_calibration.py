@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.bootstrap import bootstrap_estimate
+from ctbone.stats.bootstrap import bootstrap_estimate, unit_limits
 from ctbone.stats.distributions import chi2_upper
 from ctbone.stats.estimate import Estimate, TestResult
 from ctbone.stats.inputs import Floats, Ints, StatsError, checked_pair
@@ -59,8 +59,9 @@ def ece(
 
     A bin's gap is that between its observed share and its mean probability.
 
-    The interval is the basic bootstrap's (percentiles mirrored at the value, cut at 0 and 1): resampling inflates the
-    gaps, and plain percentiles would lie above the value.
+    The interval is the basic bootstrap's (percentiles mirrored at the value, cut at 0 and 1, widened to hold the
+    value): resampling inflates the gaps, and plain percentiles would lie above the value. An error cannot be negative,
+    so for a well calibrated model value and interval stay somewhat too high, the more so the fewer the cases.
 
     Parameters
     ----------
@@ -209,8 +210,7 @@ def _binned_error(
         stratified=False,
     )
     width = f"{bins} equal-width right-closed bins"
-    if estimate.low is None or estimate.high is None:
-        return Estimate(estimate.value, None, None, f"{width}, {estimate.method}", estimate.why)
-    return Estimate(
-        estimate.value, max(0.0, estimate.low), min(1.0, estimate.high), f"{width}, {estimate.method}", estimate.why
-    )
+    method = f"{width}, {estimate.method}"
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return Estimate(estimate.value, None, None, method, estimate.why)
+    return Estimate(estimate.value, *unit_limits(estimate.value, estimate.low, estimate.high), method, estimate.why)

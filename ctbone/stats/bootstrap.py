@@ -308,6 +308,17 @@ def weighted_auc(weights: Floats, y: ArrayLike, p: ArrayLike) -> Floats:
         return np.asarray(np.einsum("ij,ij->i", of_positive, won) / (2 * total), dtype=np.float64)
 
 
+def unit_limits(value: float, low: float, high: float) -> tuple[float, float]:
+    """Cut an interval at 0 and 1 and widen it to hold its value, for errors that cannot be negative.
+
+    Examples
+    --------
+    >>> unit_limits(0.02, -0.01, 0.015)
+    (0.0, 0.02)
+    """
+    return max(0.0, min(low, value)), min(1.0, max(high, value))
+
+
 def _strata(labels: Bools, groups: ArrayLike | None, stratified: bool) -> tuple[Ints, list[Ints]]:
     """Return the patient number of each case and the patient numbers of each stratum."""
     if groups is None:

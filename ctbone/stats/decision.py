@@ -70,7 +70,9 @@ def decision_curve(
 ) -> DecisionCurve:
     """Net benefit of treating those whose probability reaches the threshold.
 
-    Net benefit = sensitivity · π − (1 − specificity) · (1 − π) · t / (1 − t), π being the prevalence.
+    Net benefit = sensitivity · π − (1 − specificity) · (1 − π) · t / (1 − t), π being the prevalence. The rule p ≥ t
+    holds at t = 0 too, where every case is treated. (The dcurves packages move probabilities of exactly 0 a rounding
+    error below it, so that such cases go untreated at t = 0.)
 
     Parameters
     ----------

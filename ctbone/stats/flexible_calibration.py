@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import equal_width_bins
-from ctbone.stats.bootstrap import bootstrap_weights
+from ctbone.stats.bootstrap import bootstrap_weights, unit_limits
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, percent
-from ctbone.stats.loess import loess
+from ctbone.stats.loess import loess_weights
 from ctbone.stats.proportions import wilson_limits
 
-_KNOTS = 256  # points at which the curve is fitted where there are more distinct probabilities
-_KNOTS_RESAMPLED = 64
+_KNOTS = 100  # points at which the curve is fitted where there are more distinct probabilities
+_VALUES = 2000  # more distinct probabilities than this are joined to as many neighbourhoods
 _CURVE = "loess of the outcome on the probability, span 0.75, degree 2, cut at 0 and 1"
 
 
@@ -155,12 +155,12 @@ def calibration_curve(
     why = ONE_CLASS if labels.all() or not labels.any() else None
     if why is None:
         grid = np.linspace(scores.min(), scores.max(), points) if scores.min() < scores.max() else scores[:1]
-        order = np.argsort(scores, kind="stable")
-        fit = loess(scores[order], labels[order].astype(np.float64), grid)
-        observed = np.clip(fit.value, 0, 1)
-        at_cases = _curve_at(labels, scores, scores[order], _KNOTS)
-        error = np.sqrt(fit.smoother**2 @ (at_cases * (1 - at_cases)))
-        half = two_sided_z(level) * error
+        values, place = _distinct(scores)
+        cases = np.bincount(place).astype(np.float64)
+        weights = loess_weights(values, cases, grid)
+        observed = np.clip(weights @ np.bincount(place, weights=labels), 0, 1)
+        at_values = np.interp(values, grid, observed)
+        half = two_sided_z(level) * np.sqrt(weights**2 @ (cases * at_values * (1 - at_values)))
         low, high = np.clip(observed - half, 0, 1), np.clip(observed + half, 0, 1)
     return CalibrationCurve(
         grid,
@@ -187,9 +187,11 @@ def calibration_errors(
 ) -> CalibrationErrors:
     """ICI, E50, E90 and Emax: distances between the probabilities and the flexible curve (loess, not lowess).
 
-    The curve is fitted at every distinct probability, or at 256 of their quantiles with straight lines between them
-    where there are more (64 in the resamples). Intervals are the basic bootstrap's, cut at 0 and 1: resampling
-    roughens the curve, and plain percentiles would lie above the value.
+    The curve is fitted at every distinct probability, or at 100 of their quantiles with straight lines between them
+    where there are more; above 2000 distinct probabilities neighbours are joined. Intervals are the basic
+    bootstrap's (percentiles mirrored at the value, cut at 0 and 1, widened to hold the value): resampling roughens
+    the curve, and plain percentiles would lie above the value. For a well calibrated model value and interval stay
+    somewhat too high, the more so the fewer the cases.
 
     Parameters
     ----------
@@ -225,24 +227,27 @@ def calibration_errors(
     if labels.all() or not labels.any():
         nothing = Estimate.undefined(method + "no interval", ONE_CLASS)
         return CalibrationErrors(nothing, nothing, nothing, nothing)
-    values = _distances(labels, scores, _KNOTS)
+    values, place = _distinct(scores)
+    knots = values if values.size <= _KNOTS else np.unique(np.quantile(values, np.linspace(0, 1, _KNOTS)))
+    found = _distances(np.ones(labels.size), labels, scores, values, place, knots)
     if not replicates:
-        plain = [
-            Estimate(float(value), None, None, method + "no interval", "no resample asked for") for value in values
-        ]
-        return CalibrationErrors(*plain)
+        return CalibrationErrors(
+            *(Estimate(float(value), None, None, method + "no interval", "no resample asked for") for value in found)
+        )
     unit = "cases" if groups is None else "patients"
     method += f"bootstrap of {unit}, basic {percent(level)}, {replicates} resamples, stratified by class"
-    draws = []
-    for weights in bootstrap_weights(labels, replicates=replicates, seed=seed, groups=groups):
-        for row in weights:
-            drawn = np.repeat(np.arange(labels.size), row.astype(np.int64))
-            draws.append(_distances(labels[drawn], scores[drawn], _KNOTS_RESAMPLED))
-    low, high = np.quantile(np.array(draws), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    draws = np.array(
+        [
+            _distances(row, labels, scores, values, place, knots)
+            for weights in bootstrap_weights(labels, replicates=replicates, seed=seed, groups=groups)
+            for row in weights
+        ]
+    )
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return CalibrationErrors(
         *(
-            Estimate(float(value), max(0.0, float(2 * value - top)), min(1.0, float(2 * value - bottom)), method)
-            for value, bottom, top in zip(values, low, high, strict=True)
+            Estimate(value, *unit_limits(value, 2 * value - top, 2 * value - bottom), method)
+            for value, bottom, top in zip(found.tolist(), low.tolist(), high.tolist(), strict=True)
         )
     )
 
@@ -258,22 +263,27 @@ def ici(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, replicates: int = 50
     return calibration_errors(y, p, level=level, replicates=replicates, seed=seed).ici
 
 
-def _distances(labels: Bools, scores: Floats, knots: int) -> Floats:
-    """ICI, E50, E90, Emax, shape (4,)."""
-    distance = np.abs(_curve_at(labels, scores, scores, knots) - scores)
-    middle, upper = np.quantile(distance, [0.5, 0.9])
-    return np.array([distance.mean(), middle, upper, distance.max()])
+def _distinct(scores: Floats) -> tuple[Floats, Ints]:
+    """Distinct probabilities, ascending, and the place of each case among them; neighbours joined if too many."""
+    values, place = np.unique(scores, return_inverse=True)
+    if values.size <= _VALUES:
+        return values, place
+    group = (np.arange(values.size) * _VALUES // values.size)[place]
+    return np.bincount(group, weights=scores) / np.bincount(group), group
 
 
-def _curve_at(labels: Bools, scores: Floats, at: Floats, knots: int) -> Floats:
-    """Curve at given probabilities within the range of the scores."""
-    order = np.argsort(scores, kind="stable")
-    ascending = scores[order]
-    places = np.unique(ascending)
-    if places.size > knots:
-        places = np.unique(np.quantile(places, np.linspace(0, 1, knots)))
-    value = loess(ascending, labels[order].astype(np.float64), places).value
-    return np.asarray(np.interp(at, places, np.clip(value, 0, 1)), dtype=np.float64)
+def _distances(weights: Floats, labels: Bools, scores: Floats, values: Floats, place: Ints, knots: Floats) -> Floats:
+    """ICI, E50, E90, Emax of a resample, shape (4,)."""
+    cases = np.bincount(place, weights=weights, minlength=values.size).astype(np.float64)
+    events = np.bincount(place, weights=weights * labels, minlength=values.size)
+    # Beyond the cases drawn the polynomial would run away: the outermost of them stands for the knots outside.
+    drawn = np.flatnonzero(cases)
+    within = np.clip(knots, values[drawn[0]], values[drawn[-1]])
+    curve = np.clip(loess_weights(values, cases, within) @ events, 0, 1)
+    distance = np.abs(np.interp(scores, within, curve) - scores)
+    mean = float(weights @ distance / weights.sum())
+    repeated = np.repeat(distance, weights.astype(np.int64))
+    return np.array([mean, *np.quantile(repeated, [0.5, 0.9]), repeated.max()])
 
 
 def _bins(labels: Bools, scores: Floats, bins: int, level: float) -> tuple[CalibrationBin, ...]:

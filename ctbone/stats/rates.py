@@ -230,7 +230,7 @@ def mcc(counts: Confusion, *, level: float = 0.95) -> Estimate:
 def positive_likelihood_ratio(counts: Confusion, *, level: float = 0.95) -> Estimate:
     """Sensitivity over 1 − specificity, with an interval on the log scale.
 
-    Undefined where no negative case is called positive; without interval where no positive case is.
+    Undefined where no negative case is called positive; without interval where no positive case, or every case, is.
 
     References
     ----------
@@ -249,7 +249,7 @@ def positive_likelihood_ratio(counts: Confusion, *, level: float = 0.95) -> Esti
 def negative_likelihood_ratio(counts: Confusion, *, level: float = 0.95) -> Estimate:
     """1 − sensitivity over specificity, with an interval on the log scale.
 
-    Undefined where no negative case is called negative; without interval where no positive case is.
+    Undefined where no negative case is called negative; without interval where no positive case, or every case, is.
 
     References
     ----------
@@ -347,5 +347,7 @@ def _likelihood_ratio(above: int, of_above: int, below: int, of_below: int, leve
         return Estimate(0.0, None, None, method, "the ratio is 0: its logarithm has no interval")
     ratio = (above / of_above) / (below / of_below)
     error = math.sqrt(1 / above - 1 / of_above + 1 / below - 1 / of_below)
+    if error == 0:
+        return Estimate(ratio, None, None, method, "all cases are called alike: the logarithm has no variance")
     half = two_sided_z(level) * error
     return Estimate(ratio, ratio * math.exp(-half), ratio * math.exp(half), method)

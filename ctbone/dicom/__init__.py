@@ -1,0 +1,18 @@
+"""DICOM series → NIfTI in Hounsfield units."""
+
+from ctbone.dicom.convert import convert_case, convert_series, grid_of
+from ctbone.dicom.errors import DicomError
+from ctbone.dicom.series import Series, list_series
+from ctbone.dicom.volume import ScanFacts, Volume, read_series
+
+__all__ = [
+    "DicomError",
+    "ScanFacts",
+    "Series",
+    "Volume",
+    "convert_case",
+    "convert_series",
+    "grid_of",
+    "list_series",
+    "read_series",
+]

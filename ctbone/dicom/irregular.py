@@ -1,0 +1,86 @@
+"""Tilted and unevenly spaced slices onto a regular, untilted grid."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from ctbone.dicom.geometry import Stack
+from ctbone.nifti import AIR, Grid
+
+_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def resample(data: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
+    """Bring slices onto the grid that the untilted scanner would have filled, in one linear interpolation.
+
+    The third axis of the new grid is the line on which the slices are stacked, its step the median gap; pixels keep
+    their spacing; the grid holds every pixel of every slice, and air (−1024 HU) where there was none. Between two
+    slices HU are interpolated linearly, whatever their distance.
+
+    Parameters
+    ----------
+    data
+        (i, j, k) HU on the stack's slices.
+    stack
+        Where the slices lie.
+
+    Returns
+    -------
+    tuple
+        The volume, of the type of ``data``, and its affine in RAS mm.
+    """
+    grid = untilted_grid(stack)
+    shape, affine = grid.shape, _LPS_RAS @ grid.affine
+    along = stack.positions @ stack.normal
+    slices = np.arange(len(along), dtype=float)
+    source = data if data.dtype == np.float32 else data.astype(np.float32)
+    result = np.empty((shape[2], shape[1], shape[0]), data.dtype)
+    i, j = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    for k in range(shape[2]):
+        index = np.stack([i, j, np.full_like(i, k)], axis=-1).reshape(-1, 3)
+        points = index @ affine[:3, :3].T + affine[:3, 3]
+        at = np.interp(points @ stack.normal, along, slices, left=-2.0, right=len(along) + 1.0)
+        firsts = np.stack([np.interp(at, slices, stack.positions[:, axis]) for axis in range(3)], axis=-1)
+        offset = points - firsts
+        coordinates = np.stack([offset @ stack.row / stack.pixel[0], offset @ stack.column / stack.pixel[1], at])
+        values = ndimage.map_coordinates(source, coordinates, order=1, mode="constant", cval=AIR)
+        plane = values.reshape(shape[0], shape[1]).T
+        result[k] = plane if data.dtype == np.float32 else np.rint(plane)
+    return result.transpose(2, 1, 0), grid.affine
+
+
+def untilted_grid(stack: Stack) -> Grid:
+    """Return the grid that ``resample`` fills."""
+    axes = _untilted(stack)
+    steps = _steps(stack, axes)
+    low, shape = _extent(stack, axes, steps)
+    affine = np.eye(4)
+    affine[:3, :3] = axes * steps
+    affine[:3, 3] = axes @ low
+    return Grid(shape, _LPS_RAS @ affine)
+
+
+def _untilted(stack: Stack) -> np.ndarray:
+    """Return the new axes as columns: the stacking line, and the row direction made square to it."""
+    line = stack.positions[-1] - stack.positions[0]
+    third = line / np.linalg.norm(line)
+    first = stack.row - (stack.row @ third) * third
+    first /= np.linalg.norm(first)
+    return np.stack([first, np.cross(third, first), third], axis=1)
+
+
+def _steps(stack: Stack, axes: np.ndarray) -> np.ndarray:
+    between = np.diff(stack.positions @ axes[:, 2])
+    return np.array([*stack.pixel, float(np.median(between))])
+
+
+def _extent(stack: Stack, axes: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Return the first voxel's place along the new axes, and the voxels that hold every slice."""
+    columns, rows, _ = stack.shape
+    right = stack.row * stack.pixel[0] * (columns - 1)
+    down = stack.column * stack.pixel[1] * (rows - 1)
+    corners = np.concatenate([stack.positions + a * right + b * down for a in (0, 1) for b in (0, 1)]) @ axes
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    x, y, z = (int(n) for n in np.floor((high - low) / steps + 1e-3) + 1)
+    return low, (x, y, z)

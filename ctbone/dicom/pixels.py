@@ -1,0 +1,102 @@
+"""Pixel data of one file to Hounsfield units: every transfer syntax that the codecs read, padding made air."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pydicom
+from pydicom.pixels import apply_modality_lut
+
+from ctbone.dicom.errors import DicomError
+from ctbone.dicom.headers import Frame, quiet_pydicom
+from ctbone.nifti import AIR
+
+_INT16 = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """HU of one image, (rows, columns), int16 where that loses nothing, else float32, and its count of air voxels.
+
+    Air are voxels of padding and those below −1024 HU: both now hold −1024.
+    """
+
+    hu: np.ndarray
+    air: int
+
+
+def read_slices(frames: Sequence[Frame]) -> list[Slice]:
+    """Decode the frames of one file, in the order given.
+
+    Raises
+    ------
+    DicomError
+        The pixel data is missing, shorter than the header claims, or in a syntax that no codec reads.
+    """
+    path = frames[0].path
+    try:
+        with quiet_pydicom():
+            dataset = pydicom.dcmread(path, force=True)
+            stored = np.asarray(dataset.pixel_array)
+            stored = stored.reshape(-1, *stored.shape[-2:])
+            return [_to_hu(stored[frame.index], frame, dataset) for frame in frames]
+    except MemoryError:
+        raise
+    except Exception as error:  # codecs raise anything, and their messages quote the header
+        raise DicomError("the pixel data cannot be decoded", found=_cause(error)) from None
+
+
+def _to_hu(stored: np.ndarray, frame: Frame, dataset: pydicom.Dataset) -> Slice:
+    if stored.shape != (frame.rows, frame.columns):
+        raise ValueError
+    padding = _padding(stored, dataset)
+    if dataset.get("ModalityLUTSequence"):
+        values = np.asarray(apply_modality_lut(stored, dataset))
+    else:
+        values = _rescale(stored, float(frame.slope or 0.0), float(frame.intercept or 0.0))
+    air = values < AIR if padding is None else padding | (values < AIR)
+    count = int(np.count_nonzero(air))
+    if count:
+        values[air] = AIR
+    if values.dtype != np.float32:
+        fits = values.max(initial=0) <= _INT16.max
+        values = values.astype(np.int16 if fits else np.float32)
+    return Slice(values, count)
+
+
+def _rescale(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    if slope == int(slope) and intercept == int(intercept) and abs(slope) < 2**15 and abs(intercept) < 2**30:
+        if slope == 1:
+            return stored.astype(np.int32) + np.int32(intercept)
+        return (stored.astype(np.int64) * int(slope) + int(intercept)).clip(-(2**31), 2**31 - 1).astype(np.int32)
+    return (stored * slope + intercept).astype(np.float32)
+
+
+def _padding(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
+    """Find the pixels of PixelPaddingValue, or of the range up to PixelPaddingRangeLimit."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit")
+    ends = [_as_stored(int(end), stored.dtype) for end in (value, value if limit is None else limit)]
+    return (stored >= min(ends)) & (stored <= max(ends))
+
+
+def _as_stored(value: int, dtype: np.dtype) -> int:
+    """Read the padding value with the sign of the pixels: many writers store −2000 as 63536."""
+    bits = 8 * dtype.itemsize
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if dtype.kind == "i" and value >> (bits - 1) else value
+
+
+def _cause(error: Exception) -> str:
+    known = {
+        "EOFError": "the file ends early",
+        "AttributeError": "the file holds no pixel data, or its header lacks their description",
+        "NotImplementedError": "a transfer syntax that ctbone does not know",
+        "RuntimeError": "no installed codec decodes it",
+        "ValueError": "less pixel data than the header claims",
+    }
+    return known.get(type(error).__name__, type(error).__name__)

@@ -1,0 +1,94 @@
+"""Every fold's model on the external cases, beside the validation and test rows of the training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ctbone.cohort import read_cohort
+from ctbone.errors import CtboneError, StudyError
+from ctbone.folds import read_folds
+from ctbone.models.crops import load_crops
+from ctbone.models.duplicates import refuse_shared_voxels
+from ctbone.models.fold_tables import join_fold_tables, table_record, write_fold_table
+from ctbone.models.hardware import choose_hardware
+from ctbone.models.identity import model_settings
+from ctbone.models.probabilities import logits_of, prediction_rows, probabilities_of, view_shares
+from ctbone.models.trained import card_file, load_trained
+from ctbone.progress import progress
+from ctbone.study import Study, provenance
+
+
+class InferenceError(CtboneError):
+    """The ensemble cannot answer for the external cases."""
+
+
+def predict_external(study: Study, model: str) -> Path:
+    """Predict every external case with every fold's model.
+
+    A case gets one row a fold (in 2D one more for each of its images); ``case_probabilities`` averages the folds.
+
+    Parameters
+    ----------
+    study
+        All folds of the model are trained, and the external cases preprocessed.
+    model
+        A name under ``models`` in the settings.
+
+    Returns
+    -------
+    Path
+        ``predictions/<model>.csv`` with the rows of training and these, of split ``external``.
+
+    Raises
+    ------
+    InferenceError
+        The cohort has no external case, or folds are not trained (they are named).
+    ModelError
+        Weights are damaged or were trained with other settings or folds than those of now; crops are missing; an
+        external patient has the voxels of an internal one.
+    """
+    ours = model_settings(study.settings, model)
+    cohort = read_cohort(study)
+    if not cohort.external:
+        raise InferenceError(
+            "the cohort has no external case",
+            file=study.cohort_csv,
+            expected="a row whose cohort is the name of an external centre",
+            remedy="nothing is to be predicted: the test rows of the training are in the table already",
+        )
+    folds = read_folds(study, cohort)
+    count = study.settings.folds.count
+    missing = [str(fold) for fold in range(count) if not card_file(study, model, fold).is_file()]
+    if missing:
+        raise InferenceError(
+            f"the model '{model}' lacks {len(missing)} of its {count} folds: {', '.join(missing)}",
+            file=study.run(model, int(missing[0])).parent,
+            remedy="run 'ctbone train' until all folds are trained",
+        )
+    crops = load_crops(study, cohort.external, ours.dim)
+    refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
+    shares = view_shares(ours, crops)
+    hardware = choose_hardware(ours.training.precision)
+    images = crops.images.to(hardware.device)
+    with progress(f"Predict {model}, {len(cohort.external)} external cases", count) as bar:
+        for fold in range(count):
+            network, card = load_trained(study, model, fold, folds.hash)
+            logits = logits_of(hardware.place(network), images, ours.windows, hardware, ours.training.batch_size)
+            rows = prediction_rows(
+                probabilities_of(logits),
+                shares,
+                cohort.external,
+                crops.views,
+                classes=study.settings.classes,
+                model=model,
+                fold=fold,
+                split="external",
+            )
+            origin = provenance(study, "inference", {"cohort": study.cohort_csv, "folds": study.folds_csv})
+            record = {**table_record(card.weights_sha256, cohort, "external"), "provenance": origin}
+            write_fold_table(study, model, fold, "external", rows, record)
+            bar.advance(f"fold {fold}")
+    table = join_fold_tables(study, model, cohort)
+    if table is None:
+        raise StudyError("no fold is finished any more", file=study.run(model, 0).parent)
+    return table

@@ -1,0 +1,82 @@
+"""The probabilities of each fold, and the one table that joins them.
+
+Training writes a fold's validation and test rows, inference its external rows, each beside the weights they came
+from. ``predictions/<model>.csv`` is always joined anew from these, so either stage can run again in any order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from ctbone.cohort import Cohort
+from ctbone.models.errors import ModelError
+from ctbone.models.trained import card_file, read_card
+from ctbone.predictions import read_predictions, write_predictions
+from ctbone.study import Study, content_hash, provenance, read_json, record_of
+
+Part = Literal["internal", "external"]
+
+
+def fold_table(study: Study, model: str, fold: int, part: Part) -> Path:
+    """Return where a fold's own rows lie: ``internal`` holds validation and test, ``external`` the other centres."""
+    return study.run(model, fold) / f"predictions_{part}.csv"
+
+
+def write_fold_table(study: Study, model: str, fold: int, part: Part, rows: pd.DataFrame, record: dict) -> None:
+    """Write a fold's rows; ``record`` says which weights and cases they are of."""
+    write_predictions(fold_table(study, model, fold, part), rows, study.settings.classes, record)
+
+
+def table_record(weights: str, cohort: Cohort, part: Part) -> dict[str, Any]:
+    """Say what a fold's rows depend on: the digest of the weights, and the cases with their patients and labels."""
+    cases = cohort.internal if part == "internal" else cohort.external
+    return {
+        "weights": weights,
+        "cases": content_hash(sorted((c.case_id, c.patient_id, c.cohort, c.label) for c in cases)),
+    }
+
+
+def join_fold_tables(study: Study, model: str, cohort: Cohort) -> Path | None:
+    """Join the rows of every finished fold into ``predictions/<model>.csv``.
+
+    External rows of earlier weights or of another list of cases are left out: 'ctbone predict' makes them anew.
+
+    Returns
+    -------
+    Path or None
+        The table, or None while no fold is finished.
+    """
+    parts, weights = [], {}
+    for fold in range(study.settings.folds.count):
+        if not card_file(study, model, fold).is_file():
+            continue
+        card = read_card(study, model, fold)
+        weights[f"fold{fold}"] = card.weights_sha256
+        for part in ("internal", "external"):
+            file = fold_table(study, model, fold, part)
+            if is_current(file, table_record(card.weights_sha256, cohort, part)):
+                parts.append(read_predictions(file, study.settings.classes))
+            elif part == "internal":
+                raise ModelError(
+                    f"the predictions of fold {fold} are missing or not those of its weights",
+                    file=file,
+                    remedy=f"delete the folder {file.parent} and run 'ctbone train' again",
+                )
+    if not parts:
+        return None
+    path = study.predictions(model)
+    table = pd.concat(parts, ignore_index=True)
+    record = {**provenance(study, "predictions", {"folds": study.folds_csv}), "model": model, "weights": weights}
+    write_predictions(path, table, study.settings.classes, record)
+    return path
+
+
+def is_current(file: Path, expected: dict[str, Any]) -> bool:
+    """Whether a fold's rows exist and are of the weights and cases that ``table_record`` names."""
+    if not file.is_file() or not record_of(file).is_file():
+        return False
+    record = read_json(record_of(file))
+    return {name: record.get(name) for name in expected} == expected

@@ -1,0 +1,151 @@
+"""Where a network's first weights come from: chance, ImageNet, or a file of the user's."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ctbone.config import ModelSettings
+from ctbone.models.errors import ModelError
+
+_REMEDIES = (
+    "(1) save the weights as a safetensors file and name it under 'weights'; "
+    "(2) run once on a machine with internet, whose cache then holds them; "
+    "(3) write 'weights: none' to train from random weights knowingly"
+)
+
+
+def load_initial_weights(network: nn.Module, model: ModelSettings, folder: Path) -> None:
+    """Give a fresh network the weights that the settings name.
+
+    Parameters
+    ----------
+    network
+        What ``build_network`` built for ``model``; it is changed in place.
+    model
+        ``weights`` is ``none`` (nothing is done), ``imagenet`` (timm fetches them from its hub or its cache), or the
+        path of a file: safetensors, or a PyTorch state dict, which is read without running any code in it. A file's
+        keys are timm's; its classifier is left out where it has another number of classes.
+    folder
+        What a relative path starts from: the study folder.
+
+    Raises
+    ------
+    ModelError
+        ImageNet weights cannot be had (with what was tried and what can be done), or the file is missing, unreadable
+        or of another network (with the tensors that do not fit).
+    """
+    if model.weights == "none":
+        return
+    if model.weights == "imagenet":
+        _adopt(network, _imagenet(model), "ImageNet weights of timm")
+        return
+    path = folder / model.weights
+    _adopt(network, _first_convolution_for(network, read_state(path), len(model.windows)), str(path))
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Read tensors by name from a safetensors file, or from a PyTorch file without running any code in it.
+
+    Raises
+    ------
+    ModelError
+        The file is missing, damaged, or holds anything but tensors by name.
+    """
+    if not path.is_file():
+        raise ModelError("the file of weights does not exist", file=path, remedy="mend 'weights' in study.yaml")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: object = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        remedy = "do not trust this file; ask its author for safetensors"
+        raise ModelError(
+            "the file of weights holds code or is damaged; it was not run", file=path, remedy=remedy
+        ) from error
+    except Exception as error:  # the readers raise what they like on a damaged file
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"the file of weights cannot be read: {detail}", file=path) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ModelError("the file holds no tensors by name", file=path, expected="a state dict")
+    return {str(name): value for name, value in state.items()}
+
+
+def _imagenet(model: ModelSettings) -> Mapping[str, torch.Tensor]:
+    if model.dim == "3d" or model.network == "densenet":
+        raise ModelError(
+            f"there are no ImageNet weights for the {model.dim} network '{model.network}'",
+            remedy="write 'weights: none', or the path of a safetensors file",
+        )
+    import timm
+
+    try:
+        source = timm.create_model(model.network, pretrained=True, in_chans=len(model.windows), **model.network_options)
+    except Exception as error:  # the hub's client raises its own and its transport's errors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"the ImageNet weights of '{model.network}' cannot be had: {reason}",
+            found="tried the local cache and the hub that timm names for them",
+            remedy=_REMEDIES,
+        ) from error
+    return source.state_dict()
+
+
+def _first_convolution_for(
+    network: nn.Module, state: dict[str, torch.Tensor], channels: int
+) -> dict[str, torch.Tensor]:
+    """Fit a colour image's first convolution to another number of windows, the way timm does for its own weights."""
+    configuration = getattr(network, "pretrained_cfg", None) or {}
+    first = configuration.get("first_conv")
+    names = [f"{name}.weight" for name in ([first] if isinstance(first, str) else first or [])]
+    for name in names:
+        if name in state and state[name].dim() == 4 and state[name].shape[1] == 3 != channels:
+            from timm.models import adapt_input_conv
+
+            state = {**state, name: adapt_input_conv(channels, state[name])}
+    return state
+
+
+def _adopt(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    own = network.state_dict()
+    classifier = _classifier_of(network)
+    kept = {
+        name: value
+        for name, value in state.items()
+        if not (name in classifier and name in own and value.shape != own[name].shape)
+    }
+    faults = [
+        f"{name} is {tuple(kept[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own
+        if name in kept and kept[name].shape != own[name].shape
+    ]
+    faults += [
+        f"{name} is missing"
+        for name in own
+        if name not in kept and name not in classifier and not name.endswith("num_batches_tracked")
+    ]
+    faults += [f"{name} is unknown" for name in kept if name not in own]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise ModelError(
+            "the weights are of another network",
+            file=source,
+            found="; ".join(faults[:3]) + more,
+            remedy="name the file of this network, or the network of this file",
+        )
+    network.load_state_dict({**own, **kept})
+
+
+def _classifier_of(network: nn.Module) -> set[str]:
+    """Names of the tensors of the last linear layer, which gives the classes."""
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    return {f"{linear[-1]}.weight", f"{linear[-1]}.bias"} if linear else set()

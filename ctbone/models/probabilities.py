@@ -1,0 +1,141 @@
+"""From crops to probabilities: batches through a network, views to cases, cases to the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from ctbone.cohort import Case
+from ctbone.config import ModelSettings, Window
+from ctbone.models.crops import Crops
+from ctbone.models.errors import ModelError
+from ctbone.models.hardware import Hardware
+from ctbone.models.intake import network_input
+from ctbone.predictions import Split, probability_columns
+
+
+def logits_of(
+    network: nn.Module, images: torch.Tensor, windows: Sequence[Window], hardware: Hardware, batch_size: int
+) -> torch.Tensor:
+    """Run a network over every view of some cases, without augmentation.
+
+    Parameters
+    ----------
+    network
+        It is put into evaluation mode and left there.
+    images
+        int16 HU, (cases, views, …grid).
+    windows
+        Its input channels.
+    hardware
+        Where it computes.
+    batch_size
+        Images that go through it at once.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 on the CPU, (cases, views, classes).
+    """
+    network.eval()
+    samples = images.flatten(0, 1)
+    parts = []
+    with torch.inference_mode(), hardware.autocast():
+        for batch in samples.split(batch_size):
+            batch = batch.to(hardware.device, non_blocking=True)
+            parts.append(network(network_input(batch, windows)).float())
+    return torch.cat(parts).cpu().unflatten(0, tuple(images.shape[:2]))
+
+
+def probabilities_of(logits: torch.Tensor) -> np.ndarray:
+    """Softmax over the last axis, in float64, so that each row adds up to 1.
+
+    Examples
+    --------
+    >>> probabilities_of(torch.zeros(1, 1, 2)).tolist()
+    [[[0.5, 0.5]]]
+    """
+    return torch.softmax(logits.double(), dim=-1).numpy()
+
+
+def view_shares(model: ModelSettings, crops: Crops) -> np.ndarray:
+    """Share of each view in its case's probability, (cases, views), adding up to 1.
+
+    ``equal`` gives every view the same, ``area`` each its part of the lesion's area over the views, and numbers are
+    taken as they are given, in the views' order.
+
+    Raises
+    ------
+    ModelError
+        As many weights as views are needed, not all of them 0; a case has no lesion area at all.
+    """
+    if model.view_weights == "equal" or model.dim == "3d":
+        weights = np.ones_like(crops.areas)
+    elif model.view_weights == "area":
+        weights = crops.areas
+    elif len(model.view_weights) != len(crops.views) or sum(model.view_weights) == 0:
+        raise ModelError(
+            "view_weights does not fit the images",
+            found=model.view_weights,
+            expected=f"{len(crops.views)} numbers, not all 0, for {', '.join(crops.views)}",
+            remedy="mend view_weights in study.yaml",
+        )
+    else:
+        weights = np.broadcast_to(np.array(model.view_weights, float), crops.areas.shape)
+    sums = weights.sum(axis=1, keepdims=True)
+    if not (sums > 0).all():
+        case = crops.case_ids[int(np.argmin(sums))]
+        raise ModelError("the lesion has no area in any view", case=case, remedy="use 'view_weights: equal'")
+    return weights / sums
+
+
+def prediction_rows(
+    probabilities: np.ndarray,
+    shares: np.ndarray,
+    cases: Sequence[Case],
+    views: Sequence[str],
+    *,
+    classes: Sequence[str],
+    model: str,
+    fold: int,
+    split: Split,
+) -> pd.DataFrame:
+    """Write probabilities as the rows that ``predictions/<model>.csv`` holds.
+
+    Parameters
+    ----------
+    probabilities
+        (cases, views, classes).
+    shares
+        (cases, views), as ``view_shares`` gives them.
+    cases, views
+        What the first two axes are; in 3D there is one view, whose name is empty.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a case with an empty ``view``, before it, in 2D, one row for each of its views.
+    """
+    own = (probabilities * shares[:, :, None]).sum(axis=1)
+    rows = []
+    for number, case in enumerate(cases):
+        named = [(view, probabilities[number, k]) for k, view in enumerate(views) if view]
+        for view, values in [*named, ("", own[number])]:
+            rows.append(
+                {
+                    "case_id": case.case_id,
+                    "patient_id": case.patient_id,
+                    "cohort": case.cohort,
+                    "model": model,
+                    "fold": fold,
+                    "split": split,
+                    "view": view,
+                    "label": case.label,
+                    **dict(zip(probability_columns(classes), np.clip(values, 0, 1).tolist(), strict=True)),
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,337 @@
+"""NIfTI volumes: checked when they are opened, read slab by slab, written fast and with one true affine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import nibabel as nib
+import numpy as np
+from isal import igzip
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from ctbone.errors import CtboneError
+from ctbone.study import atomic_path
+
+AIR = -1024
+"""HU of what lies outside the scan, and the floor of every volume that ctbone writes."""
+
+_LARGEST = 2**31
+_SHEAR = 2e-3
+_CHUNK = 1 << 24
+
+
+class NiftiError(CtboneError):
+    """A NIfTI file is damaged, or its geometry is not that of a volume in mm."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid of voxels in the patient.
+
+    Attributes
+    ----------
+    shape
+        Voxels along the three axes.
+    affine
+        (4, 4); takes a voxel's index to its centre in RAS mm.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels along the three axes, in mm."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    def to_world(self, indices: np.ndarray) -> np.ndarray:
+        """Take indices of shape (n, 3) to RAS mm.
+
+        Examples
+        --------
+        >>> Grid((4, 4, 4), np.diag([2.0, 2.0, 5.0, 1.0])).to_world(np.array([[1, 0, 3]]))
+        array([[ 2.,  0., 15.]])
+        """
+        return indices @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def to_index(self, points: np.ndarray) -> np.ndarray:
+        """Take points of shape (n, 3) in RAS mm to (fractional) indices."""
+        return (points - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T
+
+    def corners(self) -> np.ndarray:
+        """Return the centres of the eight corner voxels, (8, 3), in RAS mm."""
+        ends = np.array([[0, n - 1] for n in self.shape], dtype=float)
+        return self.to_world(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3))
+
+
+@dataclass(frozen=True)
+class NiftiFile:
+    """A NIfTI file whose header holds; the voxels are read when they are asked for.
+
+    Attributes
+    ----------
+    path, case
+        Where it lies and which case it belongs to, for messages.
+    grid
+        Its geometry.
+    dtype, offset, slope, intercept
+        How the voxels are stored.
+    """
+
+    path: Path
+    case: str | None
+    grid: Grid
+    dtype: np.dtype
+    offset: int
+    slope: float
+    intercept: float
+
+    @property
+    def scaled(self) -> bool:
+        """Whether stored numbers differ from values."""
+        return (self.slope, self.intercept) != (1.0, 0.0)
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Read the slices ``start`` to ``stop`` along the last axis, as values.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (x, y, stop − start); the stored type, or float32 where the header scales. Read-only.
+
+        Raises
+        ------
+        NiftiError
+            The file ends early, or its compressed stream is damaged.
+        """
+        x, y, z = self.grid.shape
+        stop = z if stop is None else stop
+        slice_bytes = x * y * self.dtype.itemsize
+        stored = _read_bytes(self, start * slice_bytes, (stop - start) * slice_bytes, to_end=stop == z)
+        values = np.frombuffer(stored, self.dtype).reshape((x, y, stop - start), order="F")
+        if self.scaled:
+            return values.astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
+        return values
+
+
+def open_nifti(path: Path, case: str | None = None) -> NiftiFile:
+    """Check a NIfTI file's header.
+
+    Raises
+    ------
+    NiftiError
+        The file is missing or no NIfTI; it is not 3D; its voxels have no size, are sheared, or are measured in
+        something else than mm; it has no orientation, or two that disagree.
+
+    Notes
+    -----
+    The affine is the sform where it is set, else the qform. A trailing axis of length one is dropped.
+    """
+    try:
+        image = nib.load(path)
+        if not isinstance(image, nib.Nifti1Image) or not str(path).endswith((".nii", ".nii.gz")):
+            raise ImageFileError
+        with _stream(path) as file:  # as it stands: nibabel mends a spacing of zero in silence
+            header = type(image.header).from_fileobj(file, check=False)
+        shape = tuple(int(n) for n in header.get_data_shape())
+        stored = image.dataobj
+        offset, dtype = int(stored.offset), stored.dtype
+        slope, intercept = float(stored.slope), float(stored.inter)
+    except FileNotFoundError as error:
+        raise NiftiError("the file does not exist", case=case, file=path) from error
+    except Exception as error:  # any fault of a damaged header; nibabel raises a dozen types
+        raise NiftiError(
+            "the file is no readable NIfTI",
+            case=case,
+            file=path,
+            found=type(error).__name__,
+            expected=".nii or .nii.gz",
+        ) from None
+    _check_shape(shape, dtype, path, case)
+    grid = Grid(cast(tuple[int, int, int], shape[:3]), _affine(header, shape, path, case))
+    return NiftiFile(path, case, grid, dtype, offset, slope, intercept)
+
+
+def write_nifti(path: Path, data: np.ndarray, affine: np.ndarray, level: int = 1) -> None:
+    """Write a volume, atomically, sform and qform both set; ``.gz`` is deflated by ISA-L.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.nii`` or ``.nii.gz``.
+    data
+        Shape (x, y, z), int16, uint8 or float32.
+    affine
+        (4, 4), in RAS mm.
+    level
+        Of the compression, 0–3.
+
+    Raises
+    ------
+    StudyError
+        The disk is full or the folder cannot be written.
+    """
+    image = nib.Nifti1Image(data[..., :0], affine)
+    header = image.header
+    header.set_data_shape(data.shape)
+    header.set_data_dtype(data.dtype)
+    header.set_xyzt_units("mm")
+    header.set_slope_inter(1, 0)
+    header.set_qform(affine, code=1)
+    header.set_sform(affine, code=1)
+    header["vox_offset"] = 352
+    head = header.binaryblock + b"\0\0\0\0"
+    with atomic_path(path) as temporary:
+        stream = igzip.open(temporary, "wb", level) if path.name.endswith(".gz") else temporary.open("wb")
+        with cast(BinaryIO, stream) as file:
+            file.write(head)
+            for start in range(0, data.shape[2], 16):
+                file.write(np.ascontiguousarray(data[:, :, start : start + 16].T).data)
+
+
+def to_hu(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Round values to int16 HU and lift what lies below −1024 to it.
+
+    Returns
+    -------
+    tuple
+        The int16 array, and how many voxels were lifted (padding, corners outside the scan).
+
+    Examples
+    --------
+    >>> to_hu(np.array([-3024.0, 40.4, 70000.0]))
+    (array([-1024,    40, 32767], dtype=int16), 1)
+    """
+    below = int(np.count_nonzero(values < AIR))
+    if values.dtype == np.int16 and not below:
+        return values, 0
+    rounded = values if np.issubdtype(values.dtype, np.integer) else np.rint(values)
+    return np.clip(rounded, AIR, np.iinfo(np.int16).max).astype(np.int16), below
+
+
+def _check_shape(shape: tuple[int, ...], dtype: np.dtype, path: Path, case: str | None) -> None:
+    sizes = " × ".join(str(n) for n in shape)
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]):
+        raise NiftiError(
+            f"the volume has {len(shape)} axes",
+            case=case,
+            file=path,
+            found=sizes,
+            expected="3",
+            remedy="export one time point, or one slice as a volume, on its own",
+        )
+    if any(n < 1 for n in shape) or math.prod(shape) > _LARGEST:
+        raise NiftiError("the volume's size cannot be", case=case, file=path, found=sizes)
+    if dtype.names or dtype.kind not in "iuf":
+        raise NiftiError("the voxels are no plain numbers", case=case, file=path, found=str(dtype))
+
+
+def _affine(header: nib.Nifti1Header, shape: tuple[int, ...], path: Path, case: str | None) -> np.ndarray:
+    zooms = np.asarray(header["pixdim"][1:4], dtype=float)
+    if not np.all(np.isfinite(zooms)) or np.any(zooms <= 0):
+        raise NiftiError("the spacing is not positive", case=case, file=path, found=zooms.tolist(), expected="mm > 0")
+    units = header.get_xyzt_units()[0]
+    if units in ("meter", "micron"):
+        raise NiftiError("the spacing is not in mm", case=case, file=path, found=units, remedy="export it again in mm")
+    try:
+        sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    except (ValueError, HeaderDataError):
+        raise NiftiError("the orientation cannot be decoded", case=case, file=path) from None
+    affine = sform if sform is not None else qform
+    if affine is None:
+        raise NiftiError(
+            "the file does not say how the volume lies in the patient (sform and qform are not set)",
+            case=case,
+            file=path,
+            remedy="export it again from the DICOM series",
+        )
+    affine = np.asarray(affine, dtype=float)
+    _check_affine(affine, path, case)
+    if sform is not None and qform is not None:
+        ends = Grid(cast(tuple[int, int, int], shape[:3]), affine).corners()
+        others = Grid(cast(tuple[int, int, int], shape[:3]), np.asarray(qform, dtype=float)).corners()
+        apart = float(np.abs(ends - others).max())
+        if not apart <= 0.1 * zooms.min():
+            raise NiftiError(
+                "sform and qform disagree",
+                case=case,
+                file=path,
+                found=f"{apart:.2f} mm apart",
+                expected="the same affine",
+                remedy="export it again, or set both to the one that is right",
+            )
+    return affine
+
+
+def _check_affine(affine: np.ndarray, path: Path, case: str | None) -> None:
+    columns = affine[:3, :3]
+    spacing = np.linalg.norm(columns, axis=0)
+    if not np.all(np.isfinite(affine)) or np.any(spacing <= 0):
+        raise NiftiError("the affine has no spacing", case=case, file=path, found=affine[:3].round(4).tolist())
+    if spacing.max() < 0.02 or spacing.max() > 100:
+        raise NiftiError(
+            "the spacing cannot be mm",
+            case=case,
+            file=path,
+            found=[float(f"{mm:.4g}") for mm in spacing],
+            expected="0.02 to 100",
+            remedy="is it in metres or microns? export it again in mm",
+        )
+    directions = columns / spacing
+    shear = np.abs(directions.T @ directions - np.eye(3)).max()
+    if shear > _SHEAR:
+        raise NiftiError(
+            "the volume's axes are not at right angles",
+            case=case,
+            file=path,
+            found=f"{np.degrees(np.arcsin(min(shear, 1.0))):.1f}° of shear",
+            remedy="convert the DICOM series with ctbone, which resamples tilted series",
+        )
+
+
+def _read_bytes(nifti: NiftiFile, start: int, count: int, *, to_end: bool) -> bytearray | np.ndarray:
+    """Read ``count`` bytes of voxels from ``start``; ``to_end`` also checks the sum at the end of a .gz."""
+    path = nifti.path
+    try:
+        if not path.name.endswith(".gz"):
+            return np.memmap(path, np.uint8, "r", nifti.offset + start, (count,))
+        with _stream(path) as file:
+            _skip(file, nifti.offset + start)
+            stored = bytearray(count)
+            view, filled = memoryview(stored), 0
+            while filled < count:
+                got = file.readinto(view[filled:])
+                if not got:
+                    raise EOFError
+                filled += got
+            if to_end:
+                while file.read(_CHUNK):
+                    pass
+            return stored
+    except FileNotFoundError as error:
+        raise NiftiError("the file does not exist", case=nifti.case, file=path) from error
+    except Exception as error:  # isal, zlib and gzip each have their own types for a damaged stream
+        raise NiftiError(
+            "the file ends early or is damaged",
+            case=nifti.case,
+            file=path,
+            found=type(error).__name__,
+            remedy="copy or export it again",
+        ) from None
+
+
+def _stream(path: Path) -> BinaryIO:
+    return cast(BinaryIO, igzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb"))
+
+
+def _skip(file: BinaryIO, count: int) -> None:
+    while count > 0:
+        got = len(file.read(min(count, _CHUNK)))
+        if not got:
+            raise EOFError
+        count -= got

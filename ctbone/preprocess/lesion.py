@@ -1,0 +1,68 @@
+"""The lesion in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial.distance import pdist
+
+from ctbone.preprocess.mask import Mask
+from ctbone.preprocess.resample import Slab
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """What is measured of a lesion on the mask's own grid.
+
+    Attributes
+    ----------
+    volume_ml
+        Voxels times their volume.
+    longest_mm
+        Longest distance of two voxel centres, in any direction.
+    mean_hu
+        Mean of the image at the mask's voxel centres.
+    box_mm
+        Lowest and highest corner in RAS mm.
+    """
+
+    volume_ml: float
+    longest_mm: float
+    mean_hu: float
+    box_mm: tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+def measure(mask: Mask, slab: Slab) -> Lesion:
+    """Measure a lesion."""
+    low, high = (tuple(round(float(mm), 3) for mm in corner) for corner in mask.box)
+    return Lesion(
+        volume_ml=float(np.count_nonzero(mask.voxels) * abs(np.linalg.det(mask.grid.affine[:3, :3])) / 1000),
+        longest_mm=longest(mask.grid.to_world(mask.ends)),
+        mean_hu=_mean(mask, slab),
+        box_mm=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
+    )
+
+
+def longest(points: np.ndarray) -> float:
+    """Return the longest distance between any two of the points, (n, 3).
+
+    Examples
+    --------
+    >>> longest(np.array([[0.0, 0, 0], [3, 4, 0], [1, 1, 0]]))
+    5.0
+    """
+    if len(points) > 16:
+        try:
+            points = points[ConvexHull(points).vertices]
+        except QhullError:  # all in one plane or line
+            points = points[ConvexHull(points, qhull_options="QJ").vertices]
+    return float(pdist(points).max()) if len(points) > 1 else 0.0
+
+
+def _mean(mask: Mask, slab: Slab) -> float:
+    index = slab.volume.to_index(mask.grid.to_world(np.argwhere(mask.voxels))) - slab.start
+    values = ndimage.map_coordinates(slab.voxels, index.T, output=np.float32, order=1, mode="nearest")
+    return float(values.mean(dtype=np.float64))

@@ -1,0 +1,145 @@
+"""From the scanner's grid to any other in one anti-aliased interpolation of the voxels that are needed.
+
+The engine is SciPy's ``affine_transform``. Measured on one core, 187 × 181 × 119 voxels onto an oblique 96³ cube: a
+linear ramp comes out to 6e-5 HU (float32 coordinates, as of torch's ``grid_sample`` and MONAI's ``SpatialResample``:
+2.5e-4), in 0.2–0.3 s with the smoothing (0.1–0.2 s there without). What decides is the start of each worker process:
+torch takes 3 s to import and MONAI 7 s more, SciPy next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from ctbone.nifti import AIR, Grid, NiftiFile
+
+Interpolation = Literal["linear", "cubic"]
+_FWHM = 1 / (2 * np.sqrt(2 * np.log(2)))
+_TRUNCATE = 4.0
+_SUPPORT = {"linear": 1, "cubic": 14}  # the spline's own filter has decayed to 1e-8 after 14 voxels
+
+
+@dataclass(frozen=True)
+class Slab:
+    """The part of a volume that was read.
+
+    Attributes
+    ----------
+    voxels
+        HU, any numeric type.
+    start
+        Index of its first voxel in the volume.
+    volume
+        The whole volume's grid.
+    """
+
+    voxels: np.ndarray
+    start: np.ndarray
+    volume: Grid
+
+
+def read_slab(image: NiftiFile, targets: Sequence[Grid], interpolation: Interpolation = "linear") -> Slab:
+    """Read the voxels that sampling onto ``targets`` needs, and no others."""
+    spans = [_span(image.grid, target, interpolation) for target in targets]
+    low = np.min([first for first, _ in spans], axis=0)
+    high = np.max([last for _, last in spans], axis=0)
+    low, high = np.minimum(low, np.array(image.grid.shape) - 1), np.maximum(high, low + 1)
+    slices = image.read(int(low[2]), int(high[2]))
+    return Slab(np.asarray(slices[low[0] : high[0], low[1] : high[1]]), low, image.grid)
+
+
+def sample(slab: Slab, target: Grid, interpolation: Interpolation = "linear") -> np.ndarray:
+    """Sample a volume at the voxel centres of another grid.
+
+    Along each source axis on which the target's step is wider than a voxel, the slab is first smoothed by a Gaussian
+    that widens the scanner's voxel to the target's: σ² = (f² − 1) / (8 ln 2) voxels², f the ratio of the steps. Where
+    the target has one plane only, nothing is smoothed across it.
+
+    Parameters
+    ----------
+    slab
+        What ``read_slab`` read for this target.
+    target
+        The grid to fill.
+    interpolation
+        ``linear``, or ``cubic`` (B-spline).
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, of the target's shape; −1024 where a centre is outside the voxels of the scan.
+
+    References
+    ----------
+    Cardoso et al., "Scale factor point spread function matching: beyond aliasing in image resampling", MICCAI 2015.
+    """
+    first, last = _span(slab.volume, target, interpolation)
+    part = tuple(slice(max(0, a - s), max(0, b - s)) for a, b, s in zip(first, last, slab.start, strict=True))
+    if any(span.stop <= span.start for span in part):
+        return np.full(target.shape, AIR, np.float32)
+    voxels = slab.voxels[part].astype(np.float32)
+    for axis, sigma in enumerate(_sigmas(slab.volume, target)):
+        if sigma > 0:
+            ndimage.gaussian_filter1d(voxels, sigma, axis, output=voxels, mode="nearest", truncate=_TRUNCATE)
+    matrix, offset = _index_map(slab.volume, target)
+    start = np.maximum(first, slab.start)
+    result = _interpolate(voxels, matrix, offset - start, target.shape, 1 if interpolation == "linear" else 3)
+    _clear_outside(result, matrix, offset, slab.volume.shape)
+    return result
+
+
+def sample_mask(voxels: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
+    """Sample a mask at the voxel centres of another grid: linear, inside from one half. Nothing is smoothed."""
+    matrix, offset = _index_map(grid, target)
+    padded = np.pad(voxels, 1).astype(np.float32)
+    return _interpolate(padded, matrix, offset + 1, target.shape, order=1) >= 0.5 - 1e-4
+
+
+def _interpolate(
+    voxels: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, int, int], order: int
+) -> np.ndarray:
+    """Interpolate at the indices ``matrix @ target index + offset``; the outermost voxels reach on for ever."""
+    source = np.abs(matrix).argmax(axis=0)
+    scales = matrix[source, range(3)]
+    if sorted(source) == [0, 1, 2] and np.abs(matrix).sum() - np.abs(scales).sum() < 1e-9 * np.abs(scales).min():
+        # The axes are parallel, in some order: SciPy then works axis by axis, several times faster.
+        return ndimage.affine_transform(
+            voxels.transpose(source), scales, offset[source], output_shape=shape, order=order, mode="nearest"
+        )
+    return ndimage.affine_transform(voxels, matrix, offset, output_shape=shape, order=order, mode="nearest")
+
+
+def _index_map(source: Grid, target: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Compose the two affines into one, from the target's indices to the source's."""
+    combined = np.linalg.inv(source.affine) @ target.affine
+    return combined[:3, :3], combined[:3, 3]
+
+
+def _sigmas(source: Grid, target: Grid) -> np.ndarray:
+    matrix, _ = _index_map(source, target)
+    steps = np.linalg.norm(matrix[:, np.array(target.shape) > 1], axis=1)
+    return np.sqrt(np.maximum(steps**2 - 1, 0)) * _FWHM
+
+
+def _span(source: Grid, target: Grid, interpolation: Interpolation) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first source voxel that the target needs, and the one after the last, along each axis."""
+    corners = source.to_index(target.corners())
+    reach = _SUPPORT[interpolation] + np.ceil(_TRUNCATE * _sigmas(source, target))
+    low = np.floor(corners.min(axis=0) - reach).astype(int)
+    high = np.ceil(corners.max(axis=0) + reach).astype(int) + 1
+    shape = np.array(source.shape)
+    return np.clip(low, 0, shape), np.clip(high, 0, shape)
+
+
+def _clear_outside(values: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, int, int]) -> None:
+    """Make air of what is further from the outermost centres than half a voxel."""
+    index = np.ogrid[tuple(slice(0, n) for n in values.shape)]
+    for axis, size in enumerate(shape):
+        at = sum((matrix[axis, other] * index[other] for other in range(3)), start=np.float64(offset[axis]))
+        outside = (at < -0.5 - 1e-6) | (at > size - 0.5 + 1e-6)
+        if outside.any():
+            values[np.broadcast_to(outside, values.shape)] = AIR

@@ -1,0 +1,220 @@
+"""The cross-validated training of one model: every fold from its checkpoint, then the table of its predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import torch
+
+from ctbone.cohort import Cohort, read_cohort
+from ctbone.config import ModelSettings
+from ctbone.folds import Folds, draw_folds, read_folds, read_or_draw_folds
+from ctbone.models.crops import load_crops
+from ctbone.models.duplicates import refuse_shared_voxels
+from ctbone.models.fold_tables import fold_table, is_current, join_fold_tables, table_record, write_fold_table
+from ctbone.models.hardware import choose_hardware
+from ctbone.models.identity import model_settings, refuse_other, training_identity
+from ctbone.models.probabilities import logits_of, prediction_rows, probabilities_of, view_shares
+from ctbone.models.trained import Card, card_file, read_card, save_trained, save_weights, weights_file
+from ctbone.study import Study, provenance
+from ctbone.training.checkpoint import FoldState
+from ctbone.training.curves import draw_curves
+from ctbone.training.epochs import FoldTask, run_epochs, try_batch
+from ctbone.training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class FoldSummary:
+    """What became of one fold.
+
+    Attributes
+    ----------
+    fold
+        Its number.
+    epoch, validation_auc
+        The epoch that was kept, and its validation AUC.
+    seconds
+        What this call spent on it; 0 where it was finished before.
+    """
+
+    fold: int
+    epoch: int
+    validation_auc: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What became of a model's training.
+
+    Attributes
+    ----------
+    model
+        Its name.
+    folds
+        The folds that were asked for, in order; none in a dry run.
+    missing
+        Folds of the study that are not trained yet.
+    predictions
+        The table of all finished folds; None in a dry run.
+    """
+
+    model: str
+    folds: tuple[FoldSummary, ...]
+    missing: tuple[int, ...]
+    predictions: Path | None
+
+
+def train(study: Study, model: str, *, fold: int | None = None, dry_run: bool = False) -> TrainingSummary:
+    """Train a model by the study's cross-validation, going on where an earlier run stopped.
+
+    For each fold: the network learns from its training part, the epoch with the highest validation AUC is kept, and
+    its weights predict the validation and the test part. Nothing of the test part is looked at before that. A
+    finished fold is not trained again.
+
+    Parameters
+    ----------
+    study
+        Its cases are preprocessed.
+    model
+        A name under ``models`` in the settings.
+    fold
+        Train this fold alone, from 0; all of them if None.
+    dry_run
+        Run one batch and one validation of the first fold asked for, and write nothing.
+
+    Returns
+    -------
+    TrainingSummary
+        ``runs/<model>/fold<k>/`` and ``predictions/<model>.csv`` are written.
+
+    Raises
+    ------
+    TrainingError
+        There is no such fold, the loss is no number, memory is out, or an earlier run was of other settings, folds or
+        crops.
+    ModelError
+        The network, its weights or the crops are not what the settings ask for; two patients share voxels.
+    CohortError, FoldError, StudyError
+        The cohort or the folds do not hold.
+    """
+    ours = model_settings(study.settings, model)
+    count = study.settings.folds.count
+    if fold is not None and not 0 <= fold < count:
+        raise TrainingError("there is no such fold", found=fold, expected=f"0 to {count - 1}")
+    chosen = range(count) if fold is None else [fold]
+    cohort = read_cohort(study)
+    folds = _folds(study, cohort, dry_run)
+    with _memory_is_enough(ours):
+        task = _prepare(study, model, ours, cohort, folds)
+        if dry_run:
+            with _own_random_numbers(task):
+                try_batch(dataclasses.replace(task, fold=chosen[0]))
+            return TrainingSummary(model, (), tuple(range(count)), None)
+        summaries = tuple(_train_fold(dataclasses.replace(task, fold=number)) for number in chosen)
+    missing = tuple(number for number in range(count) if not card_file(study, model, number).is_file())
+    return TrainingSummary(model, summaries, missing, join_fold_tables(study, model, cohort))
+
+
+def _folds(study: Study, cohort: Cohort, dry_run: bool) -> Folds:
+    if not dry_run:
+        return read_or_draw_folds(study, cohort)
+    if study.folds_csv.exists():
+        return read_folds(study, cohort)
+    return Folds(draw_folds(cohort.internal, study.settings), study.settings.folds.count, "")
+
+
+def _prepare(study: Study, model: str, ours: ModelSettings, cohort: Cohort, folds: Folds) -> FoldTask:
+    crops = load_crops(study, cohort.internal, ours.dim)
+    refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
+    view_shares(ours, crops)  # now, so that weights which do not fit stop the run before it begins
+    hardware = choose_hardware(ours.training.precision)
+    classes = study.settings.classes
+    labels = torch.tensor([classes.index(case.label) for case in cohort.internal], device=hardware.device)
+    identity = {**training_identity(study.settings, model, folds.hash), "crops": crops.digest}
+    on_device = dataclasses.replace(crops, images=crops.images.to(hardware.device))
+    return FoldTask(study, model, ours, 0, folds, cohort, on_device, labels, hardware, identity)
+
+
+def _train_fold(task: FoldTask) -> FoldSummary:
+    began = time.perf_counter()
+    card = _finished(task)
+    if card is not None:
+        return FoldSummary(task.fold, card.epoch, card.validation_auc, 0.0)
+    with _own_random_numbers(task):
+        network, state = run_epochs(task)
+    card = _finish(task, network, state)
+    return FoldSummary(task.fold, card.epoch, card.validation_auc, time.perf_counter() - began)
+
+
+def _finished(task: FoldTask) -> Card | None:
+    file = card_file(task.study, task.name, task.fold)
+    if not file.is_file():
+        return None
+    card = read_card(task.study, task.name, task.fold)
+    refuse_other(card.identity, task.identity, file, TrainingError)
+    table = fold_table(task.study, task.name, task.fold, "internal")
+    # Without its predictions the fold is not whole; its last checkpoint gives them again.
+    return card if is_current(table, table_record(card.weights_sha256, task.cohort, "internal")) else None
+
+
+def _finish(task: FoldTask, network: torch.nn.Module, state: FoldState) -> Card:
+    """Predict with the weights that were kept, and write all that the fold leaves, the card last."""
+    study, name, fold, best = task.study, task.name, task.fold, state.best_epoch
+    network.load_state_dict(state.best)
+    digest = save_weights(weights_file(study, name, fold), state.best)
+    rows = pd.concat([_predict(task, network, role) for role in ("val", "test")], ignore_index=True)
+    origin = provenance(study, "training", {"cohort": study.cohort_csv, "folds": study.folds_csv})
+    record = {**table_record(digest, task.cohort, "internal"), "provenance": origin}
+    write_fold_table(study, name, fold, "internal", rows, record)
+    draw_curves(task.checkpoint.with_name("curves.png"), f"{name}, fold {fold}", state.history, best.epoch)
+    card = Card(task.identity, fold, best.epoch, best.validation_auc, best.validation_loss, digest, origin)
+    save_trained(study, name, card)
+    return card
+
+
+def _predict(task: FoldTask, network: torch.nn.Module, role: Literal["val", "test"]) -> pd.DataFrame:
+    rows = task.rows(role)
+    images = task.crops.images[torch.from_numpy(rows).to(task.hardware.device)]
+    logits = logits_of(network, images, task.model.windows, task.hardware, task.model.training.batch_size)
+    return prediction_rows(
+        probabilities_of(logits),
+        view_shares(task.model, task.crops)[rows],
+        task.cases(role),
+        task.crops.views,
+        classes=task.study.settings.classes,
+        model=task.name,
+        fold=task.fold,
+        split=role,
+    )
+
+
+@contextmanager
+def _own_random_numbers(task: FoldTask) -> Iterator[None]:
+    """Leave the caller's random numbers as they were."""
+    with torch.random.fork_rng([task.hardware.device] if task.hardware.device.type == "cuda" else []):
+        yield
+
+
+@contextmanager
+def _memory_is_enough(model: ModelSettings) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch tells the processor's memory by a plain RuntimeError, the GPU's by a subclass of it.
+        text = str(error).lower()
+        if not (isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text):
+            raise
+        size = "preprocess.crop_3d.size" if model.dim == "3d" else "preprocess.images_2d.size"
+        raise TrainingError(
+            "the memory is not enough",
+            found=f"training.batch_size {model.training.batch_size}",
+            remedy=f"lower training.batch_size; or {size}, and preprocess again",
+        ) from error

@@ -1,0 +1,198 @@
+"""The order of the stages: the one place, beside the command line, that knows which room comes after which."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ctbone.cohort import COLUMNS, Case, check_cohort, read_cohort
+from ctbone.config import builtin_config, load_settings
+from ctbone.errors import CtboneError, StudyError
+from ctbone.progress import progress
+from ctbone.study import Dim, Study, write_text
+from ctbone.workers import Outcome, map_cases
+
+if TYPE_CHECKING:
+    from ctbone.preprocess import CropSummary
+
+DEMO_MARK = ".ctbone-demo"
+"""Says that a folder is a demo's, and with which choices it was made."""
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """One case of one study: the unit of work that travels to a worker."""
+
+    study: Study
+    case: Case
+
+
+def default_workers() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def init_study(folder: Path, config: str) -> Study:
+    """Make a study folder: a commented ``study.yaml`` and a ``cohort.csv`` with nothing but its header.
+
+    Raises
+    ------
+    StudyError
+        The folder is a study already.
+    ConfigError
+        There is no such config.
+    """
+    source = builtin_config(config)
+    load_settings(source)
+    study = Study(folder)
+    for path in (study.settings_file, study.cohort_csv):
+        if path.exists():
+            raise StudyError(
+                "this file is there already and is not overwritten", file=path, remedy="choose another DIR"
+            )
+    write_text(study.settings_file, source.read_text(encoding="utf-8"))
+    write_text(study.cohort_csv, ",".join([*COLUMNS, "age", "sex"]) + "\n")
+    return study
+
+
+def check(study: Study) -> list[CtboneError]:
+    """List every problem of the cohort, its images' headers and its masks, before anything long runs."""
+    problems = check_cohort(study)
+    if problems:
+        return problems
+    jobs = [CaseJob(study, case) for case in read_cohort(study)]
+    with progress("Check", total=len(jobs)) as bar:
+        for outcome in map_cases(_check_one, jobs, workers=default_workers()):
+            problems += outcome.result or []
+            problems += [outcome.error] if outcome.error else []
+            bar.advance(note=outcome.item.case.case_id)
+    return problems
+
+
+def _check_one(job: CaseJob) -> list[CtboneError]:
+    from ctbone.dicom import grid_of
+    from ctbone.preprocess import check_case
+
+    return check_case(job.study, job.case, grid_of(job.study, job.case))
+
+
+def preprocess(
+    study: Study, *, case_id: str | None = None, workers: int | None = None, cluster: str | None = None
+) -> list[Outcome[CaseJob, CropSummary]]:
+    """Convert and crop every case, or one; a bad case stops no other.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of the cohort; what failed stands in ``error``, and in ``preprocess.csv``.
+    """
+    from ctbone.preprocess import write_summary
+
+    cohort = read_cohort(study)
+    cases = [cohort.case(case_id)] if case_id else list(cohort)
+    jobs = [CaseJob(study, case) for case in cases]
+    outcomes = []
+    with progress("Preprocess", total=len(jobs)) as bar:
+        for outcome in map_cases(prepare_case, jobs, workers=workers or default_workers(), cluster=cluster):
+            outcomes.append(outcome)
+            bar.advance(note=f"{outcome.item.case.case_id}{' failed' if outcome.error else ''}")
+    outcomes.sort(key=lambda outcome: cases.index(outcome.item.case))
+    write_summary(study, {o.item.case.case_id: o.error or cast("CropSummary", o.result) for o in outcomes})
+    return outcomes
+
+
+def prepare_case(job: CaseJob) -> CropSummary:
+    """Take one case from DICOM to its crops."""
+    from ctbone.dicom import convert_case
+    from ctbone.preprocess import preprocess_case
+
+    convert_case(job.study, job.case)
+    return preprocess_case(job.study, job.case)
+
+
+def models_of(study: Study, dim: Dim | None = None) -> list[str]:
+    """Return the names of the study's models, or of those of one dimension.
+
+    Raises
+    ------
+    StudyError
+        The study has no model of that dimension.
+    """
+    names = [name for name, model in study.settings.models.items() if dim in (None, model.dim)]
+    if not names:
+        raise StudyError(f"the study has no {dim} model", file=study.settings_file, remedy="add one under 'models'")
+    return names
+
+
+def run(study: Study, *, scores: Path | None, workers: int | None = None) -> Path:
+    """Run every stage that is not up to date, from the check to the report.
+
+    Returns
+    -------
+    Path
+        ``report/index.html``.
+
+    Raises
+    ------
+    CtboneError
+        The first problem of the cohort, or of a case: training does not begin without all of them.
+    """
+    from ctbone import fusion, inference, report, training
+
+    problems = check(study)
+    if problems:
+        raise problems[0]
+    failed = [outcome.error for outcome in preprocess(study, workers=workers) if outcome.error]
+    if failed:
+        raise failed[0]
+    names = models_of(study)
+    for name in names:
+        training.train(study, name)
+    if read_cohort(study).external:
+        for name in names:
+            inference.predict_external(study, name)
+    fusion.fuse(study, scores=scores)
+    return report.report(study)
+
+
+def demo(folder: Path, *, shuffle_labels: bool = False, difficulty: float | None = None, seed: int = 0) -> Path:
+    """Make a cohort of synthetic patients in ``folder`` and run every stage on it.
+
+    A demo that was interrupted goes on where it stopped.
+
+    Parameters
+    ----------
+    folder
+        A new or empty folder, or an earlier demo with the same choices.
+    shuffle_labels
+        Permute the labels, so that there is nothing to learn: an honest pipeline then finds an AUC of about 0.5.
+    difficulty
+        0: the classes never overlap; 1: they cannot be told apart. None takes the default of ``PhantomCohort``.
+    seed
+        Draws other patients.
+
+    Raises
+    ------
+    StudyError
+        The folder holds something else, or a demo made with other choices.
+    """
+    from ctbone.phantom.cohort import PhantomCohort, write_cohort
+
+    chosen = {} if difficulty is None else {"difficulty": difficulty}
+    cohort = PhantomCohort(seed=seed, shuffle_labels=shuffle_labels, **chosen)
+    if folder.exists() and any(folder.iterdir()) and not (folder / DEMO_MARK).exists():
+        raise StudyError("this folder holds something else", file=folder, remedy="name an empty folder")
+    study = Study(folder)
+    mark = repr(cohort)
+    if (folder / DEMO_MARK).exists() and (folder / DEMO_MARK).read_text(encoding="utf-8") != mark:
+        raise StudyError("this demo was made with other choices", file=folder, remedy="name an empty folder")
+    if not (folder / "truth.json").exists():
+        write_text(folder / DEMO_MARK, mark)
+        shutil.copyfile(builtin_config("demo"), study.settings_file)
+        total = cohort.internal + sum(cohort.external.values())
+        with progress("Synthetic patients", total=total) as bar:
+            write_cohort(folder, cohort, workers=default_workers(), progress=lambda done, _: bar.advance())
+    return run(Study.open(folder), scores=study.scores_csv)

@@ -1,0 +1,44 @@
+"""A small study folder that every room's tests can stand on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ctbone.study import Study
+
+
+def cohort_rows(patients: int = 30, external: int = 6, malignant_every: int = 2) -> list[dict[str, str]]:
+    """Rows of a cohort table: two classes, one external centre, patient P001 with two cases."""
+    rows = []
+    for number in range(patients + external):
+        internal = number < patients
+        rows.append(
+            {
+                "case_id": f"C{number:03d}",
+                "patient_id": "P001" if number == 3 else f"P{number:03d}",
+                "label": "malignant" if number % malignant_every else "benign",
+                "cohort": "internal" if internal else "centre2",
+                "image": f"dicom/C{number:03d}",
+                "mask": f"masks/C{number:03d}.nii.gz",
+                "age": str(30 + number),
+                "sex": "F" if number % 3 else "M",
+            }
+        )
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+    lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def study(tmp_path) -> Study:
+    """A study with settings and a cohort table, and no images."""
+    root = tmp_path / "study"
+    root.mkdir()
+    (root / "study.yaml").write_text("name: test\n")
+    write_rows(root / "cohort.csv", cohort_rows())
+    return Study.open(root)

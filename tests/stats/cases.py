@@ -1,0 +1,23 @@
+"""Made-up cases that several tests share."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+
+def sample(n=200, seed=0, shift=1.2, decimals=None, prevalence=0.6):
+    """Labels and probabilities of a model that is neither perfect nor well calibrated."""
+    rng = np.random.default_rng(seed)
+    y = rng.random(n) < prevalence
+    p = 1 / (1 + np.exp(-(shift * (y - 0.5) + rng.normal(size=n))))
+    return y, p if decimals is None else np.round(p, decimals)
+
+
+@st.composite
+def tied_scores(draw, max_size=30, models=1):
+    """Both classes present, scores on a grid of eighths so that ties are heavy."""
+    n = draw(st.integers(2, max_size))
+    y = np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    y[0], y[1] = True, False
+    eighths = st.lists(st.integers(0, 8), min_size=n, max_size=n)
+    scores = [np.array(draw(eighths)) / 8 for _ in range(models)]
+    return (y, *scores)

@@ -1,0 +1,209 @@
+"""κ, McNemar and Cochran's Q against statsmodels, SciPy and the jackknife."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats import contingency_tables, inter_rater
+
+from ctbone.stats import (
+    StatsError,
+    cochran_q,
+    cohen_kappa,
+    cohen_kappa_test,
+    fleiss_kappa,
+    fleiss_kappa_test,
+    kappa_wording,
+    mcnemar,
+)
+
+
+def two_readers(n=120, seed=0, kinds=4):
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, kinds, n)
+    return first, np.clip(first + rng.choice([-1, 0, 0, 0, 1], n), 0, kinds - 1)
+
+
+def table(first, second, kinds):
+    counts = np.zeros((kinds, kinds))
+    np.add.at(counts, (first, second), 1)
+    return counts
+
+
+@pytest.mark.parametrize(("weights", "theirs"), [("none", None), ("linear", "linear"), ("quadratic", "quadratic")])
+def test_cohens_kappa_equals_statsmodels(weights, theirs):
+    first, second = two_readers()
+    oracle = inter_rater.cohens_kappa(table(first, second, 4), wt=theirs)
+    found = cohen_kappa(first, second, weights=weights)
+    assert found.value == pytest.approx(oracle.kappa)
+    assert found.value == pytest.approx(cohen_kappa_score(first, second, weights=theirs))
+    assert (found.low, found.high) == pytest.approx((oracle.kappa_low, oracle.kappa_upp))
+    test = cohen_kappa_test(first, second, weights=weights)
+    assert test.statistic == pytest.approx(oracle.z_value)
+    assert test.p_value == pytest.approx(oracle.pvalue_two_sided, abs=1e-12)
+
+
+def test_the_textbook_table_of_fleiss_cohen_and_everitt():
+    counts = 2 * np.array([[53, 5, 2], [11, 14, 5], [1, 6, 3]])
+    first, second = (np.repeat(places, counts.ravel()) for places in np.indices((3, 3)).reshape(2, -1))
+    found = cohen_kappa(first, second)
+    assert round(found.value, 3) == 0.429
+    assert (found.high - found.low) / (2 * 1.959964) == pytest.approx(np.sqrt(0.002885), abs=5e-5)
+
+
+def test_categories_set_the_distances():
+    first, second = ["a", "a", "c", "c", "a"], ["a", "c", "c", "a", "a"]
+    assert cohen_kappa(first, second, weights="linear").value == pytest.approx(cohen_kappa(first, second).value)
+    backward = cohen_kappa([1, 2, 3, 3], [1, 3, 3, 2], weights="quadratic", categories=[3, 2, 1])
+    assert backward.value == pytest.approx(cohen_kappa([1, 2, 3, 3], [1, 3, 3, 2], weights="quadratic").value)
+    ordered = ["low", "middle", "high"]
+    answers = (["low", "high", "middle", "low"], ["low", "middle", "middle", "high"])
+    codes = [[ordered.index(word) for word in answer] for answer in answers]
+    assert cohen_kappa(*answers, weights="linear", categories=ordered).value == pytest.approx(
+        cohen_kappa_score(*codes, weights="linear")
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=25))
+def test_laws_of_cohens_kappa(pairs):
+    first, second = np.array(pairs).T
+    found, swapped = cohen_kappa(first, second), cohen_kappa(second, first)
+    assert (found.value is None) == (len(set(first) | set(second)) == 1)
+    if found.value is None:
+        assert found.why
+        return
+    assert found.value == pytest.approx(swapped.value)
+    assert found.value <= 1 + 1e-12
+    renamed = np.array(["x", "b", "q"])
+    assert cohen_kappa(renamed[first], renamed[second]).value == pytest.approx(found.value)
+    if found.low is None:
+        assert found.why
+    else:
+        assert found.low <= found.value <= found.high <= 1 + 1e-12
+
+
+def test_agreement_without_doubt_or_without_choice():
+    perfect = cohen_kappa([1, 2, 3], [1, 2, 3])
+    assert perfect.value == 1
+    assert perfect.low is None
+    assert "standard error" in perfect.why
+    assert cohen_kappa([1, 1], [1, 1]).why == "both use one and the same category"
+    assert cohen_kappa_test([1, 1], [1, 1]).p_value is None
+    assert fleiss_kappa([[1, 1], [1, 1]]).why == "all ratings are the same"
+    assert fleiss_kappa_test([[1, 1], [1, 1]]).p_value is None
+
+
+def ratings(n=40, readers=5, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, (n, 1))
+    noise = rng.integers(0, 3, (n, readers))
+    return np.where(rng.random((n, readers)) < 0.6, truth, noise)
+
+
+@pytest.mark.parametrize("readers", [2, 3, 6])
+def test_fleiss_kappa_equals_statsmodels(readers):
+    table_of = ratings(readers=readers)
+    assert fleiss_kappa(table_of).value == pytest.approx(
+        inter_rater.fleiss_kappa(inter_rater.aggregate_raters(table_of)[0])
+    )
+
+
+def test_the_interval_of_fleiss_kappa_is_that_of_the_jackknife():
+    table_of = ratings(n=300)
+    found = fleiss_kappa(table_of)
+    without = np.array([fleiss_kappa(np.delete(table_of, k, axis=0)).value for k in range(300)])
+    error = np.sqrt(299 / 300 * ((without - without.mean()) ** 2).sum())
+    assert (found.high - found.low) / (2 * 1.959964) == pytest.approx(error, rel=0.02)
+
+
+def test_the_null_test_of_fleiss_kappa_keeps_its_level():
+    rng = np.random.default_rng(3)
+    p_values = [fleiss_kappa_test(rng.choice(3, (60, 4), p=[0.5, 0.3, 0.2])).p_value for _ in range(400)]
+    assert 0.03 <= np.mean(np.array(p_values) < 0.05) <= 0.075
+
+
+def test_wording_in_five_steps():
+    assert kappa_wording(0.596) == "moderate"
+    assert kappa_wording(0.6) == "moderate"
+    assert kappa_wording(0.601) == "high"
+    assert kappa_wording(1) == "extremely high"
+    with pytest.raises(StatsError):
+        kappa_wording(float("nan"))
+
+
+def paired(b, c, both=3, neither=2):
+    first = [1] * b + [0] * c + [1] * both + [0] * neither
+    second = [0] * b + [1] * c + [1] * both + [0] * neither
+    return first, second
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemar_exact_and_mid_p(b, c):
+    first, second = paired(b, c)
+    exact, middle = mcnemar(first, second, test="exact"), mcnemar(first, second)
+    assert exact.difference == pytest.approx((b - c) / (b + c + 5))
+    assert exact.low <= exact.difference <= exact.high
+    if b + c == 0:
+        assert exact.p_value is None
+        assert middle.p_value is None
+        assert "never differ" in exact.why
+        return
+    assert exact.statistic == b - c
+    assert exact.p_value == pytest.approx(binomtest(b, b + c, 0.5).pvalue)
+    oracle = contingency_tables.mcnemar([[3, b], [c, 2]], exact=True)
+    assert exact.p_value == pytest.approx(oracle.pvalue)
+    by_hand = 2 * sum(binom.pmf(k, b + c, 0.5) for k in range(min(b, c))) + binom.pmf(min(b, c), b + c, 0.5)
+    assert middle.p_value == pytest.approx(1.0 if b == c else by_hand)
+    assert middle.p_value <= exact.p_value
+    swapped = mcnemar(second, first)
+    assert swapped.difference == -middle.difference
+    assert swapped.p_value == middle.p_value
+    assert swapped.low == pytest.approx(-middle.high)
+
+
+def test_interval_of_the_paired_difference_covers():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(800):
+        first = rng.random(60) < 0.85
+        second = np.where(rng.random(60) < 0.8, first, rng.random(60) < 0.7)
+        found = mcnemar(first, second)
+        hits += found.low <= 0.85 - (0.8 * 0.85 + 0.2 * 0.7) <= found.high
+    assert 0.93 <= hits / 800 <= 0.995
+
+
+def test_cochrans_q_equals_statsmodels_and_two_readers_are_mcnemar():
+    rng = np.random.default_rng(4)
+    right = rng.random((70, 4)) < [0.6, 0.7, 0.75, 0.8]
+    oracle = contingency_tables.cochrans_q(right.astype(int))
+    found = cochran_q(right)
+    assert found.statistic == pytest.approx(oracle.statistic)
+    assert found.p_value == pytest.approx(oracle.pvalue)
+    assert found.df == 3
+    b, c = 11, 4
+    first, second = paired(b, c)
+    assert cochran_q(np.stack([first, second], axis=1)).statistic == pytest.approx((b - c) ** 2 / (b + c))
+    assert cochran_q([[1, 1], [0, 0]]).why == "no case tells the readers apart"
+
+
+def test_refusals():
+    with pytest.raises(StatsError, match="missing"):
+        cohen_kappa([1.0, float("nan")], [1.0, 2.0])
+    with pytest.raises(StatsError, match="missing"):
+        cohen_kappa(np.array(["a", None], dtype=object), ["a", "b"])
+    with pytest.raises(StatsError, match="categories"):
+        cohen_kappa([1, 5], [1, 2], categories=[1, 2])
+    with pytest.raises(StatsError, match="fit together"):
+        cohen_kappa([1, 2], [1])
+    with pytest.raises(StatsError, match="table"):
+        fleiss_kappa([1, 2, 3])
+    with pytest.raises(StatsError, match="weights"):
+        cohen_kappa([1, 2], [1, 2], weights="cubic")
+    with pytest.raises(StatsError, match="number"):
+        mcnemar([1, 0], [1])
+    with pytest.raises(StatsError, match="0 or 1"):
+        cochran_q([[1, 2], [0, 1]])

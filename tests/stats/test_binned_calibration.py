@@ -1,0 +1,134 @@
+"""Bins with exact edges; ECE, MCE and Hosmer–Lemeshow against slow loops."""
+
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2
+
+from ctbone.stats import StatsError, ece, equal_width_bins, hosmer_lemeshow, mce
+from ctbone.stats.logistic import expit
+
+from .cases import sample, tied_scores
+
+
+@pytest.mark.parametrize("bins", [5, 10, 15, 20, 100])
+def test_a_decimal_edge_belongs_to_the_bin_below_it(bins):
+    edges = [float(Fraction(k, bins)) for k in range(bins + 1)]
+    np.testing.assert_array_equal(equal_width_bins(edges, bins), [0, *range(bins)])
+    above = np.nextafter(edges[:-1], 1)
+    np.testing.assert_array_equal(equal_width_bins(above, bins), range(bins))
+
+
+def test_linspace_would_misplace_what_these_edges_do_not():
+    decimals = np.array([0.3, 0.6, 0.7])
+    misplaced = np.searchsorted(np.linspace(0, 1, 11)[1:-1], decimals, side="left")
+    assert misplaced.tolist() != [2, 5, 6] or np.linspace(0, 1, 11)[3] != 0.3
+    assert equal_width_bins(decimals).tolist() == [2, 5, 6]
+
+
+def slow_gaps(y, p, bins):
+    gaps = []
+    for k in range(bins):
+        inside = (p > k / bins) & (p <= (k + 1) / bins)
+        if k == 0:
+            inside |= p == 0
+        if inside.any():
+            gaps.append((inside.mean(), abs(y[inside].mean() - p[inside].mean())))
+    return gaps
+
+
+@settings(max_examples=60, deadline=None)
+@given(tied_scores(), st.sampled_from([1, 4, 10, 15]))
+def test_both_errors_equal_a_loop(case, bins):
+    y, p = case
+    gaps = slow_gaps(y, p, bins)
+    mean, largest = ece(y, p, bins=bins, replicates=10), mce(y, p, bins=bins, replicates=10)
+    assert mean.value == pytest.approx(sum(share * gap for share, gap in gaps), abs=1e-12)
+    assert largest.value == pytest.approx(max(gap for _, gap in gaps), abs=1e-12)
+    assert mean.value <= largest.value + 1e-12
+    assert str(bins) in mean.method
+    assert "right-closed" in mean.method
+
+
+def test_the_interval_covers_the_truth_of_a_miscalibrated_model():
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=400_000)
+    population = ece(rng.random(400_000) < expit(truth), expit(1.8 * truth + 0.4), replicates=1).value
+    covered = 0
+    for seed in range(100):
+        truth = rng.normal(size=500)
+        found = ece(rng.random(500) < expit(truth), expit(1.8 * truth + 0.4), replicates=200, seed=seed)
+        covered += found.low <= population <= found.high
+    assert covered >= 88
+
+
+def test_mirroring_pulls_the_interval_of_a_calibrated_model_towards_zero():
+    rng = np.random.default_rng(0)
+    touching, above = 0, 0
+    for seed in range(40):
+        truth = rng.normal(size=300)
+        y, p = rng.random(300) < expit(truth), expit(truth)
+        found = ece(y, p, replicates=200, seed=seed)
+        touching += found.low < 0.001
+        above += found.high < found.value
+    assert touching >= 14
+    assert above == 0
+
+
+def test_a_gross_error_is_found_with_its_interval():
+    rng = np.random.default_rng(0)
+    y = rng.random(2000) < 0.5
+    found = ece(y, np.full(2000, 0.8))
+    assert found.value == pytest.approx(0.3, abs=0.03)
+    assert 0.26 < found.low < found.value < found.high < 0.34
+
+
+def slow_hosmer_lemeshow(y, p, groups):
+    edges = sorted(set(np.quantile(p, [k / groups for k in range(1, groups)])))
+    statistic, used = 0.0, 0
+    bounds = [-np.inf, *edges, np.inf]
+    for left, right in pairwise(bounds):
+        inside = (p > left) & (p <= right)
+        if not inside.any():
+            continue
+        used += 1
+        events, expected, n = y[inside].sum(), p[inside].sum(), inside.sum()
+        statistic += (events - expected) ** 2 / expected + (events - expected) ** 2 / (n - expected)
+    return statistic, used
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_hosmer_lemeshow_equals_both_columns_of_its_table(decimals):
+    y, p = sample(400, decimals=decimals)
+    p = np.clip(p, 0.05, 0.95)
+    statistic, used = slow_hosmer_lemeshow(y, p, 10)
+    outside, inside = hosmer_lemeshow(y, p), hosmer_lemeshow(y, p, external=False)
+    assert outside.statistic == pytest.approx(statistic)
+    assert (outside.df, inside.df) == (used, used - 2)
+    assert outside.p_value == pytest.approx(chi2.sf(statistic, used))
+    assert inside.p_value == pytest.approx(chi2.sf(statistic, used - 2))
+
+
+def test_hosmer_lemeshow_keeps_its_level_outside_the_development_data():
+    rng = np.random.default_rng(1)
+    rejected = 0
+    for _ in range(500):
+        truth = rng.normal(size=400)
+        rejected += hosmer_lemeshow(rng.random(400) < expit(truth), expit(truth)).p_value < 0.05
+    assert 0.02 <= rejected / 500 <= 0.085
+
+
+def test_undefined_and_refused():
+    assert hosmer_lemeshow([0, 1], [0.0, 0.0]).why == "a group expects no event, or nothing but events"
+    assert hosmer_lemeshow([0, 1], [0.4, 0.4], external=False).p_value is None
+    assert ece([1], [0.25]).value == 0.75
+    with pytest.raises(StatsError):
+        ece([0, 1], [0.1, 0.2], bins=0)
+    with pytest.raises(StatsError):
+        hosmer_lemeshow([0, 1], [0.1, 0.2], groups=1)
+    with pytest.raises(StatsError, match="outside"):
+        mce([0, 1], [0.1, 1.2])

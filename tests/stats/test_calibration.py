@@ -1,0 +1,139 @@
+"""Brier, intercept, slope and O/E against scikit-learn, statsmodels and simulated truth."""
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from hypothesis import given, settings
+from scipy.stats import norm
+from sklearn.metrics import brier_score_loss
+
+from ctbone.stats import (
+    StatsError,
+    bootstrap_estimate,
+    brier,
+    calibration_intercept,
+    calibration_slope,
+    observed_expected,
+    scaled_brier,
+)
+from ctbone.stats.logistic import expit, logit
+
+from .cases import sample, tied_scores
+
+
+@settings(max_examples=50, deadline=None)
+@given(tied_scores())
+def test_brier_equals_scikit_learn(case):
+    y, p = case
+    found = brier(y, p)
+    assert found.value == pytest.approx(brier_score_loss(y, p), abs=1e-12)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    scaled = scaled_brier(y, p)
+    assert scaled.value == pytest.approx(1 - brier_score_loss(y, p) / brier_score_loss(y, np.full(y.size, y.mean())))
+    assert scaled.high <= 1
+
+
+def test_intervals_of_the_brier_scores_agree_with_the_bootstrap():
+    y, p = sample(569)
+    squares = (p - y) ** 2
+
+    def score(weights):
+        return weights @ squares / weights.sum(axis=1)
+
+    def scaled(weights):
+        share = weights @ y / weights.sum(axis=1)
+        return 1 - score(weights) / (share * (1 - share))
+
+    for found, statistic in ((brier(y, p), score), (scaled_brier(y, p), scaled)):
+        oracle = bootstrap_estimate(statistic, y, replicates=10_000, stratified=False)
+        assert found.value == pytest.approx(oracle.value)
+        width = oracle.high - oracle.low
+        assert found.low == pytest.approx(oracle.low, abs=0.08 * width)
+        assert found.high == pytest.approx(oracle.high, abs=0.08 * width)
+
+
+def test_recalibration_equals_statsmodels():
+    y, p = sample(300, shift=2.0)
+    x = np.log(p / (1 - p))
+    both = sm.Logit(y.astype(float), sm.add_constant(x)).fit(disp=0, tol=1e-12)
+    large = sm.GLM(y.astype(float), np.ones(300), family=sm.families.Binomial(), offset=x).fit(tol=1e-12)
+    for found, model, k in (
+        (calibration_intercept(y, p), large, 0),
+        (calibration_intercept(y, p, joint=True), both, 0),
+        (calibration_slope(y, p), both, 1),
+    ):
+        low, high = model.conf_int(alpha=0.05)[k]
+        assert found.value == pytest.approx(model.params[k], rel=1e-6)
+        assert found.low == pytest.approx(low, rel=1e-5)
+        assert found.high == pytest.approx(high, rel=1e-5)
+    assert "slope fixed at 1" in calibration_intercept(y, p).method
+    assert "slope fitted too" in calibration_intercept(y, p, joint=True).method
+
+
+def test_they_find_what_was_done_to_a_calibrated_model():
+    rng = np.random.default_rng(2)
+    truth = rng.normal(size=200_000)
+    y = rng.random(200_000) < expit(truth)
+    assert calibration_slope(y, expit(2 * truth)).value == pytest.approx(0.5, abs=0.02)
+    assert calibration_slope(y, expit(truth / 2)).value == pytest.approx(2, abs=0.05)
+    assert calibration_intercept(y, expit(truth - 0.7)).value == pytest.approx(0.7, abs=0.02)
+    assert calibration_intercept(y, expit(truth)).value == pytest.approx(0, abs=0.02)
+    assert observed_expected(y, expit(truth)).value == pytest.approx(1, abs=0.01)
+    assert observed_expected(y, expit(truth - 0.7)).value > 1.2, "probabilities too low: more observed than expected"
+
+
+def test_coverage_of_intercept_slope_and_ratio():
+    rng = np.random.default_rng(4)
+    hits = np.zeros(3)
+    for _ in range(600):
+        truth = rng.normal(size=200)
+        y = rng.random(200) < expit(truth)
+        p = expit(truth)
+        for k, (found, ideal) in enumerate(
+            [(calibration_intercept(y, p), 0), (calibration_slope(y, p), 1), (observed_expected(y, p), 1)]
+        ):
+            hits[k] += found.low <= ideal <= found.high
+    assert (hits[:2] / 600 > 0.93).all()
+    assert (hits[:2] / 600 < 0.975).all()
+    assert hits[2] / 600 > 0.93
+
+
+def test_observed_over_expected_not_its_inverse():
+    found = observed_expected([1, 1, 1, 0], [0.5, 0.5, 0.25, 0.25])
+    assert found.value == pytest.approx(2.0)
+    assert "O/E" in found.method
+    z2 = norm.ppf(0.975) ** 2
+    low = (0.75 + z2 / 8 - np.sqrt(z2 * (0.75 * 0.25 / 4 + z2 / 64))) / (1 + z2 / 4)
+    assert found.low == pytest.approx(low * 4 / 1.5)
+
+
+def test_certain_probabilities_are_clipped_not_infinite():
+    y = [0, 1, 0, 1, 1, 0]
+    p = [0.0, 1.0, 1.0, 0.8, 0.4, 0.3]
+    clipped = [1e-8, 1 - 1e-8, 1 - 1e-8, 0.8, 0.4, 0.3]
+    assert calibration_slope(y, p).value == pytest.approx(calibration_slope(y, clipped).value, rel=1e-6)
+    assert np.isfinite(calibration_intercept(y, p).value)
+    assert "clipped" in calibration_slope(y, p).method
+    assert logit(np.array([0.0]))[0] == pytest.approx(-18.42068)
+
+
+def test_undefined_says_why():
+    one = [1, 1, 1]
+    p = [0.2, 0.5, 0.9]
+    assert calibration_slope(one, p).why == "only one class is present"
+    assert calibration_intercept(one, p).why == "only one class is present"
+    assert scaled_brier(one, p).why == "only one class is present"
+    assert calibration_slope([0, 1, 1], [0.4] * 3).why == "every probability is the same"
+    assert "separated" in calibration_slope([0, 1, 1], p).why
+    assert calibration_intercept([0, 1, 1], p).value is not None, "the large needs no slope"
+    assert observed_expected([0, 1], [0.0, 0.0]).why == "every probability is 0"
+    assert observed_expected([0, 0], [0.2, 0.2]).value == 0
+    assert brier([1], [0.3]).low is None
+    assert brier([1], [0.3]).value == pytest.approx(0.49)
+
+
+def test_logits_by_mistake_are_told():
+    with pytest.raises(StatsError) as told:
+        brier([0, 1], [-2.3, 1.4])
+    assert "logits" in str(told.value)
+    assert "2 of 2" in str(told.value)

@@ -1,0 +1,131 @@
+"""The flexible curve and its errors against a slow loess, and what holds for a calibrated model."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from statsmodels.stats.proportion import proportion_confint
+
+from ctbone.stats import calibration_curve, calibration_errors, ici
+from ctbone.stats.logistic import expit
+
+from .cases import sample, tied_scores
+from .test_loess import slow_loess
+
+
+def test_errors_equal_a_loess_at_every_case():
+    y, p = sample(250, shift=2.0)
+    order = np.argsort(p)
+    curve = np.clip(slow_loess(p[order], y[order].astype(float), p[order], 0.75, 2), 0, 1)
+    distance = np.abs(curve - p[order])
+    found = calibration_errors(y, p, replicates=0)
+    assert found.ici.value == pytest.approx(distance.mean(), abs=5e-4)
+    assert found.e50.value == pytest.approx(np.median(distance), abs=1e-3)
+    assert found.e90.value == pytest.approx(np.quantile(distance, 0.9), abs=1e-3)
+    assert found.emax.value == pytest.approx(distance.max(), abs=2e-3)
+    assert found.ici.low is None
+    assert found.ici.why == "no resample asked for"
+
+
+def test_with_ties_and_few_values_the_errors_are_exact():
+    rng = np.random.default_rng(3)
+    p = rng.integers(1, 10, 300) / 10
+    p = p[p != 0.5]
+    y = rng.random(p.size) < p**2
+    curve = np.clip(slow_loess(np.sort(p), y[np.argsort(p, kind="stable")].astype(float), np.sort(p), 0.75, 2), 0, 1)
+    distance = np.abs(curve - np.sort(p))
+    found = calibration_errors(y, p, replicates=0)
+    assert found.ici.value == pytest.approx(distance.mean(), abs=1e-9)
+    assert found.emax.value == pytest.approx(distance.max(), abs=1e-9)
+
+
+def test_many_cases_are_joined_without_changing_the_answer(monkeypatch):
+    from ctbone.stats import flexible_calibration
+
+    y, p = sample(6000)
+    joined = calibration_errors(y, p, replicates=0)
+    monkeypatch.setattr(flexible_calibration, "_VALUES", 10_000)
+    apart = calibration_errors(y, p, replicates=0)
+    assert joined.ici.value == pytest.approx(apart.ici.value, abs=2e-4)
+    assert joined.e90.value == pytest.approx(apart.e90.value, abs=1e-3)
+
+
+def test_known_miscalibration_is_measured():
+    rng = np.random.default_rng(5)
+    truth = rng.random(20_000)
+    y = rng.random(20_000) < truth
+    found = calibration_errors(y, 0.2 + 0.5 * truth, replicates=50)
+    expected = np.abs(0.2 - 0.5 * truth)
+    assert found.ici.value == pytest.approx(expected.mean(), abs=0.01)
+    assert found.e50.value == pytest.approx(np.median(expected), abs=0.01)
+    assert found.e90.value == pytest.approx(np.quantile(expected, 0.9), abs=0.015)
+    assert found.ici.low < expected.mean() < found.ici.high
+
+
+def test_the_interval_of_a_calibrated_model_reaches_towards_zero():
+    rng = np.random.default_rng(6)
+    lows, values = [], []
+    for seed in range(15):
+        truth = rng.normal(size=300)
+        found = ici(rng.random(300) < expit(truth), expit(truth), replicates=40, seed=seed)
+        assert 0 <= found.low <= found.high
+        lows.append(found.low)
+        values.append(found.value)
+    assert np.mean(lows) < 0.35 * np.mean(values)
+    assert np.mean(np.array(lows) == 0) >= 0.4
+
+
+@settings(max_examples=40, deadline=None)
+@given(tied_scores())
+def test_order_of_the_errors_and_limits_of_the_curve(case):
+    y, p = case
+    errors = calibration_errors(y, p, replicates=5)
+    assert 0 <= errors.e50.value <= errors.e90.value <= errors.emax.value <= 1
+    assert errors.ici.value <= errors.emax.value + 1e-12
+    curve = calibration_curve(y, p, points=7)
+    for line in (curve.observed, curve.low, curve.high):
+        assert ((line >= 0) & (line <= 1)).all()
+    assert (curve.low <= curve.observed).all()
+    assert (curve.observed <= curve.high).all()
+    assert sum(part.n for part in curve.bins) == y.size
+    assert curve.histogram_positive.sum() == y.sum()
+    assert curve.histogram_negative.sum() == (~y).sum()
+
+
+def test_curve_equals_a_slow_loess_and_its_band_the_bootstrap():
+    y, p = sample(400)
+    curve = calibration_curve(y, p, points=9)
+    order = np.argsort(p)
+    slow = slow_loess(p[order], y[order].astype(float), curve.grid, 0.75, 2)
+    np.testing.assert_allclose(curve.observed, np.clip(slow, 0, 1), atol=1e-9)
+    rng = np.random.default_rng(1)
+    draws = []
+    for _ in range(200):
+        drawn = np.sort(rng.integers(0, 400, 400))
+        ranked = drawn[np.argsort(p[drawn])]
+        draws.append(slow_loess(p[ranked], y[ranked].astype(float), curve.grid[2:-2], 0.75, 2))
+    np.testing.assert_allclose((curve.high - curve.low)[2:-2] / 3.92, np.std(draws, axis=0), rtol=0.3)
+
+
+def test_bins_hold_wilsons_intervals():
+    y, p = sample(200, decimals=1)
+    for part in calibration_curve(y, p).bins:
+        inside = (p > part.left) & (p <= part.right) | ((part.left == 0) & (p == 0))
+        assert (part.n, part.events) == (inside.sum(), y[inside].sum())
+        assert part.mean_probability == pytest.approx(p[inside].mean())
+        low, high = proportion_confint(part.events, part.n, method="wilson")
+        assert (part.low, part.high) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_one_class_has_bins_but_no_curve():
+    curve = calibration_curve([1, 1, 1], [0.2, 0.4, 0.9])
+    assert curve.observed.size == 0
+    assert "one class" in curve.why
+    assert len(curve.bins) == 3
+    assert calibration_errors([1, 1, 1], [0.2, 0.4, 0.9]).ici.why == "only one class is present"
+
+
+@pytest.mark.parametrize("p", [[0.3, 0.3], [0.0, 1.0], [1.0, 0.0]])
+def test_two_cases(p):
+    curve = calibration_curve([0, 1], p)
+    assert np.isfinite(curve.observed).all()
+    assert np.isfinite(calibration_errors([0, 1], p, replicates=10).ici.value)

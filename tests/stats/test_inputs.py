@@ -1,0 +1,84 @@
+"""What is refused, and that the refusal names what was found."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ctbone.errors import CtboneError
+from ctbone.stats import StatsError
+from ctbone.stats.inputs import checked_labels, checked_level, checked_models, checked_scores, percent
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [0, 1, 1],
+        [False, True, True],
+        [0.0, 1.0, 1.0],
+        np.array([0, 1, 1], dtype=np.uint8),
+        pd.Series([0, 1, 1]),
+        ["0", "1", "1"],
+    ],
+)
+def test_labels_in_any_dress(y):
+    assert checked_labels(y).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        ([], "no case"),
+        ([0, 2], "not 0 or 1"),
+        ([1, -1], "not 0 or 1"),
+        ([0.5, 1], "not 0 or 1"),
+        ([0, float("nan")], "missing"),
+        (["benign", "malignant"], "not 0 or 1"),
+        ([[0, 1]], "one-dimensional"),
+        ([0, None], "missing"),
+    ],
+)
+def test_labels_refused(y, words):
+    with pytest.raises(StatsError, match=words):
+        checked_labels(y)
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [
+        ([0.1], "fit together"),
+        ([0.1, float("nan")], "missing"),
+        ([0.1, float("inf")], "infinite"),
+        ([0.1, -0.001], "outside"),
+        ([0.1, 1.0000001], "outside"),
+        (["a", "b"], "not numbers"),
+        ([[0.1, 0.2]], "fit together"),
+    ],
+)
+def test_probabilities_refused(p, words):
+    with pytest.raises(StatsError, match=words):
+        checked_scores(p, 2, probability=True)
+
+
+def test_percent_and_logits_get_their_remedy():
+    with pytest.raises(StatsError) as told:
+        checked_scores([12.0, 97.0, 3.0], 3, probability=True)
+    assert "3 of 3" in told.value.found
+    assert "percent" in told.value.remedy
+    assert isinstance(told.value, CtboneError)
+    assert checked_scores([12.0, 97.0], 2).tolist() == [12, 97], "a mere score may be anything"
+
+
+def test_models_are_rows():
+    assert checked_models([0, 1], [[0.1, 0.2], [0.3, 0.4]])[1].dtype == np.float64
+    with pytest.raises(StatsError, match="wrong shape"):
+        checked_models([0, 1], [[0.1], [0.2]])
+
+
+@pytest.mark.parametrize("level", [0, 1, 95, -0.1, float("nan")])
+def test_levels_refused(level):
+    with pytest.raises(StatsError, match="level"):
+        checked_level(level)
+
+
+def test_levels_are_written_as_percent():
+    assert [percent(level) for level in (0.9, 0.95, 0.999)] == ["90%", "95%", "99.9%"]

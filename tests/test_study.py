@@ -1,0 +1,157 @@
+import errno
+import json
+
+import pandas as pd
+import pytest
+
+from ctbone.errors import ConfigError, StudyError
+from ctbone.study import (
+    Study,
+    atomic_path,
+    content_hash,
+    file_hash,
+    provenance,
+    read_json,
+    read_table,
+    record_of,
+    write_json,
+    write_table,
+    write_text,
+)
+
+
+def test_a_folder_without_settings_is_no_study(tmp_path):
+    with pytest.raises(StudyError, match="ctbone init"):
+        Study.open(tmp_path)
+
+
+def test_wrong_settings_show_when_the_study_is_opened(tmp_path):
+    (tmp_path / "study.yaml").write_text("name: s\nunknown: 1")
+    with pytest.raises(ConfigError):
+        Study.open(tmp_path)
+
+
+def test_paths_are_those_of_the_design(study):
+    relative = [
+        path.relative_to(study.root).as_posix()
+        for path in (
+            study.nifti("P1"),
+            record_of(study.nifti("P1")),
+            study.crop("P1", "3d"),
+            study.crop("P1", "2d"),
+            study.run("3d", 4),
+            study.predictions("3d"),
+            study.fusion("3d+2d"),
+            record_of(study.fusion("3d+2d")),
+            study.explanation("3d", "P1"),
+        )
+    ]
+    assert relative == [
+        "nifti/P1.nii.gz",
+        "nifti/P1.json",
+        "crops/3d/P1.nii",
+        "crops/2d/P1.nii",
+        "runs/3d/fold4",
+        "predictions/3d.csv",
+        "fusion/3d+2d.csv",
+        "fusion/3d+2d.json",
+        "explain/3d/P1.nii.gz",
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.b.nii.gz", "a.b.nii", "a.b.csv"])
+def test_the_record_keeps_dots_in_a_case_id(tmp_path, name):
+    assert record_of(tmp_path / name).name == "a.b.json"
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    write_text(path, "old")
+    with pytest.raises(KeyboardInterrupt):
+        _write_half(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _write_half(path):
+    with atomic_path(path) as temporary:
+        temporary.write_text("half of the n")
+        raise KeyboardInterrupt
+
+
+def test_a_full_disk_is_named(tmp_path):
+    with pytest.raises(StudyError, match="free some space"), atomic_path(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_input_is_not_taken_for_a_failed_write(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "out"):
+        (tmp_path / "in").read_text()
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="cannot write"):
+        write_text(tmp_path / "file" / "x", "text")
+
+
+def test_tables_come_back_as_text(tmp_path):
+    write_table(tmp_path / "t.csv", pd.DataFrame({"id": ["007", "NA"], "p": [0.1 + 0.2, float("nan")]}))
+    table = read_table(tmp_path / "t.csv")
+    assert table["id"].tolist() == ["007", "NA"]
+    assert table["p"].tolist() == ["0.30000000000000004", ""]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_tables_of_any_office_program_are_read(tmp_path, delimiter):
+    text = "\ufeff" + "\r\n".join(["a{0} b", '"1,5"{0}2', "{0}", ""]).format(delimiter)
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    assert read_table(tmp_path / "t.csv", ["a", "b"]).to_dict("records") == [{"a": "1,5", "b": "2"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "empty"),
+        (b"a,b\n1\n", "row 2 has 1 cells"),
+        (b"a,a\n1,2\n", "column twice"),
+        (b"a,c\n1,2\n", "lacks the column b"),
+        (b"a,b\n\xff\xfe,2\n", "not UTF-8"),
+        (b'a,b\n"1,2\n', "no CSV"),
+    ],
+)
+def test_a_faulty_table_is_refused(tmp_path, content, word):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(StudyError, match=word):
+        read_table(tmp_path / "t.csv", ["a", "b"])
+
+
+def test_a_missing_table_says_what_to_do(tmp_path):
+    with pytest.raises(StudyError, match=r"missing[\s\S]*run the stage"):
+        read_table(tmp_path / "t.csv", remedy="run the stage")
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"auc": float("nan")})
+    assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", "[" * 100_000])
+def test_unreadable_json_is_refused(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(StudyError):
+        read_json(tmp_path / "x.json")
+
+
+def test_provenance_holds_hashes_and_versions_and_no_path(study):
+    record = provenance(study, "training", {"cohort": study.cohort_csv})
+    assert record["inputs"] == {"cohort": file_hash(study.cohort_csv)}
+    assert record["settings"]["name"] == "test"
+    assert set(record["libraries"]) >= {"torch", "monai", "numpy"}
+    assert str(study.root) not in json.dumps(record)
+
+
+def test_content_hash_sees_a_changed_value():
+    assert content_hash({"a": 1}) != content_hash({"a": 2})

@@ -1,0 +1,62 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ctbone.errors import CohortError, CtboneError
+from ctbone.workers import WorkerError, map_cases
+
+
+def square(number: int) -> int:
+    if number == 3:
+        raise CohortError("three is bad", case="3", file="x", remedy="choose another")
+    if number == 4:
+        raise ZeroDivisionError("four")
+    return number * number
+
+
+def die(number: int) -> int:
+    if number == 2:
+        time.sleep(0.2)
+        os._exit(9)
+    return number
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bad_case_stops_no_other(workers):
+    outcomes = {outcome.item: outcome for outcome in map_cases(square, range(6), workers=workers)}
+    assert {item: outcome.result for item, outcome in outcomes.items()} == {0: 0, 1: 1, 2: 4, 3: None, 4: None, 5: 25}
+    assert (outcomes[3].error.case, outcomes[3].error.remedy) == ("3", "choose another")
+    assert isinstance(outcomes[3].error, CohortError)
+    assert "unforeseen ZeroDivisionError at square" in str(outcomes[4].error)
+
+
+def test_a_process_that_dies_takes_no_other_case_with_it():
+    outcomes = {outcome.item: outcome for outcome in map_cases(die, range(5), workers=2)}
+    assert {item for item, outcome in outcomes.items() if outcome.error} == {2}
+    assert isinstance(outcomes[2].error, WorkerError)
+
+
+def test_a_dask_cluster_gives_the_same():
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    code = (
+        "from distributed import LocalCluster\n"
+        "if __name__ == '__main__':\n"
+        "    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:\n"
+        "        print(cluster.scheduler_address, flush=True); input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as scheduler:
+        address = scheduler.stdout.readline().strip()
+        outcomes = {outcome.item: outcome for outcome in map_cases(square, range(6), cluster=address)}
+        scheduler.communicate("\n", timeout=60)
+    assert {item: outcome.result for item, outcome in outcomes.items()} == {0: 0, 1: 1, 2: 4, 3: None, 4: None, 5: 25}
+
+
+def test_a_scheduler_that_is_not_there_is_named():
+    with pytest.raises(CtboneError, match="no Dask scheduler answers"):
+        list(map_cases(square, [1], cluster="tcp://127.0.0.1:9"))
