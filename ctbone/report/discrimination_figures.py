@@ -22,6 +22,7 @@ from ctbone.report.figure_style import (
     style,
     unit_axes,
 )
+from ctbone.report.metrics import resamples_for
 from ctbone.report.result_tables import ordered_classes
 from ctbone.report.table import interval, number
 from ctbone.stats import roc_band, roc_points
@@ -142,19 +143,16 @@ def roc_bands(analysis: Analysis, judged: JudgedSet) -> Drawn:
             for other, (fpr, tpr) in curves.items():
                 if other != answers.name:
                     axes.plot(fpr, tpr, color="#c9c9c9", linewidth=0.6)
-            if len(answers) <= 20_000:
-                band = roc_band(
-                    answers.truth,
-                    answers.p,
-                    replicates=settings.bootstrap,
-                    level=settings.confidence,
-                    seed=settings.seed,
-                    groups=answers.patients,
-                )
-                method = band.method
-                axes.fill_between(
-                    band.fpr, band.low, band.high, color=lines[answers.name].colour, alpha=0.18, linewidth=0
-                )
+            band = roc_band(
+                answers.truth,
+                answers.p,
+                replicates=resamples_for(len(answers), settings),
+                level=settings.confidence,
+                seed=settings.seed,
+                groups=answers.patients,
+            )
+            method = band.method
+            axes.fill_between(band.fpr, band.low, band.high, color=lines[answers.name].colour, alpha=0.18, linewidth=0)
             axes.plot(*curves[answers.name], color=lines[answers.name].colour, clip_on=False)
             unit_axes(axes, "1 − specificity", "Sensitivity")
             axes.set_title(shorten(answers.name, 24))

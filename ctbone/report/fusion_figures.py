@@ -63,7 +63,15 @@ def fusion_curves(records: Sequence[FusionRecord]) -> Drawn | None:
             axes.plot(weight, np.mean(list(record.curve.auc.values()), axis=0), color=INK, linewidth=1.5)
             for fold, areas in record.curve.auc.items():
                 chosen = record.folds.get(fold, record.mean)[record.curve.part]
-                axes.plot([chosen], [np.interp(chosen, weight, areas)], "o", color="#D55E00", markersize=3.2, clip_on=False, zorder=3)
+                axes.plot(
+                    [chosen],
+                    [np.interp(chosen, weight, areas)],
+                    "o",
+                    color="#D55E00",
+                    markersize=3.2,
+                    clip_on=False,
+                    zorder=3,
+                )
             axes.set(xlim=(0, 1), xlabel=f"Weight of {shorten(record.curve.part, 20)}", ylabel="Validation AUC")
             axes.grid(color=RULE, linewidth=0.4)
             axes.set_title(shorten(record.name, 26))

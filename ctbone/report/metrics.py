@@ -52,7 +52,9 @@ FURTHER_METRICS = ("balanced_accuracy", "mcc", "positive_likelihood_ratio", "neg
 FOLD_METRICS = ("auc", "f1", "sensitivity", "specificity", "accuracy")
 
 _CURVE_RESAMPLES = 500  # each fits a loess curve: seconds, where the other resamples take milliseconds
-_MOST_RESAMPLED = 20_000
+_CURVE_CASES = 5_000_000  # cases drawn in all resamples of a curve, and of the other statistics
+_CASES = 40_000_000
+_FEWEST = 100
 
 
 @dataclass(frozen=True)
@@ -183,13 +185,24 @@ def compare(cases: CaseSet, settings: EvaluationSettings) -> list[ModelCompariso
                 a.p,
                 b.p,
                 level=settings.confidence,
-                replicates=settings.bootstrap,
+                replicates=resamples_for(len(a), settings),
                 seed=settings.seed,
                 groups=groups,
             )
         pairs.append((a.name, b.name, len(a), result))
     adjusted = holm([result.p_value for *_, result in pairs])
     return [ModelComparison(a, b, n, result, p) for (a, b, n, result), p in zip(pairs, adjusted, strict=True)]
+
+
+def resamples_for(n: int, settings: EvaluationSettings) -> int:
+    """Return how often n cases are resampled: as the settings ask, less often where there are more than 20 000.
+
+    Examples
+    --------
+    >>> resamples_for(569, EvaluationSettings()), resamples_for(100_000, EvaluationSettings())
+    (2000, 400)
+    """
+    return min(settings.bootstrap, max(_FEWEST, _CASES // n))
 
 
 def _judge_once(answers: Answers, settings: EvaluationSettings, *, bands: bool) -> Judgement:
@@ -207,9 +220,9 @@ def _two_class_estimates(
     answers: Answers, counts: Confusion, settings: EvaluationSettings, *, bands: bool
 ) -> dict[str, Estimate]:
     y, p, level, groups = answers.truth, answers.p, settings.confidence, answers.patients
-    resamples = settings.bootstrap if len(y) <= _MOST_RESAMPLED else 0
-    curve_resamples = min(resamples, _CURVE_RESAMPLES) if bands else 0
-    if groups is None or not resamples:
+    resamples = resamples_for(len(y), settings)
+    curve_resamples = min(resamples, _CURVE_RESAMPLES, _CURVE_CASES // len(y)) if bands else 0
+    if groups is None:
         area = auc_interval(y, p, level=level)
     else:
         area = bootstrap_auc(y, p, level=level, replicates=resamples, seed=settings.seed, groups=groups)
@@ -253,7 +266,7 @@ def _means(answers: Answers, folds: Sequence[int], settings: EvaluationSettings)
         metric: bootstrap_estimate(
             lambda weights, metric=metric: np.mean([of_fold(weights, metric, rows) for rows in members], axis=0),  # type: ignore[misc]
             y,
-            replicates=settings.bootstrap if len(y) <= _MOST_RESAMPLED else 100,
+            replicates=resamples_for(len(y), settings),
             level=settings.confidence,
             seed=settings.seed,
             groups=answers.patients,

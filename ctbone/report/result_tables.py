@@ -8,7 +8,7 @@ import numpy as np
 
 from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.many_classes import MANY_CLASS_METRICS
-from ctbone.report.metrics import FOLD_METRICS, Judgement
+from ctbone.report.metrics import FOLD_METRICS, Judgement, resamples_for
 from ctbone.report.table import Cell, Column, Counts, Row, Table, plain_table
 from ctbone.stats import DecisionCurve, Estimate, decision_curve, treat_all, treat_none
 
@@ -212,7 +212,7 @@ def decision_curves(analysis: Analysis, judged: JudgedSet, *, bands: bool = True
     settings = analysis.settings
     curves = {}
     for answers in judged.cases.answers:
-        replicates = settings.bootstrap if bands and len(answers) <= 20_000 else 0
+        replicates = resamples_for(len(answers), settings) if bands else 0
         curves[answers.name] = decision_curve(
             answers.truth,
             answers.p,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def _page(
 ) -> Page:
     settings, synthetic = study.settings, is_synthetic(study)
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
-    summary += [*_stale(records), answer(analysis), *glance(analysis)]
+    summary += [*stale_notices(records), answer(analysis), *glance(analysis)]
     patients = Section(
         "patients", "Patients", (flow(study, cohort, analysis), Shown(baseline_table(cohort, settings.classes)))
     )
@@ -105,7 +106,8 @@ def _page(
     )
 
 
-def _stale(records: list[FusionRecord]) -> list[Notice]:
+def stale_notices(records: Sequence[FusionRecord]) -> list[Notice]:
+    """Warn of fusions whose parts have changed since they were fused."""
     stale = [f"{record.name} ({', '.join(record.stale)})" for record in records if record.stale]
     if not stale:
         return []

@@ -1,0 +1,192 @@
+"""The page: whole, self-contained, safe, and the same each time."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from synthetic_study import Sizes, make_study
+
+from ctbone.fusion import fuse
+from ctbone.report import ReportError, report
+from ctbone.report.fusion_records import fusion_records
+from ctbone.report.gather import sources
+from ctbone.report.study_report import stale_notices
+from ctbone.study import Study, record_of
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Reader(HTMLParser):
+    """Checks that every tag is closed and gathers what a browser would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.references, self.ids, self.text, self.anchors = [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "action", "data", "poster", "srcset"):
+                (self.anchors if value.startswith("#") else self.references).append(value)
+            if name == "id":
+                self.ids.append(value)
+            assert not name.startswith("on"), name
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def parse(path) -> Reader:
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def test_the_page_stands_alone(reported):
+    html, page = reported.read_text(encoding="utf-8"), parse(reported)
+    assert not re.search(r"https?:|src=[\"']?//|@import|url\(", html)
+    assert all(reference.startswith("data:image/svg+xml;base64,") for reference in page.references)
+    assert len(page.references) == len(list((reported.parent / "figures").glob("*.svg")))
+    assert len(page.ids) == len(set(page.ids))
+    assert {anchor[1:] for anchor in page.anchors} <= set(page.ids)
+    assert "default-src 'none'" in html
+    assert "<script" not in html
+
+
+def test_every_part_is_there(reported):
+    text = " ".join(parse(reported).text)
+    for words in (
+        "Pilot <of> bones",
+        "Baseline characteristics",
+        "mean ± SD",
+        "Fold by fold",
+        "Internal test, out-of-fold",
+        "External test",
+        "Comparisons",
+        "Weights of the fusions",
+        "the one model that has not seen its patient",
+        "folds.count",
+        "DeLong",
+    ):
+        assert words in text, words
+    names = {path.stem for path in (reported.parent / "figures").iterdir()}
+    sets = ("internal", "external")
+    expected = {
+        f"{kind}_{name}" for kind in ("calibration", "confusion", "roc_bands", "decision_bands") for name in sets
+    }
+    assert names == expected | {"auc", "roc", "decision", "fusion_weights", "fusion_curves"}
+
+
+def test_tables_repeat_the_numbers(reported):
+    metrics = json.loads((reported.parent / "metrics.json").read_text())
+    summary = pd.read_csv(reported.parent / "tables" / "summary_external.csv", index_col="model")
+    for name, model in metrics["external"]["models"].items():
+        for end, column in (("value", "auc"), ("low", "auc_low"), ("high", "auc_high")):
+            assert summary.loc[name, column] == pytest.approx(model["auc"][end])
+    folds = pd.read_csv(reported.parent / "tables" / "folds_internal.csv")
+    counts = folds[folds["fold"] == "pooled"].set_index("model")[["tn", "fp", "fn", "tp"]]
+    for name, model in metrics["models"].items():
+        assert counts.loc[name].astype(int).to_dict() == model["confusion"]
+        single = folds[(folds["model"] == name) & folds["fold"].str.isdigit()][["tn", "fp", "fn", "tp"]]
+        assert single.sum().astype(int).to_dict() == model["confusion"]
+
+
+def test_the_same_study_gives_the_same_bytes(small_study):
+    def contents():
+        page = report(small_study)
+        return {p.name: p.read_bytes() for p in page.parent.rglob("*") if p.is_file()}
+
+    first, second = contents(), contents()
+    assert {name for name in first | second if first.get(name) != second.get(name)} == set()
+
+
+def test_hostile_metadata_is_escaped_and_synthetic_patients_are_announced(small_study, reported):
+    study = small_study
+    assert "Synthetic patients" not in reported.read_text()
+    table = pd.read_csv(study.cohort_csv, dtype=str, keep_default_na=False)
+    table["site"] = ["=1+1", "<img src=x onerror=alert(1)>"] * (len(table) // 2)
+    table["remark"] = [f"text {number}" for number in range(len(table))]
+    table["<b>col</b>"] = "x"
+    table.to_csv(study.cohort_csv, index=False)
+    (study.root / "truth.json").write_text("{}")
+    page = report(Study.open(study.root))
+    html = page.read_text()
+    assert "Synthetic patients." in html
+    assert "onerror=alert(1)&gt;" in html
+    assert "<img src=x" not in html
+    assert "<b>col" not in html
+    parse(page)
+    baseline = pd.read_csv(page.parent / "tables" / "baseline.csv", keep_default_na=False)
+    assert "'=1+1" in set(baseline["level"])
+    assert "text 1" not in html
+    assert "remark" in html
+    assert json.loads((page.parent / "metrics.json").read_text())["synthetic"] is True
+
+
+def test_a_fusion_of_changed_probabilities_is_called_out_of_date(study):
+    assert [record.stale for record in fusion_records(study, sources(study))] == [(), (), ()]
+    table = pd.read_csv(study.predictions("2d"), dtype=str, keep_default_na=False)
+    table[::-1].to_csv(study.predictions("2d"), index=False)
+    records = fusion_records(study, sources(study))
+    assert {record.name: record.stale for record in records} == {
+        "3d+2d": ("2d",),
+        "3d+reader": (),
+        "3d+2d+reader": ("2d",),
+    }
+    (notice,) = stale_notices(records)
+    assert "3d+2d (2d)" in notice.text
+
+
+@pytest.mark.parametrize("content", ["{}", '{"parts": ["3d"], "how": 1, "weights": []}'])
+def test_a_broken_record_is_named(study, content):
+    record_of(study.fusion("3d+2d")).write_text(content)
+    with pytest.raises(ReportError, match="not the record of a fusion"):
+        fusion_records(study, sources(study))
+
+
+def test_without_probabilities_there_is_nothing_to_report(study):
+    shutil.rmtree(study.predictions("x").parent)
+    shutil.rmtree(study.fusion("x").parent)
+    with pytest.raises(ReportError, match="nothing to report"):
+        report(study)
+    assert not study.report.exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"), [("label", "benign", "another label"), ("case_id", "ghost", "not in the cohort")]
+)
+def test_a_table_that_does_not_fit_the_cohort_is_refused(study, column, value, words):
+    table = pd.read_csv(study.predictions("3d"), dtype=str, keep_default_na=False)
+    case = table.loc[table["label"] == "malignant", "case_id"].iloc[0]
+    table.loc[table["case_id"] == case, column] = value
+    table.to_csv(study.predictions("3d"), index=False)
+    with pytest.raises(ReportError, match=words):
+        report(study)
+    assert not study.report.exists()
+
+
+def test_three_classes_are_reported(tmp_path):
+    study = make_study(
+        tmp_path / "study",
+        Sizes((15, 15, 15), (6, 6, 6)),
+        classes=("benign", "intermediate", "malignant"),
+        folds={"count": 3},
+        fusion={"combinations": {"3d+2d": ["3d", "2d"]}},
+        evaluation={"bootstrap": 100},
+    )
+    fuse(study, scores=None)
+    page = report(study)
+    parse(page)
+    metrics = json.loads((page.parent / "metrics.json").read_text())
+    assert len(metrics["models"]["3d+2d"]["confusion"]) == 3
+    assert metrics["models"]["3d"]["auc"]["value"] > 0.6
+    assert metrics["positive"] is None
