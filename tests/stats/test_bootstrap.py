@@ -149,6 +149,13 @@ def test_bca_and_percentile_differ_where_the_statistic_is_skewed():
     assert corrected.high > plain.high * 1.05
 
 
+def test_resamples_equal_to_the_value_are_half_below_it():
+    from ctbone.stats.bootstrap import _bca_tails
+
+    draws, left_out = np.array([0.0, 1.0, 1.0, 1.0, 2.0]), np.array([0.5, 1.0, 1.5])
+    assert _bca_tails(1.0, draws, left_out, [0.025, 0.975]) == pytest.approx([0.025, 0.975])
+
+
 def test_bca_leaves_out_whole_patients():
     seen = []
 

@@ -106,6 +106,15 @@ def test_curve_equals_a_slow_loess_and_its_band_the_bootstrap():
     np.testing.assert_allclose((curve.high - curve.low)[2:-2] / 3.92, np.std(draws, axis=0), rtol=0.3)
 
 
+def test_every_case_twice_halves_the_variance_of_the_curve():
+    y, p = sample(80)
+    once, twice = calibration_curve(y, p, points=21), calibration_curve(np.repeat(y, 2), np.repeat(p, 2), points=21)
+    np.testing.assert_allclose(twice.observed, once.observed, atol=1e-9)
+    inside = (once.low > 0) & (once.high < 1)
+    assert inside.sum() > 5
+    np.testing.assert_allclose((twice.high - twice.low)[inside], (once.high - once.low)[inside] / np.sqrt(2), rtol=1e-6)
+
+
 def test_bins_hold_wilsons_intervals():
     y, p = sample(200, decimals=1)
     for part in calibration_curve(y, p).bins:

@@ -81,6 +81,13 @@ def test_a_target_of_nineteen_in_twenty_needs_nineteen():
     assert found.sensitivity == 0.95
 
 
+def test_a_target_that_rounds_above_a_whole_number_is_still_that_number():
+    assert 0.07 * 100 > 7
+    y = np.append(np.ones(100, dtype=bool), False)
+    found = threshold_at_sensitivity(y, np.append(np.arange(100) / 100, 0.5), 0.07)
+    assert found.sensitivity == 0.07
+
+
 def test_thresholds_without_a_class():
     assert youden_threshold([1, 1], [0.2, 0.3]).threshold is None
     assert threshold_at_sensitivity([0, 0], [0.2, 0.3], 0.9).threshold is None
