@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from io import StringIO
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -102,13 +104,15 @@ def write_cohort(
             remedy="choose an empty folder",
         )
     cases = draw_cohort(settings)
+    # While images are being written the table must not claim that they are there.
+    (folder / "cohort.csv").unlink(missing_ok=True)
     (folder / "dicom").mkdir(parents=True, exist_ok=True)
     (folder / "masks").mkdir(exist_ok=True)
     for done, _ in enumerate(_write_cases(folder, cases, workers), start=1):
         if progress is not None:
             progress(done, len(cases))
     truth = {"settings": asdict(settings), "cases": [asdict(case) for case in cases]}
-    (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+    _write_text(folder / "truth.json", json.dumps(truth, indent=1) + "\n")
     _write_scores(folder / "scores.csv", _scores(settings, cases))
     _write_table(folder / "cohort.csv", cases)
 
@@ -120,7 +124,8 @@ def _write_cases(folder: Path, cases: Sequence[PhantomCase], workers: int) -> It
             write_case(folder, case)
             yield case.case_id
         return
-    with ProcessPoolExecutor(workers) as pool:
+    # A forked child would inherit locks that threads of the parent hold; a spawned one starts clean.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(write_case, folder, case): case.case_id for case in cases}
         for future in as_completed(futures):
             future.result()
@@ -311,7 +316,12 @@ def _write_scores(file: Path, scores: Sequence[Score]) -> None:
 
 
 def _write_csv(file: Path, rows: Iterable[Sequence[object]]) -> None:
+    table = StringIO()
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    _write_text(file, table.getvalue())
+
+
+def _write_text(file: Path, text: str) -> None:
     partial = file.with_name(f".{file.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows(rows)
+    partial.write_text(text, encoding="utf-8", newline="\n")
     partial.replace(file)
