@@ -57,7 +57,7 @@ def forest(analysis: Analysis) -> Drawn:
         left = min(0.5, np.floor(min(known_lows, default=0.5) * 10) / 10)
         axes.axvline(0.5, color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)), zorder=0)
         axes.set(xlim=(left - 0.01, 1.005), ylim=(len(models) - 0.45, -0.55), xlabel="AUC")
-        axes.set_yticks(range(len(models)), [shorten(name, 26) for name in models])
+        axes.set_yticks(range(len(models)), [shorten(name, 22) for name in models])
         axes.tick_params(axis="y", length=0, labelsize=7.5, labelcolor=INK)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=RULE, linewidth=0.4)
@@ -108,7 +108,11 @@ def roc(analysis: Analysis) -> Drawn:
     with style():
         side = 70.0
         figure, all_axes = panels(
-            len(sets), columns=2, size=(side, side), gap=(18, 0), margin=(14, 8, 15 + 4.2 * most, 7)
+            len(sets),
+            columns=2,
+            size=(side, side),
+            gap=(18, 0),
+            margin=(14, 8 if len(sets) > 1 else 30, 15 + 4.2 * most, 7),
         )
         for axes, judged in zip(all_axes, sets, strict=True):
             _diagonal(axes)
@@ -155,7 +159,7 @@ def roc_bands(analysis: Analysis, judged: JudgedSet) -> Drawn:
             axes.fill_between(band.fpr, band.low, band.high, color=lines[answers.name].colour, alpha=0.18, linewidth=0)
             axes.plot(*curves[answers.name], color=lines[answers.name].colour, clip_on=False)
             unit_axes(axes, "1 − specificity", "Sensitivity")
-            axes.set_title(shorten(answers.name, 24))
+            axes.set_title(shorten(answers.name, 20))
         return finish(
             figure,
             f"roc_bands_{judged.cases.key}",
@@ -178,7 +182,7 @@ def confusion_maps(judged: JudgedSet) -> Drawn:
         )
         for axes, judgement in zip(all_axes, judged.judgements, strict=True):
             _heat_map(axes, judgement.matrix, [shorten(name, 14) for name in order])
-            axes.set_title(shorten(judgement.name, 24))
+            axes.set_title(shorten(judgement.name, 18))
         return finish(
             figure,
             f"confusion_{judged.cases.key}",

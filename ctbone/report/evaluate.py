@@ -44,7 +44,7 @@ def evaluate(
     Returns
     -------
     Path
-        ``metrics.json``.
+        ``index.html``; beside it ``metrics.json``, ``tables/*.csv``, ``figures/*.svg`` and ``*.png``.
 
     Raises
     ------
@@ -56,4 +56,4 @@ def evaluate(
     settings = settings or EvaluationSettings()
     sets = read_foreign(Path(table), label, prob, positive, settings.threshold)
     analysis = analyse(sets, settings, bands=bands)
-    return write_report(Path(out), table_page(Path(table), analysis, bands=bands)).metrics
+    return write_report(Path(out), table_page(Path(table), analysis, bands=bands))

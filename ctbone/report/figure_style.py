@@ -73,6 +73,8 @@ class Drawn:
         Its caption.
     alt
         What a reader who cannot see it should know.
+    width
+        Of the figure in print, in mm.
     svg, png
         The files' content.
     """
@@ -81,6 +83,7 @@ class Drawn:
     title: str
     note: str
     alt: str
+    width: float
     svg: bytes
     png: bytes
 
@@ -165,7 +168,7 @@ def finish(figure: Figure, key: str, title: str, alt: str, note: str = "") -> Dr
     FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
     figure.set_dpi(_DPI)
     FigureCanvasAgg(figure).print_png(png, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
-    return Drawn(key, title, note, alt, svg.getvalue(), png.getvalue())
+    return Drawn(key, title, note, alt, figure.get_figwidth() * 25.4, svg.getvalue(), png.getvalue())
 
 
 def unit_axes(axes: Axes, x: str, y: str) -> None:
@@ -178,13 +181,15 @@ def unit_axes(axes: Axes, x: str, y: str) -> None:
     axes.grid(color=RULE, linewidth=0.4)
 
 
-def shorten(name: str, length: int = 28) -> str:
-    """Cut a long name so that it fits its place.
+def shorten(name: str, length: int = 24) -> str:
+    """Cut a long name in its middle so that it fits its place; names often differ at their ends.
 
     Examples
     --------
-    >>> shorten("a" * 40, 10)
-    'aaaaaaaaa…'
+    >>> shorten("3d"), shorten("radiomics of fold 1", 11)
+    ('3d', 'radio…old 1')
     """
-    name = name.replace("$", r"\$")
-    return name if len(name) <= length else name[: length - 1] + "…"
+    if len(name) > length:
+        tail = (length - 1) // 2
+        name = f"{name[: length - 1 - tail]}…{name[-tail:]}"
+    return name.replace("$", r"\$")

@@ -19,7 +19,7 @@ def fusion_weights(records: Sequence[FusionRecord], models: Sequence[str]) -> Dr
         y, ticks, labels = 0.0, [], []
         for record in records:
             axes.text(
-                -0.60, y, shorten(record.name, 22), weight="bold", va="center", transform=axes.get_yaxis_transform()
+                -0.60, y, shorten(record.name, 18), weight="bold", va="center", transform=axes.get_yaxis_transform()
             )
             for part in record.parts:
                 values = [weights[part] for weights in record.folds.values()]
@@ -31,7 +31,7 @@ def fusion_weights(records: Sequence[FusionRecord], models: Sequence[str]) -> Dr
                     f"{record.mean[part]:.2f}", (1.03, y), xycoords=("axes fraction", "data"), va="center", fontsize=7
                 )
                 ticks.append(y)
-                labels.append(shorten(part, 16))
+                labels.append(shorten(part, 14))
                 y += 1
             y += 0.6
         axes.set(xlim=(-0.02, 1.02), ylim=(y - 1, -0.7), xlabel="Weight")

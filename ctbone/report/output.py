@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ctbone.report.page import Page, render
 from ctbone.study import atomic_path, write_json, write_text
 
 
-@dataclass(frozen=True)
-class Written:
-    """The files that a user opens first."""
-
-    page: Path
-    metrics: Path
-
-
-def write_report(folder: Path, page: Page) -> Written:
+def write_report(folder: Path, page: Page) -> Path:
     """Write ``index.html``, ``metrics.json``, ``tables/*.csv`` and ``figures/*.{svg,png}`` into a folder.
 
-    All of it is computed before the first file is written.
+    All of it is computed before the first file is written; the page, written last, says that all is there.
+
+    Returns
+    -------
+    Path
+        ``index.html``.
 
     Raises
     ------
@@ -36,4 +32,4 @@ def write_report(folder: Path, page: Page) -> Written:
                 temporary.write_bytes(content)
     write_json(folder / "metrics.json", page.metrics)
     write_text(folder / "index.html", html)
-    return Written(folder / "index.html", folder / "metrics.json")
+    return folder / "index.html"

@@ -29,7 +29,7 @@ def calibration(analysis: Analysis, judged: JudgedSet) -> Drawn:
         figure, all_axes = small_multiples(len(judged.cases.answers), height=58.0)
         for axes, answers in zip(all_axes, judged.cases.answers, strict=True):
             method = _calibration_panel(axes, answers, lines[answers.name].colour, level)
-            axes.set_title(shorten(answers.name, 24))
+            axes.set_title(shorten(answers.name, 20))
         return finish(
             figure,
             f"calibration_{judged.cases.key}",
@@ -84,8 +84,15 @@ def decision(analysis: Analysis, curves: Mapping[str, Mapping[str, DecisionCurve
     sets = analysis.reported
     entries = len(analysis.models) + 2
     with style():
-        rows = -(-entries // 4)
-        figure, all_axes = panels(len(sets), columns=2, size=(70, 58), gap=(18, 0), margin=(14, 8, 16 + 4.2 * rows, 7))
+        columns = min(4, entries) if len(sets) > 1 else 2
+        rows = -(-entries // columns)
+        figure, all_axes = panels(
+            len(sets),
+            columns=2,
+            size=(70, 58),
+            gap=(18, 0),
+            margin=(14, 8 if len(sets) > 1 else 30, 16 + 4.2 * rows, 7),
+        )
         for axes, judged in zip(all_axes, sets, strict=True):
             found = curves[judged.cases.key]
             for name, curve in found.items():
@@ -101,7 +108,7 @@ def decision(analysis: Analysis, curves: Mapping[str, Mapping[str, DecisionCurve
             handles=[*model_handles(lines, analysis.models), *_treat_handles()],
             loc="lower left",
             bbox_to_anchor=(14 / (figure.get_figwidth() * 25.4), 0.01),
-            ncol=min(4, entries) if len(sets) > 1 else 2,
+            ncol=columns,
         )
         return finish(
             figure,
@@ -126,7 +133,7 @@ def decision_bands(analysis: Analysis, judged: JudgedSet, curves: Mapping[str, D
             axes.fill_between(curve.thresholds, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
             axes.plot(curve.thresholds, curve.net_benefit, color=colour)
             _benefit_axes(axes, curves)
-            axes.set_title(shorten(name, 24))
+            axes.set_title(shorten(name, 20))
         return finish(
             figure,
             f"decision_bands_{judged.cases.key}",

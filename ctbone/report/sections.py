@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import ctbone
@@ -27,6 +27,7 @@ from ctbone.study import file_hash
 
 def table_page(table: Path, analysis: Analysis, *, bands: bool) -> Page:
     """Make the page of a table that stands alone."""
+    count = len(analysis.models)
     sections = (*result_sections(analysis, bands=bands), Section("method", "Method", statistics(analysis)))
     metrics = {
         "source": {"file": table.name, "sha256": file_hash(table)},
@@ -35,7 +36,7 @@ def table_page(table: Path, analysis: Analysis, *, bands: bool) -> Page:
     }
     return Page(
         title=table.name,
-        subtitle=f"Evaluation of {_list(analysis.models)}",
+        subtitle=f"Evaluation of {count} model{'s' * (count != 1)}",
         summary=(answer(analysis), *glance(analysis)),
         sections=sections,
         metrics=metrics,
@@ -117,7 +118,8 @@ def _with_interval(judgement: Judgement, analysis: Analysis) -> str:
 
 
 def _count(judgement: Judgement, positive: str, two: bool) -> str:
-    return f"{judgement.n} cases" + (f", {judgement.positives} {positive}" if two else "")
+    name = "positive" if positive.isdecimal() else positive
+    return f"{judgement.n} cases" + (f", {judgement.positives} {name}" if two else "")
 
 
 def _discrimination(analysis: Analysis, *, bands: bool) -> Section:
@@ -183,8 +185,3 @@ def _comparisons(analysis: Analysis) -> Section | None:
     )
     tables = (Shown(comparison_table(judged)) for judged in compared)
     return Section("comparisons", "Comparisons", (Text((text,)), *tables))
-
-
-def _list(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last

@@ -61,7 +61,7 @@ def report(study: Study) -> Path:
         bar.advance(note="figures")
         written = write_report(study.report, page)
         bar.advance(note="page")
-    return written.page
+    return written
 
 
 def is_synthetic(study: Study) -> bool:

@@ -1,16 +1,11 @@
 """A small study for the fusion's tests."""
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "report"))
-
-from synthetic_study import Sizes, make_study
-
 from ctbone.study import Study
+from tests.report.synthetic_study import Sizes, make_study
 
 
 @pytest.fixture(scope="session")

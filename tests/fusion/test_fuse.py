@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from synthetic_study import Sizes, make_study
 
 from ctbone.errors import CtboneError
 from ctbone.fusion import FusionError, fuse
 from ctbone.predictions import read_predictions
 from ctbone.scores import ScoreError
 from ctbone.study import Study, read_json, record_of
+from tests.report.synthetic_study import Sizes, make_study
 
 CLASSES = ("benign", "malignant")
 

@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from synthetic_study import Sizes, make_study
 
 from ctbone.fusion import fuse
 from ctbone.report import figure_style, report
 from ctbone.study import Study
+from tests.report.synthetic_study import Sizes, make_study
 
 QUICK = {"bootstrap": 100}
 

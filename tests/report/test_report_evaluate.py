@@ -30,8 +30,8 @@ def run(table, tmp_path, **arguments) -> dict:
     path = tmp_path / "table.csv"
     table.to_csv(path, index=False)
     written = evaluate(path, out=tmp_path / "out", settings=arguments.pop("settings", QUICK), **arguments)
-    assert written == tmp_path / "out" / "metrics.json"
-    return json.loads(written.read_text())
+    assert written == tmp_path / "out" / "index.html"
+    return json.loads((tmp_path / "out" / "metrics.json").read_text())
 
 
 def refused(table, tmp_path, words, **arguments):
@@ -80,8 +80,8 @@ def test_names_of_our_own_tables_are_guessed(tmp_path):
 
 
 def test_a_predictions_table_keeps_its_splits_apart(fused_study, tmp_path):
-    written = evaluate(fused_study.predictions("2d"), out=tmp_path / "out", settings=QUICK)
-    found = json.loads(written.read_text())
+    evaluate(fused_study.predictions("2d"), out=tmp_path / "out", settings=QUICK)
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     own = pd.read_csv(fused_study.predictions("2d"), keep_default_na=False)
     own = own[own["view"] == ""]
     test = own[own["split"] == "test"]

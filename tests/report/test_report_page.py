@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from synthetic_study import Sizes, make_study
 
 from ctbone.fusion import fuse
 from ctbone.report import ReportError, report
@@ -15,6 +14,7 @@ from ctbone.report.fusion_records import fusion_records
 from ctbone.report.gather import sources
 from ctbone.report.study_report import stale_notices
 from ctbone.study import Study, record_of
+from tests.report.synthetic_study import Sizes, make_study
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
