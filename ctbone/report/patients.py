@@ -13,7 +13,7 @@ from ctbone.report.analysis import Analysis
 from ctbone.report.page import Flow, FlowBox
 from ctbone.report.table import Cell, Column, Row, Table, number
 from ctbone.stats import CategoricalComparison, CategoricalSummary, compare_categorical, compare_continuous
-from ctbone.stats.baseline import CategoricalTest
+from ctbone.stats.group_tests import CategoricalTest
 from ctbone.study import Study, read_table
 
 _MOST_LEVELS = 12
