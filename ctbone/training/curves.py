@@ -41,9 +41,9 @@ def draw_curves(path: Path, title: str, history: Sequence[EpochMetrics], kept: i
     losses.set(xlabel="Epoch", ylabel="Loss", ylim=(0, None))
     losses.legend(frameon=False)
     aucs.plot(epochs, [row.validation_auc for row in history], color="#dd8452")
+    lowest = min(0.4, *(row.validation_auc for row in history))
     best = next(row for row in history if row.epoch == kept)
     aucs.plot(kept, best.validation_auc, "o", color="#c44e52", label=f"kept: epoch {kept}, {best.validation_auc:.3f}")
-    lowest = min(0.4, *(row.validation_auc for row in history))
     aucs.set(xlabel="Epoch", ylabel="Validation AUC", ylim=(lowest - 0.02, 1.02))
     aucs.legend(frameon=False, loc="lower right")
     for axes in (losses, aucs):
