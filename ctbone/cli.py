@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,6 +40,8 @@ HERE = Path()
 
 def main() -> NoReturn:
     """Run the command line; a user's mistake ends in its message and exit code 2, never in a traceback."""
+    # Threads that wait must sleep: on a busy machine spinning ones cost several times the work itself.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
     except CtboneError as error:
@@ -247,12 +250,17 @@ def evaluate(
     prob: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A column of probabilities; may be given several times.")
     ] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The label that the probabilities speak for.")
+    ] = None,
+    bands: Annotated[bool, typer.Option("--bands", help="Bootstrap bands around the curves; takes longer.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path("evaluation"),
 ) -> None:
     """Analyse any table of probabilities: discrimination, calibration, decision curves, comparisons."""
     from ctbone import report as reporting
 
-    print(f"Report: {reporting.evaluate(table, label=label, prob=prob or [], out=out)}")
+    page = reporting.evaluate(table, label=label, prob=prob or [], positive=positive, bands=bands, out=out)
+    print(f"Report: {page}")
 
 
 @app.command(rich_help_panel="Answers")

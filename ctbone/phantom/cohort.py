@@ -51,11 +51,11 @@ class PhantomCohort:
         Voxels along every axis relative to the default.
     """
 
-    internal: int = 60
-    external: Mapping[str, int] = field(default_factory=lambda: {"centre2": 12, "centre3": 12})
+    internal: int = 80
+    external: Mapping[str, int] = field(default_factory=lambda: {"centre2": 10, "centre3": 10})
     classes: tuple[str, ...] = ("benign", "malignant")
     shares: tuple[float, ...] = (0.4, 0.6)
-    difficulty: float = 0.5
+    difficulty: float = 0.4
     seed: int = 0
     shuffle_labels: bool = False
     scale: float = 1.0
