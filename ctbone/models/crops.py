@@ -72,7 +72,8 @@ def load_crops(study: Study, cases: Sequence[Case], dim: Dim) -> Crops:
     Raises
     ------
     ModelError
-        Crops are missing (they are listed), unreadable, or not of the form that preprocessing writes.
+        Crops are missing (they are listed), unreadable, made with other settings than those of now, or not of the
+        form that preprocessing writes.
     """
     missing = [case.case_id for case in cases if not study.crop(case.case_id, dim).is_file()]
     if missing:
@@ -89,6 +90,7 @@ def load_crops(study: Study, cases: Sequence[Case], dim: Dim) -> Crops:
     images = torch.empty((len(cases), len(first.names), *[size] * len(first.axes[0])), dtype=torch.int16)
     areas, digests = [], []
     for row, case in enumerate(cases):
+        _refuse_stale(study, case, dim)
         views = first if row == 0 else _views(study, case, dim)
         if (views.names, views.axes) != (first.names, first.axes):
             raise ModelError(
@@ -106,6 +108,24 @@ def load_crops(study: Study, cases: Sequence[Case], dim: Dim) -> Crops:
     return Crops(
         tuple(case.case_id for case in cases), images, first.names, first.axes, np.array(areas), tuple(digests)
     )
+
+
+def _refuse_stale(study: Study, case: Case, dim: Dim) -> None:
+    """Refuse a crop that was made with other settings than those of now."""
+    section = "crop_3d" if dim == "3d" else "images_2d"
+    now = study.settings.preprocess.model_dump(mode="json")[section]
+    file, remedy = (
+        record_of(study.crop(case.case_id, dim)),
+        "run 'ctbone preprocess'; it makes anew what is out of date",
+    )
+    try:
+        then = read_json(file)["settings"]["preprocess"][section]
+    except (StudyError, KeyError, TypeError) as error:
+        problem = "the crop has no record of the settings that it was made with"
+        raise ModelError(problem, case=case.case_id, file=file, remedy=remedy) from error
+    if then != now:
+        problem = "the crop was made with other settings"
+        raise ModelError(problem, case=case.case_id, file=file, found=then, expected=now, remedy=remedy)
 
 
 def _read(path: Path, case: Case, shape: tuple[int, ...], dim: Dim) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from ctbone.config import load_settings
 from ctbone.study import Study
 
 VIEWS = [
@@ -41,14 +42,17 @@ def small_study(
     """Write a study whose classes differ by the HU of a ball in noise: ``contrast`` more for each further class."""
     random = np.random.default_rng(seed)
     rows = []
+    write_settings(root, models=models, classes=classes, size=size, folds=folds)
+    made_with = {"preprocess": load_settings(root / "study.yaml").preprocess.model_dump(mode="json")}
     for number in range(patients + external):
         truth = number % len(classes)
         case = f"C{number:03d}"
-        _write_case(root, case, _ball(random, size, 100 + contrast * truth), area=float(random.uniform(50, 500)))
+        _write_case(
+            root, case, made_with, _ball(random, size, 100 + contrast * truth), area=float(random.uniform(50, 500))
+        )
         cohort = "internal" if number < patients else "centre2"
         rows.append({"case_id": case, "patient_id": f"P{number:03d}", "label": classes[truth], "cohort": cohort})
     pd.DataFrame(rows).assign(image="none").to_csv(root / "cohort.csv", index=False)
-    write_settings(root, models=models, classes=classes, size=size, folds=folds)
     return Study.open(root)
 
 
@@ -61,6 +65,7 @@ def write_settings(root: Path, *, models: dict, classes=("benign", "malignant"),
         "models": models,
         "fusion": {"combinations": {}},
     }
+    root.mkdir(parents=True, exist_ok=True)
     (root / "study.yaml").write_text(yaml.safe_dump(settings))
 
 
@@ -71,7 +76,7 @@ def _ball(random: np.random.Generator, size: int, hu: float) -> np.ndarray:
     return np.clip(volume, -1024, 3000).astype(np.int16)
 
 
-def _write_case(root: Path, case: str, volume: np.ndarray, area: float) -> None:
+def _write_case(root: Path, case: str, made_with: dict, volume: np.ndarray, area: float) -> None:
     for folder in ("3d", "2d"):
         (root / "crops" / folder).mkdir(parents=True, exist_ok=True)
     nibabel.Nifti1Image(volume, np.eye(4)).to_filename(root / "crops" / "3d" / f"{case}.nii")
@@ -81,4 +86,5 @@ def _write_case(root: Path, case: str, volume: np.ndarray, area: float) -> None:
     images = np.stack([np.kron(plane, np.ones((times, times), np.int16)) for plane in planes], axis=-1)
     nibabel.Nifti1Image(images, np.eye(4)).to_filename(root / "crops" / "2d" / f"{case}.nii")
     views = [{"name": name, "axes": axes, "area_mm2": area * (k + 1)} for k, (name, axes) in enumerate(VIEWS)]
-    (root / "crops" / "2d" / f"{case}.json").write_text(json.dumps({"views": views}))
+    (root / "crops" / "3d" / f"{case}.json").write_text(json.dumps({"settings": made_with}))
+    (root / "crops" / "2d" / f"{case}.json").write_text(json.dumps({"settings": made_with, "views": views}))

@@ -114,10 +114,10 @@ def test_shuffled_labels_keep_their_counts_and_lose_their_meaning():
 
 def test_defaults_are_the_demo_cohort():
     cases = draw_cohort(PhantomCohort())
-    assert Counter(case.cohort for case in cases) == {"internal": 60, "centre2": 12, "centre3": 12}
-    assert Counter(case.label for case in cases if case.cohort == "internal") == {"malignant": 36, "benign": 24}
+    assert Counter(case.cohort for case in cases) == {"internal": 80, "centre2": 10, "centre3": 10}
+    assert Counter(case.label for case in cases if case.cohort == "internal") == {"malignant": 48, "benign": 32}
     patients = Counter(case.patient_id for case in cases)
-    assert 2 <= sum(count == 2 for count in patients.values()) <= 4
+    assert 2 <= sum(count == 2 for count in patients.values()) <= 6
     for case in cases:
         original = next(other for other in cases if other.case_id == case.patient_id)
         assert case.patient == original.patient
