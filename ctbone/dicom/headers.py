@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import numpy as np
 import pydicom
 from pydicom import config as pydicom_config
 from pydicom.uid import UID
+
+from ctbone.dicom.plain import StoredPixels, read_plain
 
 _TAGS = [
     "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "ConvolutionKernel",
@@ -67,6 +70,8 @@ class Frame:
         From stored numbers to HU; None where the header does not say, 1 and 0 where it holds a table instead.
     kvp, mas, thickness, kernel, maker, model
         Facts of the scan; None or empty where missing.
+    pixels
+        Where uncompressed pixels lie; None where a codec or the general reader must be asked.
     """
 
     path: Path
@@ -91,6 +96,7 @@ class Frame:
     mas: float | None
     maker: str
     model: str
+    pixels: StoredPixels | None = None
 
 
 @contextmanager
@@ -135,15 +141,23 @@ def walk(folder: Path) -> list[Path]:
 def read_frames(path: Path) -> list[Frame] | None:
     """Read a file's header; None where the file is no DICOM or cannot be read."""
     try:
-        with quiet_pydicom(), path.open("rb") as file:
+        with path.open("rb") as file:
             start = file.read(132)
             if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00"):
                 return None
             file.seek(0)
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-            return _frames(path, header)
+            plain = read_plain(file, os.fstat(file.fileno()).st_size)
+            if plain is not None:
+                return [_frame(path, 0, plain.values, None, None, 1, _syntax_name(plain.syntax), plain.pixels)]
+            file.seek(0)
+            return _read_any(path, file)
     except Exception:  # a damaged header raises anything
         return None
+
+
+def _read_any(path: Path, file: BufferedIOBase) -> list[Frame]:
+    with quiet_pydicom():
+        return _frames(path, pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS))
 
 
 def _is_regular(path: Path) -> bool:
@@ -167,7 +181,16 @@ def _frames(path: Path, header: pydicom.Dataset) -> list[Frame]:
     return frames
 
 
-def _frame(path: Path, index: int, header: pydicom.Dataset, shared: Any, own: Any, count: int, syntax: str) -> Frame:
+def _frame(
+    path: Path,
+    index: int,
+    header: pydicom.Dataset | dict[str, Any],
+    shared: Any,
+    own: Any,
+    count: int,
+    syntax: str,
+    pixels: StoredPixels | None = None,
+) -> Frame:
     def find(sequence: str, keyword: str) -> Any:
         """Look in the frame's own group, then in the shared one, then in the header itself."""
         for group in (own, shared):
@@ -206,10 +229,11 @@ def _frame(path: Path, index: int, header: pydicom.Dataset, shared: Any, own: An
         mas=exposure,
         maker=_maker(header.get("Manufacturer")),
         model=_word(header.get("ManufacturerModelName")),
+        pixels=pixels,
     )
 
 
-def _kind(header: pydicom.Dataset, image_type: set[str], count: int, *, in_groups: bool) -> str:
+def _kind(header: pydicom.Dataset | dict[str, Any], image_type: set[str], count: int, *, in_groups: bool) -> str:
     rows, columns = _whole(header.get("Rows")), _whole(header.get("Columns"))
     if not rows or not columns:
         return "no image (directory, dose or structured report)"
@@ -219,7 +243,7 @@ def _kind(header: pydicom.Dataset, image_type: set[str], count: int, *, in_group
         return f"modality {_word(header.get('Modality')) or 'unknown'}, not CT"
     if image_type & _LOCALIZERS:
         return "localizer"
-    if header.get("SOPClassUID") is not None and str(header.SOPClassUID) not in _CT_CLASSES:
+    if header.get("SOPClassUID") is not None and str(header.get("SOPClassUID")) not in _CT_CLASSES:
         return "secondary capture or other object, no CT image"
     if (_whole(header.get("SamplesPerPixel")) or 1) != 1:
         return "colour picture"

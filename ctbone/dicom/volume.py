@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import numpy as np
 
 from ctbone.dicom.errors import DicomError
 from ctbone.dicom.geometry import Stack
+from ctbone.dicom.headers import Frame, quiet_pydicom
 from ctbone.dicom.irregular import resample
-from ctbone.dicom.pixels import Slice, read_slices
+from ctbone.dicom.pixels import Slice, read_plain_slice, read_slices
 from ctbone.dicom.series import Series
 from ctbone.nifti import Grid
 
 _LARGEST = 2**31
+_THREADS = min(4, os.cpu_count() or 1)
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -102,23 +108,40 @@ def read_series(series: Series) -> Volume:
 
 
 def _read(stack: Stack, series: Series) -> tuple[np.ndarray, int]:
-    """Decode file by file; each frame goes to its place along the normal."""
+    """Decode file by file, several at once; each frame goes to its place along the normal."""
     x, y, z = stack.shape
     # Slices are the slowest axis in memory, so that each is written in one piece and NIfTI takes them as they are.
     data = np.empty((z, y, x), np.int16)
     air = 0
     places = sorted(enumerate(stack.frames), key=lambda item: (str(item[1].path), item[1].index))
-    for _, group in groupby(places, key=lambda item: item[1].path):
-        members = list(group)
-        try:
-            slices: list[Slice] = read_slices([frame for _, frame in members])
-        except DicomError as error:
-            error.file = str(series.folder)
-            error.problem = f"{series.name}: {error.problem}, slice {members[0][0] + 1} along the normal"
-            raise
-        for (place, _), one in zip(members, slices, strict=True):
-            if one.hu.dtype == np.float32 and data.dtype != np.float32:
-                data = data.astype(np.float32)
-            data[place] = one.hu
-            air += one.air
+    files = [list(members) for _, members in groupby(places, key=lambda item: item[1].path)]
+    with quiet_pydicom(), ThreadPoolExecutor(_THREADS) as pool:
+        # Few are under way at a time: what is decoded and not yet in its place is memory, too.
+        for start in range(0, len(files), _AT_ONCE):
+            some = files[start : start + _AT_ONCE]
+            decoded = list(pool.map(partial(_decode, data=data, series=series), some))
+            for members, (slices, count) in zip(some, decoded, strict=True):
+                air += count
+                for (place, _), one in zip(members, slices, strict=False):
+                    if one.hu.dtype == np.float32 and data.dtype != np.float32:
+                        data = data.astype(np.float32)
+                    data[place] = one.hu
     return data.transpose(2, 1, 0), air
+
+
+def _decode(members: list[tuple[int, Frame]], data: np.ndarray, series: Series) -> tuple[list[Slice], int]:
+    """Read one file; what is not yet written into ``data`` is returned, and how many voxels are air."""
+    place, frame = members[0]
+    try:
+        if len(members) == 1 and data.dtype == np.int16:
+            air = read_plain_slice(frame, data[place])
+            if air is not None:
+                return [], air
+        slices = read_slices([frame for _, frame in members])
+        return slices, sum(one.air for one in slices)
+    except OSError as error:
+        raise DicomError(f"{series.name}: a file cannot be read ({error.strerror})", file=series.folder) from None
+    except DicomError as error:
+        error.file = str(series.folder)
+        error.problem = f"{series.name}: {error.problem}, slice {place + 1} along the normal"
+        raise
