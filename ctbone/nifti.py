@@ -190,11 +190,10 @@ def write_nifti(path: Path, data: np.ndarray, affine: np.ndarray, level: int = 1
     header.set_sform(affine, code=1)
     header["vox_offset"] = 352
     head = header.binaryblock + b"\0\0\0\0"
-    with atomic_path(path) as temporary:
-        with _writer(temporary, level) as file:
-            file.write(head)
-            for start in range(0, data.shape[2], _SLICES_AT_ONCE):
-                file.write(np.ascontiguousarray(data[:, :, start : start + _SLICES_AT_ONCE].T).data.cast("B"))
+    with atomic_path(path) as temporary, _writer(temporary, level) as file:
+        file.write(head)
+        for start in range(0, data.shape[2], _SLICES_AT_ONCE):
+            file.write(np.ascontiguousarray(data[:, :, start : start + _SLICES_AT_ONCE].T).data.cast("B"))
 
 
 def to_hu(values: np.ndarray) -> tuple[np.ndarray, int]:

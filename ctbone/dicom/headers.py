@@ -19,7 +19,7 @@ import pydicom
 from pydicom import config as pydicom_config
 from pydicom.uid import UID
 
-from ctbone.dicom.plain import StoredPixels, read_plain
+from ctbone.dicom.plain import StoredPixels, inflates_beyond, read_plain
 
 _TAGS = [
     "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "ConvolutionKernel",
@@ -49,6 +49,7 @@ _MAKERS = (
     "Samsung",
 )
 _LARGEST_SIDE = 16384
+_LARGEST_INFLATED = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Frame:
         where missing or damaged.
     slope, intercept
         From stored numbers to HU; None where the header does not say, 1 and 0 where it holds a table instead.
+    transfer_syntax, compressed
+        Its name, and whether a codec is needed.
     kvp, mas, thickness, kernel, maker, model
         Facts of the scan; None or empty where missing.
     pixels
@@ -92,6 +95,7 @@ class Frame:
     contrast: bool
     thickness: float | None
     transfer_syntax: str
+    compressed: bool
     kvp: float | None
     mas: float | None
     maker: str
@@ -148,7 +152,10 @@ def read_frames(path: Path) -> list[Frame] | None:
             file.seek(0)
             plain = read_plain(file, os.fstat(file.fileno()).st_size)
             if plain is not None:
-                return [_frame(path, 0, plain.values, None, None, 1, _syntax_name(plain.syntax), plain.pixels)]
+                return [_frame(path, 0, plain.values, None, None, 1, plain.syntax, plain.pixels)]
+            file.seek(0)
+            if inflates_beyond(file, _LARGEST_INFLATED):
+                return None
             file.seek(0)
             return _read_any(path, file)
     except Exception:  # a damaged header raises anything
@@ -177,7 +184,7 @@ def _frames(path: Path, header: pydicom.Dataset) -> list[Frame]:
     frames = []
     for index in range(count if groups else 1):
         own = groups[index] if groups else None
-        frames.append(_frame(path, index, header, shared, own, count, _syntax_name(syntax)))
+        frames.append(_frame(path, index, header, shared, own, count, syntax))
     return frames
 
 
@@ -188,7 +195,7 @@ def _frame(
     shared: Any,
     own: Any,
     count: int,
-    syntax: str,
+    syntax: UID | None,
     pixels: StoredPixels | None = None,
 ) -> Frame:
     def find(sequence: str, keyword: str) -> Any:
@@ -224,7 +231,8 @@ def _frame(
         kernel=_word(find("CTReconstructionSequence", "ConvolutionKernel")),
         contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
         thickness=_number(find("PixelMeasuresSequence", "SliceThickness")),
-        transfer_syntax=syntax,
+        transfer_syntax=_syntax_name(syntax),
+        compressed=syntax is not None and syntax.is_transfer_syntax and syntax.is_encapsulated,
         kvp=_number(find("CTXRayDetailsSequence", "KVP")),
         mas=exposure,
         maker=_maker(header.get("Manufacturer")),

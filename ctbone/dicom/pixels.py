@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pydicom
-from pydicom.pixels import apply_modality_lut
+from pydicom.pixels import apply_modality_lut, iter_pixels
 
+from ctbone.dicom.decoding import DecodingError, decode
 from ctbone.dicom.errors import DicomError
 from ctbone.dicom.headers import Frame
 from ctbone.nifti import AIR
@@ -78,21 +79,22 @@ def read_plain_slice(frame: Frame, out: np.ndarray) -> int | None:
     return int(np.count_nonzero(air))
 
 
-def read_slices(frames: Sequence[Frame]) -> list[Slice]:
-    """Decode the frames of one file, in the order given.
+def read_slices(frames: Sequence[Frame]) -> Iterator[Slice]:
+    """Decode the frames of one file, in the order given, one at a time.
 
     Raises
     ------
     DicomError
         The pixel data is missing, shorter than the header claims, or in a syntax that no codec reads.
     """
-    path = frames[0].path
     try:
-        dataset = pydicom.dcmread(path, force=True)
-        stored = np.asarray(dataset.pixel_array)
-        stored = stored.reshape(-1, *stored.shape[-2:])
-        return [_to_hu(stored[frame.index], frame, dataset) for frame in frames]
-    except (MemoryError, KeyboardInterrupt, SystemExit):
+        path, compressed = frames[0].path, frames[0].compressed
+        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=compressed)
+        indices = [frame.index for frame in frames] if int(dataset.get("NumberOfFrames") or 1) > 1 else None
+        pixels = decode(path, indices) if compressed else iter_pixels(dataset, indices=indices)
+        for frame, stored in zip(frames, pixels, strict=True):
+            yield _to_hu(stored, frame, dataset)
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # codecs raise anything, one of them beyond Exception, and quote the header
         raise DicomError("the pixel data cannot be decoded", found=_cause(error)) from None
@@ -149,5 +151,7 @@ def _cause(error: BaseException) -> str:
         "NotImplementedError": "a transfer syntax that ctbone does not know",
         "RuntimeError": "no installed codec decodes it",
         "ValueError": "less pixel data than the header claims",
+        "MemoryError": "more pixels than there is memory",
     }
-    return known.get(type(error).__name__, type(error).__name__)
+    kind = str(error) if isinstance(error, DecodingError) else type(error).__name__
+    return known.get(kind, "the codec fails")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -109,6 +110,27 @@ def read_plain(file: BufferedIOBase, size: int) -> Plain | None:
     return None
 
 
+def inflates_beyond(file: BufferedIOBase, limit: int) -> bool:
+    """Tell whether a deflated file grows to more than ``limit`` bytes: a few kilobytes may fill any memory."""
+    head = file.read(FIRST_READ)
+    if DeflatedExplicitVRLittleEndian.encode() not in head:
+        return False
+    try:
+        _, at = _file_group(head)
+    except (_NotPlainError, struct.error):
+        return True  # nobody can tell
+    inflater, grown = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    rest = head[at:]
+    while rest or (rest := file.read(FIRST_READ)):
+        grown += len(inflater.decompress(rest, 1 << 20))
+        rest = inflater.unconsumed_tail
+        if grown > limit:
+            return True
+        if inflater.eof:
+            break
+    return False
+
+
 def _parse(head: bytes, size: int) -> Plain:
     if head[128:132] != b"DICM":
         raise _NotPlainError
@@ -139,7 +161,16 @@ def _parse(head: bytes, size: int) -> Plain:
 
 
 def _syntax(head: bytes) -> tuple[UID, int]:
-    """Read the file's own group, always explicit, and return the transfer syntax and where the data set begins."""
+    """Return the transfer syntax and where the data set begins."""
+    value, at = _file_group(head)
+    uid = _known_syntax(value)
+    if uid is None:
+        raise _NotPlainError
+    return uid, at
+
+
+def _file_group(head: bytes) -> tuple[bytes, int]:
+    """Read the file's own group, always explicit: the transfer syntax, and where the group ends."""
     at, syntax = 132, b""
     while head[at : at + 2] == b"\x02\x00":
         tag, _, length, start = _element(head, at, explicit=True)
@@ -148,15 +179,12 @@ def _syntax(head: bytes) -> tuple[UID, int]:
         at = start + length
         if tag == 0x00020010:
             syntax = head[start:at]
-    uid = _known_syntax(bytes(syntax.rstrip(b"\0")))
-    if uid is None:
-        raise _NotPlainError
-    return uid, at
+    return bytes(syntax.rstrip(b"\0")), at
 
 
 @cache
 def _known_syntax(value: bytes) -> UID | None:
-    if not re.fullmatch(rb"[0-9.]{1,64}", value):
+    if len(value) > 64 or not re.fullmatch(rb"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+", value):
         return None
     uid = UID(value.decode("ascii"))
     odd = uid in (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)

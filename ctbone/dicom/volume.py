@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -119,29 +120,35 @@ def _read(stack: Stack, series: Series) -> tuple[np.ndarray, int]:
         # Few are under way at a time: what is decoded and not yet in its place is memory, too.
         for start in range(0, len(files), _AT_ONCE):
             some = files[start : start + _AT_ONCE]
-            decoded = list(pool.map(partial(_decode, data=data, series=series), some))
-            for members, (slices, count) in zip(some, decoded, strict=True):
-                air += count
-                for (place, _), one in zip(members, slices, strict=False):
+            decoded = pool.map(partial(_decode, data=data, series=series), some)
+            for members, slices in zip(some, list(decoded), strict=True):
+                for (place, _), one in zip(members, slices, strict=True):
+                    air += one.air
                     if one.hu.dtype == np.float32 and data.dtype != np.float32:
                         data = data.astype(np.float32)
-                    data[place] = one.hu
+                    if not np.shares_memory(one.hu, data):
+                        data[place] = one.hu
     return data.transpose(2, 1, 0), air
 
 
-def _decode(members: list[tuple[int, Frame]], data: np.ndarray, series: Series) -> tuple[list[Slice], int]:
-    """Read one file; what is not yet written into ``data`` is returned, and how many voxels are air."""
+def _decode(members: list[tuple[int, Frame]], data: np.ndarray, series: Series) -> Iterable[Slice]:
+    """Read one file; an ordinary slice goes straight to its place in ``data``, the frames of an enhanced file wait."""
     place, frame = members[0]
+    slices = _named(members, series)
+    if len(members) > 1:
+        return slices
     try:
-        if len(members) == 1 and data.dtype == np.int16:
-            air = read_plain_slice(frame, data[place])
-            if air is not None:
-                return [], air
-        slices = read_slices([frame for _, frame in members])
-        return slices, sum(one.air for one in slices)
+        air = read_plain_slice(frame, data[place]) if data.dtype == np.int16 else None
     except OSError as error:
-        raise DicomError(f"{series.name}: a file cannot be read ({error.strerror})", file=series.folder) from None
+        raise DicomError(f"{series.name}: a file cannot be read", file=series.folder, found=error.strerror) from None
+    return list(slices) if air is None else [Slice(data[place], air)]
+
+
+def _named(members: list[tuple[int, Frame]], series: Series) -> Iterator[Slice]:
+    """Decode one file; an error says which series and slice it was, never which file."""
+    try:
+        yield from read_slices([frame for _, frame in members])
     except DicomError as error:
         error.file = str(series.folder)
-        error.problem = f"{series.name}: {error.problem}, slice {place + 1} along the normal"
+        error.problem = f"{series.name}: {error.problem}, slice {members[0][0] + 1} along the normal"
         raise
