@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pydicom
@@ -48,6 +48,7 @@ _MAKERS = (
     "United Imaging",
     "Samsung",
 )
+Stranger = Literal["no DICOM", "damaged DICOM", "cannot be read"]
 _LARGEST_SIDE = 16384
 _LARGEST_INFLATED = 1 << 29
 
@@ -142,24 +143,26 @@ def walk(folder: Path) -> list[Path]:
     return [path for path in files if _is_regular(path)]
 
 
-def read_frames(path: Path) -> list[Frame] | None:
-    """Read a file's header; None where the file is no DICOM or cannot be read."""
+def read_frames(path: Path) -> list[Frame] | Stranger:
+    """Read a file's header; or say why the file takes no part."""
     try:
         with path.open("rb") as file:
             start = file.read(132)
             if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00"):
-                return None
+                return "no DICOM"
             file.seek(0)
             plain = read_plain(file, os.fstat(file.fileno()).st_size)
             if plain is not None:
                 return [_frame(path, 0, plain.values, None, None, 1, plain.syntax, plain.pixels)]
             file.seek(0)
             if inflates_beyond(file, _LARGEST_INFLATED):
-                return None
+                return "damaged DICOM"
             file.seek(0)
             return _read_any(path, file)
+    except OSError:
+        return "cannot be read"
     except Exception:  # a damaged header raises anything
-        return None
+        return "damaged DICOM"
 
 
 def _read_any(path: Path, file: BufferedIOBase) -> list[Frame]:

@@ -112,7 +112,12 @@ def _read(stack: Stack, series: Series) -> tuple[np.ndarray, int]:
     """Decode file by file, several at once; each frame goes to its place along the normal."""
     x, y, z = stack.shape
     # Slices are the slowest axis in memory, so that each is written in one piece and NIfTI takes them as they are.
-    data = np.empty((z, y, x), np.int16)
+    try:
+        data = np.empty((z, y, x), np.int16)
+    except MemoryError:
+        raise DicomError(
+            f"{series.name} does not fit into memory", file=series.folder, found=f"{x} × {y} × {z}"
+        ) from None
     air = 0
     places = sorted(enumerate(stack.frames), key=lambda item: (str(item[1].path), item[1].index))
     files = [list(members) for _, members in groupby(places, key=lambda item: item[1].path)]
