@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import pydicom
 from pydicom import config as pydicom_config
 from pydicom.uid import UID
 
+from ctbone.dicom.allowed import known_kernel, known_maker, known_modality, known_model
 from ctbone.dicom.plain import StoredPixels, inflates_beyond, read_plain
 
 _TAGS = [
@@ -36,18 +36,6 @@ _CT_CLASSES = {
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW"}
 _REFORMATS = {"REFORMATTED", "MPR", "CSA MPR", "MIP", "CSA MIP", "MINIP", "MIN_IP", "PROJECTION IMAGE", "VRT", "VOLREN",
               "CSA 3D", "SSD", "CURVED", "RESAMPLED"}  # fmt: skip
-_MAKERS = (
-    "GE",
-    "Siemens",
-    "Philips",
-    "Toshiba",
-    "Canon",
-    "Hitachi",
-    "Fujifilm",
-    "Neusoft",
-    "United Imaging",
-    "Samsung",
-)
 Stranger = Literal["no DICOM", "damaged DICOM", "cannot be read"]
 _LARGEST_SIDE = 16384
 _LARGEST_INFLATED = 1 << 29
@@ -221,7 +209,7 @@ def _frame(
         index=index,
         series=str(header.get("SeriesInstanceUID") or path.parent),
         study=f"{header.get('PatientID')}\0{header.get('StudyInstanceUID')}",
-        modality=_word(header.get("Modality")),
+        modality=known_modality(_text(header.get("Modality"))),
         kind=_kind(header, image_type, count, in_groups=own is not None),
         original="DERIVED" not in image_type,
         rows=_whole(header.get("Rows")) or 0,
@@ -231,15 +219,15 @@ def _frame(
         pixel_spacing=_numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2),
         slope=1.0 if table else _number(find("PixelValueTransformationSequence", "RescaleSlope")),
         intercept=0.0 if table else _number(find("PixelValueTransformationSequence", "RescaleIntercept")),
-        kernel=_word(find("CTReconstructionSequence", "ConvolutionKernel")),
+        kernel=known_kernel(_text(find("CTReconstructionSequence", "ConvolutionKernel"))),
         contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
         thickness=_number(find("PixelMeasuresSequence", "SliceThickness")),
         transfer_syntax=_syntax_name(syntax),
         compressed=syntax is not None and syntax.is_transfer_syntax and syntax.is_encapsulated,
         kvp=_number(find("CTXRayDetailsSequence", "KVP")),
         mas=exposure,
-        maker=_maker(header.get("Manufacturer")),
-        model=_word(header.get("ManufacturerModelName")),
+        maker=known_maker(_text(header.get("Manufacturer"))),
+        model=known_model(_text(header.get("ManufacturerModelName"))),
         pixels=pixels,
     )
 
@@ -250,8 +238,9 @@ def _kind(header: pydicom.Dataset | dict[str, Any], image_type: set[str], count:
         return "no image (directory, dose or structured report)"
     if max(rows, columns) > _LARGEST_SIDE:
         return f"claims {columns} × {rows} pixels"
-    if _word(header.get("Modality")) != "CT":
-        return f"modality {_word(header.get('Modality')) or 'unknown'}, not CT"
+    modality = known_modality(_text(header.get("Modality")))
+    if modality != "CT":
+        return f"modality {modality or 'unknown'}, not CT"
     if image_type & _LOCALIZERS:
         return "localizer"
     if header.get("SOPClassUID") is not None and str(header.get("SOPClassUID")) not in _CT_CLASSES:
@@ -302,13 +291,7 @@ def _whole(value: Any) -> int | None:
     return int(number) if number is not None and number >= 0 else None
 
 
-def _word(value: Any) -> str:
-    """Return a technical term as it stands, and nothing that could be a sentence, a name or a number of a person."""
+def _text(value: Any) -> str:
+    """Return the values of a text element in one line."""
     words = [str(item).strip() for item in _many(value)]
-    text = " ".join(word for word in words if word)
-    return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9 +/_.-]{0,23}", text) and not re.search(r"\d{5}", text) else ""
-
-
-def _maker(value: Any) -> str:
-    text = str(value or "").casefold()
-    return next((maker for maker in _MAKERS if re.search(rf"\b{maker.casefold()}\b", text)), "other" if text else "")
+    return " ".join(word for word in words if word)
