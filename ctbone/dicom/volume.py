@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,6 @@ from ctbone.dicom.series import Series
 from ctbone.nifti import Grid
 
 _LARGEST = 2**31
-_THREADS = min(4, os.cpu_count() or 1)
 _AT_ONCE = 32
 
 
@@ -121,7 +121,7 @@ def _read(stack: Stack, series: Series) -> tuple[np.ndarray, int]:
     air = 0
     places = sorted(enumerate(stack.frames), key=lambda item: (str(item[1].path), item[1].index))
     files = [list(members) for _, members in groupby(places, key=lambda item: item[1].path)]
-    with quiet_pydicom(), ThreadPoolExecutor(_THREADS) as pool:
+    with quiet_pydicom(), ThreadPoolExecutor(_threads()) as pool:
         # Few are under way at a time: what is decoded and not yet in its place is memory, too.
         for start in range(0, len(files), _AT_ONCE):
             some = files[start : start + _AT_ONCE]
@@ -134,6 +134,11 @@ def _read(stack: Stack, series: Series) -> tuple[np.ndarray, int]:
                     if not np.shares_memory(one.hu, data):
                         data[place] = one.hu
     return data.transpose(2, 1, 0), air
+
+
+def _threads() -> int:
+    """Return how many files are read at once: fewer in a worker, which has neighbours that read, too."""
+    return min(4, os.cpu_count() or 1) if multiprocessing.parent_process() is None else 2
 
 
 def _decode(members: list[tuple[int, Frame]], data: np.ndarray, series: Series) -> Iterable[Slice]:
