@@ -145,6 +145,8 @@ def _parse(head: bytes, size: int) -> Plain:
         if tag <= last or tag in _GENERAL:
             raise _NotPlainError
         if tag == _PIXEL_DATA:
+            if found.get("NumberOfFrames", "1") != "1":
+                raise _NotPlainError
             return Plain(found, syntax, _pixels(found, syntax, start, length, size))
         last = tag
         if length == _UNDEFINED:
@@ -289,7 +291,6 @@ def _pixels(found: dict[str, Any], syntax: UID, start: int, length: int, size: i
         and found.get("HighBit") == bits - 1
         and found.get("PixelRepresentation") in (0, 1)
         and found.get("SamplesPerPixel") == 1
-        and found.get("NumberOfFrames", "1") == "1"
         and found.get("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
         and length == 2 * found.get("Rows", 0) * found.get("Columns", 0)
         and start + length <= size

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom import config as pydicom_config
+from pydicom.pixels import iter_pixels
 
 from ctbone.nifti import Grid
 from ctbone.preprocess.errors import PreprocessError
@@ -98,12 +99,25 @@ def _segment(dataset: pydicom.Dataset, path: Path, case: str, label: int | str |
         raise _FaultError("two frames of one segment lie at one place")
     if rows * columns * depth > _MOST_VOXELS:
         raise _FaultError(f"it claims {columns} × {rows} × {depth} voxels")
-    stored = dataset.pixel_array.reshape(-1, rows, columns)
     least = 0.5 * float(dataset.get("MaximumFractionalValue", 255)) if kind == "FRACTIONAL" else 1
     voxels = np.zeros((depth, rows, columns), bool)
-    for frame, place in zip(frames, places, strict=True):
-        voxels[place] = stored[frame] == number if kind == "LABELMAP" else stored[frame] >= least
+    for stored, place in zip(_stored(dataset, frames, rows, columns), places, strict=True):
+        voxels[place] = stored == number if kind == "LABELMAP" else stored >= least
     return voxels.transpose(2, 1, 0), Grid((columns, rows, depth), _TO_RAS @ axes)
+
+
+def _stored(dataset: pydicom.Dataset, frames: list[int], rows: int, columns: int) -> Iterator[np.ndarray]:
+    """Yield some frames one by one: a hundred other segments would be gigabytes."""
+    if int(dataset.BitsAllocated) != 1 or dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        yield from iter_pixels(dataset, indices=frames if int(dataset.get("NumberOfFrames") or 1) > 1 else None)
+        return
+    # Bits run on from frame to frame, the lowest of a byte first; pydicom's iterator loses some where a frame does not
+    # begin at a byte.
+    size = rows * columns
+    for frame in frames:
+        first, last = frame * size // 8, -(-(frame + 1) * size // 8)
+        bits = np.unpackbits(np.frombuffer(dataset.PixelData[first:last], np.uint8), bitorder="little")
+        yield bits[frame * size - 8 * first :][:size].reshape(rows, columns)
 
 
 def _slices(groups: Any, shared: Any, frames: list[int]) -> tuple[np.ndarray, list[int]]:

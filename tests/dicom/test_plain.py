@@ -118,6 +118,8 @@ def odd(dataset, change):
             del dataset.Rows
         case "mas":
             dataset.XRayTubeCurrent, dataset.ExposureTime = "200", "1500"
+        case "frames":
+            dataset.NumberOfFrames = 3
         case "padding range":
             dataset.add_new("PixelPaddingValue", "US", 5)
             dataset.add_new("PixelPaddingRangeLimit", "US", 2)
@@ -127,7 +129,7 @@ def odd(dataset, change):
 @pytest.mark.parametrize(
     "change",
     ["", "sequence", "undefined length", "large header", "empty values", "several kernels", "accents", "spaces",
-     "no image", "mas", "padding range"],
+     "no image", "mas", "padding range", "frames"],
 )  # fmt: skip
 def test_unusual_headers_are_read_as_pydicom_reads_them(tmp_path, change, syntax):
     path = write_series(tmp_path, Plan(ramp(), syntax=syntax))[0]
@@ -137,7 +139,7 @@ def test_unusual_headers_are_read_as_pydicom_reads_them(tmp_path, change, syntax
     same(read_frames(path), by_pydicom(path))
     with path.open("rb") as file:
         plain = headers.read_plain(file, path.stat().st_size)
-    assert (plain is None) is (change == "accents")
+    assert (plain is None) is (change in ("accents", "frames"))
 
 
 def test_enhanced_files_are_left_to_pydicom(tmp_path):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -8,11 +11,12 @@ from hypothesis import strategies as st
 
 from ctbone.cohort import Case
 from ctbone.nifti import Grid
-from ctbone.preprocess import PreprocessError
+from ctbone.preprocess import PreprocessError, check_case, preprocess_case
 from ctbone.preprocess.mask import check_overlap, read_mask
+from ctbone.study import Study
 
 from .dicom_masks import write_rtstruct, write_seg
-from .scans import affine, ball, grids, mask_of, world
+from .scans import affine, ball, case_of, grids, mask_of, world
 
 GRID = Grid((40, 36, 32), affine(spacing=(0.8, 0.9, 2.5), flips=(-1, -1, 1), shape=(40, 36, 32)))
 CENTER = np.array([12.0, -34.0, 560.0])
@@ -77,6 +81,16 @@ def test_a_segment_is_chosen_by_number_or_name(tmp_path, label, which):
     path = write_seg(tmp_path / "s", {1: ("bone", drawn[0]), 2: ("sacral tumour", drawn[1])}, GRID)
     mask = read_mask(case(path), label)
     np.testing.assert_allclose(places(mask), places(mask_of(tmp_path, drawn[which], GRID)), atol=1e-3)
+
+
+def test_frames_need_not_begin_at_a_byte(tmp_path):
+    grid = Grid((7, 5, 6), affine(spacing=(0.8, 0.9, 2.5), flips=(-1, -1, 1), shape=(7, 5, 6)))
+    rng = np.random.default_rng(0)
+    drawn = [rng.random(grid.shape) < 0.5 for _ in range(3)]
+    segments = {k: (f"s{k}", one) for k, one in enumerate(drawn, start=1)}
+    path = write_seg(tmp_path / "s", segments, grid, order=rng)
+    for k, one in enumerate(drawn, start=1):
+        np.testing.assert_allclose(places(read_mask(case(path), k)), places(mask_of(tmp_path, one, grid)), atol=1e-3)
 
 
 def test_slices_without_frames_are_empty_slices(tmp_path):
@@ -216,6 +230,26 @@ def test_damaged_segmentations_say_what_is_wrong(tmp_path, how, problem):
         read_mask(case(path))
     assert (caught.value.case, caught.value.file) == ("P1", str(path))
     assert "XPLANTEDX" not in str(caught.value)
+
+
+def test_a_case_with_a_dicom_mask_has_the_crops_of_its_nifti_mask(tmp_path):
+    hu = world(GRID)[..., 0] * 3 + world(GRID)[..., 2]
+    drawn = ball(GRID, 8.0)
+    crops = []
+    for name in ("nifti", "seg"):
+        root = tmp_path / name
+        root.mkdir()
+        (root / "study.yaml").write_text("name: test\npreprocess: {mask_label: 1, crop_3d: {size: 32}}\n")
+        study = Study.open(root)
+        one = case_of(study, hu, GRID, drawn)
+        if name == "seg":
+            path = write_seg(root / "seg", {1: ("tumour", drawn), 2: ("sacrum", ball(GRID, 12.0))}, GRID)
+            one = replace(one, mask=path)
+        assert check_case(study, one, GRID) == []
+        preprocess_case(study, one)
+        crops.append(nib.load(study.crop("P1", "3d")).get_fdata())
+    assert np.ptp(crops[0]) > 50
+    np.testing.assert_allclose(crops[0], crops[1], atol=1)
 
 
 def test_mutated_masks_end_in_a_mask_or_an_error(tmp_path, capfd):
