@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _MODALITIES = """
     AR BI BMD CR CT DG DOC DX ECG EPS ES FID GM HC HD IO IVOCT IVUS KO LS M3D MG MR NM OAM OCT OP OPM OPT OPV
@@ -45,6 +46,7 @@ _KERNEL = re.compile(
 )
 
 
+@lru_cache(256)
 def known_modality(text: str) -> str:
     """Return a modality of the standard, or nothing.
 
@@ -57,6 +59,7 @@ def known_modality(text: str) -> str:
     return code if code in _MODALITIES.split() else ""
 
 
+@lru_cache(256)
 def known_kernel(text: str) -> str:
     """Return a reconstruction kernel that is named as the makers name theirs, or nothing.
 
@@ -69,6 +72,7 @@ def known_kernel(text: str) -> str:
     return kernel if _KERNEL.fullmatch(kernel) else ""
 
 
+@lru_cache(256)
 def known_maker(text: str) -> str:
     """Return the maker by its short name; ``other`` where it is none of those known here.
 
@@ -82,6 +86,7 @@ def known_maker(text: str) -> str:
     return found or ("other" if folded.strip() else "")
 
 
+@lru_cache(256)
 def known_model(text: str) -> str:
     """Return a scanner's model where every word is one of the makers' or a short number, else nothing.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import stat
 import warnings
@@ -13,7 +14,6 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pydicom
 from pydicom import config as pydicom_config
 from pydicom.uid import UID
@@ -276,7 +276,7 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except (TypeError, ValueError):
         return None
-    return number if np.isfinite(number) else None
+    return number if math.isfinite(number) else None
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:

@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from io import BufferedIOBase
 from typing import Any
 
@@ -21,6 +21,7 @@ FIRST_READ = 1 << 14
 LAST_READ = 1 << 20
 _UNDEFINED = 0xFFFFFFFF
 _DEEPEST = 12
+_LONGEST = 1024
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_DATA = 0x7FE00010
 _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
@@ -28,6 +29,8 @@ _SHORT = frozenset(
     (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
      b"ST", b"TM", b"UI", b"UL", b"US")
 )  # fmt: skip
+_IMPLICIT = struct.Struct("<HHI").unpack_from
+_EXPLICIT = struct.Struct("<HH2sH").unpack_from
 _ASCII = re.compile(rb"[ -~]*\Z")
 _WHOLE = re.compile(r"[+-]?\d{1,10}\Z")
 _REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\Z")
@@ -159,7 +162,12 @@ def _parse(head: bytes, size: int) -> Plain:
         if wanted is not None:
             if at > len(head):
                 raise IndexError
-            _keep(found, *wanted, kind, head[start:at])
+            if length > _LONGEST:
+                raise _NotPlainError
+            keyword, expected = wanted
+            value = _value(expected, keyword in _SEVERAL, kind, head[start:at])
+            if value is not None:
+                found[keyword] = value
 
 
 def _syntax(head: bytes) -> tuple[UID, int]:
@@ -196,9 +204,9 @@ def _known_syntax(value: bytes) -> UID | None:
 def _element(head: bytes, at: int, explicit: bool) -> tuple[int, bytes, int, int]:
     """Return tag, value representation, length and where the value begins."""
     if not explicit:
-        group, element, length = struct.unpack_from("<HHI", head, at)
+        group, element, length = _IMPLICIT(head, at)
         return group << 16 | element, b"", length, at + 8
-    group, element, kind, length = struct.unpack_from("<HH2sH", head, at)
+    group, element, kind, length = _EXPLICIT(head, at)
     if kind in _SHORT:
         return group << 16 | element, kind, length, at + 8
     if kind in _LONG:
@@ -212,7 +220,7 @@ def _end_of_sequence(head: bytes, at: int, explicit: bool, depth: int) -> int:
     if depth > _DEEPEST:
         raise _NotPlainError
     while True:
-        group, element, length = struct.unpack_from("<HHI", head, at)
+        group, element, length = _IMPLICIT(head, at)
         tag = group << 16 | element
         at += 8
         if tag == _SEQUENCE_END:
@@ -235,27 +243,25 @@ def _end_of_item(head: bytes, at: int, explicit: bool, depth: int) -> int:
             at = _end_of_sequence(head, start, explicit, depth + 1)
 
 
-def _keep(found: dict[str, Any], keyword: str, expected: str, kind: bytes, value: bytes) -> None:
-    """Take a value if it is as expected; an empty one is as none."""
+@lru_cache(4096)  # most values of a series are the same in all its slices
+def _value(expected: str, several: bool, kind: bytes, value: bytes) -> Any:
+    """Return a value if it is as expected: a number, a text, a list of texts, or None where it is empty."""
     if kind and kind.decode() != expected and not (expected == "XS" and kind in (b"US", b"SS")):
         raise _NotPlainError
     if expected in ("US", "XS"):
         if len(value) != 2:
             raise _NotPlainError
-        found[keyword] = int.from_bytes(value, "little")
-        return
-    if len(value) > 1024:
-        raise _NotPlainError
+        return int.from_bytes(value, "little")
     value = value.rstrip(b"\0 ")
     if not _ASCII.match(value):
         raise _NotPlainError
     if not value:
-        return
+        return None
     parts = value.decode("ascii").split("\\")
-    if len(parts) > 1 and keyword not in _SEVERAL:
+    if len(parts) > 1 and not several:
         raise _NotPlainError
     parts = [_CHECK[expected](part) for part in parts]
-    found[keyword] = parts if len(parts) > 1 else parts[0]
+    return parts if len(parts) > 1 else parts[0]
 
 
 def _text(part: str) -> str:
