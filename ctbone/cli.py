@@ -14,6 +14,7 @@ import ctbone
 from ctbone.errors import CtboneError
 
 if TYPE_CHECKING:
+    from ctbone.dicom import Series
     from ctbone.study import Study
 
 SOME_FAILED = 1
@@ -326,18 +327,21 @@ def _print_problems(problems: Iterable[CtboneError]) -> None:
                 print(f"  {name:<9} {detail}", file=sys.stderr)
 
 
-def _print_series(series: Iterable) -> None:
+def _print_series(series: Iterable[Series]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("Modality", "Kernel", "Slices", "Spacing mm", "Thickness mm", "Tilt °", "Verdict", "Reason")
+    headings = ("", "Modality", "Kernel", "Files", "Slices", "Spacing mm", "Thick mm", "Tilt °", "Transfer syntax")
+    table = Table(*headings, "Verdict", "Reason")
     for one in series:
         spacing = " × ".join(f"{mm:.3g}" for mm in one.spacing) if one.spacing else ""
-        cells = [one.modality, one.kernel, one.slices, spacing, one.thickness, one.tilt, one.verdict, one.reason]
-        table.add_row(
-            *["" if cell is None else f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells]
-        )
-    Console().print(table)
+        tilt = one.tilt or None
+        cells = [one.number, one.modality, one.kernel, len(one.files), one.slices, spacing, one.thickness, tilt]
+        table.add_row(*map(_cell, [*cells, one.transfer_syntax, one.verdict, one.reason]))
+    for column in table.columns:
+        column.overflow = "fold"
+    # A pipe or a file has no width of its own: there nothing is folded.
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
 
 
 def _cell(content: object) -> str:

@@ -64,6 +64,8 @@ class Images2D(_Section):
 class PreprocessSettings(_Section):
     """From a volume and a lesion mask to what the networks see."""
 
+    mask_label: int | str | None = None
+    """Which label of the mask is the lesion, by number or name; None where a mask holds one."""
     crop_3d: Crop3D = Crop3D()
     images_2d: Images2D = Images2D()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import cast
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
+from isal import igzip, igzip_threaded
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
@@ -23,6 +24,8 @@ AIR = -1024
 _LARGEST = 2**31
 _SHEAR = 2e-3
 _CHUNK = 1 << 24
+_BLOCK = 1 << 20
+_SLICES_AT_ONCE = 16
 
 
 class NiftiError(CtboneError):
@@ -187,12 +190,10 @@ def write_nifti(path: Path, data: np.ndarray, affine: np.ndarray, level: int = 1
     header.set_sform(affine, code=1)
     header["vox_offset"] = 352
     head = header.binaryblock + b"\0\0\0\0"
-    with atomic_path(path) as temporary:
-        stream = igzip.open(temporary, "wb", level) if path.name.endswith(".gz") else temporary.open("wb")
-        with cast(BufferedIOBase, stream) as file:
-            file.write(head)
-            for start in range(0, data.shape[2], 16):
-                file.write(np.ascontiguousarray(data[:, :, start : start + 16].T).data)
+    with atomic_path(path) as temporary, _writer(temporary, level) as file:
+        file.write(head)
+        for start in range(0, data.shape[2], _SLICES_AT_ONCE):
+            file.write(np.ascontiguousarray(data[:, :, start : start + _SLICES_AT_ONCE].T).data.cast("B"))
 
 
 def to_hu(values: np.ndarray) -> tuple[np.ndarray, int]:
@@ -324,6 +325,14 @@ def _read_bytes(nifti: NiftiFile, start: int, count: int, *, to_end: bool) -> by
             found=type(error).__name__,
             remedy="copy or export it again",
         ) from None
+
+
+def _writer(path: Path, level: int) -> BufferedIOBase:
+    if not path.name.endswith(".gz"):
+        return cast(BufferedIOBase, path.open("wb"))
+    # The bytes are the same for any number of threads, as long as there is one.
+    threads = min(4, os.cpu_count() or 1)
+    return cast(BufferedIOBase, igzip_threaded.open(path, "wb", level, threads=threads, block_size=_BLOCK))
 
 
 def _stream(path: Path) -> BufferedIOBase:

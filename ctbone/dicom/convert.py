@@ -145,8 +145,15 @@ def _told(volume: Volume, found: list[Series]) -> dict[str, Any]:
         "air_voxels": volume.air_voxels,
         "resampled": volume.resampled or None,
         "series": [
-            {"number": s.number, "modality": s.modality, "slices": s.slices, "verdict": s.verdict, "reason": s.reason}
-            for s in found
+            {
+                "number": series.number,
+                "modality": series.modality,
+                "files": len(series.files),
+                "slices": series.slices,
+                "verdict": series.verdict,
+                "reason": series.reason,
+            }
+            for series in found
         ],
     }
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-import re
 import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import pydicom
 from pydicom import config as pydicom_config
 from pydicom.uid import UID
+
+from ctbone.dicom.allowed import known_kernel, known_maker, known_modality, known_model
+from ctbone.dicom.plain import StoredPixels, inflates_beyond, read_plain
 
 _TAGS = [
     "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "ConvolutionKernel",
@@ -33,19 +36,9 @@ _CT_CLASSES = {
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW"}
 _REFORMATS = {"REFORMATTED", "MPR", "CSA MPR", "MIP", "CSA MIP", "MINIP", "MIN_IP", "PROJECTION IMAGE", "VRT", "VOLREN",
               "CSA 3D", "SSD", "CURVED", "RESAMPLED"}  # fmt: skip
-_MAKERS = (
-    "GE",
-    "Siemens",
-    "Philips",
-    "Toshiba",
-    "Canon",
-    "Hitachi",
-    "Fujifilm",
-    "Neusoft",
-    "United Imaging",
-    "Samsung",
-)
+Stranger = Literal["no DICOM", "damaged DICOM", "cannot be read"]
 _LARGEST_SIDE = 16384
+_LARGEST_INFLATED = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -65,8 +58,12 @@ class Frame:
         where missing or damaged.
     slope, intercept
         From stored numbers to HU; None where the header does not say, 1 and 0 where it holds a table instead.
+    transfer_syntax, compressed
+        Its name, and whether a codec is needed.
     kvp, mas, thickness, kernel, maker, model
         Facts of the scan; None or empty where missing.
+    pixels
+        Where uncompressed pixels lie; None where a codec or the general reader must be asked.
     """
 
     path: Path
@@ -87,10 +84,12 @@ class Frame:
     contrast: bool
     thickness: float | None
     transfer_syntax: str
+    compressed: bool
     kvp: float | None
     mas: float | None
     maker: str
     model: str
+    pixels: StoredPixels | None = None
 
 
 @contextmanager
@@ -132,18 +131,31 @@ def walk(folder: Path) -> list[Path]:
     return [path for path in files if _is_regular(path)]
 
 
-def read_frames(path: Path) -> list[Frame] | None:
-    """Read a file's header; None where the file is no DICOM or cannot be read."""
+def read_frames(path: Path) -> list[Frame] | Stranger:
+    """Read a file's header; or say why the file takes no part."""
     try:
-        with quiet_pydicom(), path.open("rb") as file:
+        with path.open("rb") as file:
             start = file.read(132)
             if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00"):
-                return None
+                return "no DICOM"
             file.seek(0)
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-            return _frames(path, header)
+            plain = read_plain(file, os.fstat(file.fileno()).st_size)
+            if plain is not None:
+                return [_frame(path, 0, plain.values, None, None, 1, plain.syntax, plain.pixels)]
+            file.seek(0)
+            if inflates_beyond(file, _LARGEST_INFLATED):
+                return "damaged DICOM"
+            file.seek(0)
+            return _read_any(path, file)
+    except OSError:
+        return "cannot be read"
     except Exception:  # a damaged header raises anything
-        return None
+        return "damaged DICOM"
+
+
+def _read_any(path: Path, file: BufferedIOBase) -> list[Frame]:
+    with quiet_pydicom():
+        return _frames(path, pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS))
 
 
 def _is_regular(path: Path) -> bool:
@@ -163,11 +175,20 @@ def _frames(path: Path, header: pydicom.Dataset) -> list[Frame]:
     frames = []
     for index in range(count if groups else 1):
         own = groups[index] if groups else None
-        frames.append(_frame(path, index, header, shared, own, count, _syntax_name(syntax)))
+        frames.append(_frame(path, index, header, shared, own, count, syntax))
     return frames
 
 
-def _frame(path: Path, index: int, header: pydicom.Dataset, shared: Any, own: Any, count: int, syntax: str) -> Frame:
+def _frame(
+    path: Path,
+    index: int,
+    header: pydicom.Dataset | dict[str, Any],
+    shared: Any,
+    own: Any,
+    count: int,
+    syntax: UID | None,
+    pixels: StoredPixels | None = None,
+) -> Frame:
     def find(sequence: str, keyword: str) -> Any:
         """Look in the frame's own group, then in the shared one, then in the header itself."""
         for group in (own, shared):
@@ -188,7 +209,7 @@ def _frame(path: Path, index: int, header: pydicom.Dataset, shared: Any, own: An
         index=index,
         series=str(header.get("SeriesInstanceUID") or path.parent),
         study=f"{header.get('PatientID')}\0{header.get('StudyInstanceUID')}",
-        modality=_word(header.get("Modality")),
+        modality=known_modality(_text(header.get("Modality"))),
         kind=_kind(header, image_type, count, in_groups=own is not None),
         original="DERIVED" not in image_type,
         rows=_whole(header.get("Rows")) or 0,
@@ -198,28 +219,31 @@ def _frame(path: Path, index: int, header: pydicom.Dataset, shared: Any, own: An
         pixel_spacing=_numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2),
         slope=1.0 if table else _number(find("PixelValueTransformationSequence", "RescaleSlope")),
         intercept=0.0 if table else _number(find("PixelValueTransformationSequence", "RescaleIntercept")),
-        kernel=_word(find("CTReconstructionSequence", "ConvolutionKernel")),
+        kernel=known_kernel(_text(find("CTReconstructionSequence", "ConvolutionKernel"))),
         contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
         thickness=_number(find("PixelMeasuresSequence", "SliceThickness")),
-        transfer_syntax=syntax,
+        transfer_syntax=_syntax_name(syntax),
+        compressed=syntax is not None and syntax.is_transfer_syntax and syntax.is_encapsulated,
         kvp=_number(find("CTXRayDetailsSequence", "KVP")),
         mas=exposure,
-        maker=_maker(header.get("Manufacturer")),
-        model=_word(header.get("ManufacturerModelName")),
+        maker=known_maker(_text(header.get("Manufacturer"))),
+        model=known_model(_text(header.get("ManufacturerModelName"))),
+        pixels=pixels,
     )
 
 
-def _kind(header: pydicom.Dataset, image_type: set[str], count: int, *, in_groups: bool) -> str:
+def _kind(header: pydicom.Dataset | dict[str, Any], image_type: set[str], count: int, *, in_groups: bool) -> str:
     rows, columns = _whole(header.get("Rows")), _whole(header.get("Columns"))
     if not rows or not columns:
         return "no image (directory, dose or structured report)"
     if max(rows, columns) > _LARGEST_SIDE:
         return f"claims {columns} × {rows} pixels"
-    if _word(header.get("Modality")) != "CT":
-        return f"modality {_word(header.get('Modality')) or 'unknown'}, not CT"
+    modality = known_modality(_text(header.get("Modality")))
+    if modality != "CT":
+        return f"modality {modality or 'unknown'}, not CT"
     if image_type & _LOCALIZERS:
         return "localizer"
-    if header.get("SOPClassUID") is not None and str(header.SOPClassUID) not in _CT_CLASSES:
+    if header.get("SOPClassUID") is not None and str(header.get("SOPClassUID")) not in _CT_CLASSES:
         return "secondary capture or other object, no CT image"
     if (_whole(header.get("SamplesPerPixel")) or 1) != 1:
         return "colour picture"
@@ -252,7 +276,7 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except (TypeError, ValueError):
         return None
-    return number if np.isfinite(number) else None
+    return number if math.isfinite(number) else None
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
@@ -267,13 +291,7 @@ def _whole(value: Any) -> int | None:
     return int(number) if number is not None and number >= 0 else None
 
 
-def _word(value: Any) -> str:
-    """Return a technical term as it stands, and nothing that could be a sentence, a name or a number of a person."""
+def _text(value: Any) -> str:
+    """Return the values of a text element in one line."""
     words = [str(item).strip() for item in _many(value)]
-    text = " ".join(word for word in words if word)
-    return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9 +/_.-]{0,23}", text) and not re.search(r"\d{5}", text) else ""
-
-
-def _maker(value: Any) -> str:
-    text = str(value or "").casefold()
-    return next((maker for maker in _MAKERS if re.search(rf"\b{maker.casefold()}\b", text)), "other" if text else "")
+    return " ".join(word for word in words if word)

@@ -34,7 +34,6 @@ def resample(data: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
     shape, affine = grid.shape, _LPS_RAS @ grid.affine
     along = stack.positions @ stack.normal
     slices = np.arange(len(along), dtype=float)
-    source = data if data.dtype == np.float32 else data.astype(np.float32)
     result = np.empty((shape[2], shape[1], shape[0]), data.dtype)
     i, j = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
     for k in range(shape[2]):
@@ -44,7 +43,7 @@ def resample(data: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
         firsts = np.stack([np.interp(at, slices, stack.positions[:, axis]) for axis in range(3)], axis=-1)
         offset = points - firsts
         coordinates = np.stack([offset @ stack.row / stack.pixel[0], offset @ stack.column / stack.pixel[1], at])
-        values = ndimage.map_coordinates(source, coordinates, order=1, mode="constant", cval=AIR)
+        values = ndimage.map_coordinates(data, coordinates, np.float32, order=1, mode="constant", cval=AIR)
         plane = values.reshape(shape[0], shape[1]).T
         result[k] = plane if data.dtype == np.float32 else np.rint(plane)
     return result.transpose(2, 1, 0), grid.affine

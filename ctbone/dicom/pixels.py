@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pydicom
-from pydicom.pixels import apply_modality_lut
+from pydicom.pixels import apply_modality_lut, iter_pixels
 
+from ctbone.dicom.decoding import DecodingError, decode
 from ctbone.dicom.errors import DicomError
-from ctbone.dicom.headers import Frame, quiet_pydicom
+from ctbone.dicom.headers import Frame
 from ctbone.nifti import AIR
 
 _INT16 = np.iinfo(np.int16)
@@ -27,22 +28,73 @@ class Slice:
     air: int
 
 
-def read_slices(frames: Sequence[Frame]) -> list[Slice]:
-    """Decode the frames of one file, in the order given.
+def read_plain_slice(frame: Frame, out: np.ndarray) -> int | None:
+    """Read uncompressed 16-bit pixels straight into their place, as HU.
+
+    Parameters
+    ----------
+    frame
+        The slice.
+    out
+        (rows, columns) int16, contiguous; where the answer is None it holds anything.
+
+    Returns
+    -------
+    int or None
+        How many voxels are air now, as ``Slice.air``; None where ``read_slices`` must be asked: the pixels are stored
+        in another way, the slope is not 1, or int16 cannot hold the values.
+    """
+    pixels = frame.pixels
+    intercept = frame.intercept
+    if pixels is None or frame.slope != 1 or intercept is None or not float(intercept).is_integer():
+        return None
+    stored = out if pixels.signed else out.view(np.uint16)
+    with frame.path.open("rb", buffering=0) as file:
+        file.seek(pixels.offset)
+        if file.readinto(stored.data) != stored.nbytes:
+            return None
+    padding = None if pixels.padding is None else _padded(stored, *pixels.padding)
+    if pixels.bits < 16:
+        # What the writer left in the unused bits (overlays, the padding value) is no part of the value.
+        np.left_shift(stored, 16 - pixels.bits, out=stored)
+        np.right_shift(stored, 16 - pixels.bits, out=stored)
+        if pixels.padding is not None:
+            padding = padding | _padded(stored, *pixels.padding)
+    if padding is not None and padding.any():
+        stored[padding] = min(max(AIR - int(intercept), np.iinfo(stored.dtype).min), np.iinfo(stored.dtype).max)
+    else:
+        padding = None
+    low, high = int(stored.min(initial=0)) + int(intercept), int(stored.max(initial=0)) + int(intercept)
+    if low < _INT16.min or high > _INT16.max or abs(intercept) > _INT16.max:
+        return None
+    if intercept:
+        # Modulo 2^16, which is exact: the sums were found to fit.
+        np.add(out, np.int16(intercept), out=out)
+    if low >= AIR and padding is None:
+        return 0
+    air = out < AIR
+    if padding is not None:
+        air |= padding
+    out[air] = AIR
+    return int(np.count_nonzero(air))
+
+
+def read_slices(frames: Sequence[Frame]) -> Iterator[Slice]:
+    """Decode the frames of one file, in the order given, one at a time.
 
     Raises
     ------
     DicomError
         The pixel data is missing, shorter than the header claims, or in a syntax that no codec reads.
     """
-    path = frames[0].path
     try:
-        with quiet_pydicom():
-            dataset = pydicom.dcmread(path, force=True)
-            stored = np.asarray(dataset.pixel_array)
-            stored = stored.reshape(-1, *stored.shape[-2:])
-            return [_to_hu(stored[frame.index], frame, dataset) for frame in frames]
-    except (MemoryError, KeyboardInterrupt, SystemExit):
+        path, compressed = frames[0].path, frames[0].compressed
+        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=compressed)
+        indices = [frame.index for frame in frames] if int(dataset.get("NumberOfFrames") or 1) > 1 else None
+        pixels = decode(path, indices) if compressed else iter_pixels(dataset, indices=indices)
+        for frame, stored in zip(frames, pixels, strict=True):
+            yield _to_hu(stored, frame, dataset)
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # codecs raise anything, one of them beyond Exception, and quote the header
         raise DicomError("the pixel data cannot be decoded", found=_cause(error)) from None
@@ -75,11 +127,12 @@ def _rescale(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 
 
 def _padding(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
-    """Find the pixels of PixelPaddingValue, or of the range up to PixelPaddingRangeLimit."""
     value = dataset.get("PixelPaddingValue")
-    if value is None:
-        return None
-    limit = dataset.get("PixelPaddingRangeLimit")
+    return None if value is None else _padded(stored, value, dataset.get("PixelPaddingRangeLimit"))
+
+
+def _padded(stored: np.ndarray, value: int, limit: int | None) -> np.ndarray:
+    """Find the pixels of PixelPaddingValue, or of the range up to PixelPaddingRangeLimit."""
     ends = [_as_stored(int(end), stored.dtype) for end in (value, value if limit is None else limit)]
     return (stored >= min(ends)) & (stored <= max(ends))
 
@@ -98,5 +151,7 @@ def _cause(error: BaseException) -> str:
         "NotImplementedError": "a transfer syntax that ctbone does not know",
         "RuntimeError": "no installed codec decodes it",
         "ValueError": "less pixel data than the header claims",
+        "MemoryError": "more pixels than there is memory",
     }
-    return known.get(type(error).__name__, type(error).__name__)
+    kind = str(error) if isinstance(error, DecodingError) else type(error).__name__
+    return known.get(kind, "the codec fails")

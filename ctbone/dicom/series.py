@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Literal
 from ctbone.config import DicomSettings
 from ctbone.dicom.errors import DicomError
 from ctbone.dicom.geometry import Stack, stack
-from ctbone.dicom.headers import Frame, read_frames, walk
+from ctbone.dicom.headers import Frame, Stranger, read_frames, walk
 from ctbone.dicom.kernels import tissue_of
 
 Verdict = Literal["taken", "passed over", "refused"]
@@ -62,6 +63,8 @@ class Series:
     @property
     def name(self) -> str:
         """What messages call the series; free of anything private."""
+        if not self.slices:
+            return f"{len(self.files)} file{'s' * (len(self.files) != 1)}"
         parts = [self.modality or "no image", f"kernel {self.kernel}" if self.kernel else "", f"{self.slices} slices"]
         return f"series {self.number} ({', '.join(part for part in parts if part)})"
 
@@ -86,6 +89,13 @@ def list_series(folder: Path, settings: DicomSettings) -> list[Series]:
         There is no such folder, or no file in it.
     """
     root = folder if folder.is_dir() else folder.parent
+    if folder.is_file() and isinstance(stranger := read_frames(folder), str):
+        raise DicomError(
+            f"the file is no image of a series: {stranger}",
+            file=folder,
+            expected="a folder with DICOM files, or one file of a series",
+            remedy="unpack archives first" if zipfile.is_zipfile(folder) else "name the folder of the series",
+        )
     files = walk(root)
     if not folder.exists() or not files:
         raise DicomError("the folder holds no files" if folder.is_dir() else "there is no such folder", file=folder)
@@ -130,20 +140,21 @@ def chosen(found: Sequence[Series], folder: Path, case: str | None = None) -> Se
 
 def _group(folder: Path, files: Sequence[Path], settings: DicomSettings) -> list[Series]:
     groups: dict[tuple[str, str, str], list[Frame]] = defaultdict(list)
-    strangers: list[Path] = []
+    strangers: dict[Stranger, list[Path]] = defaultdict(list)
     for path in files:
         frames = read_frames(path)
-        if frames is None:
-            strangers.append(path)
-        for frame in frames or []:
+        if isinstance(frames, str):
+            strangers[frames].append(path)
+            continue
+        for frame in frames:
             groups[(frame.series if frame.rows else "", frame.kind, frame.kernel)].append(frame)
     found = [_series(number, folder, frames, settings) for number, frames in enumerate(groups.values(), start=1)]
-    if strangers:
+    for reason in sorted(strangers):
         found.append(
             Series(
                 number=len(found) + 1,
                 folder=folder,
-                files=tuple(strangers),
+                files=tuple(strangers[reason]),
                 modality="",
                 kernel="",
                 contrast=False,
@@ -153,7 +164,7 @@ def _group(folder: Path, files: Sequence[Path], settings: DicomSettings) -> list
                 tilt=0.0,
                 transfer_syntax="",
                 verdict="passed over",
-                reason="no readable DICOM",
+                reason=reason,
             )
         )
     return found
@@ -168,8 +179,9 @@ def _series(number: int, folder: Path, frames: list[Frame], settings: DicomSetti
         verdict, reason = ("passed over", first.kind) if first.kind else ("refused", stacked)
     elif abs(stacked.normal[2]) < 0.7:
         reason = "sagittal or coronal plane"
-    elif any(frame.slope is None or frame.intercept is None for frame in frames):
-        verdict, reason = "refused", "no rescale slope and intercept: the values are no HU"
+    elif unscaled := sum(frame.slope is None or frame.intercept is None for frame in frames):
+        part = "" if unscaled == len(frames) else f"{unscaled} of {len(frames)} slices have "
+        verdict, reason = "refused", f"{part}no rescale slope and intercept: the values are no HU"
     elif stacked.irregular and settings.irregular == "refuse":
         verdict, reason = "refused", stacked.irregular
     grid = stacked if isinstance(stacked, Stack) else None

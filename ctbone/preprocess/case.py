@@ -69,7 +69,7 @@ def preprocess_case(study: Study, case: Case) -> CropSummary:
     if known is not None:
         return known
     image = open_volume(inputs["image"], case.case_id, "the image")
-    mask = read_mask(case)
+    mask = read_mask(case, study.settings.preprocess.mask_label, image.grid)
     check_overlap(mask, image.grid, case)
     settings = study.settings.preprocess
     target, scale = cube(mask, settings.crop_3d)

@@ -27,7 +27,7 @@ def check_case(study: Study, case: Case, image: Grid | None = None) -> list[Ctbo
         The faults; empty where there are none.
     """
     try:
-        mask = read_mask(case)
+        mask = read_mask(case, study.settings.preprocess.mask_label, image)
         if image is not None:
             check_overlap(mask, image, case)
     except CtboneError as error:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ctbone.cohort import Case
 from ctbone.nifti import Grid, NiftiError
 from ctbone.preprocess.errors import PreprocessError, of_nifti, open_volume
+from ctbone.preprocess.mask_dicom import is_dicom, read_dicom_mask
+from ctbone.preprocess.mask_labels import chosen_label
 
 _ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_LISTED = 8
+_SAME_GRID = 0.1
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,13 @@ class Mask:
         Boolean, its first and last plane along each axis touch the lesion.
     grid
         Where these voxels lie.
+    source
+        The whole grid of the file that they were cut from.
     """
 
     voxels: np.ndarray
     grid: Grid
+    source: Grid
 
     @cached_property
     def ends(self) -> np.ndarray:
@@ -53,48 +61,65 @@ class Mask:
         return points.min(axis=0) - half, points.max(axis=0) + half
 
 
-def read_mask(case: Case) -> Mask:
-    """Read the lesion of a case from NIfTI, NRRD or MetaImage.
+def read_mask(case: Case, label: int | str | None = None, image: Grid | None = None) -> Mask:
+    """Read the lesion of a case from NIfTI, NRRD, MetaImage, DICOM SEG or DICOM RTSTRUCT.
+
+    Parameters
+    ----------
+    case
+        The case.
+    label
+        ``preprocess.mask_label``: which label is the lesion, by number or name; None where the file holds one.
+    image
+        The image's grid, on whose slices the contours of an RTSTRUCT lie.
 
     Raises
     ------
     PreprocessError
-        The case has no mask; it is unreadable, empty, of a single voxel, or holds several labels.
+        The case has no mask; it is unreadable, empty, of a single voxel, or it is not clear which label to take.
     """
     path = case.mask
     if path is None:
         raise PreprocessError("the case has no mask", case=case.case_id, remedy="fill the mask column of cohort.csv")
     if not path.exists():
         raise PreprocessError("the mask does not exist", case=case.case_id, file=path)
+    if path.is_dir():
+        raise PreprocessError("the mask is a folder", case=case.case_id, file=path, remedy="name the file in it")
     if path.name.endswith((".nii", ".nii.gz")):
         nifti = open_volume(path, case.case_id, "the mask")
         try:
-            values, grid = nifti.read(), nifti.grid
+            return _lesion(_labelled(nifti.read(), label, {}, path, case.case_id), nifti.grid, path, case.case_id)
         except NiftiError as error:
             raise of_nifti(error, "the mask") from None
-    elif path.name.endswith(_ITK_SUFFIXES):
-        values, grid = _read_itk(path, case.case_id)
-    else:
-        raise PreprocessError(
-            "masks of this kind are not read yet",
-            case=case.case_id,
-            file=path,
-            found="DICOM" if path.is_dir() or _is_dicom(path) else path.suffix or "no suffix",
-            expected=".nii, .nii.gz, .nrrd, .mha",
-            remedy="export the segmentation as NIfTI or NRRD",
-        )
-    return _lesion(values, grid, path, case.case_id)
+    if path.name.endswith(_ITK_SUFFIXES):
+        return _lesion(*_read_itk(path, case.case_id, label), path, case.case_id)
+    try:
+        readable = is_dicom(path)
+    except OSError as error:
+        raise PreprocessError("the mask cannot be read", case=case.case_id, file=path, found=error.strerror) from None
+    if readable:
+        return _lesion(*read_dicom_mask(path, case.case_id, label, image), path, case.case_id)
+    raise PreprocessError(
+        "the mask is of no kind that is read",
+        case=case.case_id,
+        file=path,
+        found=path.suffix or "no suffix",
+        expected=".nii, .nii.gz, .nrrd, .mha, DICOM SEG or RTSTRUCT",
+        remedy="export the segmentation as NIfTI or NRRD",
+    )
 
 
 def check_overlap(mask: Mask, image: Grid, case: Case) -> None:
-    """Make sure that the whole lesion lies in the image.
+    """Make sure that the mask was drawn on this image, and that the whole lesion lies in it.
 
     Raises
     ------
     PreprocessError
-        It lies elsewhere, or partly outside.
+        The mask has as many voxels along its axes as the image, and they lie elsewhere: it was flipped or shifted, or
+        drawn on another scan. Or the lesion lies outside of the image, or partly.
     """
     if not _outside(mask.grid.to_world(mask.ends), image).any():
+        _check_grid(mask.source, image, case)
         return
     share = float(_outside(mask.grid.to_world(np.argwhere(mask.voxels)), image).mean())
     low, high = mask.box
@@ -110,65 +135,120 @@ def check_overlap(mask: Mask, image: Grid, case: Case) -> None:
     )
 
 
-def _lesion(values: np.ndarray, grid: Grid, path: Path, case: str) -> Mask:
+def _check_grid(source: Grid, image: Grid, case: Case) -> None:
+    """Refuse a grid of the image's own size whose voxels are not the image's, in whatever order the axes run."""
+    if sorted(source.shape) != sorted(image.shape):
+        return
+    theirs, ours = source.corners(), image.corners()
+    apart = np.linalg.norm(theirs[:, None] - ours[None], axis=-1).min(axis=1).max()
+    if apart <= _SAME_GRID * min(image.spacing):
+        return
+    raise PreprocessError(
+        "the mask has the image's size but lies otherwise: is it flipped or shifted?",
+        case=case.case_id,
+        file=case.mask,
+        found=f"corners up to {apart:.1f} mm apart; the mask's affine {_rows(source)}",
+        expected=f"the image's affine {_rows(image)}",
+        remedy="save the mask with the geometry of the image it was drawn on, or draw it on this image",
+    )
+
+
+def _labelled(
+    values: np.ndarray, label: int | str | None, names: Mapping[int, str], path: Path, case: str
+) -> np.ndarray:
+    """Choose one label of a labelmap; ``names`` are those that the file gives."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise PreprocessError("the mask holds values that are no numbers", case=case, file=path)
-    drawn = values != 0
+    drawn = np.asarray(values != 0)
+    inside = values[drawn]
+    if not len(inside):
+        raise PreprocessError("the mask is empty", case=case, file=path, remedy="draw the lesion")
+    if label is None and inside.min() == inside.max():
+        return drawn
+    numbers = np.unique(inside)
+    if (numbers != np.rint(numbers)).any():
+        raise PreprocessError(
+            "the mask's values are no labels",
+            case=case,
+            file=path,
+            found=f"{len(numbers)} values, {numbers[0]:g} to {numbers[-1]:g}",
+            expected="whole numbers",
+            remedy="export a labelmap, not a probability or a resampled mask",
+        )
+    known = {int(number): names.get(int(number), "") for number in numbers}
+    chosen: np.ndarray = values == chosen_label(label, known, path, case)
+    return chosen
+
+
+def _lesion(drawn: np.ndarray, grid: Grid, path: Path, case: str) -> Mask:
     spans = []
     for axis in range(3):
         planes = np.nonzero(drawn.any(axis=tuple(other for other in range(3) if other != axis)))[0]
         if not len(planes):
             raise PreprocessError("the mask is empty", case=case, file=path, remedy="draw the lesion")
         spans.append(slice(int(planes[0]), int(planes[-1]) + 1))
-    box = tuple(spans)
-    labels = values[box][drawn[box]]
-    if labels.min() != labels.max():
-        found = np.unique(labels)
-        told = ", ".join(f"{label:g}" for label in found[:_LISTED]) + (" …" if len(found) > _LISTED else "")
-        raise PreprocessError(
-            "the mask holds several labels",
-            case=case,
-            file=path,
-            found=told,
-            expected="0 and one other value",
-            remedy="export the lesion's label alone",
-        )
-    if len(labels) == 1:
+    voxels = np.ascontiguousarray(drawn[tuple(spans)])
+    if voxels.size == 1:
         raise PreprocessError(
             "the mask is a single voxel", case=case, file=path, remedy="draw the lesion; is this a slip of the brush?"
         )
     affine = grid.affine.copy()
     affine[:3, 3] = grid.to_world(np.array([[span.start for span in spans]], dtype=float))[0]
-    voxels = np.ascontiguousarray(drawn[box])
     x, y, z = voxels.shape
-    return Mask(voxels, Grid((x, y, z), affine))
+    return Mask(voxels, Grid((x, y, z), affine), grid)
 
 
-def _read_itk(path: Path, case: str) -> tuple[np.ndarray, Grid]:
+def _read_itk(path: Path, case: str, label: int | str | None) -> tuple[np.ndarray, Grid]:
     import SimpleITK as sitk  # noqa: N813 (its usual name)
 
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:
         raise PreprocessError("the mask cannot be read", case=case, file=path, remedy="export it again") from None
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+    if image.GetDimension() != 3:
         raise PreprocessError(
-            "the mask is no single 3D layer",
-            case=case,
-            file=path,
-            found=f"{image.GetDimension()} axes, {image.GetNumberOfComponentsPerPixel()} layers",
-            remedy="export the lesion's segment alone, as a labelmap",
+            "the mask is no 3D volume", case=case, file=path, found=f"{image.GetDimension()} axes", expected="3"
         )
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
     x, y, z = image.GetSize()
-    return sitk.GetArrayFromImage(image).transpose(2, 1, 0), Grid((x, y, z), _TO_RAS @ affine)
+    values = sitk.GetArrayFromImage(image)
+    values = values.reshape(z, y, x, -1).transpose(2, 1, 0, 3)
+    return _segment(values, label, _slicer_segments(image), path, case), Grid((x, y, z), _TO_RAS @ affine)
 
 
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+def _segment(
+    layers: np.ndarray, label: int | str | None, segments: list[tuple[str, int, int]], path: Path, case: str
+) -> np.ndarray:
+    """Choose one segment of a labelmap, or of several that 3D Slicer laid over one another."""
+    if layers.shape[3] == 1:
+        return _labelled(layers[..., 0], label, {value: name for name, value, _ in segments}, path, case)
+    if not segments:
+        raise PreprocessError(
+            "the mask is no single layer, and does not name its segments",
+            case=case,
+            file=path,
+            found=f"{layers.shape[3]} layers",
+            remedy="export the lesion's segment alone, as a labelmap",
+        )
+    number = chosen_label(label, {k: name for k, (name, _, _) in enumerate(segments, start=1)}, path, case)
+    _, value, layer = segments[number - 1]
+    if not 0 <= layer < layers.shape[3]:
+        raise PreprocessError("the mask names a layer that is not there", case=case, file=path)
+    chosen: np.ndarray = layers[..., layer] == value
+    return chosen
+
+
+def _slicer_segments(image: Any) -> list[tuple[str, int, int]]:
+    """Return name, label value and layer of each segment that a .seg.nrrd of 3D Slicer describes."""
+    found = []
+    with suppress(RuntimeError, ValueError):  # the first number without a segment ends them
+        for k in range(1000):
+            name, value = image.GetMetaData(f"Segment{k}_Name"), int(image.GetMetaData(f"Segment{k}_LabelValue"))
+            key = f"Segment{k}_Layer"
+            found.append((name, value, int(image.GetMetaData(key)) if image.HasMetaDataKey(key) else 0))
+    return found
 
 
 def _outside(points: np.ndarray, image: Grid) -> np.ndarray:
@@ -180,3 +260,7 @@ def _outside(points: np.ndarray, image: Grid) -> np.ndarray:
 
 def _span(low: np.ndarray, high: np.ndarray) -> str:
     return " × ".join(f"{a:.0f}…{b:.0f}" for a, b in zip(low, high, strict=True))
+
+
+def _rows(grid: Grid) -> str:
+    return "[" + "; ".join(" ".join(f"{value:.4g}" for value in row) for row in grid.affine[:3]) + "]"

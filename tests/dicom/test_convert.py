@@ -3,17 +3,20 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pydicom
+import pydicom.uid as uids
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from ctbone.cli import _print_series
 from ctbone.cohort import Case
 from ctbone.config import DicomSettings
-from ctbone.dicom import DicomError, convert_case, convert_series, grid_of, list_series
+from ctbone.dicom import DicomError, convert_case, convert_series, grid_of, headers, list_series
 from ctbone.errors import CtboneError
 from ctbone.nifti import NiftiError
 from ctbone.study import record_of
@@ -27,52 +30,116 @@ def case_of(image, case_id="P1"):
     return Case(case_id, case_id, "benign", "internal", image, None)
 
 
-def plant(path):
-    """Write a secret into every text element, a private one too."""
+NEEDED = {
+    "Modality", "ImageType", "SOPClassUID", "PhotometricInterpretation", "SpecificCharacterSet", "PresentationLUTShape",
+    "RescaleType", "TransferSyntaxUID", "MediaStorageSOPClassUID",
+}  # fmt: skip
+SECRETS = {
+    **dict.fromkeys(("LO", "SH", "ST", "LT", "UT", "UC", "UR", "CS", "AE"), PLANTED),
+    "PN": f"{PLANTED}^JANE",
+    "DA": "19770319",
+    "TM": "135719",
+    "DT": "19770319135719",
+    "AS": "077Y",
+    "UI": "1.2.19771.3",
+}
+
+
+def plant(path, kept=()):
+    """Write a secret into every text element that the standard knows, and into private ones."""
     dataset = pydicom.dcmread(path)
-    kept = {
-        "Modality",
-        "ImageType",
-        "SOPClassUID",
-        "SeriesInstanceUID",
-        "StudyInstanceUID",
-        "PhotometricInterpretation",
-    }
-    for keyword in (
-        "PatientName", "PatientID", "PatientBirthDate", "PatientComments", "AccessionNumber", "InstitutionName",
-        "ReferringPhysicianName", "SeriesDescription", "StudyDescription", "ProtocolName", "ConvolutionKernel",
-        "Manufacturer", "ManufacturerModelName", "StationName", "ContrastBolusAgent", "ImageComments",
-    ):  # fmt: skip
-        assert keyword not in kept
-        setattr(dataset, keyword, "20190307" if keyword.endswith("Date") else f"{PLANTED}^19771")
-    dataset.private_block(0x0029, "SECRET", create=True).add_new(1, "LO", PLANTED)
+    series, study = dataset.SeriesInstanceUID, dataset.StudyInstanceUID
+    for tag, (vr, count, _, retired, keyword) in pydicom.datadict.DicomDictionary.items():
+        if keyword and keyword not in NEEDED and vr in SECRETS and tag >> 16 > 2 and not retired:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                dataset.add_new(tag, vr, [SECRETS[vr]] * 2 if count.startswith("2") else SECRETS[vr])
+    dataset.SeriesInstanceUID, dataset.StudyInstanceUID = series, study
+    for group in (0x0009, 0x0019, 0x0029):
+        block = dataset.private_block(group, f"{PLANTED} MAKER", create=True)
+        block.add_new(1, "LO", PLANTED)
+        block.add_new(2, "UN", PLANTED.encode())
+    dataset.file_meta.SourceApplicationEntityTitle = PLANTED
+    dataset.preamble = PLANTED.encode().ljust(128, b"\0")
+    for keyword in kept:
+        setattr(dataset, keyword, kept[keyword])
     dataset.save_as(path)
+    return [series, study, dataset.SOPInstanceUID, dataset.file_meta.MediaStorageSOPInstanceUID]
 
 
-def test_nothing_private_comes_out(tmp_path, capfd, caplog):
+@pytest.mark.parametrize("general", [False, True])
+@pytest.mark.parametrize("syntax", [uids.ExplicitVRLittleEndian, uids.RLELossless])
+def test_nothing_private_comes_out(study, tmp_path, capfd, caplog, monkeypatch, syntax, general):
     caplog.set_level(logging.DEBUG)
+    if general:
+        monkeypatch.setattr(headers, "read_plain", lambda file, size: None)
     folder = tmp_path / "exam"
-    paths = write_series(folder / f"{PLANTED}_dir", Plan(ramp()), prefix=PLANTED)
+    paths = write_series(folder / f"{PLANTED}_dir", Plan(ramp(), syntax=syntax), prefix=PLANTED)
+    secrets = {PLANTED, PLANTED.lower(), "1977", "135719", "077Y", "1.2.3.4", "JANE"}
     for path in paths:
-        plant(path)
-    uid = pydicom.dcmread(paths[0]).SeriesInstanceUID
-    out = convert_series(folder, tmp_path / "out.nii", DicomSettings())
-    told = record_of(out).read_text() + repr(nib.load(out).header.items())
+        secrets.update(plant(path))
+    (folder / f"{PLANTED}.txt").write_text(PLANTED)
+    caplog.clear()
+    (folder / f"{PLANTED}.dcm").write_bytes(paths[0].read_bytes()[:500])
+    write_series(folder / "scout", Plan(ramp(), modality="OT", patient=PLANTED), prefix=PLANTED)
+    outputs = [convert_series(folder, tmp_path / "out.nii", DicomSettings()), convert_case(study, case_of(folder))]
+    told = [path.read_bytes() for out in outputs for path in (out, record_of(out))]
+    told[1] = told[1].replace(str(folder).encode(), b"")
+
+    def listing(where):
+        found = list_series(where, DicomSettings())
+        _print_series(found)
+        told.extend(f"{one.name} {one.reason} {one.kernel} {one.modality}".encode() for one in found)
+
+    def failing(where):
+        with pytest.raises(CtboneError) as caught:
+            convert_series(where, tmp_path / "no.nii", DicomSettings())
+        told.append((str(caught.value) + repr(caught.value.__cause__)).encode())
+        with pytest.raises(CtboneError) as caught:
+            convert_case(study, case_of(where, "P2"))
+        told.append(str(caught.value).encode())
+        listing(where)
+
+    listing(folder)
+    whole = [path.read_bytes() for path in paths]
     paths[2].unlink()
-    broken = paths[1].read_bytes()
-    with pytest.raises(CtboneError) as caught:
-        convert_series(folder, tmp_path / "no.nii", DicomSettings())
-    told += str(caught.value) + repr(caught.value)
-    write_series(folder / f"{PLANTED}_dir", Plan(ramp()), prefix=PLANTED)
-    paths[1].write_bytes(broken[:-20])
-    with pytest.raises(CtboneError) as caught:
-        convert_series(folder, tmp_path / "no.nii", DicomSettings())
-    told += str(caught.value)
-    told += "".join(str(series.name) + series.reason for series in list_series(folder, DicomSettings()))
-    told += "".join(capfd.readouterr()) + "".join(record.message for record in caplog.records if record.name != "root")
-    for secret in (PLANTED, "19771", "20190307", uid, "1.2.3.4"):
-        assert secret not in told
-    assert not (tmp_path / "no.nii").exists()
+    failing(folder)  # a hole
+    for damaged in (whole[2][:-20], whole[2][: len(whole[2]) // 2], whole[2][:-100] + b"\xff" * 100, whole[1]):
+        paths[2].write_bytes(damaged)
+        try:
+            failing(folder)
+        except pytest.fail.Exception:
+            listing(folder)  # the damage left a slice that can be read
+    for path, content in zip(paths, whole, strict=True):
+        path.write_bytes(content)
+        plant(path, {"Modality": PLANTED})
+    caplog.clear()
+    failing(folder)
+    told.append("".join(capfd.readouterr()).encode())
+    told += [record.getMessage().encode() for record in caplog.records]
+    assert len(told) > 20
+    for secret in secrets:
+        found = [text for text in told if secret.encode() in text]
+        assert not found, f"{secret} in {found[0][:300]!r}"
+
+
+def test_what_is_kept_of_the_header_is_an_allow_list(tmp_path):
+    paths = write_series(tmp_path / "exam", Plan(ramp()))
+    for path in paths:
+        plant(path, {"KVP": "120", "Manufacturer": "GE MEDICAL SYSTEMS", "ManufacturerModelName": "LightSpeed VCT",
+                     "ConvolutionKernel": "BONEPLUS"})  # fmt: skip
+    out = convert_series(tmp_path / "exam", tmp_path / "out.nii", DicomSettings())
+    record = json.loads(record_of(out).read_text())
+    assert record["scan"] == {
+        "kernel": "BONEPLUS",
+        "kvp": 120.0,
+        "mas": None,
+        "thickness_mm": 2.5,
+        "manufacturer": "GE",
+        "model": "LightSpeed VCT",
+    }
+    assert set(record) == {"from", "geometry", "scan", "air_voxels", "resampled", "series", "settings", "stage",
+                           "ctbone", "pydicom"}  # fmt: skip
 
 
 def test_a_series_becomes_a_case(study, tmp_path):

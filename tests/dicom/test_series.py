@@ -45,7 +45,7 @@ def test_one_series_is_found_among_everything_else(tmp_path):
     assert "reformatted" in found["mpr"].reason
     assert "MR" in found["mr"].reason
     assert "sagittal" in found["sagittal"].reason
-    assert found[tmp_path.name].reason == "no readable DICOM"
+    assert found[tmp_path.name].reason == "no DICOM"
     assert len(found[tmp_path.name].files) == 2
 
 

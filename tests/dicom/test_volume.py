@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import replace
 
 import dcm2niix
+import dicom2nifti
 import nibabel as nib
 import numpy as np
 import pydicom
@@ -18,7 +19,7 @@ from ctbone.config import DicomSettings
 from ctbone.dicom import DicomError, list_series, read_series
 from ctbone.nifti import AIR
 
-from .writer import Plan, ramp, write_enhanced, write_series
+from .writer import Plan, ramp, transcode, write_enhanced, write_series
 
 
 def read(folder, **options):
@@ -75,6 +76,27 @@ def test_voxels_and_affine_equal_those_of_dcm2niix(tmp_path_factory, plan, backw
     ours, our_affine = canonical(volume.data, volume.affine)
     other, their_affine = canonical(theirs.get_fdata(), theirs.affine)
     np.testing.assert_array_equal(ours, other)
+    np.testing.assert_allclose(our_affine, their_affine, atol=1e-4)
+
+
+def by_dicom2nifti(folder, out):
+    dicom2nifti.dicom_series_to_nifti(str(folder), str(out), reorient_nifti=False)
+    return nib.load(out)
+
+
+@QUICK
+@given(plan=plans(), backwards=st.booleans())
+def test_voxels_and_affine_equal_those_of_dicom2nifti(tmp_path_factory, plan, backwards):
+    # dicom2nifti, too, takes instance numbers that jump in space for several time points.
+    root = tmp_path_factory.mktemp("series")
+    plan = replace(plan, stored=np.concatenate([plan.stored, plan.stored + 1]))  # it asks for four slices or more
+    order = list(range(len(plan.stored)))
+    write_series(root / "in", plan, order[::-1] if backwards else order)
+    volume = read(root / "in")
+    theirs = by_dicom2nifti(root / "in", root / "out.nii")
+    ours, our_affine = canonical(volume.data, volume.affine)
+    other, their_affine = canonical(theirs.get_fdata(), theirs.affine)
+    np.testing.assert_allclose(ours, other, atol=1e-3)
     np.testing.assert_allclose(our_affine, their_affine, atol=1e-4)
 
 
@@ -254,3 +276,32 @@ def test_a_damaged_compressed_slice_is_refused_whatever_its_codec_throws(tmp_pat
             read(tmp_path)
         causes.add(caught.value.found)
     assert causes
+
+
+def test_frames_of_an_enhanced_file_have_their_own_slopes(tmp_path):
+    plan = Plan(ramp(4))
+    order = [2, 0, 3, 1]
+    path = write_enhanced(tmp_path / "one", plan, order)
+    dataset = pydicom.dcmread(path)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    del shared.PixelValueTransformationSequence
+    for k, own in zip(order, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        item = pydicom.Dataset()
+        item.RescaleSlope, item.RescaleIntercept = k + 1, -10 * k
+        own.PixelValueTransformationSequence = [item]
+    dataset.save_as(path)
+    expected = [plan.stored[k].T * (k + 1) - 10 * k for k in range(4)]
+    np.testing.assert_array_equal(read(tmp_path).data, np.stack(expected, axis=-1))
+
+
+@pytest.mark.parametrize("syntax", [uids.RLELossless, uids.JPEG2000Lossless, uids.JPEGLSLossless, uids.JPEGLosslessSV1])
+def test_compressed_frames_of_an_enhanced_file_are_in_their_places(tmp_path, syntax):
+    plan = Plan(ramp(5, 16, 24, dtype=np.int16), intercept=0.0)
+    path = write_enhanced(tmp_path / "one", plan, [4, 2, 0, 3, 1])
+    dataset = pydicom.dcmread(path)
+    transcode(path, syntax)
+    packed = pydicom.dcmread(path)  # the encoder moves the frames, so its pixels go under the first header
+    dataset.PixelData, dataset.file_meta.TransferSyntaxUID = packed.PixelData, syntax
+    dataset["PixelData"].VR = "OB"
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read(tmp_path).data, plan.stored.transpose(2, 1, 0))

@@ -1,0 +1,194 @@
+"""Damaged series, drawn from a seed: whatever is done to a file, converting ends in a volume or in a DicomError.
+
+A long run: ``python -m tests.dicom.fuzzing --count 20000 --seed 1``; with --real DIR real headers, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import shutil
+import signal
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pydicom.uid as uids
+
+from ctbone.config import DicomSettings
+from ctbone.dicom import DicomError, convert_series
+
+from .writer import Plan, ramp, write_enhanced, write_series
+
+SECONDS = 20
+GIGABYTES = 4
+_LENGTHS = (b"\0\0", b"\xff\xff", b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff", b"\0\0\0\0", b"\1\0")
+_NUMBERS = (b"nan", b"inf", b"-inf", b"1e308", b"-0", b"0", b"1e-300", b"\\\\", b"99999999999", b"\xe4\xb8")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An input that ended in neither a volume nor an error of ours."""
+
+    number: int
+    what: str
+
+
+def originals(folder: Path, real: Path | None = None) -> list[list[bytes]]:
+    """Return small series, three files each: every kind of header and codec, and real headers with few pixels."""
+    plan = Plan(ramp(3, 8, 8, low=-30, dtype=np.int16), intercept=0.0, padding=-2000)
+    syntaxes = [
+        uids.ExplicitVRLittleEndian,
+        uids.ImplicitVRLittleEndian,
+        uids.ExplicitVRBigEndian,
+        uids.DeflatedExplicitVRLittleEndian,
+        uids.RLELossless,
+        uids.JPEG2000Lossless,
+        uids.JPEGLSLossless,
+        uids.JPEGLosslessSV1,
+    ]
+    found = [
+        [path.read_bytes() for path in write_series(folder / str(k), replace(plan, syntax=syntax))]
+        for k, syntax in enumerate(syntaxes)
+    ]
+    found.append([write_enhanced(folder / "enhanced", plan, [2, 0, 1]).read_bytes()])
+    for exam in sorted({path.parent for path in real.rglob("*") if path.is_file()}) if real else []:
+        small = [_small(path) for path in sorted(exam.iterdir())[:4]]
+        found += [[content for content in small if content]] if any(small) else []
+    return found
+
+
+def mutant(series: list[bytes], other: bytes, rng: np.random.Generator) -> list[bytes]:
+    """Damage one file of a series, or all of them alike, in one to eight places."""
+    first = int(rng.integers(len(series)))
+    seed = int(rng.integers(2**31))
+    alike = rng.random() < 0.4
+    return [
+        _damaged(content, other, np.random.default_rng(seed)) if alike or k == first else content
+        for k, content in enumerate(series)
+    ]
+
+
+def attempt(series: list[bytes], folder: Path) -> str:
+    """Convert a series; say what went wrong, or nothing."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "in").mkdir(parents=True)
+    for k, content in enumerate(series):
+        (folder / "in" / str(k)).write_bytes(content)
+    started = time.perf_counter()
+    try:
+        convert_series(folder / "in", folder / "out.nii", DicomSettings(irregular="resample"))
+    except DicomError:
+        pass
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+    taken = time.perf_counter() - started
+    return f"took {taken:.1f} s" if taken > SECONDS else ""
+
+
+def fuzz(count: int, seed: int, real: Path | None = None) -> list[Finding]:
+    """Try ``count`` damaged series, in a process of their own that may die; it then goes on with the next."""
+    findings: list[Finding] = []
+    context = multiprocessing.get_context("fork")
+    at = 0
+    while at < count:
+        ours, theirs = context.Pipe(duplex=False)
+        child = context.Process(target=_work, args=(theirs, at, count, seed, real))
+        child.start()
+        theirs.close()
+        try:
+            while at < count:
+                at, what = ours.recv()
+                if what:
+                    findings.append(Finding(at, what))
+                at += 1
+        except EOFError:
+            child.join()
+            findings.append(Finding(at, f"the process died: {child.exitcode}"))
+            at += 1
+        child.join()
+    return findings
+
+
+def _work(pipe, first: int, count: int, seed: int, real: Path | None) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (GIGABYTES << 30, GIGABYTES << 30))
+    with tempfile.TemporaryDirectory() as folder:
+        series = originals(Path(folder) / "originals", real)
+        for number in range(first, count):
+            rng = np.random.default_rng([seed, number])
+            one, other = rng.integers(len(series), size=2)
+            signal.alarm(3 * SECONDS)
+            pipe.send((number, attempt(mutant(series[one], series[other][0], rng), Path(folder) / "try")))
+
+
+def _damaged(content: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    data = bytearray(content)
+    for _ in range(int(rng.integers(1, 9))):
+        at = int(rng.integers(132, max(len(data), 133)))
+        long = int(rng.integers(1, 64))
+        match int(rng.integers(9)):
+            case 0:
+                data[at : at + 1] = bytes([int(rng.integers(256))])
+            case 1:
+                data[at : at + long] = rng.bytes(long)
+            case 2:
+                del data[at : at + long]
+            case 3:
+                data[at:at] = data[at : at + long]
+            case 4:
+                length = _LENGTHS[rng.integers(len(_LENGTHS))]
+                data[at : at + len(length)] = length
+            case 5:
+                number = _NUMBERS[rng.integers(len(_NUMBERS))]
+                data[at : at + len(number)] = number
+            case 6:
+                data[at : at + 8 * long] = other[at : at + 8 * long]
+            case 7:
+                if rng.random() < 0.3:
+                    del data[at:]
+            case _:
+                # Somewhere in the text of a tag that matters: a digit becomes another.
+                digits = [k for k in range(132, len(data)) if 48 <= data[k] < 58]
+                if digits:
+                    data[digits[int(rng.integers(len(digits)))]] = int(rng.integers(45, 70))
+    return bytes(data)
+
+
+def _small(path: Path) -> bytes:
+    """Return a real file with a corner of 8 × 8 of its pixels; empty where it holds none that are plain."""
+    try:
+        dataset = pydicom.dcmread(path)
+        if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            dataset.decompress()
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        corner = dataset.pixel_array.reshape(frames, dataset.Rows, dataset.Columns)[:, :8, :8]
+        dataset.Rows = dataset.Columns = 8
+        dataset.PixelData = np.ascontiguousarray(corner).tobytes()
+        with tempfile.TemporaryFile() as file:
+            dataset.save_as(file)
+            file.seek(0)
+            return file.read()
+    except Exception:
+        return b""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--real", type=Path)
+    options = parser.parse_args()
+    started = time.perf_counter()
+    findings = fuzz(options.count, options.seed, options.real)
+    for finding in findings:
+        print(f"{finding.number}: {finding.what}")
+    print(f"{options.count} inputs, {len(findings)} findings, {time.perf_counter() - started:.0f} s")
+    raise SystemExit(bool(findings))
+
+
+if __name__ == "__main__":
+    main()

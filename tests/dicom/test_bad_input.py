@@ -1,0 +1,152 @@
+"""What a folder may hold besides a series: one clear line each, and nothing dies."""
+
+from __future__ import annotations
+
+import os
+import resource
+import tracemalloc
+import zipfile
+import zlib
+from pathlib import Path
+
+import pydicom
+import pydicom.uid as uids
+import pytest
+
+from ctbone.config import DicomSettings
+from ctbone.dicom import DicomError, convert_series, headers, list_series
+from ctbone.dicom.headers import read_frames
+
+from .writer import Plan, ramp, write_series
+
+SETTINGS = DicomSettings()
+
+
+def refusal(folder, tmp_path):
+    with pytest.raises(DicomError) as caught:
+        convert_series(folder, tmp_path / "out.nii", SETTINGS)
+    assert not (tmp_path / "out.nii").exists()
+    return str(caught.value)
+
+
+def test_an_empty_folder_and_none_at_all(tmp_path):
+    (tmp_path / "empty" / "deep").mkdir(parents=True)
+    assert "holds no files" in refusal(tmp_path / "empty", tmp_path)
+    assert "no such folder" in refusal(tmp_path / "gone", tmp_path)
+
+
+def test_text_and_archives_are_no_dicom(tmp_path):
+    folder = tmp_path / "in"
+    paths = write_series(folder, Plan(ramp()))
+    with zipfile.ZipFile(folder / "exam.zip", "w") as archive:
+        archive.write(paths[0])
+    (folder / "report.dcm").write_text("a text")
+    (folder / "nothing").touch()
+    series, others = list_series(folder, SETTINGS)
+    assert (series.verdict, others.verdict, others.reason, len(others.files)) == ("taken", "passed over", "no DICOM", 3)
+    told = refusal(folder / "exam.zip", tmp_path)
+    assert "the file is no image of a series: no DICOM" in told
+    assert "unpack archives first" in told
+    assert "no image of a series" in refusal(folder / "report.dcm", tmp_path)
+    for path in paths:
+        path.unlink()
+    assert "3 files: no DICOM" in refusal(folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kept", "lack"),
+    [
+        (140, "missing slices at 105.00 mm"),
+        (400, "missing slices at 105.00 mm"),
+        (-300, "1 of 5 slices have no rescale slope and intercept"),
+        (-200, "less pixel data than the header claims"),
+        (-2, "less pixel data than the header claims"),
+    ],
+)
+def test_a_truncated_file_is_named_by_what_it_lacks(tmp_path, kept, lack):
+    paths = write_series(tmp_path / "in", Plan(ramp()))
+    paths[2].write_bytes(paths[2].read_bytes()[:kept])
+    assert lack in refusal(tmp_path / "in", tmp_path)
+
+
+def test_one_series_in_a_folder_of_a_hundred_thousand_files(tmp_path):
+    # Links to one file cost no space; a long run asks for all of them.
+    count = int(os.environ.get("CTBONE_MANY_FILES", "5000"))
+    folder = tmp_path / "in"
+    write_series(folder, Plan(ramp()))
+    for k in range(count):
+        if k % 1000 == 0:
+            (folder / f"{k:06d}").mkdir()
+            (tmp_path / f"junk{k}").write_bytes(b"\0" * 200)
+        os.link(tmp_path / f"junk{k - k % 1000}", folder / f"{k - k % 1000:06d}" / f"{k:06d}.dcm")
+    tracemalloc.start()
+    series, others = list_series(folder, SETTINGS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (series.verdict, series.slices, len(others.files)) == ("taken", 5, count)
+    assert peak < 3_000_000 + 3000 * count
+
+
+@pytest.mark.parametrize("syntax", [uids.ExplicitVRLittleEndian, uids.ImplicitVRLittleEndian, uids.ExplicitVRBigEndian])
+def test_pixels_that_are_not_there_take_no_memory(tmp_path, syntax):
+    for path in write_series(tmp_path / "in", Plan(ramp(4), syntax=syntax)):
+        dataset = pydicom.dcmread(path)
+        dataset.Rows = dataset.Columns = 12_000
+        dataset.save_as(path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "less pixel data than the header claims" in refusal(tmp_path / "in", tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB; one slice would be 281,250
+
+
+def test_a_deflated_file_that_grows_without_end_is_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(headers, "_LARGEST_INFLATED", 1 << 22)
+    path = write_series(tmp_path / "in", Plan(ramp(3), syntax=uids.DeflatedExplicitVRLittleEndian))[0]
+    whole = path.read_bytes()
+    assert len(read_frames(path)) == 1
+    start = whole.index(b"1.2.840.10008.1.2.1.99")
+    _, at = headers_end(whole)
+    inflated = zlib.decompress(whole[at:], -15) + bytes(1 << 24)
+    assert start < at
+    deflater = zlib.compressobj(9, wbits=-15)
+    path.write_bytes(whole[:at] + deflater.compress(inflated) + deflater.flush())
+    assert path.stat().st_size < 100_000
+    assert read_frames(path) == "damaged DICOM"
+
+
+def headers_end(content: bytes) -> tuple[bytes, int]:
+    from ctbone.dicom.plain import _file_group
+
+    return _file_group(content)
+
+
+def test_a_file_that_may_not_be_read_is_counted(tmp_path, monkeypatch):
+    paths = write_series(tmp_path / "in", Plan(ramp()))
+    opened = Path.open
+
+    def refuse(self, *arguments, **options):
+        if self == paths[4]:
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    series, others = list_series(tmp_path / "in", SETTINGS)
+    assert (series.slices, others.reason, len(others.files)) == (4, "cannot be read", 1)
+    monkeypatch.undo()
+    (series,) = list_series(tmp_path / "in", SETTINGS)
+    monkeypatch.setattr(Path, "open", refuse)
+    from ctbone.dicom import read_series
+
+    with pytest.raises(DicomError) as caught:
+        read_series(series)
+    assert "a file cannot be read" in str(caught.value)
+    assert paths[4].name not in str(caught.value)
+
+
+def test_pipes_sockets_and_broken_links_are_passed_by(tmp_path):
+    write_series(tmp_path / "in", Plan(ramp()))
+    os.mkfifo(tmp_path / "in" / "pipe")
+    (tmp_path / "in" / "broken").symlink_to(tmp_path / "gone")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in", target_is_directory=True)
+    (tmp_path / "in" / "self").symlink_to(tmp_path / "in" / "self")
+    (series,) = list_series(tmp_path / "in", SETTINGS)
+    assert series.verdict == "taken"

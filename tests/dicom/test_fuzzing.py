@@ -1,0 +1,25 @@
+"""A sample of the fuzzer's inputs; ``python -m tests.dicom.fuzzing`` runs as many as one has time for."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from . import fuzzing
+
+
+def test_whatever_is_damaged_ends_in_a_volume_or_in_an_error_of_ours(tmp_path, capfd):
+    count = int(os.environ.get("CTBONE_FUZZ", "250"))
+    assert fuzzing.fuzz(count, seed=int(os.environ.get("CTBONE_FUZZ_SEED", "0"))) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_fuzzer_damages_and_notices(tmp_path, monkeypatch):
+    series = fuzzing.originals(tmp_path / "originals")
+    rng = np.random.default_rng(0)
+    assert all(fuzzing.mutant(one, series[0][0], rng) != one for one in series[:3])
+    assert all(fuzzing.attempt(one, tmp_path / "try") == "" for one in series)
+    assert (tmp_path / "try" / "out.nii").exists()
+    monkeypatch.setattr(fuzzing, "convert_series", lambda *_: 1 / 0)
+    assert fuzzing.attempt(series[0], tmp_path / "try").startswith("ZeroDivisionError")
