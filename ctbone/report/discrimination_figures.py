@@ -199,7 +199,9 @@ def small_multiples(count: int, height: float = 44.0) -> tuple[Figure, list[Axes
 
 def _heat_map(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> None:
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15, aspect="auto")
+    edges = np.arange(len(names) + 1) - 0.5
+    axes.pcolormesh(edges, edges, shares, cmap="Blues", vmin=0, vmax=1.15, edgecolors="face", linewidth=0.2)
+    axes.invert_yaxis()
     for (row, column), count in np.ndenumerate(matrix):
         colour = "white" if shares[row, column] > 0.62 else INK
         axes.text(column, row - 0.04, str(count), ha="center", va="bottom", color=colour, fontsize=9, weight="bold")
