@@ -78,7 +78,7 @@ def _bars(axes: Axes, edges: np.ndarray, heights: np.ndarray, colour: str) -> No
     left, right, foot = edges[:-1] + gap, edges[1:] - gap, np.zeros(len(heights))
     corners = [(left, foot), (left, heights), (right, heights), (right, foot)]
     bars = np.stack([np.column_stack(corner) for corner in corners], axis=1)
-    axes.add_collection(PolyCollection(bars, facecolors=colour, linewidths=0), autolim=False)
+    axes.add_collection(PolyCollection(list(bars), facecolors=colour, linewidths=0), autolim=False)
 
 
 def decision(analysis: Analysis, curves: Mapping[str, Mapping[str, DecisionCurve]]) -> Drawn:
