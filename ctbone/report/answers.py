@@ -90,6 +90,16 @@ class Answers:
         rows = self.cases[(self.cases["fold"] == fold).fillna(False).to_numpy(bool)]
         return Answers(self.name, rows.reset_index(drop=True), self.classes, self.positive)
 
+    @property
+    def cohorts(self) -> tuple[str, ...]:
+        """The centres that occur, in alphabetical order."""
+        return tuple(sorted(self.cases["cohort"].unique()))
+
+    def of_cohort(self, cohort: str) -> Answers:
+        """Return the cases of one centre."""
+        rows = self.cases[(self.cases["cohort"] == cohort).to_numpy(bool)]
+        return Answers(self.name, rows.reset_index(drop=True), self.classes, self.positive)
+
 
 @dataclass(frozen=True)
 class CaseSet:

@@ -98,4 +98,6 @@ def _cell(cell: Shown) -> str:
     if cell.counts is not None:
         return r"\shortstack[r]{" + r"\\".join(" ".join(map(str, row)) for row in cell.counts.rows) + "}"
     text = f"{cell.text} ({cell.interval})" if cell.interval else cell.text
-    return "{}" + escape(text) if text.startswith(("[", "*")) else escape(text)  # else these are arguments of the line before
+    return (
+        "{}" + escape(text) if text.startswith(("[", "*")) else escape(text)
+    )  # else these are arguments of the line before

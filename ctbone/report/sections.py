@@ -13,6 +13,7 @@ from ctbone.report.page import Block, Figure, Page, Section, Shown, Terms, Text
 from ctbone.report.probability_figures import calibration, curves_of, decision, decision_bands
 from ctbone.report.result_tables import (
     TITLES,
+    centre_table,
     comparison_table,
     confusion_table,
     cross_validation_table,
@@ -129,6 +130,8 @@ def _discrimination(analysis: Analysis, *, bands: bool) -> Section:
         if bands:
             blocks += [Figure(roc_bands(analysis, judged)) for judged in analysis.reported]
     blocks += [Shown(metric_table(judged)) for judged in analysis.reported]
+    by_centre = (centre_table(analysis, judged) for judged in analysis.reported)
+    blocks += [Shown(table) for table in by_centre if table is not None]
     return Section("discrimination", "Discrimination", tuple(blocks))
 
 

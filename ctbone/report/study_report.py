@@ -17,6 +17,7 @@ from ctbone.report.output import write_report
 from ctbone.report.page import Block, Figure, Notice, Page, Section, Shown
 from ctbone.report.patients import baseline_table, flow
 from ctbone.report.sections import answer, further_tables, glance, result_sections
+from ctbone.report.worst_cases import worst_cases
 from ctbone.study import Study, provenance
 
 _SYNTHETIC = Notice(
@@ -98,6 +99,7 @@ def _page(
     ]
     if records or stacks:
         sections.append(_fusion_section(analysis, records, stacks))
+    sections.append(worst_cases(study, analysis, found))
     metrics = {
         "study": settings.name,
         "synthetic": synthetic,
