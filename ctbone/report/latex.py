@@ -7,6 +7,7 @@ import re
 from ctbone.report.table import Shown, Table
 
 _MOST_ROWS = 45  # of a float that fits a page
+_MOST_LETTERS = 30  # of a cell on one line
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -33,6 +34,7 @@ _SPECIAL = {
     "χ": r"$\chi$",
     "κ": r"$\kappa$",
     "²": r"\textsuperscript{2}",
+    "³": r"\textsuperscript{3}",
     "°": r"\textdegree{}",
     "\u00a0": "~",
     "\u2009": r"\,",
@@ -57,7 +59,7 @@ def latex(table: Table) -> str:
     The preamble needs ``booktabs``, ``textcomp`` and, for long tables, ``longtable``; the text is UTF-8.
     """
     long = len(table.rows) > _MOST_ROWS
-    columns = "".join("l" if column.kind == "text" else "r" for column in table.columns)
+    columns = "".join(_alignment(table, number) for number in range(len(table.columns)))
     caption = f"\\caption{{{escape(table.title)}.}}\\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', table.key)}}}"
     head = [r"\toprule", *_groups(table), _line([escape(column.title) for column in table.columns]), r"\midrule"]
     body: list[str] = []
@@ -76,6 +78,13 @@ def latex(table: Table) -> str:
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [rf"\par\smallskip\footnotesize {' '.join(notes)}"] if notes else []
     return "\n".join([*lines, r"\end{table}", ""])
+
+
+def _alignment(table: Table, number: int) -> str:
+    if table.columns[number].kind != "text":
+        return "r"
+    longest = max((len(str(row.cells[number] or "")) for row in table.rows), default=0)
+    return "l" if longest <= _MOST_LETTERS else rf"p{{{min(0.5, longest * 0.012):.2f}\linewidth}}"
 
 
 def _groups(table: Table) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from ctbone.cohort import Cohort, read_cohort
 from ctbone.progress import progress
 from ctbone.report.analysis import Analysis, analyse
+from ctbone.report.checklist_answers import checklist_section
 from ctbone.report.freshness import stale_notices
 from ctbone.report.fusion_figures import fusion_curves, fusion_weights
 from ctbone.report.fusion_records import FusionRecord, StackRecord, fusion_records, stack_table, weight_table
@@ -100,6 +101,7 @@ def _page(
     if records or stacks:
         sections.append(_fusion_section(analysis, records, stacks))
     sections.append(worst_cases(study, analysis, found))
+    checklists = checklist_section(study, cohort, analysis, found, [*records, *stacks], record, sections)
     metrics = {
         "study": settings.name,
         "synthetic": synthetic,
@@ -118,7 +120,7 @@ def _page(
         title=settings.title or settings.name,
         subtitle=f"Study {settings.name}: {' or '.join(settings.classes)}",
         summary=tuple(summary),
-        sections=(*sections, method),
+        sections=(*sections, method, checklists),
         metrics=metrics,
         further_tables=further_tables(analysis, bands=True),
     )

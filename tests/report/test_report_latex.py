@@ -11,7 +11,7 @@ from ctbone.stats import Estimate
 
 COMMANDS = re.compile(
     r"\\(?:textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar|textquotedbl|ldots|textdegree)\{\}"
-    r"|\\textsuperscript\{2\}|\$\\(?:pm|times|geq|leq|chi|kappa)\$|\$-\$|\\[{}&%$#_,]"
+    r"|\\textsuperscript\{[23]\}|\$\\(?:pm|times|geq|leq|chi|kappa)\$|\$-\$|\\[{}&%$#_,]"
 )
 
 
@@ -63,3 +63,8 @@ def test_every_table_of_a_report_is_there_twice(reported):
         assert text.replace(r"\{", "").replace(r"\}", "").count("{") == text.replace(r"\{", "").replace(
             r"\}", ""
         ).count("}")
+
+
+def test_long_cells_break_into_lines():
+    table = plain_table("k", "T", [Column("a", "A", "text"), Column("b", "B", "text")], [["short", "word " * 20]])
+    assert r"\begin{tabular}{lp{0.50\linewidth}}" in latex(table)
