@@ -40,6 +40,28 @@ def calibration(analysis: Analysis, judged: JudgedSet) -> Drawn:
         )
 
 
+def class_calibration(judged: JudgedSet, level: float) -> Drawn:
+    """Draw the calibration of each class against the rest: one row a model, one panel a class."""
+    classes = judged.cases.answers[0].classes
+    lines, method = strokes(classes), ""
+    with style():
+        columns = min(3, len(classes))
+        count = len(judged.cases.answers) * len(classes)
+        figure, all_axes = panels(count, columns=columns, size=(44, 58), gap=(16, 19), margin=(13, 3, 11, 7))
+        places = [(answers, name) for answers in judged.cases.answers for name in classes]
+        for axes, (answers, name) in zip(all_axes, places, strict=True):
+            method = _calibration_panel(axes, answers.against_rest(name), lines[name].colour, level)
+            axes.set_title(f"{shorten(answers.name, 12)}: {shorten(name, 13)}")
+        return finish(
+            figure,
+            f"calibration_{judged.cases.key}",
+            f"Calibration of each class against the rest, {judged.cases.title.lower()}",
+            "One panel a model and class: observed share against predicted probability, with the histogram below.",
+            f"Line and band: {method}. Dots: tenths of probability with Wilson intervals. Bars: cases of the class "
+            "upwards, all others downwards.",
+        )
+
+
 def _calibration_panel(axes: Axes, answers: Answers, colour: str, level: float) -> str:
     curve = calibration_curve(answers.truth, answers.p, level=level, histogram_bins=25)
     box = axes.get_position()

@@ -66,6 +66,20 @@ def centre_table(analysis: Analysis, judged: JudgedSet) -> Table | None:
     )
 
 
+def class_table(analysis: Analysis, judged: JudgedSet) -> Table:
+    """Show each class against the rest: AUC, Brier score and calibration of every model."""
+    names = ("auc", "brier", "calibration_intercept", "calibration_slope", "ici")
+    columns = [Column("model", "Model", "text"), Column("class", "Class", "text"), Column("n", "Cases of it")]
+    rows = []
+    for answers in judged.cases.answers:
+        for place, name in enumerate(answers.classes):
+            found = judge(answers.against_rest(name), analysis.settings, bands=False)
+            values = [found.estimates[metric] for metric in names]
+            rows.append(Row((answers.name, name, found.positives, *values), opens=place == 0))
+    columns += _estimates(names)
+    return Table(f"classes_{judged.cases.key}", f"One against the rest, {_lower(judged)}", tuple(columns), tuple(rows))
+
+
 def metric_table(judged: JudgedSet) -> Table:
     """Show every metric of every model: one row a metric, one column a model."""
     two = judged.cases.answers[0].two_class

@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from ctbone.fusion import fuse
+from ctbone.predictions import read_predictions
 from ctbone.report import ReportError, report
 from ctbone.report.freshness import stale_notices
 from ctbone.report.fusion_records import fusion_records
@@ -230,3 +232,11 @@ def test_three_classes_are_reported(tmp_path):
     assert len(metrics["models"]["3d+2d"]["confusion"]) == 3
     assert metrics["models"]["3d"]["auc"]["value"] > 0.6
     assert metrics["positive"] is None
+    classes = pd.read_csv(page.parent / "tables" / "classes_external.csv").set_index(["model", "class"])
+    own = read_predictions(study.fusion("3d+2d"), study.settings.classes)
+    external = own[own["split"] == "external"]
+    for name in study.settings.classes:
+        expected = roc_auc_score(external["label"] == name, external[f"p_{name}"])
+        assert classes.loc[("3d+2d", name), "auc"] == pytest.approx(expected)
+    figures = {path.stem for path in (page.parent / "figures").glob("*.svg")}
+    assert {"roc_internal", "roc_external", "calibration_internal", "calibration_external"} <= figures
