@@ -141,6 +141,26 @@ _PAPER_MODELS = {
 }
 
 
+class Stacking(_Section):
+    """A model over probabilities and clinical columns, fitted on the validation rows of each fold."""
+
+    parts: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """The probabilities that take part, as in a combination."""
+    columns: tuple[str, ...] = ()
+    """Clinical columns of ``cohort.csv``, such as age, sex and site."""
+    model: Literal["logistic", "random_forest", "gradient_boosting"] = "logistic"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Stacking:
+        names = [*self.parts, *self.columns]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each part and column once, found {names}")
+        if set(self.parts) == {READER}:
+            raise ValueError("a stack needs a model beside the reader")
+        return self
+
+
 class FusionSettings(_Section):
     """Which probabilities are fused, and how the weights are found."""
 
@@ -152,6 +172,8 @@ class FusionSettings(_Section):
     """Name of each fusion and its parts; ``reader`` is a radiologist's score."""
     weights: Literal["auc", "log_loss", "equal"] | dict[Name, NonNegativeFloat] = "auc"
     """What the weights maximise on the validation predictions of each fold; or ``equal``; or given."""
+    stacking: dict[Name, Stacking] = {}
+    """Name of each stack: parts and clinical columns under a model of their own."""
     reader: str | None = None
     """``reader_id`` whose unaided scores are fused; needed only where several readers scored every case."""
 
@@ -224,6 +246,9 @@ class Settings(_Section):
                 raise ValueError(f"fusion.combinations: '{name}' is a model's name already")
             if len(set(parts)) < len(parts):
                 raise ValueError(f"fusion.combinations.{name}: each part once, found {list(parts)}")
+        for name in self.fusion.stacking:
+            if name in self.models or name in self.fusion.combinations or name == READER:
+                raise ValueError(f"fusion.stacking: '{name}' is the name of a model, a combination or the reader")
         return self
 
     @property

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ctbone.cohort import Cohort, read_cohort
-from ctbone.config import READER, Settings
+from ctbone.config import READER, Settings, Stacking
+from ctbone.fusion.clinical import clinical_columns
 from ctbone.fusion.parts import FusionError, Parts, lay_over, read_part
 from ctbone.fusion.reader import Reader, read_reader, with_reader
+from ctbone.fusion.stacking import MODELS, stack, stack_record
 from ctbone.fusion.weights import Search, aucs, search_weights, simplex_grid
 from ctbone.predictions import probability_columns, write_predictions
 from ctbone.progress import progress
@@ -46,6 +48,8 @@ class FusionSummary:
         ``reader_id`` whose scores took part.
     skipped
         Why the combination was left out.
+    stacked
+        What a stack is made of, in words; a stack has no weights.
     """
 
     name: str
@@ -55,8 +59,11 @@ class FusionSummary:
     path: Path | None = None
     reader: str | None = None
     skipped: str | None = None
+    stacked: str | None = None
 
     def __str__(self) -> str:
+        if self.stacked is not None:
+            return f"{self.name}: {self.stacked}"
         if self.mean is None:
             return f"{self.name}: left out, {self.skipped}"
         spread = self.spread or (None,) * len(self.mean)
@@ -79,10 +86,11 @@ class _Fused:
 
 
 def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> list[FusionSummary]:
-    """Fuse every combination of the settings and write ``fusion/<name>.csv`` with the record of its weights.
+    """Fuse every combination and stack of the settings and write ``fusion/<name>.csv`` with the record of its weights.
 
     In each fold the weights are chosen on that fold's validation rows alone and applied to its test rows. For an
-    external case each part is averaged over the folds first, as in the main paper, and the folds' weights are averaged.
+    external case each part is averaged over the folds first, as in the main paper, and the folds' weights are averaged;
+    a stack answers for it with the mean of the folds' stackers.
     Where a reader takes part, the reader's own probabilities are written too, as ``fusion/reader.csv``.
 
     Parameters
@@ -97,32 +105,40 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
     Returns
     -------
     list of FusionSummary
-        One a combination, in the settings' order.
+        One a combination, then one a stack, in the settings' order.
 
     Raises
     ------
     FusionError
         The parts do not answer for the same cases, labels and folds; the reader cannot be chosen; given weights lack
-        a part. Nothing has been written then.
+        a part; a clinical column is missing or unfit. Nothing has been written then.
     PredictionError, ScoreError, CohortError, StudyError
         A table is missing or faulty.
     """
     settings, cohort = study.settings, read_cohort(study)
     if READER in settings.fusion.combinations:
         raise FusionError(f"a combination cannot be called '{READER}'", remedy="rename it in fusion.combinations")
-    combinations = {
-        name: parts for name, parts in settings.fusion.combinations.items() if scores is not None or READER not in parts
+    wanted: dict[str, tuple[str, ...]] = {
+        **settings.fusion.combinations,
+        **{name: stacking.parts for name, stacking in settings.fusion.stacking.items()},
     }
-    names = dict.fromkeys(part for parts in combinations.values() for part in parts if part != READER)
+    possible = {name: parts for name, parts in wanted.items() if scores is not None or READER not in parts}
+    names = dict.fromkeys(part for parts in possible.values() for part in parts if part != READER)
     models = {name: read_part(study.predictions(name), cohort, settings.classes) for name in names}
     who = None
-    if scores is not None and any(READER in parts for parts in combinations.values()):
+    if scores is not None and any(READER in parts for parts in possible.values()):
         cases = {case for table in models.values() for case in table.index.get_level_values("case_id")}
         who = read_reader(scores, cohort, cases, reader or settings.fusion.reader)
     done: dict[str, _Fused] = {}
-    with progress("Fuse", total=len(combinations)) as bar:
-        for name, parts in combinations.items():
-            done[name] = _fuse_one(study, name, _lay_out(parts, models, who, cohort, settings), who)
+    with progress("Fuse", total=len(possible)) as bar:
+        for name, parts in possible.items():
+            stacking = settings.fusion.stacking.get(name)
+            laid = _lay_out(parts, models, who, cohort, settings, fitted=stacking is not None)
+            done[name] = (
+                _fuse_one(study, name, laid, who)
+                if stacking is None
+                else _stack_one(study, name, laid, who, stacking, cohort)
+            )
             bar.advance(note=name)
     for result in done.values():
         write_predictions(result.path, result.table, settings.classes, result.record)
@@ -130,16 +146,26 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
         _write_reader(study, list(done.values()), who)
     why = "no reader's scores were given (--with-reader scores.csv)"
     return [
-        done[name].summary if name in done else FusionSummary(name, parts, skipped=why)
-        for name, parts in settings.fusion.combinations.items()
+        done[name].summary if name in done else FusionSummary(name, parts, skipped=_left_over(study, name, why))
+        for name, parts in wanted.items()
     ]
 
 
+def _left_over(study: Study, name: str, why: str) -> str:
+    return f"{why}; its table is from an earlier run" if study.fusion(name).is_file() else why
+
+
 def _lay_out(
-    names: tuple[str, ...], models: Mapping[str, pd.DataFrame], who: Reader | None, cohort: Cohort, settings: Settings
+    names: tuple[str, ...],
+    models: Mapping[str, pd.DataFrame],
+    who: Reader | None,
+    cohort: Cohort,
+    settings: Settings,
+    *,
+    fitted: bool,
 ) -> Parts:
     """Lay the parts of one combination over one another."""
-    fitted = settings.fusion.weights in ("auc", "log_loss")
+    fitted = fitted or settings.fusion.weights in ("auc", "log_loss")
     parts = lay_over({name: models[name] for name in names if name != READER}, cohort, settings.classes, fitted=fitted)
     return parts if who is None or READER not in names else with_reader(parts, who, names, settings)
 
@@ -151,20 +177,48 @@ def _fuse_one(study: Study, name: str, parts: Parts, who: Reader | None) -> _Fus
     except FusionError as error:
         error.problem = f"fusion '{name}': {error.problem}"
         raise
-    inputs = {part: study.predictions(part) for part in parts.names if part != READER}
-    if who is not None and READER in parts.names:
-        inputs[READER] = who.file
-    record = {
-        **provenance(study, "fusion", inputs),
-        **_record(parts, weights, searches, settings),
-        "reader": who.reader_id if who is not None and READER in parts.names else None,
-    }
+    record = {**_origin(study, parts, who), **_record(parts, weights, searches, settings)}
     matrix = np.array(list(weights.values()))
     spread = tuple(map(float, matrix.std(axis=0, ddof=1))) if len(matrix) > 1 else None
     mean = tuple(map(float, matrix.mean(axis=0)))
     path = study.fusion(name)
     summary = FusionSummary(name, parts.names, mean, spread, path, record["reader"])
     return _Fused(summary, path, parts, _table(parts, _average(parts, weights), name, settings), record)
+
+
+def _stack_one(study: Study, name: str, parts: Parts, who: Reader | None, stacking: Stacking, cohort: Cohort) -> _Fused:
+    settings = study.settings
+    try:
+        clinical = clinical_columns(cohort, stacking.columns, list(parts.rows["case_id"]))
+        stacked = stack(parts, clinical, stacking, settings.classes, settings.positive_class)
+    except FusionError as error:
+        error.problem = f"stack '{name}': {error.problem}"
+        raise
+    record = {
+        **_origin(study, parts, who, {study.cohort_csv.name: study.cohort_csv} if stacking.columns else {}),
+        **stack_record(stacked, stacking),
+    }
+    words = f"{MODELS[stacking.model].split(' (')[0]} over {', '.join([*stacking.parts, *stacking.columns])}"
+    path = study.fusion(name)
+    summary = FusionSummary(name, parts.names, path=path, reader=record["reader"], stacked=words)
+    return _Fused(summary, path, parts, _table(parts, stacked.probabilities, name, settings), record)
+
+
+def _origin(
+    study: Study, parts: Parts, who: Reader | None, further: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
+    """Say what a fusion was made from, and where the scores lay if within the study."""
+    inputs = {part: study.predictions(part) for part in parts.names if part != READER} | dict(further or {})
+    if who is None or READER not in parts.names:
+        return {**provenance(study, "fusion", inputs), "reader": None}
+    record = provenance(study, "fusion", {**inputs, READER: who.file})
+    return {**record, "reader": who.reader_id, "scores": _place(study, who.file)}
+
+
+def _place(study: Study, file: Path) -> str | None:
+    """Return the file's place within the study; None outside it, whose path is nobody's business."""
+    root, file = study.root.resolve(), file.resolve()
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else None
 
 
 def _weights(parts: Parts, settings: Settings) -> tuple[dict[int, np.ndarray], dict[int, Search]]:
@@ -266,5 +320,6 @@ def _write_reader(study: Study, fused: list[_Fused], who: Reader) -> None:
     """Set the reader beside the models: the reader's own probabilities, on the rows of the longest fusion."""
     parts = max((result.parts for result in fused if READER in result.parts.names), key=lambda parts: len(parts.rows))
     table = _table(parts, parts.probabilities[parts.names.index(READER)], READER, study.settings)
-    record = {**provenance(study, "fusion", {READER: who.file}), "parts": [READER], "reader": who.reader_id}
+    origin = provenance(study, "fusion", {READER: who.file})
+    record = {**origin, "parts": [READER], "reader": who.reader_id, "scores": _place(study, who.file)}
     write_predictions(study.fusion(READER), table, study.settings.classes, record)

@@ -90,6 +90,25 @@ class Answers:
         rows = self.cases[(self.cases["fold"] == fold).fillna(False).to_numpy(bool)]
         return Answers(self.name, rows.reset_index(drop=True), self.classes, self.positive)
 
+    @property
+    def cohorts(self) -> tuple[str, ...]:
+        """The centres that occur, in alphabetical order."""
+        return tuple(sorted(self.cases["cohort"].unique()))
+
+    def of_cohort(self, cohort: str) -> Answers:
+        """Return the cases of one centre."""
+        rows = self.cases[(self.cases["cohort"] == cohort).to_numpy(bool)]
+        return Answers(self.name, rows.reset_index(drop=True), self.classes, self.positive)
+
+    def against_rest(self, name: str) -> Answers:
+        """Return one class against all others together, at a threshold of one half."""
+        rest = f"not {name}"
+        p = self.cases[f"p_{name}"]
+        label = self.cases["label"].where(self.cases["label"] == name, rest)
+        kept = self.cases.drop(columns=probability_columns(self.classes))
+        columns = {"label": label, "threshold": 0.5, f"p_{rest}": 1 - p, f"p_{name}": p}
+        return Answers(self.name, kept.assign(**columns), (rest, name), name)
+
 
 @dataclass(frozen=True)
 class CaseSet:

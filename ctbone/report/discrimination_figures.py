@@ -25,7 +25,7 @@ from ctbone.report.figure_style import (
 from ctbone.report.metrics import resamples_for
 from ctbone.report.result_tables import ordered_classes
 from ctbone.report.table import interval, number
-from ctbone.stats import roc_band, roc_points
+from ctbone.stats import auc_interval, roc_band, roc_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -134,6 +134,44 @@ def roc(analysis: Analysis) -> Drawn:
         )
 
 
+def class_roc(analysis: Analysis, judged: JudgedSet) -> Drawn:
+    """Draw the ROC curve of each class against the rest with its band, one row a model, one panel a class."""
+    classes, settings = judged.cases.answers[0].classes, analysis.settings
+    lines, method = strokes(classes), ""
+    with style():
+        places = [(answers, name) for answers in judged.cases.answers for name in classes]
+        columns = min(3, len(classes))
+        figure, all_axes = panels(len(places), columns=columns, size=(44, 44), gap=(16, 19), margin=(13, 3, 11, 7))
+        for axes, (answers, name) in zip(all_axes, places, strict=True):
+            one = answers.against_rest(name)
+            area = auc_interval(one.truth, one.p, level=settings.confidence)
+            _diagonal(axes)
+            if area.value is not None:
+                band = roc_band(
+                    one.truth,
+                    one.p,
+                    replicates=resamples_for(len(one), settings),
+                    level=settings.confidence,
+                    seed=settings.seed,
+                    groups=one.patients,
+                )
+                method = band.method
+                axes.fill_between(band.fpr, band.low, band.high, color=lines[name].colour, alpha=0.18, linewidth=0)
+                axes.plot(*_roc_points(one.truth, one.p), color=lines[name].colour, clip_on=False)
+            unit_axes(axes, "1 − specificity", "Sensitivity")
+            ends = interval(area)
+            text = f"AUC {number(area.value)}" + (f"\n{ends}" if ends else "")
+            axes.text(0.98, 0.04, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=6.5)
+            axes.set_title(f"{shorten(answers.name, 12)}: {shorten(name, 13)}")
+        return finish(
+            figure,
+            f"roc_{judged.cases.key}",
+            f"ROC curve of each class against the rest, {judged.cases.title.lower()}",
+            "One panel a model and class: sensitivity against 1 − specificity, with a band.",
+            f"AUC with {settings.confidence:.0%} interval (DeLong)." + (f" Band: {method}." if method else ""),
+        )
+
+
 def roc_bands(analysis: Analysis, judged: JudgedSet) -> Drawn:
     """Draw each model's ROC curve in a panel of its own, with its pointwise bootstrap band, the others in grey."""
     lines = strokes(analysis.models)
@@ -199,7 +237,9 @@ def small_multiples(count: int, height: float = 44.0) -> tuple[Figure, list[Axes
 
 def _heat_map(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> None:
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15, aspect="auto")
+    edges = np.arange(len(names) + 1) - 0.5
+    axes.pcolormesh(edges, edges, shares, cmap="Blues", vmin=0, vmax=1.15, edgecolors="face", linewidth=0.2)
+    axes.invert_yaxis()
     for (row, column), count in np.ndenumerate(matrix):
         colour = "white" if shares[row, column] > 0.62 else INK
         axes.text(column, row - 0.04, str(count), ha="center", va="bottom", color=colour, fontsize=9, weight="bold")

@@ -44,7 +44,7 @@ def evaluate(
     Returns
     -------
     Path
-        ``index.html``; beside it ``metrics.json``, ``tables/*.csv``, ``figures/*.svg`` and ``*.png``.
+        ``index.html``; beside it ``metrics.json``, ``tables/*.{csv,tex}``, ``figures/*.svg`` and ``*.png``.
 
     Raises
     ------

@@ -167,7 +167,7 @@ def finish(figure: Figure, key: str, title: str, alt: str, note: str = "") -> Dr
     svg, png = io.BytesIO(), io.BytesIO()
     FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
     figure.set_dpi(_DPI)
-    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
     return Drawn(key, title, note, alt, figure.get_figwidth() * 25.4, svg.getvalue(), png.getvalue())
 
 

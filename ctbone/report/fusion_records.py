@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ctbone.config import READER
+import numpy as np
+
 from ctbone.report.answers import ReportError
 from ctbone.report.gather import Source
 from ctbone.report.table import Column, Row, Table
-from ctbone.study import Study, file_hash, read_json, record_of
+from ctbone.study import Study, read_json, record_of
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,6 @@ class FusionRecord:
         ``reader_id`` of the reader who took part.
     curve
         For two parts.
-    stale
-        Inputs that have changed since.
     """
 
     name: str
@@ -50,30 +49,64 @@ class FusionRecord:
     spread: dict[str, float] | None
     reader: str | None
     curve: WeightCurve | None
-    stale: tuple[str, ...]
 
 
-def fusion_records(study: Study, found: Sequence[Source]) -> list[FusionRecord]:
-    """Read the record of every fusion that has one.
+@dataclass(frozen=True)
+class StackRecord:
+    """What a stack is made of and what it learned.
+
+    Attributes
+    ----------
+    name, parts, columns
+        The stack, its probabilities and its clinical columns.
+    how
+        The stacker, in words.
+    kind
+        ``coefficients`` or ``importances``.
+    folds
+        By fold, the value of each encoded feature.
+    reader
+        ``reader_id`` of the reader who took part.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    columns: tuple[str, ...]
+    how: str
+    kind: str
+    folds: dict[str, dict[str, float]]
+    reader: str | None
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Every encoded feature of any fold, in order."""
+        return tuple(dict.fromkeys(name for of_fold in self.folds.values() for name in of_fold))
+
+
+def fusion_records(study: Study, found: Sequence[Source]) -> tuple[list[FusionRecord], list[StackRecord]]:
+    """Read the record of every weighted fusion and of every stack that has one.
 
     Raises
     ------
     ReportError
         A record is not what ``ctbone fuse`` writes.
     """
-    records = []
+    records, stacks = [], []
     for source in found:
         path = record_of(source.path)
         if not source.fused or not path.is_file():
             continue
         content = read_json(path)
         try:
-            records.append(_record(study, source.name, content))
+            if "stacker" in content:
+                stacks.append(_stack(source.name, content))
+            else:
+                records.append(_record(source.name, content))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ReportError(
                 "this is not the record of a fusion", file=path, found=repr(error), remedy="run 'ctbone fuse' again"
             ) from error
-    return records
+    return records, stacks
 
 
 def weight_table(records: Sequence[FusionRecord]) -> Table:
@@ -100,7 +133,50 @@ def weight_table(records: Sequence[FusionRecord]) -> Table:
     return Table("fusion_weights", "Weights of the fusions", tuple(columns), tuple(rows), note[0].upper() + note[1:])
 
 
-def _record(study: Study, name: str, content: dict[str, Any]) -> FusionRecord:
+def stack_table(records: Sequence[StackRecord]) -> Table:
+    """Show what each stack made of each feature: mean, standard deviation, and fold by fold."""
+    folds = sorted({fold for record in records for fold in record.folds}, key=int)
+    columns = [Column("stack", "Stack", "text"), Column("feature", "Feature", "text"), Column("mean", "Mean", digits=2)]
+    columns += [Column("sd", "SD", digits=2), *(Column(f"fold_{fold}", f"Fold {fold}", digits=2) for fold in folds)]
+    rows = []
+    for record in records:
+        for number, feature in enumerate(record.features):
+            values = [record.folds[fold].get(feature) if fold in record.folds else None for fold in folds]
+            known = [value for value in values if value is not None]
+            spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
+            rows.append(Row((record.name, feature, float(np.mean(known)), spread, *values), opens=number == 0))
+    words = [f"{record.name}: {record.how}; {_MEANING[record.kind]}" for record in records]
+    return Table("stacks", "Stacks", tuple(columns), tuple(rows), ". ".join(words) + ".")
+
+
+_MEANING = {
+    "coefficients": "coefficients per standard deviation, or per level",
+    "importances": "importances, which add up to 1 and have no direction",
+}
+
+
+def _stack(name: str, content: dict[str, Any]) -> StackRecord:
+    learned = content["learned"]
+    kind = str(learned["kind"])
+    return StackRecord(
+        name=name,
+        parts=tuple(map(str, content["parts"])),
+        columns=tuple(map(str, content["columns"])),
+        how=str(content["how"]),
+        kind=kind if kind in _MEANING else _refuse(kind),
+        folds={
+            str(int(fold)): {str(feature): float(value) for feature, value in of_fold.items()}
+            for fold, of_fold in learned["folds"].items()
+        },
+        reader=content.get("reader"),
+    )
+
+
+def _refuse(kind: str) -> str:
+    raise ValueError(f"unknown kind {kind}")
+
+
+def _record(name: str, content: dict[str, Any]) -> FusionRecord:
     weights, curve = content["weights"], content.get("curve")
     parts = tuple(str(part) for part in content["parts"])
     return FusionRecord(
@@ -118,10 +194,4 @@ def _record(study: Study, name: str, content: dict[str, Any]) -> FusionRecord:
         )
         if curve
         else None,
-        stale=tuple(part for part in parts if part != READER and _changed(study, part, content)),
     )
-
-
-def _changed(study: Study, part: str, content: dict[str, Any]) -> bool:
-    path = study.predictions(part)
-    return path.is_file() and content.get("inputs", {}).get(part) not in (None, file_hash(path))

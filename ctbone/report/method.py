@@ -7,7 +7,7 @@ from typing import Any
 
 from ctbone.config import ModelSettings, Settings
 from ctbone.report.analysis import Analysis
-from ctbone.report.fusion_records import FusionRecord
+from ctbone.report.fusion_records import FusionRecord, StackRecord
 from ctbone.report.gather import Source
 from ctbone.report.page import Block, Section, Terms, Text
 from ctbone.report.sections import statistics
@@ -20,6 +20,7 @@ def method_section(
     analysis: Analysis,
     found: Sequence[Source],
     records: Sequence[FusionRecord],
+    stacks: Sequence[StackRecord],
     record: dict[str, Any],
 ) -> Section:
     """Say how the numbers came about, then list every setting, version and input.
@@ -32,13 +33,13 @@ def method_section(
         The numbers, which know their methods.
     found
         The tables that took part.
-    records
+    records, stacks
         How the fusions were made.
     record
         The report's provenance.
     """
     words = [_folds(settings), *_models(settings, found), _out_of_fold(analysis)]
-    words += _fusions(records)
+    words += [*_fusions(records), *_stacks(stacks)]
     versions = [("ctbone", record["ctbone"]), ("Python", record["python"]), *sorted(record["libraries"].items())]
     flat = [(key, text) for key, text in _flatten(settings.model_dump(mode="json")) if key not in _TECHNICAL]
     blocks: list[Block] = [
@@ -108,6 +109,16 @@ def _fusions(records: Sequence[FusionRecord]) -> list[str]:
         f"Fusions ({names}) are weighted averages of probabilities; {records[0].how}. Test cases get the weights of "
         "their fold. For external cases each part is averaged over the folds first, then the mean of the folds' "
         f"weights applies.{reader}"
+    ]
+
+
+def _stacks(stacks: Sequence[StackRecord]) -> list[str]:
+    if not stacks:
+        return []
+    each = "; ".join(f"{s.name}: {s.how}, over {', '.join([*s.parts, *s.columns])}" for s in stacks)
+    return [
+        f"Stacks ({each}). Test cases are answered by the stacker of their fold, external cases by the mean of the "
+        "folds' stackers, validation cases by stackers fitted without their patient."
     ]
 
 

@@ -77,7 +77,32 @@ class Figure:
         return "data:image/svg+xml;base64," + base64.b64encode(self.drawn.svg).decode()
 
 
-Block: TypeAlias = Text | Notice | Terms | Flow | Shown | Figure
+@dataclass(frozen=True)
+class Pictured:
+    """A case with its images."""
+
+    case_id: str
+    line: str
+    images: tuple[bytes, ...]
+    """PNG files."""
+    names: tuple[str, ...]
+
+    @property
+    def sources(self) -> list[tuple[str, str]]:
+        """Each image as a data URI, with its name."""
+        files = [base64.b64encode(image).decode() for image in self.images]
+        return [(f"data:image/png;base64,{file}", name) for file, name in zip(files, self.names, strict=True)]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Cases with their images."""
+
+    cases: tuple[Pictured, ...]
+    kind: Literal["gallery"] = "gallery"
+
+
+Block: TypeAlias = Text | Notice | Terms | Flow | Shown | Figure | Gallery
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,28 @@ def calibration(analysis: Analysis, judged: JudgedSet) -> Drawn:
         )
 
 
+def class_calibration(judged: JudgedSet, level: float) -> Drawn:
+    """Draw the calibration of each class against the rest: one row a model, one panel a class."""
+    classes = judged.cases.answers[0].classes
+    lines, method = strokes(classes), ""
+    with style():
+        columns = min(3, len(classes))
+        count = len(judged.cases.answers) * len(classes)
+        figure, all_axes = panels(count, columns=columns, size=(44, 58), gap=(16, 19), margin=(13, 3, 11, 7))
+        places = [(answers, name) for answers in judged.cases.answers for name in classes]
+        for axes, (answers, name) in zip(all_axes, places, strict=True):
+            method = _calibration_panel(axes, answers.against_rest(name), lines[name].colour, level)
+            axes.set_title(f"{shorten(answers.name, 12)}: {shorten(name, 13)}")
+        return finish(
+            figure,
+            f"calibration_{judged.cases.key}",
+            f"Calibration of each class against the rest, {judged.cases.title.lower()}",
+            "One panel a model and class: observed share against predicted probability, with the histogram below.",
+            f"Line and band: {method}. Dots: tenths of probability with Wilson intervals. Bars: cases of the class "
+            "upwards, all others downwards.",
+        )
+
+
 def _calibration_panel(axes: Axes, answers: Answers, colour: str, level: float) -> str:
     curve = calibration_curve(answers.truth, answers.p, level=level, histogram_bins=25)
     box = axes.get_position()
@@ -49,9 +71,10 @@ def _calibration_panel(axes: Axes, answers: Answers, colour: str, level: float) 
     if curve.grid.size:
         axes.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(curve.grid, curve.observed, color=colour)
-    for tenth in curve.bins:
-        axes.plot([tenth.mean_probability] * 2, [tenth.low, tenth.high], color=INK, linewidth=0.5)
-        axes.plot([tenth.mean_probability], [tenth.observed], "o", color=INK, markersize=2.4)
+    means = [tenth.mean_probability for tenth in curve.bins]
+    lows, highs = [tenth.low for tenth in curve.bins], [tenth.high for tenth in curve.bins]
+    axes.vlines(means, lows, highs, color=INK, linewidth=0.5)
+    axes.plot(means, [tenth.observed for tenth in curve.bins], "o", color=INK, markersize=2.4)
     unit_axes(axes, "", "Observed share")
     axes.tick_params(labelbottom=False)
     _histogram(below, curve.histogram_edges, curve.histogram_positive, curve.histogram_negative, colour)
@@ -59,15 +82,25 @@ def _calibration_panel(axes: Axes, answers: Answers, colour: str, level: float) 
 
 
 def _histogram(axes: Axes, edges: np.ndarray, positive: np.ndarray, negative: np.ndarray, colour: str) -> None:
-    width = np.diff(edges) * 0.86
-    axes.bar(edges[:-1] + np.diff(edges) / 2, positive, width, color=colour, linewidth=0)
-    axes.bar(edges[:-1] + np.diff(edges) / 2, -negative, width, color=FAINT, linewidth=0)
+    _bars(axes, edges, positive, colour)
+    _bars(axes, edges, -negative, FAINT)
     axes.axhline(0, color=INK, linewidth=0.4)
     most = max(1, int(positive.max()), int(negative.max()))
     axes.set(xlim=(-0.02, 1.02), ylim=(-1.1 * most, 1.1 * most), xlabel="Predicted probability")
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
+
+
+def _bars(axes: Axes, edges: np.ndarray, heights: np.ndarray, colour: str) -> None:
+    """Draw all bars as one shape: dozens of rectangles take longer than all the rest of a panel."""
+    from matplotlib.collections import PolyCollection
+
+    gap = 0.07 * np.diff(edges)
+    left, right, foot = edges[:-1] + gap, edges[1:] - gap, np.zeros(len(heights))
+    corners = [(left, foot), (left, heights), (right, heights), (right, foot)]
+    bars = np.stack([np.column_stack(corner) for corner in corners], axis=1)
+    axes.add_collection(PolyCollection(list(bars), facecolors=colour, linewidths=0), autolim=False)
 
 
 def decision(analysis: Analysis, curves: Mapping[str, Mapping[str, DecisionCurve]]) -> Drawn:

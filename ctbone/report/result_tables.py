@@ -8,7 +8,7 @@ import numpy as np
 
 from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.many_classes import MANY_CLASS_METRICS
-from ctbone.report.metrics import FOLD_METRICS, Judgement, resamples_for
+from ctbone.report.metrics import FOLD_METRICS, Judgement, judge, resamples_for
 from ctbone.report.table import Cell, Column, Counts, Row, Table, plain_table
 from ctbone.stats import DecisionCurve, Estimate, decision_curve, treat_all, treat_none
 
@@ -40,6 +40,44 @@ def glance_table(judged: JudgedSet) -> Table:
     columns = [Column("model", "Model", "text"), Column("n", "Cases"), *_estimates(names)]
     rows: list[list[Cell]] = [[j.name, j.n, *(j.estimates.get(name) for name in names)] for j in judged.judgements]
     return plain_table(f"summary_{judged.cases.key}", judged.cases.title, columns, rows)
+
+
+def centre_table(analysis: Analysis, judged: JudgedSet) -> Table | None:
+    """Show each model centre by centre; None where there are fewer than two centres."""
+    centres = tuple(dict.fromkeys(name for answers in judged.cases.answers for name in answers.cohorts))
+    if len(centres) < 2:
+        return None
+    two = judged.cases.answers[0].two_class
+    names = _GLANCE if two else MANY_CLASS_METRICS
+    columns = [Column("centre", "Centre", "text"), Column("model", "Model", "text"), Column("n", "Cases")]
+    columns += ([Column("positives", "Positive")] if two else []) + _estimates(names)
+    rows = []
+    for centre in centres:
+        for number, answers in enumerate(judged.cases.answers):
+            own = answers.of_cohort(centre)
+            if not len(own):
+                continue
+            found = judge(own, analysis.settings, bands=False)
+            counts: list[Cell] = [found.n, found.positives] if two else [found.n]
+            rows.append(Row((centre, found.name, *counts, *(found.estimates[n] for n in names)), opens=number == 0))
+    note = "Each centre by itself; the thresholds are those of the whole set."
+    return Table(
+        f"centres_{judged.cases.key}", f"Centre by centre, {_lower(judged)}", tuple(columns), tuple(rows), note
+    )
+
+
+def class_table(analysis: Analysis, judged: JudgedSet) -> Table:
+    """Show each class against the rest: AUC, Brier score and calibration of every model."""
+    names = ("auc", "brier", "calibration_intercept", "calibration_slope", "ici")
+    columns = [Column("model", "Model", "text"), Column("class", "Class", "text"), Column("n", "Cases of it")]
+    rows = []
+    for answers in judged.cases.answers:
+        for place, name in enumerate(answers.classes):
+            found = judge(answers.against_rest(name), analysis.settings, bands=False)
+            values = [found.estimates[metric] for metric in names]
+            rows.append(Row((answers.name, name, found.positives, *values), opens=place == 0))
+    columns += _estimates(names)
+    return Table(f"classes_{judged.cases.key}", f"One against the rest, {_lower(judged)}", tuple(columns), tuple(rows))
 
 
 def metric_table(judged: JudgedSet) -> Table:

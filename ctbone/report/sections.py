@@ -7,12 +7,14 @@ from pathlib import Path
 
 import ctbone
 from ctbone.report.analysis import Analysis, JudgedSet
-from ctbone.report.discrimination_figures import confusion_maps, forest, roc, roc_bands
+from ctbone.report.discrimination_figures import class_roc, confusion_maps, forest, roc, roc_bands
 from ctbone.report.metrics import Judgement
 from ctbone.report.page import Block, Figure, Page, Section, Shown, Terms, Text
-from ctbone.report.probability_figures import calibration, curves_of, decision, decision_bands
+from ctbone.report.probability_figures import calibration, class_calibration, curves_of, decision, decision_bands
 from ctbone.report.result_tables import (
     TITLES,
+    centre_table,
+    class_table,
     comparison_table,
     confusion_table,
     cross_validation_table,
@@ -48,8 +50,9 @@ def result_sections(analysis: Analysis, *, bands: bool, fusions: Sequence[str] =
     """Return the sections of results, in the order in which a reader asks for them."""
     two = analysis.any_answers.two_class
     found = [_discrimination(analysis, bands=bands), _confusion(analysis), _folds(analysis, fusions)]
+    found.append(_calibration(analysis))
     if two:
-        found += [_calibration(analysis), _decision(analysis, bands=bands), _comparisons(analysis)]
+        found += [_decision(analysis, bands=bands), _comparisons(analysis)]
     return tuple(section for section in found if section is not None)
 
 
@@ -128,7 +131,12 @@ def _discrimination(analysis: Analysis, *, bands: bool) -> Section:
         blocks.append(Figure(roc(analysis)))
         if bands:
             blocks += [Figure(roc_bands(analysis, judged)) for judged in analysis.reported]
+    else:
+        blocks += [Figure(class_roc(analysis, judged)) for judged in analysis.reported]
+        blocks += [Shown(class_table(analysis, judged)) for judged in analysis.reported]
     blocks += [Shown(metric_table(judged)) for judged in analysis.reported]
+    by_centre = (centre_table(analysis, judged) for judged in analysis.reported)
+    blocks += [Shown(table) for table in by_centre if table is not None]
     return Section("discrimination", "Discrimination", tuple(blocks))
 
 
@@ -163,8 +171,9 @@ def _folds(analysis: Analysis, fusions: Sequence[str]) -> Section | None:
 
 
 def _calibration(analysis: Analysis) -> Section:
-    figures = (Figure(calibration(analysis, judged)) for judged in analysis.reported)
-    return Section("calibration", "Calibration", tuple(figures))
+    two, level = analysis.any_answers.two_class, analysis.settings.confidence
+    drawn = (calibration(analysis, j) if two else class_calibration(j, level) for j in analysis.reported)
+    return Section("calibration", "Calibration", tuple(Figure(figure) for figure in drawn))
 
 
 def _decision(analysis: Analysis, *, bands: bool) -> Section:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ctbone.cohort import Cohort, read_cohort
 from ctbone.progress import progress
 from ctbone.report.analysis import Analysis, analyse
+from ctbone.report.checklist_answers import checklist_section
+from ctbone.report.freshness import stale_notices
 from ctbone.report.fusion_figures import fusion_curves, fusion_weights
-from ctbone.report.fusion_records import FusionRecord, fusion_records, weight_table
-from ctbone.report.gather import case_sets, sources
+from ctbone.report.fusion_records import FusionRecord, StackRecord, fusion_records, stack_table, weight_table
+from ctbone.report.gather import Source, case_sets, sources
 from ctbone.report.method import method_section
 from ctbone.report.output import write_report
 from ctbone.report.page import Block, Figure, Notice, Page, Section, Shown
 from ctbone.report.patients import baseline_table, flow
 from ctbone.report.sections import answer, further_tables, glance, result_sections
+from ctbone.report.worst_cases import worst_cases
 from ctbone.study import Study, provenance
 
 _SYNTHETIC = Notice(
@@ -37,7 +39,7 @@ def report(study: Study) -> Path:
     Returns
     -------
     Path
-        ``report/index.html``; beside it ``metrics.json``, ``tables/*.csv``, ``figures/*.svg`` and ``*.png``.
+        ``report/index.html``; beside it ``metrics.json``, ``tables/*.{csv,tex}``, ``figures/*.svg`` and ``*.png``.
 
     Raises
     ------
@@ -49,14 +51,21 @@ def report(study: Study) -> Path:
     cohort = read_cohort(study)
     found = sources(study)
     sets = case_sets(study, cohort, found)
-    records = fusion_records(study, found)
+    records, stacks = fusion_records(study, found)
     steps = sum(len(cases.answers) for cases in sets)
     with progress("Report", total=steps + 2) as bar:
         analysis = analyse(sets, study.settings.evaluation, bands=True, bar=bar)
         inputs = {f"{source.path.parent.name}/{source.path.name}": source.path for source in found}
         record = provenance(study, "report", {study.cohort_csv.name: study.cohort_csv, **inputs})
         page = _page(
-            study, cohort, analysis, records, method_section(study.settings, analysis, found, records, record), record
+            study,
+            cohort,
+            analysis,
+            found,
+            records,
+            stacks,
+            method_section(study.settings, analysis, found, records, stacks, record),
+            record,
         )
         bar.advance(note="figures")
         written = write_report(study.report, page)
@@ -73,19 +82,26 @@ def _page(
     study: Study,
     cohort: Cohort,
     analysis: Analysis,
+    found: list[Source],
     records: list[FusionRecord],
+    stacks: list[StackRecord],
     method: Section,
     record: dict[str, Any],
 ) -> Page:
     settings, synthetic = study.settings, is_synthetic(study)
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
-    summary += [*stale_notices(records), answer(analysis), *glance(analysis)]
+    summary += [*stale_notices(study, found), answer(analysis), *glance(analysis)]
     patients = Section(
         "patients", "Patients", (flow(study, cohort, analysis), Shown(baseline_table(cohort, settings.classes)))
     )
-    sections = [patients, *result_sections(analysis, bands=True, fusions=[r.name for r in records])]
-    if records:
-        sections.append(_fusion_section(analysis, records))
+    sections = [
+        patients,
+        *result_sections(analysis, bands=True, fusions=[*(r.name for r in records), *(r.name for r in stacks)]),
+    ]
+    if records or stacks:
+        sections.append(_fusion_section(analysis, records, stacks))
+    sections.append(worst_cases(study, analysis, found))
+    checklists = checklist_section(study, cohort, analysis, found, [*records, *stacks], record, sections)
     metrics = {
         "study": settings.name,
         "synthetic": synthetic,
@@ -94,29 +110,29 @@ def _page(
             r.name: {"parts": list(r.parts), "folds": r.folds, "mean": r.mean, "sd": r.spread, "reader": r.reader}
             for r in records
         },
+        "stacking": {
+            r.name: {"parts": list(r.parts), "columns": list(r.columns), r.kind: r.folds, "reader": r.reader}
+            for r in stacks
+        },
         "provenance": record,
     }
     return Page(
         title=settings.title or settings.name,
         subtitle=f"Study {settings.name}: {' or '.join(settings.classes)}",
         summary=tuple(summary),
-        sections=(*sections, method),
+        sections=(*sections, method, checklists),
         metrics=metrics,
         further_tables=further_tables(analysis, bands=True),
     )
 
 
-def stale_notices(records: Sequence[FusionRecord]) -> list[Notice]:
-    """Warn of fusions whose parts have changed since they were fused."""
-    stale = [f"{record.name} ({', '.join(record.stale)})" for record in records if record.stale]
-    if not stale:
-        return []
-    text = f"These fusions were made from probabilities that have changed since: {'; '.join(stale)}. Run 'ctbone fuse'."
-    return [Notice("Out of date.", text)]
-
-
-def _fusion_section(analysis: Analysis, records: list[FusionRecord]) -> Section:
-    curves = fusion_curves(records)
-    blocks: list[Block] = [Figure(fusion_weights(records, analysis.models))]
-    blocks += [Figure(curves)] if curves is not None else []
-    return Section("fusion", "Fusion", (*blocks, Shown(weight_table(records))))
+def _fusion_section(analysis: Analysis, records: list[FusionRecord], stacks: list[StackRecord]) -> Section:
+    blocks: list[Block] = []
+    if records:
+        curves = fusion_curves(records)
+        blocks.append(Figure(fusion_weights(records, analysis.models)))
+        blocks += [Figure(curves)] if curves is not None else []
+        blocks.append(Shown(weight_table(records)))
+    if stacks:
+        blocks.append(Shown(stack_table(stacks)))
+    return Section("fusion", "Fusion", tuple(blocks))

@@ -25,7 +25,18 @@ class Counts:
         return "; ".join(" ".join(map(str, row)) for row in self.rows)
 
 
-Cell: TypeAlias = str | int | float | Estimate | Counts | None
+@dataclass(frozen=True)
+class Link:
+    """Text that leads to a section of the page."""
+
+    text: str
+    section: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Cell: TypeAlias = str | int | float | Estimate | Counts | Link | None
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -90,6 +101,7 @@ class Shown:
     title: str = ""
     kind: str = "text"
     counts: Counts | None = None
+    section: str = ""
 
 
 @dataclass(frozen=True)
@@ -222,7 +234,7 @@ def safe_text(text: str) -> str:
 def _safe(cell: Cell) -> object:
     if isinstance(cell, str):
         return safe_text(cell)
-    if isinstance(cell, Counts):
+    if isinstance(cell, Counts | Link):
         return str(cell)
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
@@ -234,6 +246,8 @@ def _show(cell: Cell, column: Column) -> Shown:
         return Shown(text, ends, title, "estimate")
     if isinstance(cell, Counts):
         return Shown(str(cell), kind="counts", counts=cell)
+    if isinstance(cell, Link):
+        return Shown(cell.text, section=cell.section)
     if isinstance(cell, str):
         return Shown(cell, kind="text" if column.kind == "text" else "number")
     kind = "number" if column.kind in ("estimate", "p") else column.kind

@@ -7,12 +7,14 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from ctbone.fusion import fuse
+from ctbone.predictions import read_predictions
 from ctbone.report import ReportError, report
+from ctbone.report.freshness import stale_notices
 from ctbone.report.fusion_records import fusion_records
 from ctbone.report.gather import sources
-from ctbone.report.study_report import stale_notices
 from ctbone.study import Study, record_of
 from tests.report.synthetic_study import Sizes, make_study
 
@@ -132,18 +134,58 @@ def test_hostile_metadata_is_escaped_and_synthetic_patients_are_announced(small_
     assert json.loads((page.parent / "metrics.json").read_text())["synthetic"] is True
 
 
+def stale(study) -> str:
+    return " ".join(notice.text for notice in stale_notices(study, sources(study)))
+
+
 def test_a_fusion_of_changed_probabilities_is_called_out_of_date(study):
-    assert [record.stale for record in fusion_records(study, sources(study))] == [(), (), ()]
+    assert stale(study) == ""
     table = pd.read_csv(study.predictions("2d"), dtype=str, keep_default_na=False)
     table[::-1].to_csv(study.predictions("2d"), index=False)
-    records = fusion_records(study, sources(study))
-    assert {record.name: record.stale for record in records} == {
-        "3d+2d": ("2d",),
-        "3d+reader": (),
-        "3d+2d+reader": ("2d",),
-    }
-    (notice,) = stale_notices(records)
-    assert "3d+2d (2d)" in notice.text
+    assert "3d+2d (2d has changed); 3d+2d+reader (2d has changed)." in stale(study)
+    assert "Out of date." in report(study).read_text()
+
+
+def test_a_readers_fusion_left_over_from_an_earlier_run_is_called_out_of_date(study):
+    table = pd.read_csv(study.scores_csv)
+    table.assign(score=10 - table["score"]).to_csv(study.scores_csv, index=False)
+    fuse(study, scores=None)
+    why = "the scores have changed"
+    assert f"reader ({why}); 3d+reader ({why}); 3d+2d+reader ({why})." in stale(study)
+    study.scores_csv.unlink()
+    assert "3d+reader (the scores are gone)" in stale(study)
+
+
+def test_a_fusion_that_the_settings_no_longer_make_is_called_out_of_date(study):
+    text = study.settings_file.read_text()
+    study.settings_file.write_text(text + "\nfusion: {combinations: {3d+2d: [3d, 2d]}, weights: equal}\n")
+    changed = stale(Study.open(study.root))
+    assert "3d+2d (the settings have changed)" in changed
+    assert "3d+reader (the settings no longer name it)" in changed
+    record_of(study.fusion("3d+2d")).unlink()
+    assert "3d+2d (no record" in stale(Study.open(study.root))
+
+
+def test_a_stack_is_reported(small_study):
+    study = small_study
+    stacking = {"clinical": {"parts": ["3d"], "columns": ["age", "site"]}}
+    settings = {"combinations": {"both": ["3d", "reader"]}, "stacking": stacking}
+    study.settings_file.write_text(study.settings_file.read_text() + f"\nfusion: {json.dumps(settings)}\n")
+    study = Study.open(study.root)
+    study.fusion("3d+reader").unlink()
+    fuse(study, scores=study.scores_csv)
+    page = report(study)
+    text = " ".join(parse(page).text)
+    assert "clinical: logistic regression (ridge penalty 1), fitted with imputation" in text
+    table = pd.read_csv(page.parent / "tables" / "stacks.csv", index_col="feature")
+    assert {"3d", "age", "site_S1"} <= set(table.index)
+    assert table.loc["3d", "mean"] > 0
+    metrics = json.loads((page.parent / "metrics.json").read_text())
+    assert metrics["stacking"]["clinical"]["columns"] == ["age", "site"]
+    assert stale(study) == ""
+    cohort = pd.read_csv(study.cohort_csv, dtype=str, keep_default_na=False)
+    cohort.assign(age="40").to_csv(study.cohort_csv, index=False)
+    assert "clinical (cohort.csv has changed)" in stale(study)
 
 
 @pytest.mark.parametrize("content", ["{}", '{"parts": ["3d"], "how": 1, "weights": []}'])
@@ -190,3 +232,11 @@ def test_three_classes_are_reported(tmp_path):
     assert len(metrics["models"]["3d+2d"]["confusion"]) == 3
     assert metrics["models"]["3d"]["auc"]["value"] > 0.6
     assert metrics["positive"] is None
+    classes = pd.read_csv(page.parent / "tables" / "classes_external.csv").set_index(["model", "class"])
+    own = read_predictions(study.fusion("3d+2d"), study.settings.classes)
+    external = own[own["split"] == "external"]
+    for name in study.settings.classes:
+        expected = roc_auc_score(external["label"] == name, external[f"p_{name}"])
+        assert classes.loc[("3d+2d", name), "auc"] == pytest.approx(expected)
+    figures = {path.stem for path in (page.parent / "figures").glob("*.svg")}
+    assert {"roc_internal", "roc_external", "calibration_internal", "calibration_external"} <= figures

@@ -1,0 +1,200 @@
+"""Stacking: a small model over probabilities and clinical columns, fitted on the validation rows of one fold."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ctbone.config import Stacking
+from ctbone.fusion.parts import FusionError, Parts
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+MODELS = {
+    "logistic": "logistic regression (ridge penalty 1)",
+    "random_forest": "a random forest (300 trees, leaves of 5 cases or more)",
+    "gradient_boosting": "gradient boosting (100 trees of depth 2, rate 0.05)",
+}
+"""How each kind of stacker is called in the record and the report."""
+
+_SMALLEST = 1e-6
+_INNER_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack, computed.
+
+    Attributes
+    ----------
+    probabilities
+        Of every row of the parts, shape (rows, classes). A test row is answered by the stacker of its fold, an
+        external row by the mean of the folds' stackers, a validation row by a stacker that was fitted without its
+        patient.
+    learned
+        By fold, what the stacker made of each encoded feature: coefficient per standard deviation towards the positive
+        class for logistic regression with two classes (mean size over the classes with more), importance (adding up
+        to 1) for trees.
+    """
+
+    probabilities: np.ndarray
+    learned: dict[int, dict[str, float]]
+
+
+def stack(parts: Parts, clinical: pd.DataFrame, settings: Stacking, classes: Sequence[str], positive: str) -> Stack:
+    """Fit one stacker a fold on its validation rows and let it answer for the rows that it has not seen.
+
+    Probabilities enter as log ratios to the first class. Missing numbers are replaced by the median of the fold's
+    validation rows, with a column that says so, and scaled by their mean and deviation; a level that these rows do
+    not hold counts as none. All of that is fitted with the stacker, on the same rows.
+
+    Parameters
+    ----------
+    parts
+        The probabilities and rows.
+    clinical
+        One row for each of the parts' rows, as ``clinical_columns`` returns it.
+    settings
+        The stacker.
+    classes, positive
+        The classes, and the one that coefficients point to.
+
+    Raises
+    ------
+    FusionError
+        A fold has no validation rows, or fewer than two patients of a class among them; there are no folds.
+
+    References
+    ----------
+    .. [1] Wolpert DH. Stacked generalization. Neural Networks 1992;5:241-259.
+    """
+    if not parts.folds:
+        raise FusionError("no internal test rows with a fold, so no folds to fit a stack in")
+    features = _features(parts, clinical, classes)
+    labels = np.array([classes.index(label) for label in parts.rows["label"]])
+    patients = parts.rows["patient_id"].to_numpy(str)
+    answers = np.full((len(parts.rows), len(classes)), np.nan)
+    beyond = np.ones(len(parts.rows), dtype=bool)  # external rows, and validation rows of folds that test nothing
+    total = np.zeros_like(answers)
+    learned = {}
+    for fold in parts.folds:
+        fitted, test = parts.of("val", fold), parts.of("test", fold)
+        _check_rows(fold, labels[fitted], patients[fitted], classes)
+        stacker = _fit(features[fitted], labels[fitted], settings)
+        if test.any():
+            answers[test] = stacker.predict_proba(features[test])
+        answers[fitted] = _cross_fitted(features[fitted], labels[fitted], patients[fitted], settings, len(classes))
+        beyond &= ~(fitted | test)
+        if beyond.any():
+            total[beyond] += stacker.predict_proba(features[beyond])
+        learned[fold] = _learned(stacker, settings, classes, positive)
+    answers[beyond] = total[beyond] / len(parts.folds)
+    return Stack(answers, learned)
+
+
+def stack_record(stacked: Stack, settings: Stacking) -> dict[str, Any]:
+    """Return what the fusion's JSON says of a stack."""
+    what = "coefficients" if settings.model == "logistic" else "importances"
+    features = list(dict.fromkeys(name for of_fold in stacked.learned.values() for name in of_fold))
+    return {
+        "parts": list(settings.parts),
+        "columns": list(settings.columns),
+        "stacker": settings.model,
+        "how": f"{MODELS[settings.model]}, fitted with imputation and encoding on the fold's validation rows",
+        "learned": {
+            "kind": what,
+            "features": features,
+            "folds": {
+                str(fold): {name: round(value, 10) for name, value in of_fold.items()}
+                for fold, of_fold in stacked.learned.items()
+            },
+        },
+    }
+
+
+def _features(parts: Parts, clinical: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    logs = np.log(np.clip(parts.probabilities, _SMALLEST, 1 - _SMALLEST))
+    columns = {}
+    for number, part in enumerate(parts.names):
+        for place in range(1, len(classes)):
+            name = part if len(classes) == 2 else f"{part}: {classes[place]}"
+            columns[name] = logs[number, :, place] - logs[number, :, 0]
+    return pd.concat([pd.DataFrame(columns), clinical], axis=1)
+
+
+def _check_rows(fold: int, labels: np.ndarray, patients: np.ndarray, classes: Sequence[str]) -> None:
+    for number, name in enumerate(classes):
+        count = len(np.unique(patients[labels == number]))
+        if count < 2:
+            raise FusionError(
+                f"fold {fold} has too few validation rows to fit a stack",
+                found=f"{count} patient{'s' * (count != 1)} of class {name}",
+                expected="two or more of each class",
+                remedy="use a weighted fusion with equal or given weights",
+            )
+
+
+def _fit(features: pd.DataFrame, labels: np.ndarray, settings: Stacking) -> Pipeline:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numbers = [name for name in features if features[name].dtype.kind == "f"]
+    levels = [name for name in features if name not in numbers]
+    filled = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    encoded = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    encoder = ColumnTransformer(
+        [("numbers", make_pipeline(filled, StandardScaler()), numbers), ("levels", encoded, levels)],
+        verbose_feature_names_out=False,
+    )
+    pipeline = make_pipeline(encoder, _model(settings))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Skipping features without any observed values")
+        pipeline.fit(features, labels)
+    return pipeline
+
+
+def _model(settings: Stacking) -> Any:
+    if settings.model == "logistic":
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(C=1.0, max_iter=1000)
+    from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+
+    if settings.model == "random_forest":
+        return RandomForestClassifier(n_estimators=300, min_samples_leaf=5, random_state=settings.seed)
+    return GradientBoostingClassifier(n_estimators=100, learning_rate=0.05, max_depth=2, random_state=settings.seed)
+
+
+def _cross_fitted(
+    features: pd.DataFrame, labels: np.ndarray, patients: np.ndarray, settings: Stacking, classes: int
+) -> np.ndarray:
+    """Answer for validation rows without their own patients: thresholds that are fitted on them would be too good."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    fewest = min(len(np.unique(patients[labels == number])) for number in range(classes))
+    split = StratifiedGroupKFold(min(_INNER_FOLDS, fewest), shuffle=True, random_state=settings.seed)
+    answers = np.zeros((len(labels), classes))
+    for kept, left_out in split.split(features, labels, patients):
+        stacker = _fit(features.iloc[kept], labels[kept], settings)
+        answers[np.ix_(left_out, stacker.classes_)] = stacker.predict_proba(features.iloc[left_out])
+    return answers
+
+
+def _learned(stacker: Pipeline, settings: Stacking, classes: Sequence[str], positive: str) -> dict[str, float]:
+    encoder, model = stacker[0], stacker[-1]
+    names = [str(name).replace("missingindicator_", "missing: ") for name in encoder.get_feature_names_out()]
+    if settings.model != "logistic":
+        values = model.feature_importances_
+    elif len(classes) == 2:
+        values = model.coef_[0] if classes[1] == positive else -model.coef_[0]
+    else:
+        values = np.abs(model.coef_).mean(axis=0)
+    return {name: float(value) for name, value in zip(names, values, strict=True)}

@@ -1,0 +1,70 @@
+"""Tables as LaTeX: escaped, balanced, and with the numbers of the CSV."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctbone.report.latex import escape, latex
+from ctbone.report.table import Column, Counts, Row, Table, plain_table
+from ctbone.stats import Estimate
+
+COMMANDS = re.compile(
+    r"\\(?:textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar|textquotedbl|ldots|textdegree)\{\}"
+    r"|\\textsuperscript\{[23]\}|\$\\(?:pm|times|geq|leq|chi|kappa)\$|\$-\$|\\[{}&%$#_,]"
+)
+
+
+@given(st.text())
+def test_no_text_stays_active(text):
+    rest = COMMANDS.sub("", escape(text))
+    assert not set(rest) & set('\\{}&%$#_^<>|"\n\r')
+
+
+def example() -> Table:
+    columns = (
+        Column("model", "Model_1", "text"),
+        Column("auc", "AUC", "estimate", group="Test & co"),
+        Column("p", "p", "p", group="Test & co"),
+        Column("n", "n"),
+        Column("c", "Confusion"),
+    )
+    rows = (
+        Row(("3d", Estimate(0.9, 0.85, 0.95, "x"), 0.0002, 12, Counts(((1, 2), (3, 4))))),
+        Row(("[2d]", Estimate(None, None, None, "x", "one class"), None, -3, ""), "strong", opens=True),
+    )
+    return Table("some_key", "50 % of it", columns, rows, "A note.")
+
+
+def test_a_table_reads_as_it_should():
+    lines = latex(example()).splitlines()
+    assert r"\caption{50 \% of it.}\label{tab:some-key}" in lines
+    assert r" & \multicolumn{2}{c}{Test \& co} &  &  \\" in lines
+    assert r"\cmidrule(lr){2-3}" in lines
+    assert r"3d & 0.900 (0.850 to 0.950) & \textless{} .001 & 12 & \shortstack[r]{1 2\\3 4} \\" in lines
+    assert r"\textbf{{}[2d]} & \textbf{--} & \textbf{--} & \textbf{$-$3} &  \\" in lines
+    assert lines[-1] == r"\end{table}"
+    assert any("A note. Undefined (--): one class." in line for line in lines)
+
+
+def test_a_long_table_breaks_over_pages():
+    table = plain_table("k", "T", [Column("a", "A", "text")], [[f"x{n}"] for n in range(60)])
+    text = latex(table)
+    assert text.startswith(r"\begin{longtable}{l}")
+    assert text.count("\\\\\n") == 60 + 2
+
+
+def test_every_table_of_a_report_is_there_twice(reported):
+    names = {path.stem for path in (reported.parent / "tables").glob("*.csv")}
+    assert names == {path.stem for path in (reported.parent / "tables").glob("*.tex")}
+    for path in (reported.parent / "tables").glob("*.tex"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count(r"\begin{") == text.count(r"\end{") > 0
+        assert text.replace(r"\{", "").replace(r"\}", "").count("{") == text.replace(r"\{", "").replace(
+            r"\}", ""
+        ).count("}")
+
+
+def test_long_cells_break_into_lines():
+    table = plain_table("k", "T", [Column("a", "A", "text"), Column("b", "B", "text")], [["short", "word " * 20]])
+    assert r"\begin{tabular}{lp{0.50\linewidth}}" in latex(table)
