@@ -10,7 +10,7 @@ from . import fuzzing
 
 
 def test_whatever_is_damaged_ends_in_a_volume_or_in_an_error_of_ours(tmp_path, capfd):
-    count = int(os.environ.get("CTBONE_FUZZ", "250"))
+    count = int(os.environ.get("CTBONE_FUZZ", "150"))
     assert fuzzing.fuzz(count, seed=int(os.environ.get("CTBONE_FUZZ_SEED", "0"))) == []
     assert capfd.readouterr() == ("", "")
 

@@ -6,8 +6,9 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from ctbone.cohort import Case
 from ctbone.nifti import Grid
@@ -27,9 +28,17 @@ def case(path):
 
 
 def places(mask):
-    """Centres of the lesion's voxels in RAS mm, in an order that does not depend on the axes."""
-    points = mask.grid.to_world(np.argwhere(mask.voxels).astype(float)).round(3) + 0.0
-    return points[np.lexsort(points.T)]
+    """Centres of the lesion's voxels in RAS mm."""
+    return mask.grid.to_world(np.argwhere(mask.voxels).astype(float))
+
+
+def assert_same_places(mask, other, within=3e-3):
+    """Every voxel of one lies where one of the other lies, whatever the order of the axes."""
+    one, two = places(mask), places(other)
+    assert len(one) == len(two)
+    distance, nearest = cKDTree(two).query(one)
+    assert distance.max() < within
+    assert len(np.unique(nearest)) == len(two)
 
 
 def circle(center, first, second, radius, count=180):
@@ -48,7 +57,7 @@ def sphere_contours(grid, radius, center=CENTER):
     return contours
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     grid=grids(),
     kind=st.sampled_from(["BINARY", "FRACTIONAL", "LABELMAP"]),
@@ -62,8 +71,7 @@ def test_a_segment_lies_where_its_frames_say(tmp_path_factory, grid, kind, empty
     path = write_seg(root / "seg.dcm", {1: ("lesion", drawn)}, grid, kind=kind, empty_frames=empty,
                      order=np.random.default_rng(seed))  # fmt: skip
     mask = read_mask(case(path))
-    expected = places(mask_of(root, drawn, grid))
-    np.testing.assert_allclose(places(mask), expected, atol=3e-3)
+    assert_same_places(mask, mask_of(root, drawn, grid))
     check_overlap(mask, grid, case(path))
 
 
@@ -71,7 +79,7 @@ def test_a_fraction_counts_from_one_half(tmp_path):
     share = np.zeros(GRID.shape)
     share[10:20, 10:20, 10:14] = np.linspace(0, 1, 10)[:, None, None]
     path = write_seg(tmp_path / "s", {1: ("lesion", share)}, GRID, kind="FRACTIONAL")
-    np.testing.assert_allclose(places(read_mask(case(path))), places(mask_of(tmp_path, share >= 0.5, GRID)), atol=1e-3)
+    assert_same_places(read_mask(case(path)), mask_of(tmp_path, share >= 0.5, GRID))
 
 
 @pytest.mark.parametrize(("label", "which"), [(1, 0), (2, 1), ("Sacral Tumour", 1), ("BONE", 0)])
@@ -80,7 +88,7 @@ def test_a_segment_is_chosen_by_number_or_name(tmp_path, label, which):
     drawn = [ball(GRID, 8.0), ball(GRID, 9.0, CENTER + 4)]
     path = write_seg(tmp_path / "s", {1: ("bone", drawn[0]), 2: ("sacral tumour", drawn[1])}, GRID)
     mask = read_mask(case(path), label)
-    np.testing.assert_allclose(places(mask), places(mask_of(tmp_path, drawn[which], GRID)), atol=1e-3)
+    assert_same_places(mask, mask_of(tmp_path, drawn[which], GRID))
 
 
 def test_frames_need_not_begin_at_a_byte(tmp_path):
@@ -90,17 +98,17 @@ def test_frames_need_not_begin_at_a_byte(tmp_path):
     segments = {k: (f"s{k}", one) for k, one in enumerate(drawn, start=1)}
     path = write_seg(tmp_path / "s", segments, grid, order=rng)
     for k, one in enumerate(drawn, start=1):
-        np.testing.assert_allclose(places(read_mask(case(path), k)), places(mask_of(tmp_path, one, grid)), atol=1e-3)
+        assert_same_places(read_mask(case(path), k), mask_of(tmp_path, one, grid))
 
 
 def test_slices_without_frames_are_empty_slices(tmp_path):
     drawn = np.zeros(GRID.shape, bool)
     drawn[10:20, 10:20, [4, 5, 9]] = True
     path = write_seg(tmp_path / "s", {1: ("lesion", drawn)}, GRID)
-    np.testing.assert_allclose(places(read_mask(case(path))), places(mask_of(tmp_path, drawn, GRID)), atol=1e-3)
+    assert_same_places(read_mask(case(path)), mask_of(tmp_path, drawn, GRID))
     drawn[:, :, 5] = False  # gaps of 5 slices, and the header says what one slice is
     path = write_seg(tmp_path / "t", {1: ("lesion", drawn)}, GRID, between=2.5)
-    np.testing.assert_allclose(places(read_mask(case(path))), places(mask_of(tmp_path, drawn, GRID)), atol=1e-3)
+    assert_same_places(read_mask(case(path)), mask_of(tmp_path, drawn, GRID))
 
 
 def test_a_single_frame_has_its_thickness(tmp_path):
@@ -110,7 +118,7 @@ def test_a_single_frame_has_its_thickness(tmp_path):
     assert mask.grid.spacing == pytest.approx((0.8, 0.9, 2.5))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(grid=grids(finest=0.7, coarsest=2.0), radius=st.floats(5.0, 9.0))
 def test_contours_of_a_sphere_fill_the_sphere(tmp_path_factory, grid, radius):
     path = write_rtstruct(tmp_path_factory.mktemp("rt") / "rt.dcm", {7: ("GTV", sphere_contours(grid, radius))})
@@ -260,7 +268,7 @@ def test_mutated_masks_end_in_a_mask_or_an_error(tmp_path, capfd):
     ]
     whole = [path.read_bytes() for path in paths]
     ended = set()
-    for number in range(400):
+    for number in range(200):
         content = bytearray(whole[number % 2])
         for at in rng.integers(132, len(content), 4):
             content[at] = rng.integers(256)
