@@ -18,6 +18,8 @@ _LABELS = ("label", "y_true", "truth", "target", "y", "outcome", "diagnosis", "c
 _POSITIVES = ("1", "1.0", "true", "yes", "positive", "malignant")
 _SPLITS = {"val", "test", "external"}
 _TOLERANCE = 1e-3
+_LOGITS = "some are negative, so these are logits or scores: turn them into probabilities, p = 1 / (1 + exp(-logit))"
+_PERCENT = "if these are percentages divide them by 100; if logits, turn them into probabilities"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def read_foreign(
     numbers = {name: _probabilities(table, name, path) for name in columns}
     classes = _classes(table, label, columns, positive, path)
     rows = _identity(table, classes, path)
+    _refuse_two_labels(rows, path)
     by_class = {_class_of(name, classes.names): name for name in columns}
     models: dict[str, pd.DataFrame]
     if set(by_class) == set(classes.names):
@@ -76,9 +79,13 @@ def read_foreign(
         raise ReportError(
             "more than two classes need a probability for each",
             file=path,
-            found=", ".join(columns),
+            found=f"labels {', '.join(classes.names)}; probabilities {', '.join(columns)}",
             expected=", ".join(probability_columns(classes.names)),
+            remedy="mend the labels if one of them is no class",
         )
+    elif len(columns) == 1 and rows["model"].nunique() > 1:
+        p = two_class_columns(numbers[columns[0]], classes.names, classes.positive)
+        models = {str(name): part for name, part in rows.assign(**p).groupby("model", sort=False)}
     else:
         models = {
             (column if prob else _guessed_name(column, classes.positive, path, len(columns))): rows.assign(
@@ -96,9 +103,6 @@ def _sets(models: dict[str, pd.DataFrame], classes: _Classes, threshold: float |
         if doubled.any():
             case = table["case_id"].iloc[int(doubled.argmax())]
             raise ReportError("the case stands twice", case=case, file=path, expected="one row a case")
-        several = table.groupby("case_id")["label"].nunique()
-        if (several > 1).any():
-            raise ReportError("the case has two labels", case=str(several.idxmax()), file=path, expected="one label")
         found = sort_rows(table, name, classes.names, classes.positive, threshold, path)
         for key, answers in found.items():
             by_key[key].append(answers)
@@ -143,7 +147,7 @@ def _probabilities(table: pd.DataFrame, column: str, path: Path) -> np.ndarray:
     numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
     for wrong, problem, remedy in (
         (~np.isfinite(numbers), f"{column} holds no number", "every model must answer for every case"),
-        ((numbers < 0) | (numbers > 1), f"{column} is not within 0–1", "these may be logits or percentages"),
+        ((numbers < 0) | (numbers > 1), f"{column} is not within 0–1", _LOGITS if (numbers < 0).any() else _PERCENT),
     ):
         if wrong.any():
             row = int(wrong.argmax())
@@ -163,6 +167,8 @@ def _classes(table: pd.DataFrame, label: str, columns: Sequence[str], positive: 
         raise ReportError("the label is missing", file=f"{path}, row {int(empty.argmax()) + 2}")
     present = sorted(labels.unique())
     named = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
+    if len(named) > 1 and len(set(present) & set(named)) > 1:
+        _refuse_strangers(table, labels, named, path)
     if len(named) > 1 and set(present) <= set(named):
         names, told = tuple(named), named[-1] if len(named) == 2 else None
     else:
@@ -180,6 +186,21 @@ def _classes(table: pd.DataFrame, label: str, columns: Sequence[str], positive: 
             remedy="name it: --positive CLASS",
         )
     return _Classes(names, chosen or names[-1], labels.to_numpy(str))
+
+
+def _refuse_strangers(table: pd.DataFrame, labels: pd.Series, named: Sequence[str], path: Path) -> None:
+    """Refuse a label that has no column where the columns name the classes."""
+    strange = ~labels.isin(list(named)).to_numpy()
+    if strange.any():
+        row = int(strange.argmax())
+        raise ReportError(
+            "the label is no class",
+            case=str(table["case_id"].iloc[row]) if "case_id" in table else None,
+            file=f"{path}, row {row + 2}",
+            found=labels.iloc[row],
+            expected=" or ".join(named),
+            remedy=f"mend the label, or add a column p_{labels.iloc[row]}",
+        )
 
 
 def _two_names(present: Sequence[str], positive: str | None) -> tuple[str, ...]:
@@ -226,6 +247,14 @@ def _refuse_uneven(matrix: np.ndarray, rows: pd.DataFrame, path: Path) -> None:
             found=" + ".join(f"{value:g}" for value in matrix[row]),
             expected="a sum of 1",
         )
+
+
+def _refuse_two_labels(rows: pd.DataFrame, path: Path) -> None:
+    several = rows.groupby("case_id", sort=False)["label"].nunique()
+    if (several > 1).any():
+        case = str(several.index[(several > 1).to_numpy()][0])
+        found = " and ".join(rows.loc[rows["case_id"] == case, "label"].unique())
+        raise ReportError("the case has two labels", case=case, file=path, found=found, expected="one label")
 
 
 def _guessed_name(column: str, positive: str, path: Path, count: int) -> str:

@@ -79,13 +79,15 @@ def case_sets(study: Study, cohort: Cohort, found: Sequence[Source]) -> list[Cas
     Raises
     ------
     ReportError
-        A case is not in the cohort or has another label there; a threshold cannot be fitted.
+        A case is not in the cohort or has another label there; a table holds no case; a threshold cannot be fitted.
     PredictionError, StudyError
         A table is faulty.
     """
     by_key: dict[SetKey, list[Answers]] = {"internal": [], "external": [], "validation": []}
     for source in found:
         table = read_predictions(source.path, study.settings.classes)
+        if not (table["view"] == "").any():
+            raise ReportError("the table has no case's own probability", file=source.path, remedy="fill or delete it")
         check_against_cohort(table, cohort, source.path)
         answers = sort_rows(
             table,

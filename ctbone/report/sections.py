@@ -9,7 +9,7 @@ import ctbone
 from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.discrimination_figures import class_roc, confusion_maps, forest, roc, roc_bands
 from ctbone.report.metrics import Judgement
-from ctbone.report.page import Block, Figure, Page, Section, Shown, Terms, Text
+from ctbone.report.page import Block, Figure, Notice, Page, Section, Shown, Terms, Text
 from ctbone.report.probability_figures import calibration, class_calibration, curves_of, decision, decision_bands
 from ctbone.report.result_tables import (
     TITLES,
@@ -39,7 +39,7 @@ def table_page(table: Path, analysis: Analysis, *, bands: bool) -> Page:
     return Page(
         title=table.name,
         subtitle=f"Evaluation of {count} model{'s' * (count != 1)}",
-        summary=(answer(analysis), *glance(analysis)),
+        summary=(*uneven_notices(analysis), answer(analysis), *glance(analysis)),
         sections=sections,
         metrics=metrics,
         further_tables=further_tables(analysis, bands=bands),
@@ -69,6 +69,21 @@ def further_tables(analysis: Analysis, *, bands: bool) -> tuple[Table, ...]:
 def glance(analysis: Analysis) -> tuple[Block, ...]:
     """Return the table of models, one a set of cases."""
     return tuple(Shown(glance_table(judged)) for judged in analysis.reported)
+
+
+def uneven_notices(analysis: Analysis) -> list[Notice]:
+    """Warn of models that do not answer for the same cases: their numbers cannot be set side by side."""
+    found = []
+    for judged in analysis.reported:
+        cases = {answers.name: set(answers.cases["case_id"]) for answers in judged.cases.answers}
+        everyone = set().union(*cases.values())
+        gaps = [f"{name} lacks {len(everyone - own)}" for name, own in cases.items() if own != everyone]
+        if gaps:
+            found.append(f"{judged.cases.title}: of {len(everyone)} cases {', '.join(gaps)}.")
+    if not found:
+        return []
+    text = " ".join([*found, "Comparisons use the cases that both models answered for; the other numbers do not."])
+    return [Notice("Not the same cases.", text)]
 
 
 def answer(analysis: Analysis) -> Text:

@@ -17,7 +17,7 @@ from ctbone.report.method import method_section
 from ctbone.report.output import write_report
 from ctbone.report.page import Block, Figure, Notice, Page, Section, Shown
 from ctbone.report.patients import baseline_table, flow
-from ctbone.report.sections import answer, further_tables, glance, result_sections
+from ctbone.report.sections import answer, further_tables, glance, result_sections, uneven_notices
 from ctbone.report.worst_cases import worst_cases
 from ctbone.study import Study, provenance
 
@@ -90,7 +90,7 @@ def _page(
 ) -> Page:
     settings, synthetic = study.settings, is_synthetic(study)
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
-    summary += [*stale_notices(study, found), answer(analysis), *glance(analysis)]
+    summary += [*stale_notices(study, found), *uneven_notices(analysis), answer(analysis), *glance(analysis)]
     patients = Section(
         "patients", "Patients", (flow(study, cohort, analysis), Shown(baseline_table(cohort, settings.classes)))
     )

@@ -10,7 +10,6 @@ import pandas as pd
 
 from ctbone.config import BONE, Window
 from ctbone.errors import CtboneError
-from ctbone.nifti import open_nifti
 from ctbone.predictions import probability_columns
 from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.gather import Source
@@ -129,6 +128,8 @@ def _called(judged: JudgedSet, case: str, classes: int) -> str:
 
 def _images(study: Study, case: str) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
     """Return a case's images and the names of their planes; none where the crop is missing or cannot be read."""
+    from ctbone.nifti import open_nifti  # nibabel, which 'ctbone evaluate' shall not wait for
+
     path = study.crop(case, "2d")
     if not path.is_file():
         return (), ()

@@ -142,7 +142,7 @@ def test_three_classes(tmp_path):
     refused_table = table.drop(columns="p_benign")
     other = tmp_path / "other"
     other.mkdir()
-    refused(refused_table, other, "a probability for each")
+    refused(refused_table, other, "add a column p_benign")
 
 
 def test_youden_needs_validation_rows(tmp_path):
