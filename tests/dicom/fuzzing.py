@@ -93,7 +93,7 @@ def attempt(series: list[bytes], folder: Path) -> str:
 def fuzz(count: int, seed: int, real: Path | None = None) -> list[Finding]:
     """Try ``count`` damaged series, in a process of their own that may die; it then goes on with the next."""
     findings: list[Finding] = []
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     at = 0
     while at < count:
         ours, theirs = context.Pipe(duplex=False)
