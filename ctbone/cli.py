@@ -23,10 +23,10 @@ WRONG_INPUT = 2
 app = typer.Typer(
     name="ctbone",
     help="Bone-tumour CT from DICOM to a defensible human–AI diagnosis.\n\n"
-    "A study is a folder: study.yaml holds its settings, cohort.csv one row a case. [bold]ctbone demo[/bold] shows all "
-    "of it on synthetic patients; [bold]ctbone init DIR[/bold] begins your own.",
+    "A study is a folder: study.yaml holds its settings, cohort.csv one row a case. ctbone demo shows all "
+    "of it on synthetic patients; ctbone init DIR begins your own.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # importing rich would more than double the time that --help takes
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -89,7 +89,7 @@ def options(
     """Take the options that stand before a command."""
 
 
-@app.command(rich_help_panel="Begin")
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder.")] = Path("ctbone-demo"),
     shuffle_labels: Annotated[
@@ -112,14 +112,14 @@ def demo(
     print(f"Report: {page.resolve()}")
 
 
-@app.command(rich_help_panel="Begin")
+@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study folder to make.")],
     config: Annotated[str, typer.Option(help="A config by name (sacral_ct, demo) or a YAML file.")] = "sacral_ct",
 ) -> None:
-    """Make a study folder with a commented study.yaml and an empty cohort.csv.
+    """Make a study folder: commented settings and an empty cohort.
 
-    Then fill cohort.csv, one row a case, and run [bold]ctbone check[/bold].
+    Then fill cohort.csv, one row a case, and run ctbone check.
     """
     from ctbone import workflow
 
@@ -129,7 +129,7 @@ def init(
     )
 
 
-@app.command(rich_help_panel="Begin")
+@app.command()
 def check(study: StudyDir = HERE) -> None:
     """List every problem of the cohort before anything long runs."""
     opened = _open(study)
@@ -146,7 +146,7 @@ def check(study: StudyDir = HERE) -> None:
     print(f"{len(cohort)} cases are in order: {len(cohort.internal)} internal, {len(cohort.external)} external")
 
 
-@app.command(rich_help_panel="Stages")
+@app.command()
 def convert(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with DICOM files.")],
     out: Annotated[Path | None, typer.Argument(metavar="[OUT.nii.gz]", help="The NIfTI file to write.")] = None,
@@ -165,7 +165,7 @@ def convert(
     print(f"Wrote {dicom.convert_series(source, out, settings)}")
 
 
-@app.command(rich_help_panel="Stages")
+@app.command()
 def preprocess(
     study: StudyDir = HERE,
     case: Annotated[str | None, typer.Option("--case", help="Only this case.", metavar="ID")] = None,
@@ -174,7 +174,7 @@ def preprocess(
         str | None, typer.Option(help="Address of a Dask scheduler that gets the cases.", metavar="ADDRESS")
     ] = None,
 ) -> None:
-    """Take every case from DICOM to NIfTI to its 3D crop and three 2D images.
+    """Take every case from DICOM to its 3D crop and 2D images.
 
     A case that is up to date is skipped; one bad case stops no other.
     """
@@ -189,14 +189,17 @@ def preprocess(
         sys.exit(SOME_FAILED)
 
 
-@app.command(rich_help_panel="Stages")
+@app.command()
 def train(
     dim: DimOption = None,
     fold: Annotated[int | None, typer.Option(min=0, help="Only this fold, from 0.", metavar="K")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="One batch of each fold, nothing kept.")] = False,
     study: StudyDir = HERE,
 ) -> None:
-    """Train the folds; what was finished before is not trained again, what was stopped goes on."""
+    """Train the folds, going on where they were stopped.
+
+    What was finished before is not trained again.
+    """
     opened = _open(study)
     from ctbone import training, workflow
 
@@ -204,7 +207,7 @@ def train(
         print(training.train(opened, name, fold=fold, dry_run=dry_run))
 
 
-@app.command(rich_help_panel="Stages")
+@app.command()
 def predict(
     image: Annotated[Path | None, typer.Argument(metavar="[DICOM_DIR]", help="A new patient (not yet).")] = None,
     mask: Annotated[Path | None, typer.Option(help="The new patient's lesion mask (not yet).")] = None,
@@ -224,7 +227,7 @@ def predict(
         print(f"Wrote {inference.predict_external(opened, name)}")
 
 
-@app.command(rich_help_panel="Stages")
+@app.command()
 def fuse(
     with_reader: Annotated[
         Path | None, typer.Option(metavar="SCORES.csv", help="The radiologists' scores; default: none takes part.")
@@ -232,7 +235,7 @@ def fuse(
     reader: Annotated[str | None, typer.Option(help="Which reader, where several scored every case.")] = None,
     study: StudyDir = HERE,
 ) -> None:
-    """Fuse the models' probabilities with one another and with a radiologist's scores.
+    """Fuse the models with one another and with a radiologist.
 
     The weights are fitted on the validation cases of each fold, never on what is reported.
     """
@@ -244,7 +247,7 @@ def fuse(
         print(summary)
 
 
-@app.command(rich_help_panel="Answers")
+@app.command()
 def evaluate(
     table: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Any table with a label and probabilities.")],
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of truths; default: label.")] = None,
@@ -257,23 +260,26 @@ def evaluate(
     bands: Annotated[bool, typer.Option("--bands", help="Bootstrap bands around the curves; takes longer.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path("evaluation"),
 ) -> None:
-    """Analyse any table of probabilities: discrimination, calibration, decision curves, comparisons."""
+    """Analyse any table of probabilities; no images needed.
+
+    Discrimination, calibration, decision curves and comparisons, each number with its interval.
+    """
     from ctbone import report as reporting
 
     page = reporting.evaluate(table, label=label, prob=prob or [], positive=positive, bands=bands, out=out)
     print(f"Report: {page}")
 
 
-@app.command(rich_help_panel="Answers")
+@app.command()
 def report(study: StudyDir = HERE) -> None:
-    """Write every table and figure and one self-contained HTML page."""
+    """Write every table and figure, and one HTML page."""
     opened = _open(study)
     from ctbone import report as reporting
 
     print(f"Report: {reporting.report(opened).resolve()}")
 
 
-@app.command(rich_help_panel="Answers")
+@app.command()
 def run(
     with_reader: Annotated[Path | None, typer.Option(metavar="SCORES.csv", help="The radiologists' scores.")] = None,
     workers: WorkersOption = None,
@@ -287,7 +293,7 @@ def run(
     print(f"Report: {workflow.run(opened, scores=scores, workers=workers).resolve()}")
 
 
-@app.command(rich_help_panel="Not yet")
+@app.command()
 def readers(
     scores: Annotated[Path, typer.Argument(metavar="SCORES.csv")],
     truth: Annotated[Path | None, typer.Option(metavar="COHORT.csv")] = None,
@@ -297,13 +303,13 @@ def readers(
     not_yet("has no reader study", "'ctbone fuse' and 'ctbone report' use one reader's unaided scores")
 
 
-@app.command(rich_help_panel="Not yet")
+@app.command()
 def explain(study: StudyDir = HERE) -> None:
     """Draw heat maps over the cases (not yet)."""
     not_yet("draws no heat maps", "the weights in runs/ are safetensors that other tools can explain")
 
 
-@app.command(rich_help_panel="Not yet")
+@app.command()
 def read(study: StudyDir = HERE) -> None:
     """Collect scores on a page in the browser (not yet)."""
     not_yet("has no reading page", "write scores.csv by hand: reader_id, level, session, case_id, score")
