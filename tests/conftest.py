@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from ctbone.study import Study
+
+# Where nobody watches, the same inputs every time: a run that fails there fails everywhere.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 def cohort_rows(patients: int = 30, external: int = 6, malignant_every: int = 2) -> list[dict[str, str]]:

@@ -194,7 +194,10 @@ def hosmer_lemeshow(y: ArrayLike, p: ArrayLike, *, groups: int = 10, external: b
     spread = expected * (1 - expected / cases)
     if (spread <= 0).any():
         return TestResult.undefined(method, "a group expects no event, or nothing but events")
-    statistic = float(((observed - expected) ** 2 / spread).sum())
+    with np.errstate(over="ignore"):
+        statistic = float(((observed - expected) ** 2 / spread).sum())
+    if not np.isfinite(statistic):
+        return TestResult.undefined(method, "a group expects next to no event and has one: beyond what floats hold")
     return TestResult(statistic, float(df), chi2_upper(statistic, df), method)
 
 

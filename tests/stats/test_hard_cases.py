@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ctbone import stats
@@ -130,6 +130,7 @@ anything = st.integers(1, 12).flatmap(
 
 @settings(max_examples=80, deadline=None)
 @given(anything)
+@example(case=(np.array([False, True]), np.array([0.5, 2.225073858507203e-309])))
 def test_any_labels_and_probabilities(case):
     y, p = np.array(case[0]), np.array(case[1])
     for name, statistic in {**ESTIMATES, **COMPARISONS, **TESTS}.items():
