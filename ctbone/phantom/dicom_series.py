@@ -117,6 +117,7 @@ class _Template:
     uid: str
 
     def slice(self, number: int, position: NDArray, location: float, pixels: bytes) -> bytes:
+        """Return the file of one slice: its own values between the pieces that all slices share."""
         values = {
             _UID_MARK: _slice_uid(self.uid, number),
             _POSITION_MARK: "\\".join(f"{value:14.6f}" for value in position),
