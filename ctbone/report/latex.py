@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ctbone.report.table import Shown, Table
+from ctbone.report.table import Row, Shown, Table
 
 _MOST_ROWS = 45  # of a float that fits a page
 _MOST_TEXTS = 20  # of these, where texts break into several lines
@@ -75,12 +75,13 @@ def latex(table: Table) -> str:
 
     The first line names the packages that the preamble needs; the text is UTF-8.
     """
-    layout = _layout(table)
+    shown = table.shown()
+    layout = _layout(table, shown)
     long = len(table.rows) > (_MOST_TEXTS if "raggedright" in layout.columns else _MOST_ROWS)
     caption = f"\\caption{{{escape(table.title)}.}}\\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', table.key)}}}"
     head = [r"\toprule", *_groups(table), _line([escape(column.title) for column in table.columns]), r"\midrule"]
     body: list[str] = []
-    for number, (row, cells) in enumerate(table.shown()):
+    for number, (row, cells) in enumerate(shown):
         if row.opens and number:
             body.append(r"\addlinespace")
         texts = [_cell(cell) for cell in cells]
@@ -105,9 +106,12 @@ def latex(table: Table) -> str:
     return "\n".join([_PACKAGES, *lines, ""])
 
 
-def _layout(table: Table) -> _Layout:
+def _layout(table: Table, shown: list[tuple[Row, list[Shown]]]) -> _Layout:
     """Choose the largest letters that fit, upright before turned; long texts break into what the others leave."""
-    widths = [_letters(table, number) for number in range(len(table.columns))]
+    widths = [
+        max([len(column.title), *(_letters(cells[number]) for _, cells in shown)])
+        for number, column in enumerate(table.columns)
+    ]
     broken = [table.columns[k].kind == "text" and width > _MOST_LETTERS for k, width in enumerate(widths)]
     least = [min(width, 36) if breaks else width for width, breaks in zip(widths, broken, strict=True)]
     needed = sum(least) + _GAP * len(widths)
@@ -130,16 +134,10 @@ def _layout(table: Table) -> _Layout:
     return _Layout(size, turned, "".join(columns))
 
 
-def _letters(table: Table, number: int) -> int:
-    """Return the length of the longest cell of a column, its title included."""
-    shown = [cells[number] for _, cells in table.shown()]
-    lengths = [
-        max(len(" ".join(map(str, row))) for row in cell.counts.rows)
-        if cell.counts is not None
-        else len(f"{cell.text} ({cell.interval})" if cell.interval else cell.text)
-        for cell in shown
-    ]
-    return max([len(table.columns[number].title), *lengths])
+def _letters(cell: Shown) -> int:
+    if cell.counts is not None:
+        return max(len(" ".join(map(str, row))) for row in cell.counts.rows)
+    return len(cell.text) + (len(cell.interval) + 3 if cell.interval else 0)
 
 
 def _groups(table: Table) -> list[str]:
