@@ -26,7 +26,8 @@ def brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike 
     p
         Probabilities, shape (n,).
     level
-        Confidence level; the interval is normal, from the variance of the squared differences, cut at 0 and 1.
+        Confidence level; the interval is normal (by patient Student's), from the variance of the squared differences,
+        cut at 0 and 1.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
         patient.
@@ -54,7 +55,7 @@ def brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike 
     patients = patients_of(groups, labels.size)
     squares = (scores - labels) ** 2
     score = float(squares.mean())
-    return mean_interval(score, squares - score, patients, level, "normal interval of the mean square", (0.0, 1.0))
+    return mean_interval(score, squares - score, patients, level, "mean square", (0.0, 1.0))
 
 
 def scaled_brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
@@ -67,7 +68,7 @@ def scaled_brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: Arr
     p
         Probabilities, shape (n,).
     level
-        Confidence level; the interval is normal, by the delta method, cut at 1.
+        Confidence level; the interval is normal (by patient Student's), by the delta method, cut at 1.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
         patient.
@@ -92,10 +93,10 @@ def scaled_brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: Arr
     0.3675
     """
     labels, scores = checked_pair(y, p, probability=True)
-    method = "normal, delta method"
+    method = "delta method"
     share = float(labels.mean())
     if share in (0.0, 1.0):
-        return Estimate.undefined(f"{method}, {percent(level)}", "only one class is present")
+        return Estimate.undefined(f"{method}, normal {percent(level)}", "only one class is present")
     squares = (scores - labels) ** 2
     reference = share * (1 - share)
     score = float(squares.mean())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.distributions import two_sided_z
+from ctbone.stats.distributions import student_quantile, two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import Floats, Ints, StatsError, checked_groups, percent
 
@@ -143,7 +143,10 @@ def mean_interval(
     name: str,
     limits: tuple[float, float],
 ) -> Estimate:
-    """Give a mean, or what is linear in the cases, its normal interval, cut at its limits.
+    """Give a mean, or what is linear in the cases, its interval, cut at its limits.
+
+    For single cases it is normal. For patients it is Student's, with one degree of freedom less than patients: they
+    may be few where cases are many.
 
     Parameters
     ----------
@@ -156,7 +159,7 @@ def mean_interval(
     level
         Confidence level.
     name
-        What the interval is called.
+        What the interval is of.
     limits
         Lowest and highest value that there can be.
 
@@ -165,25 +168,28 @@ def mean_interval(
     Estimate
         Without interval where there is one case or one patient.
 
+    References
+    ----------
+    Cameron & Miller, J Hum Resour 2015;50:317 (Student's t).
+
     Examples
     --------
     >>> import numpy as np
-    >>> parts = np.array([0.1, 0.2, 0.5, 0.6])
-    >>> print(mean_interval(0.35, parts - 0.35, np.array([0, 0, 1, 1]), 0.95, "normal", (0, 1)))
-    0.3500 (0.0000 to 0.7420)
+    >>> parts = np.array([0.1, 0.2, 0.5, 0.6, 0.2, 0.2])
+    >>> print(mean_interval(0.3, parts - 0.3, np.array([0, 0, 1, 1, 2, 2]), 0.95, "mean", (0, 1)))
+    0.3000 (0.0000 to 0.8414)
     """
-    method = f"{name}, {percent(level)}"
     if patients is None:
+        method = f"{name}, normal {percent(level)}"
         if influences.size < 2:
             return Estimate(value, None, None, method, "one case has no variance")
-        error = float(influences.std(ddof=1)) / math.sqrt(influences.size)
+        half = two_sided_z(level) * float(influences.std(ddof=1)) / math.sqrt(influences.size)
     else:
-        method += ", by patient"
-        clustered = clustered_error(influences, patients)
-        if clustered is None:
+        method = f"{name}, by patient, Student's t {percent(level)}"
+        error = clustered_error(influences, patients)
+        if error is None:
             return Estimate(value, None, None, method, ONE_PATIENT)
-        error = clustered
-    half = two_sided_z(level) * error
+        half = student_quantile(0.5 + level / 2, int(patients.max())) * error
     return Estimate(value, max(limits[0], value - half), min(limits[1], value + half), method)
 
 

@@ -157,7 +157,9 @@ def calibration_curve(
     """
     labels, scores = checked_pair(y, p, probability=True)
     patients = patients_of(groups, labels.size)
-    method = f"{_CURVE}, pointwise normal band {percent(level)}{'' if patients is None else ', band and bins by patient'}"
+    method = (
+        f"{_CURVE}, pointwise normal band {percent(level)}{'' if patients is None else ', band and bins by patient'}"
+    )
     edges = np.arange(histogram_bins + 1) / histogram_bins
     bar = equal_width_bins(scores, histogram_bins)
     grid = observed = low = high = np.empty(0)

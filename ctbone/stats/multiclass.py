@@ -238,7 +238,7 @@ def multiclass_brier(y: ArrayLike, P: ArrayLike, *, level: float = 0.95, groups:
     y, P
         As for `confusion_matrix`.
     level
-        Confidence level; normal interval of the mean, cut at 0 and 2.
+        Confidence level; normal interval of the mean (by patient Student's), cut at 0 and 2.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
         patient.
@@ -265,8 +265,8 @@ def multiclass_brier(y: ArrayLike, P: ArrayLike, *, level: float = 0.95, groups:
     truth, probabilities = checked_classes(y, P)
     squares = ((probabilities - (truth[:, None] == np.arange(probabilities.shape[1]))) ** 2).sum(axis=1)
     value = float(squares.mean())
-    name = "sum over classes, normal interval of the mean"
-    return mean_interval(value, squares - value, patients_of(groups, truth.size), level, name, (0.0, 2.0))
+    patients = patients_of(groups, truth.size)
+    return mean_interval(value, squares - value, patients, level, "mean of the sum over classes", (0.0, 2.0))
 
 
 def top_label_ece(
