@@ -43,9 +43,7 @@ ESTIMATES = {
         for name in stats.threshold_rates(stats.Confusion(1, 1, 1, 1))
     },
     "accuracy of three": lambda y, p, groups: stats.clustered_proportion((p >= 0.5) == y, groups),
-    "balanced accuracy of three": lambda y, p, groups: stats.multiclass_balanced_accuracy(
-        *three(p, y), groups=groups
-    ),
+    "balanced accuracy of three": lambda y, p, groups: stats.multiclass_balanced_accuracy(*three(p, y), groups=groups),
     "brier of three": lambda y, p, groups: stats.multiclass_brier(*three(p, y), groups=groups),
     "dangerous error": lambda y, p, groups: stats.dangerous_error(*three(p, y), truth=1, called=0, groups=groups),
 }
@@ -76,7 +74,7 @@ def test_the_order_of_cases_and_the_names_of_patients_change_nothing(name):
         assert again.method == first.method
 
 
-# Exact where only sums by patient count. The rates know the number of cases too: the jackknife and Student's t lose one.
+# Exact where only sums by patient count. The rates know the number of cases too: jackknife and Student's t lose one.
 SUMS = ("auc", "brier", "scaled brier", "intercept", "joint intercept", "slope", "brier of three")
 
 
@@ -104,7 +102,7 @@ def test_the_same_cases_twice_are_no_news_where_patients_had_one(name):
 @pytest.mark.parametrize("groups", [[0, 0, 0, 1, 1], ["a", "b", "c"], [[0] * 6], [0, 1, 2, 3, 4, float("nan")]])
 def test_groups_that_do_not_fit_are_refused(name, groups):
     y, p = np.array([0, 1, 0, 1, 1, 0], dtype=bool), np.array([0.1, 0.7, 0.4, 0.6, 0.3, 0.8])
-    with pytest.raises(stats.StatsError, match="fit together|missing"):
+    with pytest.raises(stats.StatsError, match=r"fit together|missing"):
         ESTIMATES[name](y, p, groups=groups)
 
 
