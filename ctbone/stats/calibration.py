@@ -152,10 +152,10 @@ def calibration_intercept(
     linear = logit(scores)
     fit = fit_logistic(labels, linear, patients=patients) if joint else fit_intercept(labels, linear, patients)
     slope = "slope fitted too" if joint else "slope fixed at 1"
-    method = f"logistic recalibration, {slope}, Wald {percent(level)}, {_CLIPPED}"
+    method = f"logistic recalibration, {slope}, {_wald_name(level, patients)}, {_CLIPPED}"
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
-    return _wald(fit.intercept, fit.intercept_error, level, method, patients)
+    return _wald(fit.intercept, fit.intercept_error, level, method)
 
 
 def calibration_slope(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
@@ -195,12 +195,12 @@ def calibration_slope(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups
     0.9203 (-0.9414 to 2.7820)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    method = f"logistic recalibration, Wald {percent(level)}, {_CLIPPED}"
     patients = patients_of(groups, labels.size)
+    method = f"logistic recalibration, {_wald_name(level, patients)}, {_CLIPPED}"
     fit = fit_logistic(labels, logit(scores), patients=patients)
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
-    return _wald(fit.slope, fit.slope_error, level, method, patients)
+    return _wald(fit.slope, fit.slope_error, level, method)
 
 
 def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
@@ -252,9 +252,11 @@ def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups
     return Estimate(int(labels.sum()) / expected, share.low * scale, share.high * scale, method)
 
 
-def _wald(value: float, error: float, level: float, method: str, patients: Ints | None) -> Estimate:
-    if patients is not None:
-        method += ", by patient (bias-corrected sandwich)"
+def _wald_name(level: float, patients: Ints | None) -> str:
+    return f"Wald {percent(level)}" + ("" if patients is None else " by patient (bias-corrected sandwich)")
+
+
+def _wald(value: float, error: float, level: float, method: str) -> Estimate:
     if not math.isfinite(error):
         return Estimate(value, None, None, method, "too few patients for a standard error")
     half = two_sided_z(level) * error
