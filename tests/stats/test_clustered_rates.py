@@ -147,6 +147,26 @@ def test_full_dependence_holds_across_the_classes_of_a_patient():
     assert found["sensitivity"].low == pytest.approx(proportion(6, 6).low), "one case of each class a patient"
 
 
+def test_full_dependence_weighs_the_classes_as_the_rate_does():
+    y = np.repeat([True, False], [10, 40])
+    patients = np.concatenate([np.repeat([0, 1], 5), np.arange(2, 42)])
+    # Two patients share the positives: (2 (5 / 10)² + 40 (1 / 40)²) / (1 / 10 + 1 / 40).
+    divisor = (0.5 + 1 / 40) / (1 / 10 + 1 / 40)
+    positives, _ = proportion_confint(10 / divisor, 10 / divisor, method="wilson")
+    negatives, _ = proportion_confint(40 / divisor, 40 / divisor, method="wilson")
+    low = 1 - math.hypot(1 - positives, 1 - negatives) / 2
+    assert clustered_rates(y, y, patients)["balanced_accuracy"].low == pytest.approx(low)
+    P = np.stack([~y, y], axis=1).astype(float)
+    assert multiclass_balanced_accuracy(y.astype(int), P, groups=patients).low == pytest.approx(low)
+
+
+def test_two_of_many_classes_are_two_classes():
+    y, p, patients = clustered_sample(50, seed=12, mixed=False)
+    many = multiclass_balanced_accuracy(y.astype(int), np.stack([1 - p, p], axis=1), groups=patients)
+    two = clustered_rates(y, p > 0.5, patients)["balanced_accuracy"]
+    assert (many.value, many.low, many.high) == pytest.approx((two.value, two.low, two.high))
+
+
 def test_one_patient_is_worth_one_case():
     y, called = [1, 1, 1, 0, 0], [1, 1, 0, 0, 1]
     found = clustered_rates(y, called, ["only"] * 5)
