@@ -135,7 +135,10 @@ def check(study: StudyDir = HERE) -> None:
     opened = _open(study)
     from ctbone import workflow
 
-    problems = workflow.check(opened)
+    found = workflow.check(opened)
+    problems = found.problems
+    for note in found.notes:
+        print(f"note: {note}")
     _print_problems(problems)
     if problems:
         print(f"{len(problems)} problem{'s' * (len(problems) > 1)} in {opened.cohort_csv}", file=sys.stderr)

@@ -16,6 +16,8 @@ INTERNAL = "internal"
 """The cohort that takes part in cross-validation; every other name is an external centre."""
 
 COLUMNS = ("case_id", "patient_id", "label", "cohort", "image", "mask")
+LESION = "lesion"
+"""Optional column: which separate part of the mask is the case, 1 the largest; empty leaves it to the settings."""
 _REQUIRED = ("case_id", "label", "image")
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -44,6 +46,8 @@ class Case:
         The lesion's mask; None where the whole image is used.
     metadata
         Every further column of the table: name and cell, in the table's order.
+    lesion
+        Which separate part of the mask it is, 1 the largest; None leaves it to ``preprocess.lesions``.
     """
 
     case_id: str
@@ -53,6 +57,7 @@ class Case:
     image: Path
     mask: Path | None
     metadata: tuple[tuple[str, str], ...] = ()
+    lesion: int | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ def _parse(study: Study) -> tuple[list[Case], list[CtboneError]]:
 
 
 def _case(study: Study, row: dict[str, str], label: str) -> Case:
-    mask = row.get("mask", "")
+    mask, lesion = row.get("mask", ""), row.get(LESION, "")
     return Case(
         case_id=row["case_id"],
         patient_id=row.get("patient_id", "") or row["case_id"],
@@ -179,8 +184,9 @@ def _case(study: Study, row: dict[str, str], label: str) -> Case:
         metadata=tuple(
             (name, "" if cell.strip().casefold() in EMPTY_CELLS else cell)
             for name, cell in row.items()
-            if name not in COLUMNS
+            if name not in (*COLUMNS, LESION)
         ),
+        lesion=int(lesion) if lesion else None,
     )
 
 
@@ -219,6 +225,18 @@ def _row_problems(study: Study, row: dict[str, str], number: int, rows_of: dict[
         )
     if not row["image"]:
         problems.append(CohortError("the case has no image", case=case_id, file=where, remedy="fill the image column"))
+    lesion = row.get(LESION, "")
+    if lesion and not (lesion.isascii() and lesion.isdecimal() and 0 < int(lesion) < 1000):
+        problems.append(
+            CohortError(
+                "the lesion is no number of a part of the mask",
+                case=case_id,
+                file=where,
+                found=repr(lesion),
+                expected="1 for the largest part, 2 for the next, or empty",
+                remedy=f"mend the cell; if '{LESION}' is a clinical column, give it another name",
+            )
+        )
     cohort = row.get("cohort", "")
     if cohort and not _SAFE_ID.fullmatch(cohort):
         problems.append(

@@ -66,6 +66,9 @@ class PreprocessSettings(_Section):
 
     mask_label: int | str | None = None
     """Which label of the mask is the lesion, by number or name; None where a mask holds one."""
+    lesions: Literal["all", "largest"] = "all"
+    """What is the lesion where a mask has several separate parts: all as one, or the largest. A number in the cohort's
+    ``lesion`` column takes one part, so that each can be a case of its own."""
     crop_3d: Crop3D = Crop3D()
     images_2d: Images2D = Images2D()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -23,7 +25,7 @@ AIR = -1024
 
 _LARGEST = 2**31
 _SHEAR = 2e-3
-_CHUNK = 1 << 24
+_CHUNK = 1 << 22
 _BLOCK = 1 << 20
 _SLICES_AT_ONCE = 16
 
@@ -117,10 +119,61 @@ class NiftiFile:
         stop = z if stop is None else stop
         slice_bytes = x * y * self.dtype.itemsize
         stored = _read_bytes(self, start * slice_bytes, (stop - start) * slice_bytes, to_end=stop == z)
-        values = np.frombuffer(stored, self.dtype).reshape((x, y, stop - start), order="F")
+        return self._values(np.frombuffer(stored, self.dtype).reshape((x, y, stop - start), order="F"))
+
+    def runs(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the slices ``start`` to ``stop`` in runs of a few, so that no more than these are ever in memory.
+
+        Yields
+        ------
+        tuple
+            Index of the run's first slice, and its values (x, y, n) as ``read`` returns them, good until the next.
+
+        Raises
+        ------
+        NiftiError
+            The file ends early, or its compressed stream is damaged.
+        """
+        x, y, z = self.grid.shape
+        stop = z if stop is None else stop
+        slice_bytes = x * y * self.dtype.itemsize
+        count = max(1, _CHUNK // slice_bytes)
+        with _told_as_damage(self):
+            if not self.path.name.endswith(".gz"):
+                bounds = [(first, min(first + count, stop)) for first in range(start, stop, count)]
+                yield from ((first, self.read(first, last)) for first, last in bounds)
+                return
+            buffer = memoryview(bytearray(count * slice_bytes))
+            with _stream(self.path) as file:
+                _skip(file, self.offset + start * slice_bytes, buffer)
+                for first in range(start, stop, count):
+                    run = buffer[: min(count, stop - first) * slice_bytes]
+                    _fill(file, run)
+                    yield first, self._values(np.frombuffer(run, self.dtype).reshape((x, y, -1), order="F"))
+                if stop == z:
+                    _drain(file, buffer)
+
+    def read_box(self, low: Sequence[int], high: Sequence[int]) -> np.ndarray:
+        """Read the voxels from index ``low`` up to, without, ``high``: no more of the volume is ever in memory.
+
+        Raises
+        ------
+        NiftiError
+            The file ends early, or its compressed stream is damaged.
+        """
+        part = (slice(low[0], high[0]), slice(low[1], high[1]))
+        if not self.path.name.endswith(".gz"):
+            return self.read(low[2], high[2])[part]
+        kind = np.dtype(np.float32) if self.scaled else self.dtype
+        box = np.empty([b - a for a, b in zip(low, high, strict=True)], kind, order="F")
+        for first, values in self.runs(low[2], high[2]):
+            box[:, :, first - low[2] : first - low[2] + values.shape[2]] = values[part]
+        return box
+
+    def _values(self, stored: np.ndarray) -> np.ndarray:
         if self.scaled:
-            return values.astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
-        return values
+            return stored.astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
+        return stored
 
 
 def open_nifti(path: Path, case: str | None = None) -> NiftiFile:
@@ -299,29 +352,32 @@ def _check_affine(affine: np.ndarray, path: Path, case: str | None) -> None:
 def _read_bytes(nifti: NiftiFile, start: int, count: int, *, to_end: bool) -> bytearray | np.ndarray:
     """Read ``count`` bytes of voxels from ``start``; ``to_end`` also checks the sum at the end of a .gz."""
     path = nifti.path
-    try:
+    with _told_as_damage(nifti):
         if not path.name.endswith(".gz"):
             return np.memmap(path, np.uint8, "r", nifti.offset + start, (count,))
+        spare = memoryview(bytearray(_CHUNK))
         with _stream(path) as file:
-            _skip(file, nifti.offset + start)
+            _skip(file, nifti.offset + start, spare)
             stored = bytearray(count)
-            view, filled = memoryview(stored), 0
-            while filled < count:
-                got = file.readinto(view[filled:])
-                if not got:
-                    raise EOFError
-                filled += got
+            _fill(file, memoryview(stored))
             if to_end:
-                while file.read(_CHUNK):
-                    pass
+                _drain(file, spare)
             return stored
+
+
+@contextmanager
+def _told_as_damage(nifti: NiftiFile) -> Iterator[None]:
+    try:
+        yield
+    except NiftiError:
+        raise
     except FileNotFoundError as error:
-        raise NiftiError("the file does not exist", case=nifti.case, file=path) from error
+        raise NiftiError("the file does not exist", case=nifti.case, file=nifti.path) from error
     except Exception as error:  # isal, zlib and gzip each have their own types for a damaged stream
         raise NiftiError(
             "the file ends early or is damaged",
             case=nifti.case,
-            file=path,
+            file=nifti.path,
             found=type(error).__name__,
             remedy="copy or export it again",
         ) from None
@@ -339,9 +395,23 @@ def _stream(path: Path) -> BufferedIOBase:
     return cast(BufferedIOBase, igzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb"))
 
 
-def _skip(file: BufferedIOBase, count: int) -> None:
-    while count > 0:
-        got = len(file.read(min(count, _CHUNK)))
+def _fill(file: BufferedIOBase, view: memoryview) -> None:
+    filled = 0
+    while filled < len(view):
+        got = file.readinto(view[filled:])
         if not got:
             raise EOFError
-        count -= got
+        filled += got
+
+
+def _skip(file: BufferedIOBase, count: int, spare: memoryview) -> None:
+    while count > 0:
+        part = spare[: min(count, len(spare))]
+        _fill(file, part)
+        count -= len(part)
+
+
+def _drain(file: BufferedIOBase, spare: memoryview) -> None:
+    """Read to the end, where the sum of the compressed stream is checked."""
+    while file.readinto(spare):
+        pass

@@ -48,11 +48,10 @@ def read_slab(image: NiftiFile, targets: Sequence[Grid], interpolation: Interpol
     low = np.min([first for first, _ in spans], axis=0)
     high = np.max([last for _, last in spans], axis=0)
     low, high = np.minimum(low, np.array(image.grid.shape) - 1), np.maximum(high, low + 1)
-    slices = image.read(int(low[2]), int(high[2]))
-    return Slab(np.asarray(slices[low[0] : high[0], low[1] : high[1]]), low, image.grid)
+    return Slab(image.read_box(low.tolist(), high.tolist()), low, image.grid)
 
 
-def sample(slab: Slab, target: Grid, interpolation: Interpolation = "linear") -> np.ndarray:
+def sample(slab: Slab, target: Grid, interpolation: Interpolation = "linear", outside: float = AIR) -> np.ndarray:
     """Sample a volume at the voxel centres of another grid.
 
     Along each source axis on which the target's step is wider than a voxel, the slab is first smoothed by a Gaussian
@@ -67,11 +66,13 @@ def sample(slab: Slab, target: Grid, interpolation: Interpolation = "linear") ->
         The grid to fill.
     interpolation
         ``linear``, or ``cubic`` (B-spline).
+    outside
+        What a centre outside the voxels of the scan becomes.
 
     Returns
     -------
     numpy.ndarray
-        float32, of the target's shape; −1024 where a centre is outside the voxels of the scan.
+        float32, of the target's shape.
 
     References
     ----------
@@ -80,15 +81,13 @@ def sample(slab: Slab, target: Grid, interpolation: Interpolation = "linear") ->
     first, last = _span(slab.volume, target, interpolation)
     part = tuple(slice(max(0, a - s), max(0, b - s)) for a, b, s in zip(first, last, slab.start, strict=True))
     if any(span.stop <= span.start for span in part):
-        return np.full(target.shape, AIR, np.float32)
-    voxels = slab.voxels[part].astype(np.float32)
-    for axis, sigma in enumerate(_sigmas(slab.volume, target)):
-        if sigma > 0:
-            ndimage.gaussian_filter1d(voxels, sigma, axis, output=voxels, mode="nearest", truncate=_TRUNCATE)
+        return np.full(target.shape, outside, np.float32)
     matrix, offset = _index_map(slab.volume, target)
     start = np.maximum(first, slab.start)
-    result = _interpolate(voxels, matrix, offset - start, target.shape, 1 if interpolation == "linear" else 3)
-    _clear_outside(result, matrix, offset, slab.volume.shape)
+    order = 1 if interpolation == "linear" else 3
+    sigmas = _sigmas(slab.volume, target).tolist()
+    result = _interpolate(slab.voxels[part], matrix, offset - start, target.shape, order, sigmas)
+    _clear_outside(result, matrix, offset, slab.volume.shape, outside)
     return result
 
 
@@ -96,21 +95,67 @@ def sample_mask(voxels: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
     """Sample a mask at the voxel centres of another grid: linear, inside from one half. Nothing is smoothed."""
     matrix, offset = _index_map(grid, target)
     padded = np.pad(voxels, 1).astype(np.float32)
-    return _interpolate(padded, matrix, offset + 1, target.shape, order=1) >= 0.5 - 1e-4
+    return _interpolate(padded, matrix, offset + 1, target.shape) >= 0.5 - 1e-4
+
+
+def values_at(slab: Slab, target: Grid) -> np.ndarray:
+    """Interpolate linearly at the voxel centres of another grid; nothing is smoothed, borders reach on for ever.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, of the target's shape.
+    """
+    matrix, offset = _index_map(slab.volume, target)
+    return _interpolate(slab.voxels, matrix, offset - slab.start, target.shape)
 
 
 def _interpolate(
-    voxels: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, int, int], order: int
+    voxels: np.ndarray,
+    matrix: np.ndarray,
+    offset: np.ndarray,
+    shape: tuple[int, int, int],
+    order: int = 1,
+    sigmas: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> np.ndarray:
-    """Interpolate at the indices ``matrix @ target index + offset``; the outermost voxels reach on for ever."""
+    """Smooth, then interpolate at the indices ``matrix @ target index + offset``; borders reach on for ever."""
     source = np.abs(matrix).argmax(axis=0)
     scales = matrix[source, range(3)]
     if sorted(source) == [0, 1, 2] and np.abs(matrix).sum() - np.abs(scales).sum() < 1e-9 * np.abs(scales).min():
-        # The axes are parallel, in some order: SciPy then works axis by axis, several times faster.
-        return ndimage.affine_transform(
-            voxels.transpose(source), scales, offset[source], output_shape=shape, order=order, mode="nearest"
-        )
-    return ndimage.affine_transform(voxels, matrix, offset, output_shape=shape, order=order, mode="nearest")
+        # The axes are parallel, in some order: then one axis after another, the one that loses most voxels first.
+        values = voxels.transpose(source)
+        for axis in sorted(range(3), key=lambda axis: shape[axis] / values.shape[axis]):
+            values = _smooth(values, sigmas[source[axis]], axis)
+            if order == 1:
+                at = offset[source[axis]] + scales[axis] * np.arange(shape[axis])
+                values = _linear(values, axis, at)
+        if order == 1:
+            return values
+        return ndimage.affine_transform(values, scales, offset[source], output_shape=shape, order=order, mode="nearest")
+    values = voxels.astype(np.float32)
+    for axis in range(3):
+        values = _smooth(values, sigmas[axis], axis)
+    return ndimage.affine_transform(values, matrix, offset, output_shape=shape, order=order, mode="nearest")
+
+
+def _smooth(voxels: np.ndarray, sigma: float, axis: int) -> np.ndarray:
+    if sigma <= 0:
+        return voxels if voxels.dtype == np.float32 else voxels.astype(np.float32)
+    return ndimage.gaussian_filter1d(voxels, sigma, axis, output=np.float32, mode="nearest", truncate=_TRUNCATE)
+
+
+def _linear(values: np.ndarray, axis: int, at: np.ndarray) -> np.ndarray:
+    """Interpolate along one axis at fractional indices."""
+    last = values.shape[axis] - 1
+    at = np.clip(at, 0, last)
+    low = np.minimum(np.floor(at).astype(int), max(last - 1, 0))
+    share = (at - low).astype(np.float32).reshape([-1 if other == axis else 1 for other in range(3)])
+    first = values.take(low, axis)
+    second = values.take(np.minimum(low + 1, last), axis)
+    second -= first
+    second *= share
+    second += first
+    return second
 
 
 def _index_map(source: Grid, target: Grid) -> tuple[np.ndarray, np.ndarray]:
@@ -135,11 +180,13 @@ def _span(source: Grid, target: Grid, interpolation: Interpolation) -> tuple[np.
     return np.clip(low, 0, shape), np.clip(high, 0, shape)
 
 
-def _clear_outside(values: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, int, int]) -> None:
-    """Make air of what is further from the outermost centres than half a voxel."""
+def _clear_outside(
+    values: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, int, int], outside: float
+) -> None:
+    """Overwrite what is further from the outermost centres than half a voxel."""
     index = np.ogrid[tuple(slice(0, n) for n in values.shape)]
     for axis, size in enumerate(shape):
         at = sum((matrix[axis, other] * index[other] for other in range(3)), start=np.float64(offset[axis]))
-        outside = (at < -0.5 - 1e-6) | (at > size - 0.5 + 1e-6)
-        if outside.any():
-            values[np.broadcast_to(outside, values.shape)] = AIR
+        beyond = (at < -0.5 - 1e-6) | (at > size - 0.5 + 1e-6)
+        if beyond.any():
+            values[np.broadcast_to(beyond, values.shape)] = outside

@@ -17,7 +17,7 @@ from ctbone.study import Dim, Study, write_text
 from ctbone.workers import Outcome, map_cases
 
 if TYPE_CHECKING:
-    from ctbone.preprocess import CropSummary
+    from ctbone.preprocess import CropSummary, MaskCheck
 
 DEMO_MARK = ".ctbone-demo"
 """Says that a folder is a demo's, and with which choices it was made."""
@@ -59,21 +59,40 @@ def init_study(folder: Path, config: str) -> Study:
     return study
 
 
-def check(study: Study) -> list[CtboneError]:
+@dataclass(frozen=True)
+class CohortCheck:
+    """What ``check`` found.
+
+    Attributes
+    ----------
+    problems
+        What must be mended.
+    notes
+        What is worth a look, one line each: masks of several parts.
+    """
+
+    problems: list[CtboneError]
+    notes: list[str]
+
+
+def check(study: Study) -> CohortCheck:
     """List every problem of the cohort, its images' headers and its masks, before anything long runs."""
-    problems = check_cohort(study)
+    problems, notes = check_cohort(study), {}
     if problems:
-        return problems
-    jobs = [CaseJob(study, case) for case in read_cohort(study)]
-    with progress("Check", total=len(jobs)) as bar:
-        for outcome in map_cases(_check_one, jobs, workers=default_workers()):
-            problems += outcome.result or []
-            problems += [outcome.error] if outcome.error else []
-            bar.advance(note=outcome.item.case.case_id)
-    return problems
+        return CohortCheck(problems, [])
+    cases = list(read_cohort(study))
+    with progress("Check", total=len(cases)) as bar:
+        for outcome in map_cases(_check_one, [CaseJob(study, case) for case in cases], workers=default_workers()):
+            case_id = outcome.item.case.case_id
+            fault = outcome.error or (outcome.result.fault if outcome.result else None)
+            problems += [fault] if fault else []
+            if outcome.result and outcome.result.note:
+                notes[case_id] = f"case {case_id}: {outcome.result.note}"
+            bar.advance(note=case_id)
+    return CohortCheck(problems, [notes[case.case_id] for case in cases if case.case_id in notes])
 
 
-def _check_one(job: CaseJob) -> list[CtboneError]:
+def _check_one(job: CaseJob) -> MaskCheck:
     from ctbone.dicom import grid_of
     from ctbone.preprocess import check_case
 
@@ -143,7 +162,7 @@ def run(study: Study, *, scores: Path | None, workers: int | None = None) -> Pat
     """
     from ctbone import fusion, inference, report, training
 
-    problems = check(study)
+    problems = check(study).problems
     if problems:
         raise problems[0]
     failed = [outcome.error for outcome in preprocess(study, workers=workers) if outcome.error]

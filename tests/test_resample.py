@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctbone.nifti import AIR, Grid, open_nifti, write_nifti
-from ctbone.preprocess.resample import Slab, read_slab, sample, sample_mask
+from ctbone.resample import Slab, read_slab, sample, sample_mask
 
-from .scans import affine, ball, grids, world
+from .preprocess.scans import affine, ball, grids, world
 
 CENTER = np.array([12.0, -34.0, 560.0])
 SLOPE = np.array([3.0, -2.0, 1.5])

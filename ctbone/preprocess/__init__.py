@@ -1,8 +1,8 @@
 """A volume and its lesion mask → what the networks see: one 3D crop and three 2D images a patient."""
 
 from ctbone.preprocess.case import CropSummary, preprocess_case
-from ctbone.preprocess.check import check_case
+from ctbone.preprocess.check import MaskCheck, check_case
 from ctbone.preprocess.errors import PreprocessError
 from ctbone.preprocess.summary import write_summary
 
-__all__ = ["CropSummary", "PreprocessError", "check_case", "preprocess_case", "write_summary"]
+__all__ = ["CropSummary", "MaskCheck", "PreprocessError", "check_case", "preprocess_case", "write_summary"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,10 @@ import numpy as np
 
 from ctbone.cohort import Case
 from ctbone.errors import CtboneError
-from ctbone.nifti import AIR, Grid, NiftiError, NiftiFile, write_nifti
-from ctbone.preprocess.crop3d import cube
-from ctbone.preprocess.errors import PreprocessError, of_nifti, open_volume
-from ctbone.preprocess.images2d import View, views
-from ctbone.preprocess.lesion import Lesion, measure
-from ctbone.preprocess.mask import check_overlap, read_mask
-from ctbone.preprocess.mask_crop import mask_on
-from ctbone.preprocess.resample import Slab, read_slab, sample
+from ctbone.nifti import Grid, write_nifti
+from ctbone.preprocess.crops import CaseCrops, make_crops
+from ctbone.preprocess.errors import PreprocessError
+from ctbone.preprocess.images2d import View
 from ctbone.study import Dim, Study, file_hash, provenance, read_json, record_of, write_json
 
 _DIMS: tuple[Dim, Dim] = ("3d", "2d")
@@ -66,36 +63,25 @@ def preprocess_case(study: Study, case: Case) -> CropSummary:
     """
     started = time.perf_counter()
     inputs = _inputs(study, case)
-    known = _known(study, case, inputs)
-    if known is not None:
-        return known
-    image = open_volume(inputs["image"], case.case_id, "the image")
-    mask = read_mask(case, study.settings.preprocess.mask_label, image.grid)
-    check_overlap(mask, image.grid, case)
-    settings = study.settings.preprocess
-    target, scale = cube(mask, settings.crop_3d)
-    planes = views(mask, settings.images_2d)
-    slab = _read(image, [target, mask.grid, *(plane.grid for plane in planes)], study)
-    lesion = measure(mask, slab)
-    crop = _int16(sample(slab, target, settings.crop_3d.interpolation))
-    images = np.concatenate([_int16(sample(slab, plane.grid)) for plane in planes], axis=2)
-    pixels = np.diag([planes[0].spacing_mm, planes[0].spacing_mm, 1, 1])
-    write_nifti(study.crop(case.case_id, "3d"), crop, target.affine)
-    write_nifti(study.crop(case.case_id, "2d"), images, pixels)
-    write_nifti(study.crop_mask(case.case_id, "3d"), mask_on(mask, target), target.affine)
-    drawn = np.concatenate([mask_on(mask, plane.grid) for plane in planes], axis=2)
-    write_nifti(study.crop_mask(case.case_id, "2d"), drawn, pixels)
+    with ThreadPoolExecutor(1) as aside:  # hashing waits for the disk, as reading does
+        hashing = aside.submit(lambda: {name: file_hash(path) for name, path in inputs.items()})
+        known = _known(study, case)
+        if known is not None and known.inputs == hashing.result():
+            return known.summary
+        made = make_crops(inputs["image"], case, study.settings.preprocess)
+        _write(study, case, made)
+        hashes = hashing.result()
     summary = CropSummary(
         case_id=case.case_id,
-        lesion_ml=lesion.volume_ml,
-        longest_mm=lesion.longest_mm,
-        mean_hu=lesion.mean_hu,
-        spacing=image.grid.spacing,
-        scale_factor=scale,
-        voxel_hash=hashlib.sha256(crop.tobytes(order="F")).hexdigest(),
+        lesion_ml=made.lesion.volume_ml,
+        longest_mm=made.lesion.longest_mm,
+        mean_hu=made.lesion.mean_hu,
+        spacing=made.scanner.spacing,
+        scale_factor=made.scale_factor,
+        voxel_hash=hashlib.sha256(made.crop.tobytes(order="F")).hexdigest(),
         seconds=time.perf_counter() - started,
     )
-    _record(study, case, inputs, summary, lesion, target, planes)
+    _record(study, case, hashes, summary, made)
     return summary
 
 
@@ -109,72 +95,80 @@ def _inputs(study: Study, case: Case) -> dict[str, Path]:
         raise PreprocessError("the case has no mask", case=case.case_id, remedy="fill the mask column of cohort.csv")
     if not case.mask.exists():
         raise PreprocessError("the mask does not exist", case=case.case_id, file=case.mask)
+    if case.mask.is_dir():
+        raise PreprocessError("the mask is a folder", case=case.case_id, file=case.mask, remedy="name the file in it")
     return {"image": image, "mask": case.mask}
 
 
-def _known(study: Study, case: Case, inputs: dict[str, Path]) -> CropSummary | None:
-    """Return the summary of an earlier run if its crops are still right."""
+@dataclass(frozen=True)
+class _Known:
+    """An earlier run's summary, and the hashes of what it was made from."""
+
+    summary: CropSummary
+    inputs: dict[str, str]
+
+
+def _known(study: Study, case: Case) -> _Known | None:
+    """Return what an earlier run left, if it was made with these settings and is still what was written then."""
     settings = study.settings.preprocess.model_dump(mode="json")
     try:
         records = [read_json(record_of(study.crop(case.case_id, dim))) for dim in _DIMS]
-        hashes = {name: file_hash(path) for name, path in inputs.items()}
         for dim, record in zip(_DIMS, records, strict=True):
-            if record["inputs"] != hashes or record["settings"]["preprocess"] != settings:
+            then = (record["settings"]["preprocess"], record["case"]["lesion"], record["inputs"])
+            if then != (settings, case.lesion, records[0]["inputs"]):
                 return None
-            if record["file"] != file_hash(study.crop(case.case_id, dim)):
-                return None
-            if record["mask"] != file_hash(study.crop_mask(case.case_id, dim)):
-                return None
-        return CropSummary(**{**records[0]["summary"], "spacing": tuple(records[0]["summary"]["spacing"])})
+            for name, path in _files(study, case, dim).items():
+                if record[name] != file_hash(path):
+                    return None
+        told = records[0]["summary"]
+        return _Known(CropSummary(**{**told, "spacing": tuple(told["spacing"])}), records[0]["inputs"])
     except (CtboneError, OSError, KeyError, TypeError):
         return None
 
 
-def _read(image: NiftiFile, targets: list[Grid], study: Study) -> Slab:
-    try:
-        slab = read_slab(image, targets, study.settings.preprocess.crop_3d.interpolation)
-    except NiftiError as error:
-        raise of_nifti(error, "the image") from None
-    if slab.voxels.dtype.kind == "f" and not np.isfinite(slab.voxels).all():
-        raise PreprocessError(
-            "the image holds values that are no numbers", case=image.case, file=image.path, remedy="export it again"
-        )
-    return slab
+def _files(study: Study, case: Case, dim: Dim) -> dict[str, Path]:
+    return {"file": study.crop(case.case_id, dim), "mask": study.crop_mask(case.case_id, dim)}
 
 
-def _int16(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), AIR, np.iinfo(np.int16).max).astype(np.int16)
+def _write(study: Study, case: Case, made: CaseCrops) -> None:
+    """Write the crops and their masks; a record that stands beside them from before no longer holds."""
+    pixel = made.views[0].spacing_mm
+    pixels = np.diag([pixel, pixel, 1, 1])
+    write_nifti(study.crop(case.case_id, "3d"), made.crop, made.cube.affine)
+    write_nifti(study.crop_mask(case.case_id, "3d"), made.crop_mask, made.cube.affine)
+    write_nifti(study.crop(case.case_id, "2d"), made.images, pixels)
+    write_nifti(study.crop_mask(case.case_id, "2d"), made.images_mask, pixels)
 
 
-def _record(
-    study: Study,
-    case: Case,
-    inputs: dict[str, Path],
-    summary: CropSummary,
-    lesion: Lesion,
-    target: Grid,
-    planes: tuple[View, ...],
-) -> None:
-    origin = provenance(study, "preprocess", inputs)
-    crop, images = study.crop(case.case_id, "3d"), study.crop(case.case_id, "2d")
-    content: dict[str, Any] = {
-        "affine": target.affine.tolist(),
-        "scale_factor": summary.scale_factor,
-        "lesion": asdict(lesion),
-        "summary": asdict(summary),
-        "file": file_hash(crop),
-        "mask": file_hash(study.crop_mask(case.case_id, "3d")),
+def _record(study: Study, case: Case, hashes: dict[str, str], summary: CropSummary, made: CaseCrops) -> None:
+    common: dict[str, Any] = {
+        "scanner": _told(made.scanner),
+        "case": {"lesion": case.lesion, "taken": made.components.taken, "parts_ml": list(made.components.volumes_ml)},
     }
-    write_json(record_of(crop), {**content, **origin})
-    told = [
-        {
-            "name": plane.name,
-            "axes": list(plane.axes),
-            "area_mm2": plane.area_mm2,
-            "spacing_mm": plane.spacing_mm,
-            "affine": plane.grid.affine.tolist(),
-        }
-        for plane in planes
-    ]
-    files = {"file": file_hash(images), "mask": file_hash(study.crop_mask(case.case_id, "2d"))}
-    write_json(record_of(images), {"views": told, **files, **origin})
+    origin = {**provenance(study, "preprocess"), "inputs": hashes}
+    special: dict[Dim, dict[str, Any]] = {
+        "3d": {
+            "affine": made.cube.affine.tolist(),
+            "scale_factor": made.scale_factor,
+            "lesion": asdict(made.lesion),
+            "summary": asdict(summary),
+        },
+        "2d": {"views": [_view(view) for view in made.views]},
+    }
+    for dim in _DIMS:
+        files = {name: file_hash(path) for name, path in _files(study, case, dim).items()}
+        write_json(record_of(study.crop(case.case_id, dim)), {**special[dim], **files, **common, **origin})
+
+
+def _told(grid: Grid) -> dict[str, Any]:
+    return {"shape": list(grid.shape), "affine": grid.affine.tolist()}
+
+
+def _view(view: View) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "axes": list(view.axes),
+        "area_mm2": view.area_mm2,
+        "spacing_mm": view.spacing_mm,
+        "affine": view.grid.affine.tolist(),
+    }

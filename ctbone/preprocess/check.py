@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ctbone.cohort import Case
 from ctbone.errors import CtboneError
 from ctbone.nifti import Grid
+from ctbone.preprocess.components import choose_components
 from ctbone.preprocess.mask import check_overlap, read_mask
 from ctbone.study import Study
 
 
-def check_case(study: Study, case: Case, image: Grid | None = None) -> list[CtboneError]:
+@dataclass(frozen=True)
+class MaskCheck:
+    """What was found of a case's mask.
+
+    Attributes
+    ----------
+    fault
+        Why no crop can be made of it; None where one can.
+    note
+        What the user should know all the same.
+    """
+
+    fault: CtboneError | None = None
+    note: str | None = None
+
+
+def check_case(study: Study, case: Case, image: Grid | None = None) -> MaskCheck:
     """Read the mask and look whether it can be a lesion of this image.
 
     Parameters
@@ -20,16 +39,13 @@ def check_case(study: Study, case: Case, image: Grid | None = None) -> list[Ctbo
         The case.
     image
         Where the image lies, as its headers tell (``ctbone.dicom.grid_of``); None checks the mask alone.
-
-    Returns
-    -------
-    list
-        The faults; empty where there are none.
     """
+    settings = study.settings.preprocess
     try:
-        mask = read_mask(case, study.settings.preprocess.mask_label, image)
+        drawn = read_mask(case, settings.mask_label, image)
+        mask, components = choose_components(drawn, settings.lesions, case)
         if image is not None:
             check_overlap(mask, image, case)
     except CtboneError as error:
-        return [error]
-    return []
+        return MaskCheck(fault=error)
+    return MaskCheck(note=components.note)

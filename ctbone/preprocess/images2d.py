@@ -10,7 +10,7 @@ import numpy as np
 from ctbone.config import Images2D
 from ctbone.nifti import Grid
 from ctbone.preprocess.mask import Mask
-from ctbone.preprocess.resample import sample_mask
+from ctbone.resample import sample_mask
 
 Axis = Literal["left_right", "anterior_posterior", "superior_inferior"]
 _AXES: tuple[Axis, Axis, Axis] = ("left_right", "anterior_posterior", "superior_inferior")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
 from ctbone.preprocess.mask import Mask
-from ctbone.preprocess.resample import Slab
+from ctbone.resample import Slab, values_at
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def measure(mask: Mask, slab: Slab) -> Lesion:
     return Lesion(
         volume_ml=float(np.count_nonzero(mask.voxels) * abs(np.linalg.det(mask.grid.affine[:3, :3])) / 1000),
         longest_mm=longest(mask.grid.to_world(mask.ends)),
-        mean_hu=_mean(mask, slab),
+        mean_hu=float(values_at(slab, mask.grid)[mask.voxels].mean(dtype=np.float64)),
         box_mm=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
     )
 
@@ -60,9 +59,3 @@ def longest(points: np.ndarray) -> float:
         except QhullError:  # all in one plane or line
             points = points[ConvexHull(points, qhull_options="QJ").vertices]
     return float(pdist(points).max()) if len(points) > 1 else 0.0
-
-
-def _mean(mask: Mask, slab: Slab) -> float:
-    index = slab.volume.to_index(mask.grid.to_world(np.argwhere(mask.voxels))) - slab.start
-    values = ndimage.map_coordinates(slab.voxels, index.T, output=np.float32, order=1, mode="nearest")
-    return float(values.mean(dtype=np.float64))

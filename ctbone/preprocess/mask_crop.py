@@ -6,7 +6,7 @@ import numpy as np
 
 from ctbone.nifti import Grid
 from ctbone.preprocess.mask import Mask
-from ctbone.preprocess.resample import sample_mask
+from ctbone.resample import sample_mask
 
 _NUDGE = np.array([0.01, 0.006, 0.003])
 

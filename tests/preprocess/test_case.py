@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctbone.nifti import AIR, Grid
-from ctbone.preprocess import PreprocessError, check_case, preprocess_case, write_summary
+from ctbone.preprocess import MaskCheck, PreprocessError, check_case, preprocess_case, write_summary
 from ctbone.study import Study, record_of
 
 from .scans import affine, ball, case_of, grids, world
@@ -241,13 +241,12 @@ def test_bad_cases_leave_nothing_behind(study):
 def test_check_finds_what_preprocessing_would(study):
     hu, drawn = scene(GRID)
     good = case_of(study, hu, GRID, drawn)
-    assert check_case(study, good, GRID) == []
-    assert check_case(study, good) == []
+    assert check_case(study, good, GRID) == MaskCheck()
+    assert check_case(study, good) == MaskCheck()
     elsewhere = Grid(SHAPE, affine(center=(0, 0, 0), shape=SHAPE))
-    (error,) = check_case(study, good, elsewhere)
-    assert "does not overlap" in str(error)
-    (error,) = check_case(study, case_of(study, hu, GRID, np.zeros(SHAPE), case_id="E"))
-    assert "empty" in str(error)
+    assert "does not overlap" in str(check_case(study, good, elsewhere).fault)
+    empty = case_of(study, hu, GRID, np.zeros(SHAPE), case_id="E")
+    assert "empty" in str(check_case(study, empty).fault)
 
 
 def test_the_table_keeps_the_rows_of_cases_that_were_not_run(study):

@@ -253,7 +253,7 @@ def test_a_case_with_a_dicom_mask_has_the_crops_of_its_nifti_mask(tmp_path):
         if name == "seg":
             path = write_seg(root / "seg", {1: ("tumour", drawn), 2: ("sacrum", ball(GRID, 12.0))}, GRID)
             one = replace(one, mask=path)
-        assert check_case(study, one, GRID) == []
+        assert check_case(study, one, GRID).fault is None
         preprocess_case(study, one)
         crops.append(nib.load(study.crop("P1", "3d")).get_fdata())
     assert np.ptp(crops[0]) > 50

@@ -82,7 +82,7 @@ def _flipped(hu, affine, axes):
 def test_real_anatomy_goes_from_dicom_to_report(tmp_path):
     painted_ct = write_real_cohort(tmp_path)
     study = Study.open(tmp_path)
-    assert workflow.check(study) == []
+    assert workflow.check(study).problems == []
     page = workflow.run(study, scores=study.scores_csv, workers=2)
 
     assert set(read_table(study.preprocess_csv)["status"]) == {"ok"}

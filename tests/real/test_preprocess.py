@@ -21,7 +21,7 @@ def crop(tmp_path):
     (tmp_path / "study.yaml").write_text("name: pelvis\npreprocess:\n  crop_3d: {spacing: 1.6}\n")
     study = Study.open(tmp_path)
     case = Case("P1", "P1", "benign", "internal", folder / "ct.nii.gz", folder / "sacrum.nii.gz")
-    assert check_case(study, case, grid_of(study, case)) == []
+    assert check_case(study, case, grid_of(study, case)).fault is None
     convert_case(study, case)
     return study, preprocess_case(study, case), folder
 

@@ -1,0 +1,118 @@
+"""Which of a mask's separate parts are the lesion of the case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from ctbone.cohort import Case
+from ctbone.nifti import Grid
+from ctbone.preprocess.errors import PreprocessError
+from ctbone.preprocess.mask import Mask
+
+_TOUCHING = np.ones((3, 3, 3), dtype=bool)
+_LISTED = 6
+
+
+@dataclass(frozen=True)
+class Components:
+    """The separate parts of a mask.
+
+    Attributes
+    ----------
+    volumes_ml
+        Of each part, the largest first; voxels that touch by a corner are one part.
+    taken
+        ``all`` as one lesion, the ``largest``, or the number of one, from 1.
+    """
+
+    volumes_ml: tuple[float, ...]
+    taken: Literal["all", "largest"] | int
+
+    @property
+    def note(self) -> str | None:
+        """What a user should know before anything long runs; None where there is one part only."""
+        if len(self.volumes_ml) == 1:
+            return None
+        taken = {"all": "all are taken as one lesion", "largest": "the largest is taken"}
+        told = taken[self.taken] if isinstance(self.taken, str) else f"number {self.taken} is taken"
+        return f"the mask has {len(self.volumes_ml)} separate parts ({listed(self.volumes_ml)}); {told}"
+
+
+def choose_components(mask: Mask, rule: Literal["all", "largest"], case: Case) -> tuple[Mask, Components]:
+    """Cut a mask to the parts that are this case's lesion.
+
+    Parameters
+    ----------
+    mask
+        Everything that was drawn.
+    rule
+        ``preprocess.lesions``; a case whose ``lesion`` column holds a number takes that part, whatever the rule.
+    case
+        The case.
+
+    Returns
+    -------
+    tuple
+        The mask of what is taken, cut to its box, and the parts that were found.
+
+    Raises
+    ------
+    PreprocessError
+        The mask has fewer parts than the case's ``lesion`` says, or the part is a single voxel.
+    """
+    labels, count = ndimage.label(mask.voxels, _TOUCHING)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    boxes = ndimage.find_objects(labels)
+    corners = np.array([[span.start for span in box] for box in boxes], dtype=float)
+    # Of equal parts the lower comes first, then the one further back, then the one further left: as seen in the
+    # patient, whatever the order of the voxels.
+    x, y, z = mask.grid.to_world(corners + [[(s.stop - s.start - 1) / 2 for s in box] for box in boxes]).round(2).T
+    order = np.lexsort((x, y, z, -sizes))
+    volumes = sizes[order] * abs(np.linalg.det(mask.grid.affine[:3, :3])) / 1000
+    taken = rule if case.lesion is None else case.lesion
+    found = Components(tuple(float(ml) for ml in volumes), taken)
+    if case.lesion is None and (rule == "all" or count == 1):
+        return mask, found
+    number = case.lesion or 1
+    if number > count:
+        raise PreprocessError(
+            f"the mask has no lesion {number}",
+            case=case.case_id,
+            file=case.mask,
+            found=f"{count} separate part{'s' * (count > 1)} ({listed(found.volumes_ml)})",
+            remedy="mend the lesion column of cohort.csv: 1 is the largest part of the mask",
+        )
+    part = int(order[number - 1])
+    if sizes[part] == 1:
+        raise PreprocessError(
+            f"lesion {number} of the mask is a single voxel",
+            case=case.case_id,
+            file=case.mask,
+            found=listed(found.volumes_ml),
+            remedy="is this a slip of the brush? take its row out of cohort.csv",
+        )
+    return _cut(mask, labels == part + 1, boxes[part]), found
+
+
+def listed(volumes_ml: tuple[float, ...]) -> str:
+    """List volumes for a message.
+
+    Examples
+    --------
+    >>> listed((24.123, 0.3, 0.00012))
+    '24.1, 0.3, 0.00012 ml'
+    """
+    shown = ", ".join(f"{ml:.3g}" if ml >= 0.001 else f"{ml:.2g}" for ml in volumes_ml[:_LISTED])
+    return f"{shown}{', …' if len(volumes_ml) > _LISTED else ''} ml"
+
+
+def _cut(mask: Mask, drawn: np.ndarray, box: tuple[slice, slice, slice]) -> Mask:
+    voxels = np.ascontiguousarray(drawn[box])
+    affine = mask.grid.affine.copy()
+    affine[:3, 3] = mask.grid.to_world(np.array([[span.start for span in box]], dtype=float))[0]
+    x, y, z = voxels.shape
+    return Mask(voxels, Grid((x, y, z), affine), mask.source)
