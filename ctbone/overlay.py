@@ -1,0 +1,112 @@
+"""From what a network sees back to the scanner's grid: heat maps over the volume they explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ctbone.errors import StudyError
+from ctbone.nifti import Grid
+from ctbone.resample import Slab, sample
+from ctbone.study import Dim, Study, read_json, record_of
+
+
+@dataclass(frozen=True)
+class CropSpace:
+    """Where a case's crop lies in the patient.
+
+    Attributes
+    ----------
+    grids
+        The cube; or the plane of each image, (size, size, 1) voxels, in the order of the views.
+    scanner
+        The grid of ``study.nifti``.
+    """
+
+    grids: tuple[Grid, ...]
+    scanner: Grid
+
+
+def crop_space(study: Study, case_id: str, dim: Dim) -> CropSpace:
+    """Read from its record where a case's crop lies.
+
+    Raises
+    ------
+    StudyError
+        The record is missing, or does not say.
+    """
+    crop = study.crop(case_id, dim)
+    record = read_json(record_of(crop))
+    settings = study.settings.preprocess
+    try:
+        scanner = _grid(record["scanner"]["shape"], record["scanner"]["affine"])
+        if dim == "3d":
+            return CropSpace((_grid([settings.crop_3d.size] * 3, record["affine"]),), scanner)
+        plane = [settings.images_2d.size, settings.images_2d.size, 1]
+        return CropSpace(tuple(_grid(plane, view["affine"]) for view in record["views"]), scanner)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StudyError(
+            "the record does not say where the crop lies", file=record_of(crop), remedy="run 'ctbone preprocess' again"
+        ) from error
+
+
+def to_scanner(heat: np.ndarray, space: CropSpace) -> np.ndarray:
+    """Bring a map drawn on a crop onto the scanner's grid, in one interpolation, anti-aliased where it shrinks.
+
+    Parameters
+    ----------
+    heat
+        Of the crop's shape: (size, size, size); for images (views, size, size).
+    space
+        Where the crop lies.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, of the scanner's shape; 0 where the network did not look. An image fills the voxels that its plane
+        cuts; where two cross, the higher value stands.
+    """
+    cube = space.grids[0].shape[2] > 1
+    layers = [heat] if cube else [layer[..., None] for layer in heat]
+    if [layer.shape for layer in layers] != [grid.shape for grid in space.grids]:
+        expected = space.grids[0].shape if cube else (len(space.grids), *space.grids[0].shape[:2])
+        raise ValueError(f"the map has shape {heat.shape}, the crop {expected}")
+    result = np.full(space.scanner.shape, -np.inf, np.float32, order="F")
+    for layer, grid in zip(layers, space.grids, strict=True):
+        solid = grid if cube else _thick(grid, space.scanner)
+        box, part = _part(space.scanner, solid)
+        if all(part.shape):
+            values = sample(Slab(layer, np.zeros(3, int), solid), part, outside=-np.inf)
+            np.maximum(result[box], values, out=result[box])
+    result[np.isneginf(result)] = 0
+    return result
+
+
+def _grid(shape: Any, affine: Any) -> Grid:
+    x, y, z = (int(n) for n in shape)
+    matrix = np.array(affine, dtype=float)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
+        raise ValueError("no affine")
+    return Grid((x, y, z), matrix)
+
+
+def _thick(plane: Grid, scanner: Grid) -> Grid:
+    """Give a plane the thickness at which it reaches the centre of every voxel that it cuts."""
+    normal = plane.affine[:3, 2] / np.linalg.norm(plane.affine[:3, 2])
+    affine = plane.affine.copy()
+    affine[:3, 2] = normal * np.abs(normal @ scanner.affine[:3, :3]).sum()
+    return Grid(plane.shape, affine)
+
+
+def _part(scanner: Grid, field: Grid) -> tuple[tuple[slice, ...], Grid]:
+    """Return the part of the scanner's grid that a field can touch."""
+    reach = np.abs(np.linalg.inv(scanner.affine[:3, :3]) @ field.affine[:3, :3]).sum(axis=1) / 2
+    corners = scanner.to_index(field.corners())
+    low = np.clip(np.floor(corners.min(axis=0) - reach), 0, scanner.shape).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0) + reach) + 1, low, scanner.shape).astype(int)
+    affine = scanner.affine.copy()
+    affine[:3, 3] = scanner.to_world(low[None].astype(float))[0]
+    x, y, z = (high - low).tolist()
+    return tuple(slice(a, b) for a, b in zip(low, high, strict=True)), Grid((x, y, z), affine)
