@@ -176,6 +176,9 @@ def preprocess(
     cluster: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler that gets the cases.", metavar="ADDRESS")
     ] = None,
+    qc: Annotated[
+        bool, typer.Option("--qc", help="Also draw a contact sheet of each case, and a page of all.")
+    ] = False,
 ) -> None:
     """Take every case from DICOM to its 3D crop and 2D images.
 
@@ -184,10 +187,12 @@ def preprocess(
     opened = _open(study)
     from ctbone import workflow
 
-    outcomes = workflow.preprocess(opened, case_id=case, workers=workers, cluster=cluster)
+    outcomes = workflow.preprocess(opened, case_id=case, workers=workers, cluster=cluster, quality=qc)
     failed = [outcome.error for outcome in outcomes if outcome.error]
     _print_problems(failed)
     print(f"{len(outcomes) - len(failed)} cases are ready in {opened.root / 'crops'}, {len(failed)} failed")
+    if qc:
+        print(f"Look at {opened.qc / 'index.html'}")
     if failed:
         sys.exit(SOME_FAILED)
 

@@ -100,6 +100,15 @@ class Study:
         """Return the lesion on the grid of ``crop``: uint8, 1 inside; the crop's record holds its hash."""
         return self.root / "crops" / f"{dim}_mask" / f"{case_id}.nii"
 
+    @property
+    def qc(self) -> Path:
+        """The folder of the contact sheets, ``qc.csv`` and ``index.html``."""
+        return self.root / "qc"
+
+    def qc_sheet(self, case_id: str) -> Path:
+        """Return the contact sheet of a case."""
+        return self.qc / f"{case_id}.png"
+
     def run(self, model: str, fold: int) -> Path:
         """Return the folder of one trained fold: checkpoint, weights, ``metrics.csv``."""
         return self.root / "runs" / model / f"fold{fold}"

@@ -100,27 +100,35 @@ def _check_one(job: CaseJob) -> MaskCheck:
 
 
 def preprocess(
-    study: Study, *, case_id: str | None = None, workers: int | None = None, cluster: str | None = None
+    study: Study,
+    *,
+    case_id: str | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    quality: bool = False,
 ) -> list[Outcome[CaseJob, CropSummary]]:
-    """Convert and crop every case, or one; a bad case stops no other.
+    """Convert and crop every case, or one; a bad case stops no other. ``quality`` also writes the quality pages.
 
     Returns
     -------
     list of Outcome
         In the order of the cohort; what failed stands in ``error``, and in ``preprocess.csv``.
     """
-    from ctbone.preprocess import write_summary
+    from ctbone.preprocess import write_quality, write_summary
 
     cohort = read_cohort(study)
     cases = [cohort.case(case_id)] if case_id else list(cohort)
+    work = prepare_and_show if quality else prepare_case
     jobs = [CaseJob(study, case) for case in cases]
     outcomes = []
     with progress("Preprocess", total=len(jobs)) as bar:
-        for outcome in map_cases(prepare_case, jobs, workers=workers or default_workers(), cluster=cluster):
+        for outcome in map_cases(work, jobs, workers=workers or default_workers(), cluster=cluster):
             outcomes.append(outcome)
             bar.advance(note=f"{outcome.item.case.case_id}{' failed' if outcome.error else ''}")
     outcomes.sort(key=lambda outcome: cases.index(outcome.item.case))
     write_summary(study, {o.item.case.case_id: o.error or cast("CropSummary", o.result) for o in outcomes})
+    if quality:
+        write_quality(study, [case.case_id for case in cohort])
     return outcomes
 
 
@@ -131,6 +139,15 @@ def prepare_case(job: CaseJob) -> CropSummary:
 
     convert_case(job.study, job.case)
     return preprocess_case(job.study, job.case)
+
+
+def prepare_and_show(job: CaseJob) -> CropSummary:
+    """Take one case from DICOM to its crops, and draw its contact sheet."""
+    from ctbone.preprocess import draw_sheet
+
+    summary = prepare_case(job)
+    draw_sheet(job.study, job.case.case_id)
+    return summary
 
 
 def models_of(study: Study, dim: Dim | None = None) -> list[str]:

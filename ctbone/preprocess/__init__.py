@@ -3,6 +3,17 @@
 from ctbone.preprocess.case import CropSummary, preprocess_case
 from ctbone.preprocess.check import MaskCheck, check_case
 from ctbone.preprocess.errors import PreprocessError
+from ctbone.preprocess.quality import write_quality
+from ctbone.preprocess.sheet import draw_sheet
 from ctbone.preprocess.summary import write_summary
 
-__all__ = ["CropSummary", "MaskCheck", "PreprocessError", "check_case", "preprocess_case", "write_summary"]
+__all__ = [
+    "CropSummary",
+    "MaskCheck",
+    "PreprocessError",
+    "check_case",
+    "draw_sheet",
+    "preprocess_case",
+    "write_quality",
+    "write_summary",
+]

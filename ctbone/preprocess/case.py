@@ -143,7 +143,12 @@ def _write(study: Study, case: Case, made: CaseCrops) -> None:
 def _record(study: Study, case: Case, hashes: dict[str, str], summary: CropSummary, made: CaseCrops) -> None:
     common: dict[str, Any] = {
         "scanner": _told(made.scanner),
-        "case": {"lesion": case.lesion, "taken": made.components.taken, "parts_ml": list(made.components.volumes_ml)},
+        "case": {
+            "lesion": case.lesion,
+            "taken": made.components.taken,
+            "parts_ml": list(made.components.volumes_ml),
+            "touches_border": made.touches_border,
+        },
     }
     origin = {**provenance(study, "preprocess"), "inputs": hashes}
     special: dict[Dim, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from ctbone.cohort import Case
 from ctbone.errors import CtboneError
 from ctbone.nifti import Grid
 from ctbone.preprocess.components import choose_components
-from ctbone.preprocess.mask import check_overlap, read_mask
+from ctbone.preprocess.mask import check_overlap, read_mask, touches_border
 from ctbone.study import Study
 
 
@@ -41,11 +41,15 @@ def check_case(study: Study, case: Case, image: Grid | None = None) -> MaskCheck
         Where the image lies, as its headers tell (``ctbone.dicom.grid_of``); None checks the mask alone.
     """
     settings = study.settings.preprocess
+    notes = []
     try:
         drawn = read_mask(case, settings.mask_label, image)
         mask, components = choose_components(drawn, settings.lesions, case)
         if image is not None:
             check_overlap(mask, image, case)
+            if touches_border(mask, image):
+                notes.append("the lesion touches the border of the scan: is part of it missing?")
     except CtboneError as error:
         return MaskCheck(fault=error)
-    return MaskCheck(note=components.note)
+    notes += [components.note] if components.note else []
+    return MaskCheck(note="; ".join(notes) or None)

@@ -15,7 +15,7 @@ from ctbone.preprocess.crop3d import cube
 from ctbone.preprocess.errors import PreprocessError, of_nifti, open_volume
 from ctbone.preprocess.images2d import View, views
 from ctbone.preprocess.lesion import Lesion, measure
-from ctbone.preprocess.mask import check_overlap, read_mask
+from ctbone.preprocess.mask import check_overlap, read_mask, touches_border
 from ctbone.preprocess.mask_crop import mask_on
 from ctbone.resample import Interpolation, Slab, read_slab, sample
 
@@ -40,6 +40,8 @@ class CaseCrops:
         Where the volume's own voxels lie.
     lesion, components
         The lesion in numbers, and the separate parts of the mask that it was chosen from.
+    touches_border
+        Whether it reaches the border of the scan.
     """
 
     crop: np.ndarray
@@ -52,6 +54,7 @@ class CaseCrops:
     scanner: Grid
     lesion: Lesion
     components: Components
+    touches_border: bool
 
 
 def make_crops(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCrops:
@@ -80,6 +83,7 @@ def make_crops(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCr
         scanner=image.grid,
         lesion=measure(mask, slab),
         components=components,
+        touches_border=touches_border(mask, image.grid),
     )
 
 

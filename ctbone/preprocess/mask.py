@@ -137,6 +137,12 @@ def check_overlap(mask: Mask, image: Grid, case: Case) -> None:
     )
 
 
+def touches_border(mask: Mask, image: Grid) -> bool:
+    """Tell whether the lesion reaches the outermost voxels of the image, so that part of it may be missing."""
+    index = image.to_index(mask.grid.to_world(mask.ends))
+    return bool(((index < 0.5) | (index > np.array(image.shape) - 1.5)).any())
+
+
 def _check_grid(source: Grid, image: Grid, case: Case) -> None:
     """Refuse a grid of the image's own size whose voxels are not the image's, in whatever order the axes run."""
     if sorted(source.shape) != sorted(image.shape):
