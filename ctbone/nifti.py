@@ -115,11 +115,7 @@ class NiftiFile:
         NiftiError
             The file ends early, or its compressed stream is damaged.
         """
-        x, y, z = self.grid.shape
-        stop = z if stop is None else stop
-        slice_bytes = x * y * self.dtype.itemsize
-        stored = _read_bytes(self, start * slice_bytes, (stop - start) * slice_bytes, to_end=stop == z)
-        return self._values(np.frombuffer(stored, self.dtype).reshape((x, y, stop - start), order="F"))
+        return self._values(self._stored(start, self.grid.shape[2] if stop is None else stop))
 
     def runs(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the slices ``start`` to ``stop`` in runs of a few, so that no more than these are ever in memory.
@@ -140,8 +136,9 @@ class NiftiFile:
         count = max(1, _CHUNK // slice_bytes)
         with _told_as_damage(self):
             if not self.path.name.endswith(".gz"):
-                bounds = [(first, min(first + count, stop)) for first in range(start, stop, count)]
-                yield from ((first, self.read(first, last)) for first, last in bounds)
+                mapped = self._stored(start, stop)
+                for first in range(start, stop, count):
+                    yield first, self._values(mapped[:, :, first - start : first - start + count])
                 return
             buffer = memoryview(bytearray(count * slice_bytes))
             with _stream(self.path) as file:
@@ -169,6 +166,12 @@ class NiftiFile:
         for first, values in self.runs(low[2], high[2]):
             box[:, :, first - low[2] : first - low[2] + values.shape[2]] = values[part]
         return box
+
+    def _stored(self, start: int, stop: int) -> np.ndarray:
+        x, y, z = self.grid.shape
+        slice_bytes = x * y * self.dtype.itemsize
+        stored = _read_bytes(self, start * slice_bytes, (stop - start) * slice_bytes, to_end=stop == z)
+        return np.frombuffer(stored, self.dtype).reshape((x, y, stop - start), order="F")
 
     def _values(self, stored: np.ndarray) -> np.ndarray:
         if self.scaled:

@@ -119,6 +119,10 @@ def _interpolate(
     sigmas: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> np.ndarray:
     """Smooth, then interpolate at the indices ``matrix @ target index + offset``; borders reach on for ever."""
+    if voxels.flags.f_contiguous and not voxels.flags.c_contiguous:
+        # As NIfTI stores them. Taken the other way round they are in the order that NumPy and SciPy work fastest in.
+        back = matrix[::-1, ::-1], offset[::-1], shape[::-1], order, sigmas[::-1]
+        return _interpolate(voxels.T, *back).T
     source = np.abs(matrix).argmax(axis=0)
     scales = matrix[source, range(3)]
     if sorted(source) == [0, 1, 2] and np.abs(matrix).sum() - np.abs(scales).sum() < 1e-9 * np.abs(scales).min():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,14 +63,14 @@ def preprocess_case(study: Study, case: Case) -> CropSummary:
     """
     started = time.perf_counter()
     inputs = _inputs(study, case)
-    with ThreadPoolExecutor(1) as aside:  # hashing waits for the disk, as reading does
-        hashing = aside.submit(lambda: {name: file_hash(path) for name, path in inputs.items()})
+    with ThreadPoolExecutor(4) as aside:  # hashing and writing wait for the disk, and meanwhile the rest is done
+        hashing = {name: aside.submit(file_hash, path) for name, path in inputs.items()}
         known = _known(study, case)
-        if known is not None and known.inputs == hashing.result():
+        if known is not None and known.inputs == {name: hashed.result() for name, hashed in hashing.items()}:
             return known.summary
         made = make_crops(inputs["image"], case, study.settings.preprocess)
-        _write(study, case, made)
-        hashes = hashing.result()
+        _write(study, case, made, aside)
+        hashes = {name: hashed.result() for name, hashed in hashing.items()}
     summary = CropSummary(
         case_id=case.case_id,
         lesion_ml=made.lesion.volume_ml,
@@ -130,14 +130,16 @@ def _files(study: Study, case: Case, dim: Dim) -> dict[str, Path]:
     return {"file": study.crop(case.case_id, dim), "mask": study.crop_mask(case.case_id, dim)}
 
 
-def _write(study: Study, case: Case, made: CaseCrops) -> None:
-    """Write the crops and their masks; a record that stands beside them from before no longer holds."""
-    pixel = made.views[0].spacing_mm
-    pixels = np.diag([pixel, pixel, 1, 1])
-    write_nifti(study.crop(case.case_id, "3d"), made.crop, made.cube.affine)
-    write_nifti(study.crop_mask(case.case_id, "3d"), made.crop_mask, made.cube.affine)
-    write_nifti(study.crop(case.case_id, "2d"), made.images, pixels)
-    write_nifti(study.crop_mask(case.case_id, "2d"), made.images_mask, pixels)
+def _write(study: Study, case: Case, made: CaseCrops, aside: Executor) -> None:
+    pixels = np.diag([made.views[0].spacing_mm, made.views[0].spacing_mm, 1, 1])
+    files = (
+        (study.crop(case.case_id, "3d"), made.crop, made.cube.affine),
+        (study.crop_mask(case.case_id, "3d"), made.crop_mask, made.cube.affine),
+        (study.crop(case.case_id, "2d"), made.images, pixels),
+        (study.crop_mask(case.case_id, "2d"), made.images_mask, pixels),
+    )
+    for written in [aside.submit(write_nifti, *file) for file in files]:
+        written.result()
 
 
 def _record(study: Study, case: Case, hashes: dict[str, str], summary: CropSummary, made: CaseCrops) -> None:

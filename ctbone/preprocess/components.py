@@ -65,6 +65,9 @@ def choose_components(mask: Mask, rule: Literal["all", "largest"], case: Case) -
         The mask has fewer parts than the case's ``lesion`` says, or the part is a single voxel.
     """
     labels, count = ndimage.label(mask.voxels, _TOUCHING)
+    voxel_ml = abs(np.linalg.det(mask.grid.affine[:3, :3])) / 1000
+    if count == 1 and case.lesion in (None, 1):
+        return mask, Components((float(np.count_nonzero(mask.voxels) * voxel_ml),), case.lesion or rule)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     boxes = ndimage.find_objects(labels)
     corners = np.array([[span.start for span in box] for box in boxes], dtype=float)
@@ -72,10 +75,8 @@ def choose_components(mask: Mask, rule: Literal["all", "largest"], case: Case) -
     # patient, whatever the order of the voxels.
     x, y, z = mask.grid.to_world(corners + [[(s.stop - s.start - 1) / 2 for s in box] for box in boxes]).round(2).T
     order = np.lexsort((x, y, z, -sizes))
-    volumes = sizes[order] * abs(np.linalg.det(mask.grid.affine[:3, :3])) / 1000
-    taken = rule if case.lesion is None else case.lesion
-    found = Components(tuple(float(ml) for ml in volumes), taken)
-    if case.lesion is None and (rule == "all" or count == 1):
+    found = Components(tuple(float(ml) for ml in sizes[order] * voxel_ml), case.lesion or rule)
+    if case.lesion is None and rule == "all":
         return mask, found
     number = case.lesion or 1
     if number > count:

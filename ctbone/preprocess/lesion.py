@@ -53,9 +53,20 @@ def longest(points: np.ndarray) -> float:
     >>> longest(np.array([[0.0, 0, 0], [3, 4, 0], [1, 1, 0]]))
     5.0
     """
+    points = _candidates(points)
     if len(points) > 16:
         try:
             points = points[ConvexHull(points).vertices]
         except QhullError:  # all in one plane or line
             points = points[ConvexHull(points, qhull_options="QJ").vertices]
     return float(pdist(points).max()) if len(points) > 1 else 0.0
+
+
+def _candidates(points: np.ndarray) -> np.ndarray:
+    """Leave out the points that cannot be an end of the longest distance: they are too near to the middle."""
+    from_middle = np.linalg.norm(points - (points.min(axis=0) + points.max(axis=0)) / 2, axis=1)
+    end, reached = points[from_middle.argmax()], 0.0
+    for _ in range(3):  # to the point farthest away, and from there again: a distance that is surely reached
+        away = np.linalg.norm(points - end, axis=1)
+        end, reached = points[away.argmax()], max(reached, float(away.max()))
+    return points[from_middle + from_middle.max() >= reached * (1 - 1e-9)]
