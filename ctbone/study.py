@@ -8,6 +8,7 @@ import io
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from ctbone.config import Settings, load_settings
 from ctbone.errors import StudyError
 
 Dim = Literal["2d", "3d"]
+_ABANDONED = 24 * 3600.0
+"""Seconds after which a file that another machine began to write is taken for abandoned."""
 
 
 @dataclass(frozen=True)
@@ -146,16 +149,18 @@ def record_of(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; it takes the place of ``path`` only if the block succeeds.
 
-    The temporary name keeps the suffixes, which some writers choose the format by.
+    The temporary name keeps the suffixes, which some writers choose the format by. What a process that was killed has
+    left half-written in the folder is removed.
 
     Raises
     ------
     StudyError
         The disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".writing-{_machine()}-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -168,6 +173,35 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+@cache  # once a process and folder: what is left lies there since before
+def _sweep(folder: Path) -> None:
+    """Remove what processes have left that were killed in mid-write: on this machine those that are gone, else old."""
+    for left in folder.glob(".writing-*"):
+        machine, pid, _ = (left.name.removeprefix(".writing-") + "--").split("-", 2)
+        with suppress(OSError):
+            if os.name == "posix" and machine == _machine() and pid.isdecimal():
+                abandoned = not _alive(int(pid))
+            else:
+                abandoned = time.time() - left.stat().st_mtime > _ABANDONED
+            if abandoned:
+                left.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,5 +1,9 @@
 import errno
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -155,3 +159,24 @@ def test_provenance_holds_hashes_and_versions_and_no_path(study):
 
 def test_content_hash_sees_a_changed_value():
     assert content_hash({"a": 1}) != content_hash({"a": 2})
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path):
+    code = (
+        "import os, signal, sys, pathlib; from ctbone.study import atomic_path\n"
+        "with atomic_path(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = tmp_path / "crops" / "P1.json"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = path.parent.iterdir()
+    assert not path.exists(), "half a file never gets the name"
+    old, young, working = (path.parent / f".writing-{name}" for name in ("deadbeef-1-a.nii", "deadbeef-1-b.nii", "x"))
+    for other in (old, young, working):
+        other.write_text("another machine's")
+    os.utime(old, (0, 0))
+    alive = left.with_name(left.name.replace(left.name.split("-")[2], str(os.getppid())))
+    alive.write_text("a process that lives")
+    write_text(path, "whole")
+    assert sorted(path.parent.iterdir()) == sorted([path, young, working, alive])

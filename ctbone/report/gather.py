@@ -53,8 +53,8 @@ def sources(study: Study) -> list[Source]:
     ReportError
         There is none, or a model and a fusion share a name.
     """
-    predicted = {path.stem: path for path in sorted(study.predictions("any").parent.glob("*.csv"))}
-    fused = {path.stem: path for path in sorted(study.fusion("any").parent.glob("*.csv"))}
+    predicted = {path.stem: path for path in sorted(study.predictions("any").parent.glob("[!.]*.csv"))}
+    fused = {path.stem: path for path in sorted(study.fusion("any").parent.glob("[!.]*.csv"))}
     both = sorted(set(predicted) & set(fused))
     if both:
         raise ReportError(
