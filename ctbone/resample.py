@@ -20,6 +20,7 @@ from ctbone.nifti import AIR, Grid, NiftiFile
 Interpolation = Literal["linear", "cubic"]
 _FWHM = 1 / (2 * np.sqrt(2 * np.log(2)))
 _TRUNCATE = 4.0
+_OWN_WIDTH = {"linear": 1 / 6, "cubic": 0.0}
 _SUPPORT = {"linear": 1, "cubic": 14}  # the spline's own filter has decayed to 1e-8 after 14 voxels
 
 
@@ -55,8 +56,9 @@ def sample(slab: Slab, target: Grid, interpolation: Interpolation = "linear", ou
     """Sample a volume at the voxel centres of another grid.
 
     Along each source axis on which the target's step is wider than a voxel, the slab is first smoothed by a Gaussian
-    that widens the scanner's voxel to the target's: σ² = (f² − 1) / (8 ln 2) voxels², f the ratio of the steps. Where
-    the target has one plane only, nothing is smoothed across it.
+    that widens the scanner's voxel to the target's: σ² = (f² − 1) / (8 ln 2) voxels², f the ratio of the steps. Linear
+    interpolation widens it by 1/6 voxel² by itself (the variance of its triangle), which is taken off. Where the target
+    has one plane only, nothing is smoothed across it.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def sample(slab: Slab, target: Grid, interpolation: Interpolation = "linear", ou
     matrix, offset = _index_map(slab.volume, target)
     start = np.maximum(first, slab.start)
     order = 1 if interpolation == "linear" else 3
-    sigmas = _sigmas(slab.volume, target).tolist()
+    sigmas = _sigmas(slab.volume, target, interpolation).tolist()
     result = _interpolate(slab.voxels[part], matrix, offset - start, target.shape, order, sigmas)
     _clear_outside(result, matrix, offset, slab.volume.shape, outside)
     return result
@@ -168,16 +170,16 @@ def _index_map(source: Grid, target: Grid) -> tuple[np.ndarray, np.ndarray]:
     return combined[:3, :3], combined[:3, 3]
 
 
-def _sigmas(source: Grid, target: Grid) -> np.ndarray:
+def _sigmas(source: Grid, target: Grid, interpolation: Interpolation) -> np.ndarray:
     matrix, _ = _index_map(source, target)
     steps = np.linalg.norm(matrix[:, np.array(target.shape) > 1], axis=1)
-    return np.sqrt(np.maximum(steps**2 - 1, 0)) * _FWHM
+    return np.sqrt(np.maximum((steps**2 - 1) * _FWHM**2 - _OWN_WIDTH[interpolation], 0))
 
 
 def _span(source: Grid, target: Grid, interpolation: Interpolation) -> tuple[np.ndarray, np.ndarray]:
     """Return the first source voxel that the target needs, and the one after the last, along each axis."""
     corners = source.to_index(target.corners())
-    reach = _SUPPORT[interpolation] + np.ceil(_TRUNCATE * _sigmas(source, target))
+    reach = _SUPPORT[interpolation] + np.ceil(_TRUNCATE * _sigmas(source, target, interpolation))
     low = np.floor(corners.min(axis=0) - reach).astype(int)
     high = np.ceil(corners.max(axis=0) + reach).astype(int) + 1
     shape = np.array(source.shape)

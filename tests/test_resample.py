@@ -130,3 +130,53 @@ def test_a_mask_keeps_its_volume(angles):
     drawn = ball(grid, 20.0)
     kept = np.count_nonzero(sample_mask(drawn, grid, cube(56, 1.0)))
     assert kept == pytest.approx(np.count_nonzero(drawn) * 0.49, rel=0.01)
+
+
+class Waves:
+    """A volume known everywhere: cosines of random direction, the long ones strong as in a CT, on a floor of noise."""
+
+    def __init__(self, seed, noise):
+        rng = np.random.default_rng(seed)
+        cycles = rng.uniform(0.01, 0.9, 120)
+        directions = rng.normal(size=(120, 3))
+        self.vectors = directions / np.linalg.norm(directions, axis=1, keepdims=True) * cycles[:, None]
+        self.heights = 100 / (1 + (cycles / 0.1) ** 2) + noise
+        self.phases = rng.uniform(0, 2 * np.pi, 120)
+
+    def on(self, grid, keep=slice(None)):
+        points = (world(grid) - CENTER).reshape(-1, 3)
+        angles = 2 * np.pi * points @ self.vectors[keep].T + self.phases[keep]
+        return (np.cos(angles) @ self.heights[keep]).reshape(grid.shape)
+
+    def held_by(self, grid):
+        """Which waves a grid can hold: less than half a cycle a voxel along each axis."""
+        return (np.abs(self.vectors @ grid.affine[:3, :3]) < 0.5).all(axis=1)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "step", "angles"), [((0.5, 0.5, 0.5), 1.5, (12, -25, 40)), ((0.5, 0.6, 1.0), 1.6, (0, 0, 0))]
+)
+def test_shrinking_comes_near_to_the_ideal_filter(spacing, step, angles):
+    """What the coarse grid can hold of the waves, at its own voxels, is what an ideal (sinc) resampling gives."""
+    shape = tuple(int(26 / mm) for mm in spacing)
+    grid, target = Grid(shape, affine(angles, spacing, shape=shape)), cube(8, step)
+    waves = Waves(seed=3, noise=8)
+    voxels, ideal = waves.on(grid), waves.on(target, waves.held_by(target))
+    ours = np.std(sample(whole(voxels, grid), target) - ideal)
+    plain = np.std(by_itk(voxels, grid, target, sitk.sitkLinear) - ideal)
+    between = Grid((24, 24, 24), affine(spacing=(1.0,) * 3, shape=(24,) * 3))
+    once = by_itk(voxels, grid, between, sitk.sitkLinear)
+    twice = np.std(by_itk(once, between, target, sitk.sitkLinear) - ideal)
+    assert ours < 0.85 * plain, "one interpolation without a filter folds the short waves into the long ones"
+    assert ours < 1.05 * twice, "a grid between the two is a filter too, though of a chance width"
+
+
+def test_long_waves_pass_and_those_that_the_grid_cannot_hold_do_not():
+    grid, target = Grid((52,) * 3, affine((12, -25, 40), (0.5,) * 3, shape=(52,) * 3)), cube(8, 1.5)
+    waves = Waves(seed=4, noise=8)
+    long = np.linalg.norm(waves.vectors, axis=1) < 0.08
+    kept = sample(whole(waves.on(grid, long), grid), target)
+    assert np.std(kept - waves.on(target, long)) < 0.1 * np.std(kept)
+    short = np.linalg.norm(waves.vectors, axis=1) > 0.6
+    left = sample(whole(waves.on(grid, short), grid), target)
+    assert np.std(left) < 0.1 * np.std(waves.on(target, short))

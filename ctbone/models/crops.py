@@ -111,21 +111,26 @@ def load_crops(study: Study, cases: Sequence[Case], dim: Dim) -> Crops:
 
 
 def _refuse_stale(study: Study, case: Case, dim: Dim) -> None:
-    """Refuse a crop that was made with other settings than those of now."""
-    section = "crop_3d" if dim == "3d" else "images_2d"
-    now = study.settings.preprocess.model_dump(mode="json")[section]
+    """Refuse a crop that was made with other settings than those of now, or of another lesion."""
+    names = ("crop_3d" if dim == "3d" else "images_2d", "mask_label", "lesions")
+    settings = study.settings.preprocess.model_dump(mode="json")
+    now = {**{name: settings[name] for name in names}, "lesion": case.lesion}
     file, remedy = (
         record_of(study.crop(case.case_id, dim)),
         "run 'ctbone preprocess'; it makes anew what is out of date",
     )
     try:
-        then = read_json(file)["settings"]["preprocess"][section]
-    except (StudyError, KeyError, TypeError) as error:
+        record = read_json(file)
+        made_with = record["settings"]["preprocess"]
+        then = {**{name: made_with[name] for name in names}, "lesion": record.get("case", {}).get("lesion")}
+    except (StudyError, KeyError, TypeError, AttributeError) as error:
         problem = "the crop has no record of the settings that it was made with"
         raise ModelError(problem, case=case.case_id, file=file, remedy=remedy) from error
     if then != now:
         problem = "the crop was made with other settings"
-        raise ModelError(problem, case=case.case_id, file=file, found=then, expected=now, remedy=remedy)
+        changed = [name for name in now if then[name] != now[name]]
+        found, expected = ({name: side[name] for name in changed} for side in (then, now))
+        raise ModelError(problem, case=case.case_id, file=file, found=found, expected=expected, remedy=remedy)
 
 
 def _read(path: Path, case: Case, shape: tuple[int, ...], dim: Dim) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from ctbone.config import Images2D
 from ctbone.nifti import Grid
 from ctbone.preprocess.mask import Mask
+from ctbone.preprocess.mask_crop import mask_on
 from ctbone.resample import sample_mask
 
 Axis = Literal["left_right", "anterior_posterior", "superior_inferior"]
@@ -58,15 +59,12 @@ def views(mask: Mask, settings: Images2D) -> tuple[View, View, View]:
         )
         return first, second, third
     middle, area = _largest(*straight, 2)
-    below, above = middle - settings.distance, middle + settings.distance
-    return (
-        _view(mask, settings, "axial_below", 2, below, _area_at(*straight, 2, below)),
-        _view(mask, settings, "axial", 2, middle, area),
-        _view(mask, settings, "axial_above", 2, above, _area_at(*straight, 2, above)),
-    )
+    below = _view(mask, settings, "axial_below", 2, middle - settings.distance)
+    above = _view(mask, settings, "axial_above", 2, middle + settings.distance)
+    return below, _view(mask, settings, "axial", 2, middle, area), above
 
 
-def _view(mask: Mask, settings: Images2D, name: str, normal: int, at: float, area: float) -> View:
+def _view(mask: Mask, settings: Images2D, name: str, normal: int, at: float, area: float | None = None) -> View:
     low, high = mask.box
     first, second = (axis for axis in range(3) if axis != normal)
     edge = float(max(high[first] - low[first], high[second] - low[second])) + 2 * settings.margin
@@ -77,6 +75,8 @@ def _view(mask: Mask, settings: Images2D, name: str, normal: int, at: float, are
     affine[normal, 3] = at
     affine[3, 3] = 1
     grid = Grid((settings.size, settings.size, 1), affine)
+    if area is None:  # between the mask's own planes: as the image shows it
+        area = float(np.count_nonzero(mask_on(mask, grid)) * spacing**2)
     return View(name, (_AXES[first], _AXES[second]), area, grid)
 
 
@@ -110,8 +110,3 @@ def _largest(voxels: np.ndarray, grid: Grid, normal: int) -> tuple[float, float]
     equal = np.nonzero(areas == areas.max())[0]
     plane = int(equal[(len(equal) - 1) // 2])
     return float(grid.affine[normal, 3] + plane * grid.spacing[normal]), float(areas[plane])
-
-
-def _area_at(voxels: np.ndarray, grid: Grid, normal: int, at: float) -> float:
-    plane = round((at - grid.affine[normal, 3]) / grid.spacing[normal])
-    return float(_areas(voxels, grid, normal)[plane]) if 0 <= plane < grid.shape[normal] else 0.0

@@ -131,3 +131,17 @@ def test_the_column_of_the_cohort(study):
     study.cohort_csv.write_text("\n".join([rows[0], rows[1] + "sacral", rows[2] + ".5", *rows[3:]]))
     faults = [fault for fault in check_cohort(study) if "no number of a part" in fault.problem]
     assert [fault.case for fault in faults] == ["C000", "C001"]
+
+
+def test_crops_of_another_lesion_are_not_trained_on(study):
+    from ctbone.models.crops import load_crops
+    from ctbone.models.errors import ModelError
+
+    study = ruled(study, "all")
+    case = replace(case_of(study, 10 * world(GRID)[..., 0], GRID, THREE), lesion=1)
+    preprocess_case(study, case)
+    assert load_crops(study, [case], "3d").images.shape == (1, 1, 40, 40, 40)
+    with pytest.raises(ModelError, match="other settings"):
+        load_crops(study, [replace(case, lesion=2)], "3d")
+    with pytest.raises(ModelError, match="other settings"):
+        load_crops(ruled(study, "largest"), [case], "3d")
