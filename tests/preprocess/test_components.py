@@ -145,3 +145,19 @@ def test_crops_of_another_lesion_are_not_trained_on(study):
         load_crops(study, [replace(case, lesion=2)], "3d")
     with pytest.raises(ModelError, match="other settings"):
         load_crops(ruled(study, "largest"), [case], "3d")
+
+
+def test_ctbone_check_tells_the_user(study, capsys):
+    from ctbone import cli, workflow
+
+    case = case_of(study, np.zeros(SHAPE), GRID, THREE)
+    image = study.nifti("P1").rename(study.root / "ct.nii.gz")
+    rows = [f"C{k},{'benign' if k < 2 else 'malignant'},{image},{case.mask},{'' if k else 9}" for k in range(4)]
+    study.cohort_csv.write_text("\n".join(["case_id,label,image,mask,lesion", *rows]))
+    study.settings_file.write_text("name: test\nfolds: {count: 2}\n")
+    found = workflow.check(Study.open(study.root))
+    assert [problem.case for problem in found.problems] == ["C0"], "it asks for lesion 9"
+    assert [note.split(":")[0] for note in found.notes] == ["case C1", "case C2", "case C3"]
+    with pytest.raises(SystemExit):
+        cli.check(study.root)
+    assert "note: case C1: the mask has 3 separate parts" in capsys.readouterr().out
