@@ -159,8 +159,6 @@ class NiftiFile:
             The file ends early, or its compressed stream is damaged.
         """
         part = (slice(low[0], high[0]), slice(low[1], high[1]))
-        if not self.path.name.endswith(".gz"):
-            return self.read(low[2], high[2])[part]
         kind = np.dtype(np.float32) if self.scaled else self.dtype
         box = np.empty([b - a for a, b in zip(low, high, strict=True)], kind, order="F")
         for first, values in self.runs(low[2], high[2]):
