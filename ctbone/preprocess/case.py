@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -64,7 +65,10 @@ def preprocess_case(study: Study, case: Case) -> CropSummary:
     started = time.perf_counter()
     inputs = _inputs(study, case)
     with ThreadPoolExecutor(4) as aside:  # hashing and writing wait for the disk, and meanwhile the rest is done
-        hashing = {name: aside.submit(file_hash, path) for name, path in inputs.items()}
+        hashing = {
+            "image": aside.submit(_volume_hash, inputs["image"]),
+            "mask": aside.submit(file_hash, inputs["mask"]),
+        }
         known = _known(study, case)
         if known is not None and known.inputs == {name: hashed.result() for name, hashed in hashing.items()}:
             return known.summary
@@ -98,6 +102,17 @@ def _inputs(study: Study, case: Case) -> dict[str, Path]:
     if case.mask.is_dir():
         raise PreprocessError("the mask is a folder", case=case.case_id, file=case.mask, remedy="name the file in it")
     return {"image": image, "mask": case.mask}
+
+
+def _volume_hash(volume: Path) -> str:
+    """Take the hash from the record of the conversion, if the volume was not touched since that was written."""
+    try:
+        record, status = record_of(volume), volume.stat()
+        if os.name == "posix" and max(status.st_mtime_ns, status.st_ctime_ns) < record.stat().st_mtime_ns:
+            return str(read_json(record)["volume"])
+    except (CtboneError, OSError, KeyError):
+        pass
+    return file_hash(volume)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from timing import added_memory, machine, paired_ratio, print_added_memory, take
 from ctbone.cohort import Case
 from ctbone.nifti import write_nifti
 from ctbone.preprocess import preprocess_case
-from ctbone.study import Study
+from ctbone.study import Study, file_hash, record_of, write_json
 from ctbone.workers import map_cases
 from ctbone.workflow import CaseJob, prepare_case
 
@@ -126,7 +126,7 @@ def contenders(folder: Path) -> dict[str, Callable[[], object]]:
         monai_chain()({"image": str(study.nifti("P1")), "mask": str(case_of(study).mask)})
 
     runs: dict[str, Callable[[], object]] = {}
-    for kind, one in ((".nii.gz", Study(folder)), (".nii", UncompressedStudy(folder))):
+    for kind, one in ((".nii.gz", Study(folder / ".nii.gz")), (".nii", UncompressedStudy(folder / ".nii"))):
         runs[f"ctbone {kind}"] = lambda one=one: ours(one)
         runs[f"MONAI {kind}"] = lambda one=one: theirs(one)
     return runs
@@ -185,10 +185,12 @@ def make_scan(root: Path, slices: int) -> float:
         a, b = rng.integers(0, 128, 2)
         volume[:, :, k] = np.rint(np.where(drawn, 150, still) + noise[a : a + 512, b : b + 512])
         mask[:, :, k] = drawn
-    (root / "study.yaml").write_text("name: bench\n")
-    for suffix in (".nii", ".nii.gz"):
-        write_nifti(root / "nifti" / f"P1{suffix}", volume, affine)
-        write_nifti(root / "masks" / f"P1{suffix}", mask, affine)
+    for kind in (".nii", ".nii.gz"):
+        written = root / kind / "nifti" / f"P1{kind}"
+        write_nifti(written, volume, affine)
+        write_json(record_of(written), {"volume": file_hash(written)})  # as the conversion leaves it
+        write_nifti(root / kind / "masks" / f"P1{kind}", mask, affine)
+        (root / kind / "study.yaml").write_text("name: bench\n")
     return volume.nbytes / 2**20
 
 

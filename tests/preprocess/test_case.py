@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import nibabel as nib
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ctbone.dicom import convert_case
 from ctbone.nifti import AIR, Grid
 from ctbone.preprocess import MaskCheck, PreprocessError, check_case, preprocess_case, write_summary
-from ctbone.study import Study, record_of
+from ctbone.study import Study, file_hash, record_of
 
 from .scans import affine, ball, case_of, grids, world
 
@@ -278,3 +280,20 @@ def test_the_lesion_is_inside_every_crop(study, grid):
     assert not (np.abs(crop[distance > 6 + 2.5 * max(grid.spacing)]) > 20)[
         crop[distance > 6 + 2.5 * max(grid.spacing)] != AIR
     ].any()
+
+
+def test_a_volume_that_changed_after_its_conversion_is_noticed(study):
+    """The record of the conversion is believed only while the volume was not touched since."""
+    hu, drawn = scene(GRID)
+    case = replace(case_of(study, hu, GRID, drawn), image=study.root / "ct.nii.gz")
+    study.nifti("P1").rename(case.image)
+    convert_case(study, case)
+    volume = study.nifti("P1")
+    before = preprocess_case(study, case)
+    assert json.loads(record_of(study.crop("P1", "3d")).read_text())["inputs"]["image"] == file_hash(volume)
+    converted = volume.stat()
+    case_of(study, hu + 5, GRID, drawn)
+    os.utime(volume, ns=(converted.st_atime_ns, converted.st_mtime_ns))  # as a copy that keeps the time would
+    after = preprocess_case(study, case)
+    assert after.mean_hu == pytest.approx(before.mean_hu + 5, abs=0.01)
+    assert json.loads(record_of(study.crop("P1", "3d")).read_text())["inputs"]["image"] == file_hash(volume)
