@@ -8,6 +8,7 @@ import io
 import json
 import os
 import platform
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -157,7 +158,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     StudyError
         The disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".writing-{_machine()}-{os.getpid()}-{path.name}")
+    # The process's number says whether it still writes; chance keeps apart those of two machines that share the folder.
+    temporary = path.with_name(f".writing-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
@@ -177,7 +179,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @cache
 def _machine() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    """Name where a process's number means this process: the machine, and within it the container."""
+    container = ""
+    with suppress(OSError):
+        container = str(Path("/proc/self/ns/pid").readlink())
+    return hashlib.sha256(f"{platform.node()} {container}".encode()).hexdigest()[:8]
 
 
 @cache  # once a process and folder: what is left lies there since before
