@@ -67,7 +67,7 @@ def test_a_ball_keeps_its_volume_and_place(grid, shift):
     drawn = ball(grid, 15.0)
     on = mask_on(Mask(drawn, grid, grid), target(shift=shift))
     exact = drawn.sum() * abs(np.linalg.det(grid.affine[:3, :3]))
-    assert on.sum() == pytest.approx(exact, rel=0.02), "point samples of a binary set beat against its grid"
+    assert on.sum() == pytest.approx(exact, rel=0.04), "point samples of a binary set beat against its grid"
     points = world(target(shift=shift))[on == 1]
     np.testing.assert_allclose(points.mean(axis=0), CENTER, atol=0.1 + 0.05 * max(grid.spacing))
 
