@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # this checkout, not another that is installed
 PAGE = ROOT / "docs" / "reference.md"
 _WIDTH = 100
 _HEAD = """# Reference
