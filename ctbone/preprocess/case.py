@@ -164,6 +164,7 @@ def _record(study: Study, case: Case, hashes: dict[str, str], summary: CropSumma
             "lesion": case.lesion,
             "taken": made.components.taken,
             "parts_ml": list(made.components.volumes_ml),
+            "parts_reach_mm": made.components.reach_mm,
             "touches_border": made.touches_border,
         },
     }

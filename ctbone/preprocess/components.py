@@ -15,6 +15,7 @@ from ctbone.preprocess.mask import Mask
 
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)
 _LISTED = 6
+_SPECKS, _RIM_MM = 0.01, 2.0
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,22 @@ class Components:
         Of each part, the largest first; voxels that touch by a corner are one part.
     taken
         ``all`` as one lesion, the ``largest``, or the number of one, from 1.
+    reach_mm
+        How far the other parts reach beyond the box of the largest, along any voxel axis.
     """
 
     volumes_ml: tuple[float, ...]
     taken: Literal["all", "largest"] | int
+    reach_mm: float = 0.0
 
     @property
     def note(self) -> str | None:
-        """What a user should know before anything long runs; None where there is one part only."""
-        if len(self.volumes_ml) == 1:
+        """What a user should know before anything long runs; None where the parts do not matter.
+
+        Specks at the rim, under 1 % of the largest part together and within 2 mm of its box, are how masks look.
+        """
+        others = sum(self.volumes_ml[1:])
+        if others < _SPECKS * self.volumes_ml[0] and self.reach_mm <= _RIM_MM:
             return None
         taken = {"all": "all are taken as one lesion", "largest": "the largest is taken"}
         told = taken[self.taken] if isinstance(self.taken, str) else f"number {self.taken} is taken"
@@ -75,7 +83,8 @@ def choose_components(mask: Mask, rule: Literal["all", "largest"], case: Case) -
     # patient, whatever the order of the voxels.
     x, y, z = mask.grid.to_world(corners + [[(s.stop - s.start - 1) / 2 for s in box] for box in boxes]).round(2).T
     order = np.lexsort((x, y, z, -sizes))
-    found = Components(tuple(float(ml) for ml in sizes[order] * voxel_ml), case.lesion or rule)
+    volumes = tuple(float(ml) for ml in sizes[order] * voxel_ml)
+    found = Components(volumes, case.lesion or rule, _reach(boxes, boxes[order[0]], mask.grid))
     if case.lesion is None and rule == "all":
         return mask, found
     number = case.lesion or 1
@@ -109,6 +118,15 @@ def listed(volumes_ml: tuple[float, ...]) -> str:
     """
     shown = ", ".join(f"{ml:.3g}" if ml >= 0.001 else f"{ml:.2g}" for ml in volumes_ml[:_LISTED])
     return f"{shown}{', …' if len(volumes_ml) > _LISTED else ''} ml"
+
+
+def _reach(boxes: list[tuple[slice, slice, slice]], largest: tuple[slice, slice, slice], grid: Grid) -> float:
+    """Return how far in mm the boxes of all parts reach beyond that of the largest."""
+    reach = [
+        max(span.start - min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes) - span.stop) * mm
+        for axis, (span, mm) in enumerate(zip(largest, grid.spacing, strict=True))
+    ]
+    return float(max(reach))
 
 
 def _cut(mask: Mask, drawn: np.ndarray, box: tuple[slice, slice, slice]) -> Mask:

@@ -40,7 +40,7 @@ def write_quality(study: Study, case_ids: Sequence[str]) -> pd.DataFrame:
     """Write ``qc/qc.csv`` and ``qc/index.html`` over all of these cases that have crops.
 
     A case is flagged where the robust z of a measure lies beyond 3.5 (``outliers``), or where its lesion was shrunk
-    to fit, has several parts, or touches the border of the scan.
+    to fit, has several parts that matter, or touches the border of the scan.
 
     Parameters
     ----------
@@ -98,7 +98,8 @@ def _page(study: Study, table: pd.DataFrame) -> str:
         f"<h1>{escape(study.settings.title or study.settings.name)}</h1>\n"
         f"<p>{len(cases)} case{'s' * (len(cases) != 1)}, {flagged} to look at. A measure is flagged where its robust z"
         f" lies beyond {LIMIT} (volumes, lengths and spacings by their logarithm; {FEWEST} cases or more), a case where"
-        " the lesion was shrunk to fit, has several parts or touches the border of the scan.</p>\n"
+        " the lesion was shrunk to fit, has several parts (1 % of the largest or more, or 2 mm beyond its box) or"
+        " touches the border of the scan.</p>\n"
         f"<table><thead><tr>{told}</tr></thead><tbody>\n{lines}\n</tbody></table>\n"
         f"<section>\n{sheets}\n</section>\n</body></html>\n"
     )

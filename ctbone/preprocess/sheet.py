@@ -200,7 +200,8 @@ def warnings_of(record: dict[str, Any], mode: str) -> list[str]:
     told = []
     if mode == "physical" and record["scale_factor"] < 1:
         told.append(f"shrunk to fit the cube: × {record['scale_factor']:.2f}")
-    note = Components(tuple(record["case"]["parts_ml"]), record["case"]["taken"]).note
+    parts = record["case"]
+    note = Components(tuple(parts["parts_ml"]), parts["taken"], parts["parts_reach_mm"]).note
     told += [note] if note else []
     if record["case"]["touches_border"]:
         told.append("the lesion touches the border of the scan")

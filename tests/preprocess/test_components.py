@@ -11,7 +11,7 @@ from ctbone.cohort import Case, check_cohort, read_cohort
 from ctbone.nifti import Grid
 from ctbone.preprocess import PreprocessError, check_case, preprocess_case
 from ctbone.preprocess.components import choose_components
-from ctbone.preprocess.mask import read_mask
+from ctbone.preprocess.mask import Mask, read_mask
 from ctbone.study import Study, record_of
 
 from .scans import affine, ball, case_of, save, world
@@ -161,3 +161,19 @@ def test_ctbone_check_tells_the_user(study, capsys):
     with pytest.raises(SystemExit):
         cli.check(study.root)
     assert "note: case C1: the mask has 3 separate parts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("offset", "told"), [((0, 0, 8), False), ((0, 0, 14), True), ((0, 25, 0), True), ((7, 7, 5), False)]
+)
+def test_a_speck_is_told_only_where_it_reaches_out(offset, told):
+    """One voxel beside a ball of 2000: at the rim it is how masks look, far away it moves the crop."""
+    drawn = ball(GRID, 8.0, CENTER)
+    at = np.round(GRID.to_index(CENTER[None])[0]).astype(int)
+    place = at + np.round(np.array(offset) / GRID.spacing).astype(int)
+    drawn[tuple(place)] = True
+    parts = choose_components(Mask(drawn, GRID, GRID), "all", Case("P1", "P1", "benign", "internal", None, None))[1]
+    assert (parts.note is not None) == told
+    if told:
+        furthest = max(np.abs(offset)) - 8
+        assert parts.reach_mm == pytest.approx(furthest, abs=2.5)
