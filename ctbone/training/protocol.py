@@ -26,8 +26,9 @@ from ctbone.models.trained import Card, card_file, read_card, save_trained, save
 from ctbone.study import Study, provenance
 from ctbone.training.checkpoint import FoldState
 from ctbone.training.curves import draw_curves
-from ctbone.training.epochs import FoldTask, run_epochs, try_batch
+from ctbone.training.epochs import run_epochs, try_batch
 from ctbone.training.errors import TrainingError
+from ctbone.training.task import FoldTask
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""What one fold's training is given: its study, model, cases, crops and device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ctbone.cohort import Case, Cohort
+from ctbone.config import ModelSettings
+from ctbone.folds import Folds, Role
+from ctbone.models.crops import Crops
+from ctbone.models.hardware import Hardware
+from ctbone.study import Study
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """All that one fold needs.
+
+    Attributes
+    ----------
+    study, name, model
+        The study, and the name and settings of the model.
+    fold, folds, cohort
+        Which fold, and who plays which role in it.
+    crops
+        Of the internal cases; ``images`` lie on the device.
+    labels
+        Class number of each of these cases, int64, on the device.
+    hardware
+        Where it computes.
+    identity
+        What the training depends on; the checkpoint and the card carry it.
+    """
+
+    study: Study
+    name: str
+    model: ModelSettings
+    fold: int
+    folds: Folds
+    cohort: Cohort
+    crops: Crops
+    labels: torch.Tensor
+    hardware: Hardware
+    identity: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that a killed run goes on from."""
+        return self.study.run(self.name, self.fold) / "checkpoint.pt"
+
+    @property
+    def seeds(self) -> dict[str, int]:
+        """What every random number of this fold starts from, apart from its epoch."""
+        return {"seed": self.model.training.seed, "fold": self.fold}
+
+    def cases(self, role: Role) -> list[Case]:
+        """Return the cases that play a role."""
+        return [self.cohort.case(case_id) for case_id in self.folds.cases(self.fold, role)]
+
+    def rows(self, role: Role) -> np.ndarray:
+        """Return where these cases stand in ``crops``."""
+        return np.array(self.crops.rows(self.folds.cases(self.fold, role)))
