@@ -112,11 +112,40 @@ class TrainingSettings(_Section):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    """``cosine``: the learning rate falls to 0 by half a cosine over the epochs after the warm-up."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs over which the learning rate rises from 0, step by step."""
     loss: Name = "cross_entropy"
+    """``cross_entropy`` or ``focal``."""
+    focal_gamma: NonNegativeFloat = 2.0
+    """How much the focal loss plays down what is easy; 0 is cross-entropy."""
+    class_weights: Literal["none", "balanced"] | dict[Name, PositiveFloat] = "none"
+    """Weight of each class in the loss; ``balanced``: inverse to its cases in the fold's training part."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the truth that is spread over all classes."""
+    sampling: Literal["each", "balanced"] = "each"
+    """``each``: every training image once an epoch; ``balanced``: as many, drawn so that classes are equally likely."""
+    mixup: NonNegativeFloat = 0.0
+    """α of the Beta distribution by which two samples are mixed; 0: none are."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the running mean of the weights, which is validated and kept in their place; 0: no mean."""
+    early_stopping: Annotated[int, Field(ge=1)] | None = None
+    """Epochs without a better one after which a fold ends; null: it runs through."""
+    micro_batch: Annotated[int, Field(ge=2)] | None = None
+    """Samples that go through the network at once; their gradients add up to the batch's. Null: the whole batch."""
     augmentation: Augmentation = Augmentation()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: bf16 where the device computes in it, else fp32."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> TrainingSettings:
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs}, expected fewer than the {self.epochs} epochs")
+        if self.micro_batch is not None and self.micro_batch > self.batch_size:
+            raise ValueError(f"micro_batch is {self.micro_batch}, expected at most batch_size, {self.batch_size}")
+        return self
 
 
 class ModelSettings(_Section):
@@ -241,6 +270,13 @@ class Settings(_Section):
             raise ValueError(f"positive is '{self.positive}', expected one of the classes {list(self.classes)}")
         if READER in self.models:
             raise ValueError(f"models: '{READER}' is the radiologist's name in a fusion, call the model otherwise")
+        for name, model in self.models.items():
+            weights = model.training.class_weights
+            if isinstance(weights, dict) and set(weights) != set(self.classes):
+                raise ValueError(
+                    f"models.{name}.training.class_weights: one number for each of the classes {list(self.classes)}, "
+                    f"found {list(weights)}"
+                )
         for name, parts in self.fusion.combinations.items():
             if name in self.models:
                 raise ValueError(f"fusion.combinations: '{name}' is a model's name already")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,11 +65,13 @@ def save_trained(study: Study, model: str, card: Card) -> None:
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> str:
     """Write tensors as safetensors, atomically, and return the file's SHA-256."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
+    # Into memory first: on a full disk the format's own writer fails with an error that does not say so.
+    content = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
     with atomic_path(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
-    return file_hash(path)
+        temporary.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_card(study: Study, model: str, fold: int) -> Card:

@@ -10,17 +10,19 @@ from torch import nn
 from ctbone.models.networks import build_network
 from ctbone.models.pretrained import load_initial_weights
 from ctbone.progress import progress
+from ctbone.training.average import Average
 from ctbone.training.checkpoint import EpochMetrics, FoldState, load_checkpoint, save_checkpoint
 from ctbone.training.curves import write_metrics
 from ctbone.training.errors import TrainingError
+from ctbone.training.learner import Learner
 from ctbone.training.seeds import torch_seed
 from ctbone.training.steps import train_epoch
 from ctbone.training.task import FoldTask
-from ctbone.training.validation import validate
+from ctbone.training.validation import refuse_absent_classes, validate
 
 
 def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
-    """Train a fold to its last epoch, from its checkpoint where there is one.
+    """Train a fold to its last epoch, or until it is stopped early, from its checkpoint where there is one.
 
     Returns
     -------
@@ -30,48 +32,70 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
     Raises
     ------
     TrainingError
-        The loss is no number (the batch's cases are named), or the checkpoint is damaged or another training's.
+        The loss is no number (the batch's cases are named), a part lacks a class, or the checkpoint is damaged or
+        another training's.
     """
-    network, optimizer, state = _start(task, load_checkpoint(task.checkpoint, task.identity))
+    refuse_absent_classes(task)
+    learner, state = _start(task, load_checkpoint(task.checkpoint, task.identity))
     epochs = task.model.training.epochs
     with progress(f"Train {task.name}, fold {task.fold}", epochs) as bar:
         if state.history:
             bar.advance("resumed", steps=len(state.history))
         for epoch in range(len(state.history) + 1, epochs + 1):
+            if _is_stopped(task, state):
+                bar.advance(f"stopped: none better since epoch {state.best_epoch.epoch}", steps=epochs - epoch + 1)
+                break
             began = time.perf_counter()
-            loss = train_epoch(task, network, optimizer, epoch)
-            auc, validation_loss = validate(task, network)
-            row = EpochMetrics(epoch, loss, auc, validation_loss, round(time.perf_counter() - began, 3))
-            state.history.append(row)
-            state.network, state.optimizer = network.state_dict(), optimizer.state_dict()
-            if state.best_epoch is row:
-                state.best = {name: value.detach().clone() for name, value in state.network.items()}
+            loss = train_epoch(task, learner, epoch)
+            auc, validation_loss = validate(task, learner.judged)
+            seconds = round(time.perf_counter() - began, 3)
+            row = EpochMetrics(epoch, loss, auc, validation_loss, learner.learning_rate, seconds)
+            _take_over(learner, state, row)
             save_checkpoint(task.checkpoint, state, task.identity)
             write_metrics(task.checkpoint.with_name("metrics.csv"), state.history)
             bar.advance(f"loss {loss:.3f}  validation AUC {auc:.3f}")
-    return network, state
+    return learner.network, state
 
 
-def _start(task: FoldTask, state: FoldState | None) -> tuple[nn.Module, torch.optim.Optimizer, FoldState]:
-    """Build the network and its optimizer, fresh or as a checkpoint left them."""
+def _is_stopped(task: FoldTask, state: FoldState) -> bool:
+    patience = task.model.training.early_stopping
+    return bool(patience and state.history) and len(state.history) - state.best_epoch.epoch >= (patience or 0)
+
+
+def _take_over(learner: Learner, state: FoldState, row: EpochMetrics) -> None:
+    """Bring the state to the end of an epoch; the weights that were judged are kept if none were better."""
+    state.history.append(row)
+    state.network, state.optimizer = learner.network.state_dict(), learner.optimizer.state_dict()
+    state.average = {} if learner.average is None else learner.average.network.state_dict()
+    if state.best_epoch is row:
+        state.best = {name: value.detach().clone() for name, value in learner.judged.state_dict().items()}
+        state.best_sha256 = None
+
+
+def _start(task: FoldTask, state: FoldState | None) -> tuple[Learner, FoldState]:
+    """Build the network, its optimizer and its running mean, fresh or as a checkpoint left them."""
+    training = task.model.training
     torch.manual_seed(torch_seed("weights", epoch=0, **task.seeds))
     network = build_network(task.model, len(task.study.settings.classes))
     if state is None:
         load_initial_weights(network, task.model, task.study.root)
     task.hardware.place(network)
-    optimizer = _optimizer(task, network)
+    average = Average(network, training.ema) if training.ema else None
+    learner = Learner(network, _optimizer(task, network), average)
     if state is None:
-        return network, optimizer, FoldState({}, {}, {})
+        return learner, FoldState({}, {}, {}, {})
     try:
         network.load_state_dict(state.network)
-        optimizer.load_state_dict(state.optimizer)
+        learner.optimizer.load_state_dict(state.optimizer)
+        if average is not None:
+            average.network.load_state_dict(state.average)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(
             "the checkpoint does not fit the network",
             file=task.checkpoint,
             remedy=f"delete {task.checkpoint}: the fold then starts at its first epoch",
         ) from error
-    return network, optimizer, state
+    return learner, state
 
 
 def _optimizer(task: FoldTask, network: nn.Module) -> torch.optim.Optimizer:
@@ -90,6 +114,7 @@ def try_batch(task: FoldTask) -> None:
     TrainingError
         As ``run_epochs``.
     """
-    network, optimizer, _ = _start(task, None)
-    train_epoch(task, network, optimizer, epoch=1, most=1)
-    validate(task, network)
+    refuse_absent_classes(task)
+    learner, _ = _start(task, None)
+    train_epoch(task, learner, epoch=1, most=1)
+    validate(task, learner.judged)

@@ -24,7 +24,7 @@ from ctbone.models.identity import model_settings, refuse_other, training_identi
 from ctbone.models.probabilities import logits_of, prediction_rows, probabilities_of, view_shares
 from ctbone.models.trained import Card, card_file, read_card, save_trained, save_weights, weights_file
 from ctbone.study import Study, provenance
-from ctbone.training.checkpoint import FoldState
+from ctbone.training.checkpoint import FoldState, forget_best
 from ctbone.training.curves import draw_curves
 from ctbone.training.epochs import run_epochs, try_batch
 from ctbone.training.errors import TrainingError
@@ -186,6 +186,7 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: FoldState) -> Card:
     draw_curves(task.checkpoint.with_name("curves.png"), f"{name}, fold {fold}", state.history, best.epoch)
     card = Card(task.identity, fold, best.epoch, best.validation_auc, best.validation_loss, digest, origin)
     save_trained(study, name, card)
+    forget_best(task.checkpoint)  # they are the fold's weights now
     return card
 
 
@@ -224,6 +225,7 @@ def _memory_is_enough(model: ModelSettings) -> Iterator[None]:
         size = "preprocess.crop_3d.size" if model.dim == "3d" else "preprocess.images_2d.size"
         raise TrainingError(
             "the memory is not enough",
-            found=f"training.batch_size {model.training.batch_size}",
-            remedy=f"lower training.batch_size; or {size}, and preprocess again",
+            found=f"{model.training.micro_batch or model.training.batch_size} samples at once",
+            remedy="set training.micro_batch, and the batch goes through in parts; or lower training.batch_size; "
+            f"or {size}, and preprocess again",
         ) from error

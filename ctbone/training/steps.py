@@ -4,71 +4,51 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
 
 from ctbone.models.intake import network_input
-from ctbone.models.losses import build_loss
-from ctbone.training.augmentation import changes_nothing, draw, matrices, mirrored_axes, resample
+from ctbone.training.augmentation import changes_nothing, resample
 from ctbone.training.errors import TrainingError
-from ctbone.training.seeds import generator, torch_seed
+from ctbone.training.learner import Learner
+from ctbone.training.objective import objective_of
+from ctbone.training.plan import plan_epoch
+from ctbone.training.sampling import sample_order
+from ctbone.training.schedule import learning_rate
+from ctbone.training.seeds import torch_seed
 from ctbone.training.task import FoldTask
 
 
-def train_epoch(
-    task: FoldTask, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, most: int | None = None
-) -> float:
+def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None = None) -> float:
     """Show every training image once, or the first ``most`` batches; return the mean loss."""
-    training, device = task.model.training, task.hardware.device
+    training, network = task.model.training, learner.network
     images = task.crops.images.flatten(0, 1)
-    views = task.crops.images.shape[1]
-    order = sample_order(task, epoch)
-    mirrors = mirrored_axes(training.augmentation, task.crops.axes, len(task.crops.case_ids))
-    draws = draw(training.augmentation, mirrors, generator("augmentation", epoch=epoch, **task.seeds))
-    # Whole epoch at once: nothing of it is computed or sent while batches run.
-    maps = torch.from_numpy(matrices(draws[order])).to(device, torch.float32)
-    places = torch.from_numpy(order).to(device)
-    targets = task.labels[places // views]
-    criterion = build_loss(training.loss)
+    plan = plan_epoch(task, sample_order(task, epoch), epoch)
+    criterion = objective_of(task)
     still = changes_nothing(training.augmentation)
     torch.manual_seed(torch_seed("network", epoch=epoch, **task.seeds))
     network.train()
     losses = []
-    slices = batches(len(order), training.batch_size)[:most]
-    for part in slices:
-        hu = images[places[part]]
-        if not still:
-            hu = resample(hu, maps[part])
-        optimizer.zero_grad(set_to_none=True)
-        with task.hardware.autocast():
-            logits = network(network_input(hu, task.model.windows))
-        loss = criterion(logits.float(), targets[part])
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
+    for step, batch in enumerate(plan.steps[:most]):
+        for group in learner.optimizer.param_groups:
+            group["lr"] = learning_rate(training, epoch, step, len(plan.steps))
+        learner.optimizer.zero_grad(set_to_none=True)
+        batch_loss = torch.zeros((), device=task.hardware.device)
+        for part in plan.parts[step]:
+            hu = images[plan.places[part]]
+            if not still:
+                hu = resample(hu, plan.maps[part])
+            with task.hardware.autocast():
+                logits = network(plan.mixed(network_input(hu, task.model.windows), part))
+            share = criterion.mass(plan.targets[part]) / criterion.mass(plan.targets[batch])
+            loss = criterion(logits.float(), plan.targets[part]) * share
+            loss.backward()
+            batch_loss += loss.detach()
+        learner.optimizer.step()
+        if learner.average is not None:
+            learner.average.update(network, (epoch - 1) * len(plan.steps) + step + 1)
+        losses.append(batch_loss)
     values = torch.stack(losses).double().cpu().numpy()  # the epoch's one wait for the device
-    _refuse_undefined(task, values, [order[part] for part in slices], epoch)
-    return float(np.average(values, weights=[part.stop - part.start for part in slices]))
-
-
-def sample_order(task: FoldTask, epoch: int) -> np.ndarray:
-    """Return the training images of an epoch in its order: case row × views + view."""
-    views = task.crops.images.shape[1]
-    samples = (task.rows("train")[:, None] * views + np.arange(views)).ravel()
-    return generator("order", epoch=epoch, **task.seeds).permutation(samples)
-
-
-def batches(samples: int, size: int) -> list[slice]:
-    """Cut an epoch into batches; a last one of a single sample joins the one before, as it has no variance.
-
-    Examples
-    --------
-    >>> [(part.start, part.stop) for part in batches(41, 20)]
-    [(0, 20), (20, 41)]
-    """
-    starts = list(range(0, samples, size))
-    if len(starts) > 1 and samples - starts[-1] == 1:
-        starts.pop()
-    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], samples], strict=True)]
+    _refuse_undefined(task, values, [plan.order[batch] for batch in plan.steps], epoch)
+    return float(np.average(values, weights=[batch.stop - batch.start for batch in plan.steps[:most]]))
 
 
 def _refuse_undefined(task: FoldTask, losses: np.ndarray, samples: list[np.ndarray], epoch: int) -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ctbone.models.losses import build_loss
+from ctbone.folds import Role
 from ctbone.models.probabilities import logits_of, probabilities_of, view_shares
 from ctbone.training.errors import TrainingError
+from ctbone.training.objective import objective_of
 from ctbone.training.task import FoldTask
 
 
@@ -16,7 +17,7 @@ def validate(task: FoldTask, network: nn.Module) -> tuple[float, float]:
     """Return AUC and loss on the fold's validation part.
 
     The AUC is of one probability a case, a 2D model's views averaged first; with more than two classes it is the
-    mean of each class against the rest. The loss is the mean over images.
+    mean of each class against the rest. The loss is the training's, its class weights included, over images.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -25,7 +26,7 @@ def validate(task: FoldTask, network: nn.Module) -> tuple[float, float]:
     images = task.crops.images[torch.from_numpy(rows).to(task.hardware.device)]
     logits = logits_of(network, images, task.model.windows, task.hardware, training.batch_size)
     labels = task.labels.cpu()[rows]
-    loss = build_loss(training.loss)(logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]))
+    loss = objective_of(task)(logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]))
     probabilities = probabilities_of(logits)
     shares = view_shares(task.model, task.crops)[rows]
     own = (probabilities * shares[:, :, None]).sum(axis=1)
@@ -36,3 +37,24 @@ def validate(task: FoldTask, network: nn.Module) -> tuple[float, float]:
         return float(roc_auc_score(labels, own[:, 1])), float(loss)
     numbers = list(range(own.shape[1]))
     return float(roc_auc_score(labels, own, multi_class="ovr", average="macro", labels=numbers)), float(loss)
+
+
+def refuse_absent_classes(task: FoldTask) -> None:
+    """Stop before the first epoch where a class is in nobody of the training or the validation part.
+
+    Raises
+    ------
+    TrainingError
+        The part, the fold and the class are named: its AUC would be undefined, or the class never learned.
+    """
+    parts: tuple[tuple[Role, str], ...] = (("train", "training"), ("val", "validation"))
+    for role, word in parts:
+        labels = set(task.labels.cpu().numpy()[task.rows(role)].tolist())
+        absent = [name for number, name in enumerate(task.study.settings.classes) if number not in labels]
+        if absent:
+            raise TrainingError(
+                f"the {word} part of fold {task.fold} has no case of class '{absent[0]}'",
+                file=task.study.folds_csv,
+                expected="every class in every part",
+                remedy=f"delete {task.study.folds_csv.name} and the folder runs, so that the folds are drawn anew",
+            )

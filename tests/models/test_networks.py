@@ -3,7 +3,6 @@ import torch
 
 from ctbone.config import BONE, SOFT_TISSUE, WIDE, ModelSettings
 from ctbone.models import ModelError
-from ctbone.models.losses import build_loss
 from ctbone.models.networks import build_network
 from tests.models.small_study import TINY
 
@@ -51,11 +50,3 @@ def test_options_that_other_settings_decide_are_refused():
     options = {**TINY, "out_channels": 7}
     with pytest.raises(ModelError, match="out_channels"):
         build_network(ModelSettings(dim="3d", network="densenet", network_options=options), classes=2)
-
-
-def test_cross_entropy_is_the_mean_negative_log_of_the_true_class():
-    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
-    expected = (-torch.log(torch.exp(torch.tensor(1.0)) / logits[0].exp().sum()) + torch.log(torch.tensor(3.0))) / 2
-    assert build_loss("cross_entropy")(logits, torch.tensor([2, 1])).item() == pytest.approx(expected.item())
-    with pytest.raises(ModelError, match="did you mean 'cross_entropy'"):
-        build_loss("cross_entropi")

@@ -258,6 +258,7 @@ def test_memory_that_is_not_enough_names_the_setting(study, monkeypatch):
     with pytest.raises(TrainingError, match="memory is not enough") as caught:
         train(study, "3d")
     assert "training.batch_size" in caught.value.remedy
+    assert "training.micro_batch" in caught.value.remedy
 
 
 def test_each_patient_s_three_images_are_all_trained_on(tmp_path, monkeypatch):
