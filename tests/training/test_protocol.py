@@ -14,7 +14,7 @@ from ctbone.folds import FoldError, read_folds
 from ctbone.models import ModelError
 from ctbone.predictions import case_probabilities, read_predictions
 from ctbone.study import Study, file_hash, record_of
-from ctbone.training import TrainingError, epochs, protocol, steps, train
+from ctbone.training import TrainingError, epochs, protocol, sampling, steps, train
 from tests.models.small_study import model_of, small_study, write_settings
 
 CLASSES = ("benign", "malignant")
@@ -327,6 +327,6 @@ def test_three_classes(tmp_path):
 
 
 def test_batches_of_twenty_and_no_batch_of_one():
-    assert [part.stop - part.start for part in steps.batches(329, 20)] == [20] * 16 + [9]
-    assert [part.stop - part.start for part in steps.batches(61, 20)] == [20, 20, 21]
-    assert [part.stop - part.start for part in steps.batches(1, 20)] == [1]
+    assert [part.stop - part.start for part in sampling.batches(329, 20)] == [20] * 16 + [9]
+    assert [part.stop - part.start for part in sampling.batches(61, 20)] == [20, 20, 21]
+    assert [part.stop - part.start for part in sampling.batches(1, 20)] == [1]
