@@ -96,6 +96,10 @@ class Study:
         """Return what the ``dim`` network sees of the case, int16 HU, uncompressed."""
         return self.root / "crops" / dim / f"{case_id}.nii"
 
+    def crop_mask(self, case_id: str, dim: Dim) -> Path:
+        """Return the lesion on the grid of ``crop``: uint8, 1 inside; the crop's record holds its hash."""
+        return self.root / "crops" / f"{dim}_mask" / f"{case_id}.nii"
+
     def run(self, model: str, fold: int) -> Path:
         """Return the folder of one trained fold: checkpoint, weights, ``metrics.csv``."""
         return self.root / "runs" / model / f"fold{fold}"

@@ -18,6 +18,7 @@ from ctbone.preprocess.errors import PreprocessError, of_nifti, open_volume
 from ctbone.preprocess.images2d import View, views
 from ctbone.preprocess.lesion import Lesion, measure
 from ctbone.preprocess.mask import check_overlap, read_mask
+from ctbone.preprocess.mask_crop import mask_on
 from ctbone.preprocess.resample import Slab, read_slab, sample
 from ctbone.study import Dim, Study, file_hash, provenance, read_json, record_of, write_json
 
@@ -53,7 +54,7 @@ class CropSummary:
 
 
 def preprocess_case(study: Study, case: Case) -> CropSummary:
-    """Make the 3D crop and the three 2D images of a case from ``study.nifti`` and its mask.
+    """Make the 3D crop and the three 2D images of a case from ``study.nifti`` and its mask, and the mask's own.
 
     Nothing is done where the records show that both were made from the same volume and mask with the same settings,
     and the crops are what was written then.
@@ -78,8 +79,12 @@ def preprocess_case(study: Study, case: Case) -> CropSummary:
     lesion = measure(mask, slab)
     crop = _int16(sample(slab, target, settings.crop_3d.interpolation))
     images = np.concatenate([_int16(sample(slab, plane.grid)) for plane in planes], axis=2)
+    pixels = np.diag([planes[0].spacing_mm, planes[0].spacing_mm, 1, 1])
     write_nifti(study.crop(case.case_id, "3d"), crop, target.affine)
-    write_nifti(study.crop(case.case_id, "2d"), images, np.diag([planes[0].spacing_mm, planes[0].spacing_mm, 1, 1]))
+    write_nifti(study.crop(case.case_id, "2d"), images, pixels)
+    write_nifti(study.crop_mask(case.case_id, "3d"), mask_on(mask, target), target.affine)
+    drawn = np.concatenate([mask_on(mask, plane.grid) for plane in planes], axis=2)
+    write_nifti(study.crop_mask(case.case_id, "2d"), drawn, pixels)
     summary = CropSummary(
         case_id=case.case_id,
         lesion_ml=lesion.volume_ml,
@@ -117,6 +122,8 @@ def _known(study: Study, case: Case, inputs: dict[str, Path]) -> CropSummary | N
             if record["inputs"] != hashes or record["settings"]["preprocess"] != settings:
                 return None
             if record["file"] != file_hash(study.crop(case.case_id, dim)):
+                return None
+            if record["mask"] != file_hash(study.crop_mask(case.case_id, dim)):
                 return None
         return CropSummary(**{**records[0]["summary"], "spacing": tuple(records[0]["summary"]["spacing"])})
     except (CtboneError, OSError, KeyError, TypeError):
@@ -156,6 +163,7 @@ def _record(
         "lesion": asdict(lesion),
         "summary": asdict(summary),
         "file": file_hash(crop),
+        "mask": file_hash(study.crop_mask(case.case_id, "3d")),
     }
     write_json(record_of(crop), {**content, **origin})
     told = [
@@ -168,4 +176,5 @@ def _record(
         }
         for plane in planes
     ]
-    write_json(record_of(images), {"views": told, "file": file_hash(images), **origin})
+    files = {"file": file_hash(images), "mask": file_hash(study.crop_mask(case.case_id, "2d"))}
+    write_json(record_of(images), {"views": told, **files, **origin})
