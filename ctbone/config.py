@@ -137,6 +137,10 @@ class TrainingSettings(_Section):
     augmentation: Augmentation = Augmentation()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: bf16 where the device computes in it, else fp32."""
+    channels_last: bool = True
+    """Images and kernels lie channels-last in memory; false: as PyTorch lays them out."""
+    compile: bool = False
+    """The network is compiled first: pays on a GPU in long runs; false, since that takes minutes."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
@@ -161,7 +165,22 @@ class ModelSettings(_Section):
     """One input channel a window."""
     view_weights: Literal["equal", "area"] | tuple[NonNegativeFloat, ...] = "equal"
     """How the probabilities of a 2D model's images are averaged: equally, by lesion area, or as given."""
+    mask: Literal["none", "channel", "only"] = "none"
+    """``channel``: the lesion's mask is one more input channel; ``only``: what lies outside it becomes air."""
+    mask_dilation: NonNegativeFloat = 0.0
+    """mm by which the mask is grown before."""
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _mask_is_used(self) -> ModelSettings:
+        if self.mask_dilation and self.mask == "none":
+            raise ValueError("mask_dilation grows a mask that is not used; set mask to channel or only")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Input channels of the network: one a window, and the mask's."""
+        return len(self.windows) + (self.mask == "channel")
 
 
 _PAPER_MODELS = {

@@ -30,14 +30,14 @@ def build_network(model: ModelSettings, classes: int) -> nn.Module:
     Parameters
     ----------
     model
-        ``dim``, ``network``, ``network_options`` and ``windows``; one input channel a window.
+        ``dim``, ``network``, ``network_options``, ``windows`` and ``mask``; one input channel a window, one for a mask.
     classes
         Number of classes, and of outputs.
 
     Returns
     -------
     torch.nn.Module
-        From float (batch, windows, …grid) to logits (batch, classes).
+        From float (batch, channels, …grid) to logits (batch, classes).
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _monai(model: ModelSettings, classes: int) -> nn.Module:
     dimensions = 3 if model.dim == "3d" else 2
     options = _checked(model.network_options, {"spatial_dims", "in_channels", "out_channels", "pretrained"})
     return getattr(densenet, _MONAI_DENSENETS[model.network])(
-        spatial_dims=dimensions, in_channels=len(model.windows), out_channels=classes, **options
+        spatial_dims=dimensions, in_channels=model.channels, out_channels=classes, **options
     )
 
 
@@ -93,7 +93,7 @@ def _timm(model: ModelSettings, classes: int) -> nn.Module:
         model.network_options, {"in_chans", "num_classes", "pretrained", "pretrained_cfg", "checkpoint_path"}
     )
     return timm.create_model(
-        model.network, pretrained=False, in_chans=len(model.windows), num_classes=classes, **options
+        model.network, pretrained=False, in_chans=model.channels, num_classes=classes, **options
     )
 
 

@@ -45,7 +45,7 @@ def load_initial_weights(network: nn.Module, model: ModelSettings, folder: Path)
         _adopt(network, _imagenet(model), "ImageNet weights of timm")
         return
     path = folder / model.weights
-    _adopt(network, _first_convolution_for(network, read_state(path), len(model.windows)), str(path))
+    _adopt(network, _first_convolution_for(network, read_state(path), model.channels), str(path))
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -89,7 +89,7 @@ def _imagenet(model: ModelSettings) -> Mapping[str, torch.Tensor]:
     import timm
 
     try:
-        source = timm.create_model(model.network, pretrained=True, in_chans=len(model.windows), **model.network_options)
+        source = timm.create_model(model.network, pretrained=True, in_chans=model.channels, **model.network_options)
     except Exception as error:  # the hub's client raises its own and its transport's errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
