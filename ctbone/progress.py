@@ -68,8 +68,8 @@ class _Lines(Progress):
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Progress]:
-    """Show how far ``total`` steps have come, on standard error.
+def progress(title: str, total: int, *, shown: bool = True) -> Iterator[Progress]:
+    """Show how far ``total`` steps have come, on standard error, or nothing where another process tells it.
 
     Examples
     --------
@@ -77,8 +77,11 @@ def progress(title: str, total: int) -> Iterator[Progress]:
     ...     for case in ("P1", "P2"):
     ...         bar.advance(note=case)
     """
-    shown = _Bar(title, total) if sys.stderr.isatty() else _Lines(title, total)
+    if not shown:
+        yield Progress(title, total)
+        return
+    bar = _Bar(title, total) if sys.stderr.isatty() else _Lines(title, total)
     try:
-        yield shown
+        yield bar
     finally:
-        shown.close()
+        bar.close()

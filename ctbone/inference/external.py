@@ -68,9 +68,7 @@ def predict_external(study: Study, model: str) -> Path:
             file=study.run(model, int(missing[0])).parent,
             remedy="run 'ctbone train' until all folds are trained",
         )
-    crops = load_crops(
-        study, cohort.external, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation
-    )
+    crops = load_crops(study, cohort.external, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation)
     refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
     shares = view_shares(ours, crops)
     hardware = choose_hardware(ours.training)

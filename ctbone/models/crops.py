@@ -77,9 +77,7 @@ class _Views:
     spacings: tuple[float, ...]
 
 
-def load_crops(
-    study: Study, cases: Sequence[Case], dim: Dim, *, masks: bool = False, dilation: float = 0.0
-) -> Crops:
+def load_crops(study: Study, cases: Sequence[Case], dim: Dim, *, masks: bool = False, dilation: float = 0.0) -> Crops:
     """Read the crops of these cases.
 
     A cohort larger than half of the machine's memory is laid into a temporary file that is mapped into memory.
@@ -134,9 +132,7 @@ def load_crops(
             lesions[row] = torch.from_numpy(np.stack(grown))
     names = tuple(case.case_id for case in cases)
     areas_mm2 = np.array(areas)
-    return Crops(
-        names, images, first.names, first.axes, areas_mm2, tuple(digests), lesions, tuple(mask_digests)
-    )
+    return Crops(names, images, first.names, first.axes, areas_mm2, tuple(digests), lesions, tuple(mask_digests))
 
 
 def block(shape: tuple[int, ...], dtype: torch.dtype, folder: Path) -> torch.Tensor:

@@ -92,9 +92,7 @@ def _timm(model: ModelSettings, classes: int) -> nn.Module:
     options = _checked(
         model.network_options, {"in_chans", "num_classes", "pretrained", "pretrained_cfg", "checkpoint_path"}
     )
-    return timm.create_model(
-        model.network, pretrained=False, in_chans=model.channels, num_classes=classes, **options
-    )
+    return timm.create_model(model.network, pretrained=False, in_chans=model.channels, num_classes=classes, **options)
 
 
 def _checked(options: dict[str, Any], ours: set[str]) -> dict[str, Any]:

@@ -142,9 +142,7 @@ def resample(hu: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     return _read(above_air, maps).squeeze(1).add_(AIR)
 
 
-def resample_with_mask(
-    hu: torch.Tensor, mask: torch.Tensor, maps: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def resample_with_mask(hu: torch.Tensor, mask: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Read HU and mask at the same places in one go; there is no lesion beyond the edges.
 
     The mask is read linearly as well, and a place is lesion where that gives one half or more.

@@ -38,7 +38,7 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
     refuse_absent_classes(task)
     learner, state = _start(task, load_checkpoint(task.checkpoint, task.identity))
     epochs = task.model.training.epochs
-    with progress(f"Train {task.name}, fold {task.fold}", epochs) as bar:
+    with progress(f"Train {task.name}, fold {task.fold}", epochs, shown=task.ranks.writes) as bar:
         if state.history:
             bar.advance("resumed", steps=len(state.history))
         for epoch in range(len(state.history) + 1, epochs + 1):
@@ -51,8 +51,9 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
             seconds = round(time.perf_counter() - began, 3)
             row = EpochMetrics(epoch, loss, auc, validation_loss, learner.learning_rate, seconds)
             _take_over(learner, state, row)
-            save_checkpoint(task.checkpoint, state, task.identity)
-            write_metrics(task.checkpoint.with_name("metrics.csv"), state.history)
+            if task.ranks.writes:
+                save_checkpoint(task.checkpoint, state, task.identity)
+                write_metrics(task.checkpoint.with_name("metrics.csv"), state.history)
             bar.advance(f"loss {loss:.3f}  validation AUC {auc:.3f}")
     return learner.network, state
 
@@ -79,9 +80,10 @@ def _start(task: FoldTask, state: FoldState | None) -> tuple[Learner, FoldState]
     network = build_network(task.model, len(task.study.settings.classes))
     if state is None:
         load_initial_weights(network, task.model, task.study.root)
-    task.hardware.place(network)
+    task.ranks.unify(task.hardware.place(network))
     average = Average(network, training.ema) if training.ema else None
-    learner = Learner(network, _optimizer(task, network), average)
+    task.hardware.prepare(network)
+    learner = Learner(network, _optimizer(task, network), task.ranks.wrap(network), average)
     if state is None:
         return learner, FoldState({}, {}, {}, {})
     try:

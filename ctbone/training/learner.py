@@ -18,12 +18,15 @@ class Learner:
     ----------
     network, optimizer
         What learns, and what moves its weights.
+    wrapped
+        The network as batches are shown to it: it exchanges gradients where several processes train together.
     average
         The running mean of the weights; None where the settings ask for none.
     """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
+    wrapped: nn.Module
     average: Average | None = None
 
     @property

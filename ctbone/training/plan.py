@@ -28,8 +28,6 @@ class EpochPlan:
         Each optimizer step's batch.
     parts
         For each batch, what of it goes through the network at once.
-    places
-        ``order`` on the device.
     maps
         Each position's augmentation, (n, d, d + 1).
     targets
@@ -41,7 +39,6 @@ class EpochPlan:
     order: np.ndarray
     steps: list[slice]
     parts: list[list[slice]]
-    places: torch.Tensor
     maps: torch.Tensor
     targets: torch.Tensor
     partners: torch.Tensor | None = None
@@ -72,7 +69,7 @@ def plan_epoch(task: FoldTask, order: np.ndarray, epoch: int) -> EpochPlan:
     maps = torch.from_numpy(matrices(epoch_draws(task, order, epoch))).to(device, torch.float32)
     places = torch.from_numpy(order).to(device)
     targets = task.labels[places // task.crops.images.shape[1]]
-    plan = EpochPlan(order, steps, parts, places, maps, targets)
+    plan = EpochPlan(order, steps, parts, maps, targets)
     return _with_partners(task, plan, epoch) if training.mixup else plan
 
 
@@ -83,4 +80,4 @@ def _with_partners(task: FoldTask, plan: EpochPlan, epoch: int) -> EpochPlan:
     partners = torch.from_numpy(mix.partners).to(device)
     keeps = torch.from_numpy(mix.shares).to(device, torch.float32)
     targets = blend(shares_of(plan.targets, len(task.study.settings.classes)), partners, keeps)
-    return EpochPlan(plan.order, plan.steps, plan.parts, plan.places, plan.maps, targets, partners, keeps)
+    return EpochPlan(plan.order, plan.steps, plan.parts, plan.maps, targets, partners, keeps)

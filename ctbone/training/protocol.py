@@ -21,14 +21,17 @@ from ctbone.models.duplicates import refuse_shared_voxels
 from ctbone.models.fold_tables import fold_table, is_current, join_fold_tables, table_record, write_fold_table
 from ctbone.models.hardware import choose_hardware
 from ctbone.models.identity import model_settings, refuse_other, training_identity
-from ctbone.models.probabilities import logits_of, prediction_rows, probabilities_of, view_shares
+from ctbone.models.probabilities import prediction_rows, probabilities_of, view_shares
+from ctbone.models.source import place_crops
 from ctbone.models.trained import Card, card_file, read_card, save_trained, save_weights, weights_file
 from ctbone.study import Study, provenance
 from ctbone.training.checkpoint import FoldState, forget_best
 from ctbone.training.curves import draw_curves
 from ctbone.training.epochs import run_epochs, try_batch
 from ctbone.training.errors import TrainingError
+from ctbone.training.ranks import Ranks, join_ranks
 from ctbone.training.task import FoldTask
+from ctbone.training.validation import logits_by_ranks
 
 
 @dataclass(frozen=True)
@@ -119,17 +122,22 @@ def train(study: Study, model: str, *, fold: int | None = None, dry_run: bool = 
     if fold is not None and not 0 <= fold < count:
         raise TrainingError("there is no such fold", found=fold, expected=f"0 to {count - 1}")
     chosen = range(count) if fold is None else [fold]
-    cohort = read_cohort(study)
-    folds = _folds(study, cohort, dry_run)
+    cohort, ranks = read_cohort(study), join_ranks()
+    with ranks.first():
+        folds = _folds(study, cohort, dry_run)
     with _memory_is_enough(ours):
-        task = _prepare(study, model, ours, cohort, folds)
+        task = prepare(study, model, cohort, folds, ranks)
         if dry_run:
             with _own_random_numbers(task):
                 try_batch(dataclasses.replace(task, fold=chosen[0]))
             return TrainingSummary(model, (), tuple(range(count)), None)
         summaries = tuple(_train_fold(dataclasses.replace(task, fold=number)) for number in chosen)
     missing = tuple(number for number in range(count) if not card_file(study, model, number).is_file())
-    return TrainingSummary(model, summaries, missing, join_fold_tables(study, model, cohort))
+    return TrainingSummary(model, summaries, missing, _join(study, model, cohort, ranks))
+
+
+def _join(study: Study, model: str, cohort: Cohort, ranks: Ranks) -> Path | None:
+    return join_fold_tables(study, model, cohort) if ranks.writes else study.predictions(model)
 
 
 def _folds(study: Study, cohort: Cohort, dry_run: bool) -> Folds:
@@ -140,20 +148,29 @@ def _folds(study: Study, cohort: Cohort, dry_run: bool) -> Folds:
     return Folds(draw_folds(cohort.internal, study.settings), study.settings.folds.count, "")
 
 
-def _prepare(study: Study, model: str, ours: ModelSettings, cohort: Cohort, folds: Folds) -> FoldTask:
-    crops = load_crops(study, cohort.internal, ours.dim)
+def prepare(study: Study, model: str, cohort: Cohort, folds: Folds, ranks: Ranks) -> FoldTask:
+    """Read what all folds of a model share, and put it where it is computed on; the task's fold is 0.
+
+    Raises
+    ------
+    ModelError
+        As ``train``.
+    """
+    ours = model_settings(study.settings, model)
+    crops = load_crops(study, cohort.internal, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation)
     refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
     view_shares(ours, crops)  # now, so that weights which do not fit stop the run before it begins
-    hardware = choose_hardware(ours.training.precision)
+    hardware = choose_hardware(ours.training, ranks.local)
     classes = study.settings.classes
     labels = torch.tensor([classes.index(case.label) for case in cohort.internal], device=hardware.device)
     identity = {**training_identity(study.settings, model, folds.hash), "crops": crops.digest}
-    on_device = dataclasses.replace(crops, images=crops.images.to(hardware.device))
-    return FoldTask(study, model, ours, 0, folds, cohort, on_device, labels, hardware, identity)
+    source = place_crops(crops, hardware.device)
+    return FoldTask(study, model, ours, 0, folds, cohort, crops, labels, hardware, identity, source, ranks)
 
 
 def _train_fold(task: FoldTask) -> FoldSummary:
     began = time.perf_counter()
+    task.ranks.wait()  # so that all see the same files
     card = _finished(task)
     if card is not None:
         return FoldSummary(task.fold, card.epoch, card.validation_auc, 0.0)
@@ -178,8 +195,11 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: FoldState) -> Card:
     """Predict with the weights that were kept, and write all that the fold leaves, the card last."""
     study, name, fold, best = task.study, task.name, task.fold, state.best_epoch
     network.load_state_dict(state.best)
-    digest = save_weights(weights_file(study, name, fold), state.best)
     rows = pd.concat([_predict(task, network, role) for role in ("val", "test")], ignore_index=True)
+    if not task.ranks.writes:
+        task.ranks.wait()
+        return read_card(study, name, fold)
+    digest = save_weights(weights_file(study, name, fold), state.best)
     origin = provenance(study, "training", {"cohort": study.cohort_csv, "folds": study.folds_csv})
     record = {**table_record(digest, task.cohort, "internal"), "provenance": origin}
     write_fold_table(study, name, fold, "internal", rows, record)
@@ -187,15 +207,14 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: FoldState) -> Card:
     card = Card(task.identity, fold, best.epoch, best.validation_auc, best.validation_loss, digest, origin)
     save_trained(study, name, card)
     forget_best(task.checkpoint)  # they are the fold's weights now
+    task.ranks.wait()
     return card
 
 
 def _predict(task: FoldTask, network: torch.nn.Module, role: Literal["val", "test"]) -> pd.DataFrame:
     rows = task.rows(role)
-    images = task.crops.images[torch.from_numpy(rows).to(task.hardware.device)]
-    logits = logits_of(network, images, task.model.windows, task.hardware, task.model.training.batch_size)
     return prediction_rows(
-        probabilities_of(logits),
+        probabilities_of(logits_by_ranks(task, network, rows)),
         view_shares(task.model, task.crops)[rows],
         task.cases(role),
         task.crops.views,

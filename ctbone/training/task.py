@@ -14,7 +14,9 @@ from ctbone.config import ModelSettings
 from ctbone.folds import Folds, Role
 from ctbone.models.crops import Crops
 from ctbone.models.hardware import Hardware
+from ctbone.models.source import CropSource
 from ctbone.study import Study
+from ctbone.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,13 @@ class FoldTask:
     fold, folds, cohort
         Which fold, and who plays which role in it.
     crops
-        Of the internal cases; ``images`` lie on the device.
+        Of the internal cases, in memory.
+    source
+        Where their batches come from.
     labels
         Class number of each of these cases, int64, on the device.
-    hardware
-        Where it computes.
+    hardware, ranks
+        Where it computes, and with which other processes.
     identity
         What the training depends on; the checkpoint and the card carry it.
     """
@@ -47,6 +51,8 @@ class FoldTask:
     labels: torch.Tensor
     hardware: Hardware
     identity: dict[str, Any]
+    source: CropSource
+    ranks: Ranks
 
     @property
     def checkpoint(self) -> Path:

@@ -21,10 +21,8 @@ def validate(task: FoldTask, network: nn.Module) -> tuple[float, float]:
     """
     from sklearn.metrics import roc_auc_score
 
-    training = task.model.training
     rows = task.rows("val")
-    images = task.crops.images[torch.from_numpy(rows).to(task.hardware.device)]
-    logits = logits_of(network, images, task.model.windows, task.hardware, training.batch_size)
+    logits = logits_by_ranks(task, network, rows)
     labels = task.labels.cpu()[rows]
     loss = objective_of(task)(logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]))
     probabilities = probabilities_of(logits)
@@ -37,6 +35,15 @@ def validate(task: FoldTask, network: nn.Module) -> tuple[float, float]:
         return float(roc_auc_score(labels, own[:, 1])), float(loss)
     numbers = list(range(own.shape[1]))
     return float(roc_auc_score(labels, own, multi_class="ovr", average="macro", labels=numbers)), float(loss)
+
+
+def logits_by_ranks(task: FoldTask, network: nn.Module, rows: np.ndarray) -> torch.Tensor:
+    """Return the logits of these cases, (cases, views, classes), each process having computed its share."""
+    own = task.ranks.share(slice(0, len(rows)))
+    logits = torch.zeros((len(rows), task.source.views, len(task.study.settings.classes)))
+    if own.stop > own.start:
+        logits[own] = logits_of(network, task.source, rows[own], task.model, task.hardware)
+    return task.ranks.total(logits).cpu()
 
 
 def refuse_absent_classes(task: FoldTask) -> None:

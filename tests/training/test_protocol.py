@@ -231,9 +231,9 @@ def test_a_loss_that_is_no_number_names_the_batch_s_cases(study, monkeypatch):
     real = steps.network_input
     batches = []
 
-    def poison(hu, windows):
-        seen = real(hu, windows)
-        batches.append(hu)
+    def poison(*given):
+        seen = real(*given)
+        batches.append(seen)
         return torch.where(torch.tensor(len(batches) == poisoned), math.nan, seen)
 
     write_settings(study.root, models={"3d": model_of("3d", training={"epochs": 3, "batch_size": 4})})
