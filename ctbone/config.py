@@ -169,6 +169,8 @@ class ModelSettings(_Section):
     """``channel``: the lesion's mask is one more input channel; ``only``: what lies outside it becomes air."""
     mask_dilation: NonNegativeFloat = 0.0
     """mm by which the mask is grown before."""
+    metadata: tuple[str, ...] = ()
+    """Clinical columns of ``cohort.csv``, such as age and sex, that are the network's second input."""
     training: TrainingSettings = TrainingSettings()
 
     @model_validator(mode="after")
@@ -181,6 +183,13 @@ class ModelSettings(_Section):
     def channels(self) -> int:
         """Input channels of the network: one a window, and the mask's."""
         return len(self.windows) + (self.mask == "channel")
+
+    @field_validator("metadata")
+    @classmethod
+    def _columns_once(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"each column once, found {list(columns)}")
+        return columns
 
 
 _PAPER_MODELS = {

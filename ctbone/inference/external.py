@@ -77,7 +77,8 @@ def predict_external(study: Study, model: str) -> Path:
     with progress(f"Predict {model}, {len(cohort.external)} external cases", count) as bar:
         for fold in range(count):
             network, card = load_trained(study, model, fold, folds.hash)
-            logits = logits_of(hardware.place(network), source, rows_of_all, ours, hardware)
+            metadata = None if card.encoding is None else card.encoding.encode(cohort.external)
+            logits = logits_of(hardware.place(network), source, rows_of_all, ours, hardware, metadata)
             rows = prediction_rows(
                 probabilities_of(logits),
                 shares,
@@ -89,7 +90,7 @@ def predict_external(study: Study, model: str) -> Path:
                 split="external",
             )
             origin = provenance(study, "inference", {"cohort": study.cohort_csv, "folds": study.folds_csv})
-            record = {**table_record(card.weights_sha256, cohort, "external"), "provenance": origin}
+            record = {**table_record(card.weights_sha256, cohort, "external", ours.metadata), "provenance": origin}
             write_fold_table(study, model, fold, "external", rows, record)
             bar.advance(f"fold {fold}")
     table = join_fold_tables(study, model, cohort)

@@ -6,6 +6,7 @@ from. ``predictions/<model>.csv`` is always joined anew from these, so either st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from ctbone.cohort import Cohort
 from ctbone.models.errors import ModelError
+from ctbone.models.metadata import metadata_digest
 from ctbone.models.trained import card_file, read_card
 from ctbone.predictions import read_predictions, write_predictions
 from ctbone.study import Study, content_hash, provenance, read_json, record_of
@@ -30,13 +32,17 @@ def write_fold_table(study: Study, model: str, fold: int, part: Part, rows: pd.D
     write_predictions(fold_table(study, model, fold, part), rows, study.settings.classes, record)
 
 
-def table_record(weights: str, cohort: Cohort, part: Part) -> dict[str, Any]:
-    """Say what a fold's rows depend on: the digest of the weights, and the cases with their patients and labels."""
+def table_record(weights: str, cohort: Cohort, part: Part, columns: Sequence[str] = ()) -> dict[str, Any]:
+    """Say what a fold's rows depend on: the digest of the weights, and the cases with their patients and labels.
+
+    ``columns`` are the clinical ones that the model takes; their cells count too.
+    """
     cases = cohort.internal if part == "internal" else cohort.external
-    return {
+    record = {
         "weights": weights,
         "cases": content_hash(sorted((c.case_id, c.patient_id, c.cohort, c.label) for c in cases)),
     }
+    return {**record, "metadata": metadata_digest(cases, columns)} if columns else record
 
 
 def join_fold_tables(study: Study, model: str, cohort: Cohort) -> Path | None:
@@ -50,6 +56,7 @@ def join_fold_tables(study: Study, model: str, cohort: Cohort) -> Path | None:
         The table, or None while no fold is finished.
     """
     parts, weights = [], {}
+    columns = study.settings.models[model].metadata
     for fold in range(study.settings.folds.count):
         if not card_file(study, model, fold).is_file():
             continue
@@ -57,7 +64,7 @@ def join_fold_tables(study: Study, model: str, cohort: Cohort) -> Path | None:
         weights[f"fold{fold}"] = card.weights_sha256
         for part in ("internal", "external"):
             file = fold_table(study, model, fold, part)
-            if is_current(file, table_record(card.weights_sha256, cohort, part)):
+            if is_current(file, table_record(card.weights_sha256, cohort, part, columns)):
                 parts.append(read_predictions(file, study.settings.classes))
             elif part == "internal":
                 raise ModelError(

@@ -20,7 +20,12 @@ from ctbone.predictions import Split, probability_columns
 
 
 def logits_of(
-    network: nn.Module, source: CropSource, rows: np.ndarray, model: ModelSettings, hardware: Hardware
+    network: nn.Module,
+    source: CropSource,
+    rows: np.ndarray,
+    model: ModelSettings,
+    hardware: Hardware,
+    metadata: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Run a network over every view of some cases, without augmentation.
 
@@ -36,6 +41,8 @@ def logits_of(
         The windows, the use of the mask, and how many images go through the network at once.
     hardware
         Where it computes.
+    metadata
+        Each case's second input, (cases, width); None for a network of images alone.
 
     Returns
     -------
@@ -46,11 +53,12 @@ def logits_of(
     samples = (rows[:, None] * source.views + np.arange(source.views)).ravel()
     size = model.training.batch_size
     slices = [slice(start, start + size) for start in range(0, len(samples), size)]
+    seconds = None if metadata is None else metadata.to(hardware.device).repeat_interleave(source.views, dim=0)
     parts = []
     with torch.inference_mode(), hardware.autocast():
-        for batch in source.batches(samples, slices):
-            seen = network_input(batch.hu, model.windows, batch.mask, model.mask)
-            parts.append(network(hardware.arrange(seen)).float())
+        for part, batch in zip(slices, source.batches(samples, slices), strict=True):
+            seen = hardware.arrange(network_input(batch.hu, model.windows, batch.mask, model.mask))
+            parts.append((network(seen) if seconds is None else network(seen, seconds[part])).float())
     return torch.cat(parts).cpu().unflatten(0, (len(rows), source.views))
 
 

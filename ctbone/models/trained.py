@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ctbone.errors import StudyError
 from ctbone.models.errors import ModelError
 from ctbone.models.identity import model_settings, refuse_other, training_identity
+from ctbone.models.metadata import Encoding
 from ctbone.models.networks import build_network
 from ctbone.study import Study, atomic_path, file_hash, read_json, write_json
 
@@ -37,6 +38,8 @@ class Card:
         Digest of ``weights.safetensors``.
     provenance
         Versions, settings and input digests.
+    metadata
+        The encoding of the clinical columns, as ``Encoding.to_json`` gives it; None where the network has images alone.
     """
 
     identity: dict[str, Any]
@@ -46,6 +49,12 @@ class Card:
     validation_loss: float
     weights_sha256: str
     provenance: dict[str, Any]
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """How the network's second input is encoded; None where it has none."""
+        return None if self.metadata is None else Encoding.from_json(self.metadata)
 
 
 def weights_file(study: Study, model: str, fold: int) -> Path:
@@ -122,7 +131,10 @@ def load_trained(study: Study, model: str, fold: int, folds: str) -> tuple[nn.Mo
     refuse_other(
         card.identity, training_identity(study.settings, model, folds), card_file(study, model, fold), ModelError
     )
-    network = build_network(settings, len(study.settings.classes))
+    preprocess, encoding = study.settings.preprocess, card.encoding
+    size = preprocess.crop_3d.size if settings.dim == "3d" else preprocess.images_2d.size
+    width = 0 if encoding is None else encoding.width
+    network = build_network(settings, len(study.settings.classes), size=size, metadata=width)
     file = weights_file(study, model, fold)
     try:
         network.load_state_dict(read_state(file))

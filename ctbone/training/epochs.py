@@ -77,9 +77,11 @@ def _start(task: FoldTask, state: FoldState | None) -> tuple[Learner, FoldState]
     """Build the network, its optimizer and its running mean, fresh or as a checkpoint left them."""
     training = task.model.training
     torch.manual_seed(torch_seed("weights", epoch=0, **task.seeds))
-    network = build_network(task.model, len(task.study.settings.classes))
+    size = task.crops.images.shape[-1]
+    width = 0 if task.encoding is None else task.encoding.width
+    network = build_network(task.model, len(task.study.settings.classes), size=size, metadata=width)
     if state is None:
-        load_initial_weights(network, task.model, task.study.root)
+        load_initial_weights(network, task.model, task.study.root, size=size)
     task.ranks.unify(task.hardware.place(network))
     average = Average(network, training.ema) if training.ema else None
     task.hardware.prepare(network)

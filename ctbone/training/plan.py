@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ class EpochPlan:
         Each position's augmentation, (n, d, d + 1).
     targets
         Class numbers, (n,), or after mixing shares of the classes, (n, classes).
+    metadata
+        The network's second input, mixed like the images, (n, width); None where it has none.
     partners, keeps
         Mixup's partner of each position and the share it keeps of itself, (n,); None where nothing is mixed.
     """
@@ -43,6 +45,7 @@ class EpochPlan:
     targets: torch.Tensor
     partners: torch.Tensor | None = None
     keeps: torch.Tensor | None = None
+    metadata: torch.Tensor | None = None
 
     def mixed(self, seen: torch.Tensor, part: slice) -> torch.Tensor:
         """Blend what the network sees of a part with its partners; unchanged where nothing is mixed."""
@@ -68,8 +71,9 @@ def plan_epoch(task: FoldTask, order: np.ndarray, epoch: int) -> EpochPlan:
     parts = [parts_of(batch, training.micro_batch) for batch in steps]
     maps = torch.from_numpy(matrices(epoch_draws(task, order, epoch))).to(device, torch.float32)
     places = torch.from_numpy(order).to(device)
-    targets = task.labels[places // task.crops.images.shape[1]]
-    plan = EpochPlan(order, steps, parts, maps, targets)
+    rows = places // task.crops.images.shape[1]
+    metadata = None if task.metadata is None else task.metadata[rows]
+    plan = EpochPlan(order, steps, parts, maps, task.labels[rows], metadata=metadata)
     return _with_partners(task, plan, epoch) if training.mixup else plan
 
 
@@ -80,4 +84,5 @@ def _with_partners(task: FoldTask, plan: EpochPlan, epoch: int) -> EpochPlan:
     partners = torch.from_numpy(mix.partners).to(device)
     keeps = torch.from_numpy(mix.shares).to(device, torch.float32)
     targets = blend(shares_of(plan.targets, len(task.study.settings.classes)), partners, keeps)
-    return EpochPlan(plan.order, plan.steps, plan.parts, plan.maps, targets, partners, keeps)
+    metadata = None if plan.metadata is None else blend(plan.metadata, partners, keeps)
+    return replace(plan, targets=targets, partners=partners, keeps=keeps, metadata=metadata)

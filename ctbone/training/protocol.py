@@ -21,6 +21,7 @@ from ctbone.models.duplicates import refuse_shared_voxels
 from ctbone.models.fold_tables import fold_table, is_current, join_fold_tables, table_record, write_fold_table
 from ctbone.models.hardware import choose_hardware
 from ctbone.models.identity import model_settings, refuse_other, training_identity
+from ctbone.models.metadata import metadata_digest, refuse_giveaway
 from ctbone.models.probabilities import prediction_rows, probabilities_of, view_shares
 from ctbone.models.source import place_crops
 from ctbone.models.trained import Card, card_file, read_card, save_trained, save_weights, weights_file
@@ -164,6 +165,9 @@ def prepare(study: Study, model: str, cohort: Cohort, folds: Folds, ranks: Ranks
     classes = study.settings.classes
     labels = torch.tensor([classes.index(case.label) for case in cohort.internal], device=hardware.device)
     identity = {**training_identity(study.settings, model, folds.hash), "crops": crops.digest}
+    if ours.metadata:
+        refuse_giveaway(cohort.internal, ours.metadata)
+        identity["metadata_values"] = metadata_digest(cohort.internal, ours.metadata)
     source = place_crops(crops, hardware.device)
     return FoldTask(study, model, ours, 0, folds, cohort, crops, labels, hardware, identity, source, ranks)
 
@@ -188,7 +192,11 @@ def _finished(task: FoldTask) -> Card | None:
     refuse_other(card.identity, task.identity, file, TrainingError)
     table = fold_table(task.study, task.name, task.fold, "internal")
     # Without its predictions the fold is not whole; its last checkpoint gives them again.
-    return card if is_current(table, table_record(card.weights_sha256, task.cohort, "internal")) else None
+    return (
+        card
+        if is_current(table, table_record(card.weights_sha256, task.cohort, "internal", task.model.metadata))
+        else None
+    )
 
 
 def _finish(task: FoldTask, network: torch.nn.Module, state: FoldState) -> Card:
@@ -201,10 +209,11 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: FoldState) -> Card:
         return read_card(study, name, fold)
     digest = save_weights(weights_file(study, name, fold), state.best)
     origin = provenance(study, "training", {"cohort": study.cohort_csv, "folds": study.folds_csv})
-    record = {**table_record(digest, task.cohort, "internal"), "provenance": origin}
+    record = {**table_record(digest, task.cohort, "internal", task.model.metadata), "provenance": origin}
     write_fold_table(study, name, fold, "internal", rows, record)
     draw_curves(task.checkpoint.with_name("curves.png"), f"{name}, fold {fold}", state.history, best.epoch)
-    card = Card(task.identity, fold, best.epoch, best.validation_auc, best.validation_loss, digest, origin)
+    encoding = None if task.encoding is None else task.encoding.to_json()
+    card = Card(task.identity, fold, best.epoch, best.validation_auc, best.validation_loss, digest, origin, encoding)
     save_trained(study, name, card)
     forget_best(task.checkpoint)  # they are the fold's weights now
     task.ranks.wait()

@@ -43,7 +43,7 @@ def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None =
             own, seen = next(stream)
             with ranks.holding_gradients(network, hold=part.stop < batch.stop):
                 with task.hardware.autocast():
-                    logits = network(seen)
+                    logits = network(seen) if plan.metadata is None else network(seen, plan.metadata[own])
                 loss = _loss(criterion, logits.float(), plan.targets[own], plan.targets[batch])
                 (loss * ranks.count).backward()  # the gradients become the mean over the processes
             batch_loss += loss.detach()

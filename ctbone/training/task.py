@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ctbone.config import ModelSettings
 from ctbone.folds import Folds, Role
 from ctbone.models.crops import Crops
 from ctbone.models.hardware import Hardware
+from ctbone.models.metadata import Encoding, fit_encoding
 from ctbone.models.source import CropSource
 from ctbone.study import Study
 from ctbone.training.ranks import Ranks
@@ -63,6 +65,19 @@ class FoldTask:
     def seeds(self) -> dict[str, int]:
         """What every random number of this fold starts from, apart from its epoch."""
         return {"seed": self.model.training.seed, "fold": self.fold}
+
+    @cached_property
+    def encoding(self) -> Encoding | None:
+        """How the clinical columns are encoded, from the fold's training part alone; None without such columns."""
+        return fit_encoding(self.cases("train"), self.model.metadata) if self.model.metadata else None
+
+    @cached_property
+    def metadata(self) -> torch.Tensor | None:
+        """The second input of every case of ``crops``, (cases, width), on the device; None where there is none."""
+        if self.encoding is None:
+            return None
+        cases = [self.cohort.case(case_id) for case_id in self.crops.case_ids]
+        return self.encoding.encode(cases).to(self.hardware.device)
 
     def cases(self, role: Role) -> list[Case]:
         """Return the cases that play a role."""

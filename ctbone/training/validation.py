@@ -42,7 +42,8 @@ def logits_by_ranks(task: FoldTask, network: nn.Module, rows: np.ndarray) -> tor
     own = task.ranks.share(slice(0, len(rows)))
     logits = torch.zeros((len(rows), task.source.views, len(task.study.settings.classes)))
     if own.stop > own.start:
-        logits[own] = logits_of(network, task.source, rows[own], task.model, task.hardware)
+        metadata = None if task.metadata is None else task.metadata[rows[own]]
+        logits[own] = logits_of(network, task.source, rows[own], task.model, task.hardware, metadata)
     return task.ranks.total(logits).cpu()
 
 
