@@ -194,6 +194,7 @@ def train(
     dim: DimOption = None,
     fold: Annotated[int | None, typer.Option(min=0, help="Only this fold, from 0.", metavar="K")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="One batch of each fold, nothing kept.")] = False,
+    log: Annotated[Literal["none", "tensorboard", "mlflow"], typer.Option(help="Tell each epoch there too.")] = "none",
     study: StudyDir = HERE,
 ) -> None:
     """Train the folds, going on where they were stopped.
@@ -204,7 +205,7 @@ def train(
     from ctbone import training, workflow
 
     for name in workflow.models_of(opened, dim):
-        print(training.train(opened, name, fold=fold, dry_run=dry_run))
+        print(training.train(opened, name, fold=fold, dry_run=dry_run, log=log))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from ctbone.training.learner import Learner
 from ctbone.training.seeds import torch_seed
 from ctbone.training.steps import train_epoch
 from ctbone.training.task import FoldTask
+from ctbone.training.tracking import open_tracker
 from ctbone.training.validation import refuse_absent_classes, validate
 
 
@@ -38,7 +39,8 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
     refuse_absent_classes(task)
     learner, state = _start(task, load_checkpoint(task.checkpoint, task.identity))
     epochs = task.model.training.epochs
-    with progress(f"Train {task.name}, fold {task.fold}", epochs, shown=task.ranks.writes) as bar:
+    title = f"Train {task.name}, fold {task.fold}"
+    with progress(title, epochs, shown=task.ranks.writes) as bar, open_tracker(task, len(state.history)) as tracker:
         if state.history:
             bar.advance("resumed", steps=len(state.history))
         for epoch in range(len(state.history) + 1, epochs + 1):
@@ -54,6 +56,7 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
             if task.ranks.writes:
                 save_checkpoint(task.checkpoint, state, task.identity)
                 write_metrics(task.checkpoint.with_name("metrics.csv"), state.history)
+            tracker.add(row)
             bar.advance(f"loss {loss:.3f}  validation AUC {auc:.3f}")
     return learner.network, state
 

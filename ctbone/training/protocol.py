@@ -31,7 +31,8 @@ from ctbone.training.curves import draw_curves
 from ctbone.training.epochs import run_epochs, try_batch
 from ctbone.training.errors import TrainingError
 from ctbone.training.ranks import Ranks, join_ranks
-from ctbone.training.task import FoldTask
+from ctbone.training.task import FoldTask, Log
+from ctbone.training.tracking import refuse_missing
 from ctbone.training.validation import logits_by_ranks
 
 
@@ -85,7 +86,9 @@ class TrainingSummary:
         return f"{self.model}: {kind}{left}; probabilities in {self.predictions}"
 
 
-def train(study: Study, model: str, *, fold: int | None = None, dry_run: bool = False) -> TrainingSummary:
+def train(
+    study: Study, model: str, *, fold: int | None = None, dry_run: bool = False, log: Log = "none"
+) -> TrainingSummary:
     """Train a model by the study's cross-validation, going on where an earlier run stopped.
 
     For each fold: the network learns from its training part, the epoch with the highest validation AUC is kept, and
@@ -102,6 +105,8 @@ def train(study: Study, model: str, *, fold: int | None = None, dry_run: bool = 
         Train this fold alone, from 0; all of them if None.
     dry_run
         Run one batch and one validation of the first fold asked for, and write nothing.
+    log
+        ``tensorboard`` or ``mlflow``: what is told of each epoch beside ``metrics.csv``, see ``open_tracker``.
 
     Returns
     -------
@@ -111,8 +116,8 @@ def train(study: Study, model: str, *, fold: int | None = None, dry_run: bool = 
     Raises
     ------
     TrainingError
-        There is no such fold, the loss is no number, memory is out, or an earlier run was of other settings, folds or
-        crops.
+        There is no such fold, the loss is no number, memory is out, what ``log`` asks for is not installed, or an
+        earlier run was of other settings, folds or crops.
     ModelError
         The network, its weights or the crops are not what the settings ask for; two patients share voxels.
     CohortError, FoldError, StudyError
@@ -122,12 +127,13 @@ def train(study: Study, model: str, *, fold: int | None = None, dry_run: bool = 
     count = study.settings.folds.count
     if fold is not None and not 0 <= fold < count:
         raise TrainingError("there is no such fold", found=fold, expected=f"0 to {count - 1}")
+    refuse_missing(log)
     chosen = range(count) if fold is None else [fold]
     cohort, ranks = read_cohort(study), join_ranks()
     with ranks.first():
         folds = _folds(study, cohort, dry_run)
     with _memory_is_enough(ours):
-        task = prepare(study, model, cohort, folds, ranks)
+        task = dataclasses.replace(prepare(study, model, cohort, folds, ranks), log=log)
         if dry_run:
             with _own_random_numbers(task):
                 try_batch(dataclasses.replace(task, fold=chosen[0]))

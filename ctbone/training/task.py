@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from ctbone.models.metadata import Encoding, fit_encoding
 from ctbone.models.source import CropSource
 from ctbone.study import Study
 from ctbone.training.ranks import Ranks
+
+Log = Literal["none", "tensorboard", "mlflow"]
+"""What is told of each epoch beside ``metrics.csv``."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class FoldTask:
         Where it computes, and with which other processes.
     identity
         What the training depends on; the checkpoint and the card carry it.
+    log
+        What a person watches it by, beside ``metrics.csv``.
     """
 
     study: Study
@@ -55,6 +60,7 @@ class FoldTask:
     identity: dict[str, Any]
     source: CropSource
     ranks: Ranks
+    log: Log = "none"
 
     @property
     def checkpoint(self) -> Path:
