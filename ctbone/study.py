@@ -8,6 +8,7 @@ import io
 import json
 import os
 import platform
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -144,7 +145,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     StudyError
         The disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    # By chance, not by process: processes of two machines that share the folder may have one number.
+    temporary = path.with_name(f".writing-{secrets.token_hex(4)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -307,4 +309,8 @@ def provenance(study: Study, stage: str, inputs: Mapping[str, Path] | None = Non
 @cache
 def _versions() -> tuple[tuple[str, str], ...]:
     libraries = ("numpy", "scipy", "pandas", "torch", "monai", "timm", "pydicom", "simpleitk", "scikit-learn")
-    return tuple((name, metadata.version(name)) for name in libraries)
+    found = []
+    for name in libraries:
+        with suppress(metadata.PackageNotFoundError):  # a machine that only trains may lack what reads DICOM
+            found.append((name, metadata.version(name)))
+    return tuple(found)

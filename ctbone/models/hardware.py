@@ -62,7 +62,7 @@ class Hardware:
         return network
 
 
-def choose_hardware(training: TrainingSettings, number: int = 0) -> Hardware:
+def choose_hardware(training: TrainingSettings, number: int | None = None) -> Hardware:
     """Take the GPU where there is one, else the processor, and set it up for long runs of like batches.
 
     A processor's allocator is told to keep large blocks. A GPU times its convolution kernels once a shape and takes
@@ -73,17 +73,18 @@ def choose_hardware(training: TrainingSettings, number: int = 0) -> Hardware:
     training
         ``precision``, ``channels_last`` and ``compile``.
     number
-        Which of the visible GPUs.
+        Which of the visible GPUs; None: the one that is current.
 
     Examples
     --------
     >>> choose_hardware(TrainingSettings(precision="fp32")).bf16
     False
     """
-    device = torch.device("cuda", number) if torch.cuda.is_available() else torch.device("cpu")
-    if device.type == "cpu":
+    device = torch.device("cpu")
+    if not torch.cuda.is_available():
         _keep_large_blocks()
     else:
+        device = torch.device("cuda", torch.cuda.current_device() if number is None else number)
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = False

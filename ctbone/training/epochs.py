@@ -37,7 +37,7 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
         another training's.
     """
     refuse_absent_classes(task)
-    learner, state = _start(task, load_checkpoint(task.checkpoint, task.identity))
+    learner, state = start_fold(task, load_checkpoint(task.checkpoint, task.identity))
     epochs = task.model.training.epochs
     title = f"Train {task.name}, fold {task.fold}"
     with progress(title, epochs, shown=task.ranks.writes) as bar, open_tracker(task, len(state.history)) as tracker:
@@ -76,7 +76,7 @@ def _take_over(learner: Learner, state: FoldState, row: EpochMetrics) -> None:
         state.best_sha256 = None
 
 
-def _start(task: FoldTask, state: FoldState | None) -> tuple[Learner, FoldState]:
+def start_fold(task: FoldTask, state: FoldState | None) -> tuple[Learner, FoldState]:
     """Build the network, its optimizer and its running mean, fresh or as a checkpoint left them."""
     training = task.model.training
     torch.manual_seed(torch_seed("weights", epoch=0, **task.seeds))
@@ -122,6 +122,6 @@ def try_batch(task: FoldTask) -> None:
         As ``run_epochs``.
     """
     refuse_absent_classes(task)
-    learner, _ = _start(task, None)
+    learner, _ = start_fold(task, None)
     train_epoch(task, learner, epoch=1, most=1)
     validate(task, learner.judged)

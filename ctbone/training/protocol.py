@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,11 +124,8 @@ def train(
         The cohort or the folds do not hold.
     """
     ours = model_settings(study.settings, model)
-    count = study.settings.folds.count
-    if fold is not None and not 0 <= fold < count:
-        raise TrainingError("there is no such fold", found=fold, expected=f"0 to {count - 1}")
     refuse_missing(log)
-    chosen = range(count) if fold is None else [fold]
+    chosen = chosen_folds(study, fold)
     cohort, ranks = read_cohort(study), join_ranks()
     with ranks.first():
         folds = _folds(study, cohort, dry_run)
@@ -137,14 +134,34 @@ def train(
         if dry_run:
             with _own_random_numbers(task):
                 try_batch(dataclasses.replace(task, fold=chosen[0]))
-            return TrainingSummary(model, (), tuple(range(count)), None)
-        summaries = tuple(_train_fold(dataclasses.replace(task, fold=number)) for number in chosen)
+            return TrainingSummary(model, (), tuple(range(study.settings.folds.count)), None)
+        summaries = [_train_fold(dataclasses.replace(task, fold=number)) for number in chosen]
+    with ranks.first():
+        return summary_of(study, model, summaries, cohort, join=ranks.writes)
+
+
+def chosen_folds(study: Study, fold: int | None) -> list[int]:
+    """Return the folds that are meant: one, or all if None.
+
+    Raises
+    ------
+    TrainingError
+        There is no such fold.
+    """
+    count = study.settings.folds.count
+    if fold is not None and not 0 <= fold < count:
+        raise TrainingError("there is no such fold", found=fold, expected=f"0 to {count - 1}")
+    return list(range(count)) if fold is None else [fold]
+
+
+def summary_of(
+    study: Study, model: str, folds: Sequence[FoldSummary], cohort: Cohort, *, join: bool = True
+) -> TrainingSummary:
+    """Join the tables of all finished folds, unless another process does, and say what became of these."""
+    count = study.settings.folds.count
     missing = tuple(number for number in range(count) if not card_file(study, model, number).is_file())
-    return TrainingSummary(model, summaries, missing, _join(study, model, cohort, ranks))
-
-
-def _join(study: Study, model: str, cohort: Cohort, ranks: Ranks) -> Path | None:
-    return join_fold_tables(study, model, cohort) if ranks.writes else study.predictions(model)
+    table = join_fold_tables(study, model, cohort) if join else study.predictions(model)
+    return TrainingSummary(model, tuple(folds), missing, table)
 
 
 def _folds(study: Study, cohort: Cohort, dry_run: bool) -> Folds:
@@ -167,7 +184,7 @@ def prepare(study: Study, model: str, cohort: Cohort, folds: Folds, ranks: Ranks
     crops = load_crops(study, cohort.internal, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation)
     refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
     view_shares(ours, crops)  # now, so that weights which do not fit stop the run before it begins
-    hardware = choose_hardware(ours.training, ranks.local)
+    hardware = choose_hardware(ours.training, ranks.local if ranks.count > 1 else None)
     classes = study.settings.classes
     labels = torch.tensor([classes.index(case.label) for case in cohort.internal], device=hardware.device)
     identity = {**training_identity(study.settings, model, folds.hash), "crops": crops.digest}

@@ -105,11 +105,9 @@ def join_ranks() -> Ranks:
     if count == 1:
         return Ranks()
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
 
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    strategy = DDPStrategy(broadcast_buffers=False)
-    fabric = Fabric(accelerator=accelerator, devices=count // nodes, num_nodes=nodes, strategy=strategy)
+    fabric = Fabric(accelerator=accelerator, devices=count // nodes, num_nodes=nodes, strategy="ddp")
     fabric.launch()
     return Ranks(fabric.global_rank, fabric.world_size, fabric.local_rank, fabric)
 

@@ -32,7 +32,7 @@ def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None =
     criterion = objective_of(task)
     torch.manual_seed(torch_seed("network", epoch=epoch, **task.seeds) + ranks.rank)
     network.train()
-    stream = _stream(task, plan, most)
+    shown = stream(task, plan, most)
     losses = []
     for step, batch in enumerate(plan.steps[:most]):
         for group in learner.optimizer.param_groups:
@@ -40,7 +40,7 @@ def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None =
         learner.optimizer.zero_grad(set_to_none=True)
         batch_loss = torch.zeros((), device=task.hardware.device)
         for part in plan.parts[step]:
-            own, seen = next(stream)
+            own, seen = next(shown)
             with ranks.holding_gradients(network, hold=part.stop < batch.stop):
                 with task.hardware.autocast():
                     logits = network(seen) if plan.metadata is None else network(seen, plan.metadata[own])
@@ -56,7 +56,7 @@ def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None =
     return float(np.average(values, weights=[batch.stop - batch.start for batch in plan.steps[:most]]))
 
 
-def _stream(task: FoldTask, plan: EpochPlan, most: int | None) -> Iterator[tuple[slice, torch.Tensor]]:
+def stream(task: FoldTask, plan: EpochPlan, most: int | None) -> Iterator[tuple[slice, torch.Tensor]]:
     """Yield, for every part of every batch, what of it is this process's, and what the network sees of that."""
     still = changes_nothing(task.model.training.augmentation)
     parts = [part for batch in plan.parts[:most] for part in batch]
