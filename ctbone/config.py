@@ -157,7 +157,7 @@ class ModelSettings(_Section):
 
     dim: Literal["2d", "3d"]
     network: Name = "densenet121"
-    """A name that the registry of ``ctbone.models`` knows for this dimension."""
+    """MONAI's name; in 2D timm's, or MONAI's after ``monai.``."""
     network_options: dict[str, Any] = {}
     weights: str = "none"
     """``none``, ``imagenet``, or the path of a safetensors file."""
