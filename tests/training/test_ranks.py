@@ -18,11 +18,23 @@ from tests.models.small_study import model_of, small_study
 
 TRAINING = {"epochs": 3, "batch_size": 6}
 MODELS = {
-    "plain": model_of("3d", training=TRAINING),
+    "sgd": model_of("3d", training={**TRAINING, "optimizer": "sgd"}),
+    "adam": model_of("3d", training={**TRAINING, "learning_rate": 1e-4}),
     "mixed": model_of(
-        "3d", training={**TRAINING, "mixup": 0.4, "class_weights": "balanced", "micro_batch": 3, "ema": 0.9}
+        "3d",
+        training={
+            **TRAINING,
+            "optimizer": "sgd",
+            "mixup": 0.4,
+            "class_weights": "balanced",
+            "micro_batch": 3,
+            "ema": 0.9,
+        },
     ),
 }
+# Sums of other order differ by rounding. Adam makes full steps of gradients that are nothing but rounding, and the
+# statistics of three samples magnify it.
+TOLERANCE = {"sgd": 1e-6, "adam": 5e-5, "mixed": 1e-3}
 
 
 def under_torchrun(processes, *arguments):
@@ -48,14 +60,14 @@ def test_two_processes_give_the_metrics_of_one(tmp_path):
         train(alone, name, fold=0)
         ours, theirs = (pd.read_csv(study.run(name, 0) / "metrics.csv") for study in (alone, together))
         columns = ["loss", "validation_auc", "validation_loss", "learning_rate"]
-        np.testing.assert_allclose(theirs[columns], ours[columns], atol=2e-4)
+        np.testing.assert_allclose(theirs[columns], ours[columns], rtol=0, atol=TOLERANCE[name])
         one, two = (load_file(study.run(name, 0) / "weights.safetensors") for study in (alone, together))
         assert one.keys() == two.keys()
         for tensor in one:
-            torch.testing.assert_close(two[tensor], one[tensor], atol=2e-3, rtol=1e-3)
+            torch.testing.assert_close(two[tensor], one[tensor], atol=10 * TOLERANCE[name], rtol=1e-3)
         tables = [read_predictions(study.predictions(name), ("benign", "malignant")) for study in (alone, together)]
         assert (tables[0]["case_id"] == tables[1]["case_id"]).all()
-        np.testing.assert_allclose(tables[1]["p_malignant"], tables[0]["p_malignant"], atol=1e-3)
+        np.testing.assert_allclose(tables[1]["p_malignant"], tables[0]["p_malignant"], atol=10 * TOLERANCE[name])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
