@@ -43,6 +43,8 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
     with progress(title, epochs, shown=task.ranks.writes) as bar, open_tracker(task, len(state.history)) as tracker:
         if state.history:
             bar.advance("resumed", steps=len(state.history))
+            if task.ranks.writes:  # a kill may have come between the checkpoint and this table
+                write_metrics(task.checkpoint.with_name("metrics.csv"), state.history)
         for epoch in range(len(state.history) + 1, epochs + 1):
             if _is_stopped(task, state):
                 bar.advance(f"stopped: none better since epoch {state.best_epoch.epoch}", steps=epochs - epoch + 1)

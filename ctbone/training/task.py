@@ -91,4 +91,4 @@ class FoldTask:
 
     def rows(self, role: Role) -> np.ndarray:
         """Return where these cases stand in ``crops``."""
-        return np.array(self.crops.rows(self.folds.cases(self.fold, role)))
+        return np.array(self.crops.rows(self.folds.cases(self.fold, role)), dtype=np.int64)

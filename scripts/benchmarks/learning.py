@@ -28,7 +28,7 @@ from ctbone.study import Study, record_of, write_json
 from ctbone.training import protocol, train
 
 CLASSES = ("benign", "malignant")
-LEVELS = (0.0, 0.5, 1.0, 2.0)
+LEVELS = (0.0, 1.0, 2.0, 4.0)
 NETWORK = {"block_config": [2, 2], "growth_rate": 4, "init_features": 8}
 
 

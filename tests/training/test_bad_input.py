@@ -1,7 +1,7 @@
 """What a user may get wrong before or between trainings: a clear error, and nothing that was good is lost."""
 
 import json
-import os
+import secrets
 
 import pandas as pd
 import pytest
@@ -87,7 +87,8 @@ def test_a_disk_that_fills_up_at_the_end_costs_no_epoch(study, monkeypatch, file
     """/dev/full in the place of the temporary file answers as a full disk does."""
     run = study.run("3d", 0)
     run.mkdir(parents=True)
-    (run / f".writing-{os.getpid()}-{file}").symlink_to("/dev/full")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "0")
+    (run / f".writing-0-{file}").symlink_to("/dev/full")
     with pytest.raises(StudyError, match="No space left"):
         train(study, "3d", fold=0)
     kept = load_file(next(run.glob("best-epoch*")))

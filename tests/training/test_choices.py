@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -182,7 +183,7 @@ def nth_call(function, n):
     return killing
 
 
-@pytest.mark.parametrize("where", ["step", "best weights", "checkpoint", "metrics"])
+@pytest.mark.parametrize("where", ["step", "best weights", "checkpoint", "metrics", "last metrics"])
 def test_with_every_choice_on_a_kill_anywhere_changes_no_bit(tmp_path, monkeypatch, unbroken, where):
     broken = study_with_all_on(tmp_path)
     target, name, calls = {
@@ -190,14 +191,22 @@ def test_with_every_choice_on_a_kill_anywhere_changes_no_bit(tmp_path, monkeypat
         "best weights": (checkpoint, "save_weights", 1),
         "checkpoint": (checkpoint, "atomic_path", 3),
         "metrics": (epochs, "write_metrics", 3),
+        "last metrics": (epochs, "write_metrics", 3),
     }[where]
     with monkeypatch.context() as patch:
-        patch.setattr(target, name, nth_call(getattr(target, name), random.Random(where).randint(1, calls)))
+        patch.setattr(
+            target,
+            name,
+            nth_call(
+                getattr(target, name), calls if where.startswith("last") else random.Random(where).randint(1, calls)
+            ),
+        )
         with pytest.raises(Killed):
             train(broken, "m", fold=0)
     train(broken, "m", fold=0)
     assert differ(weights(unbroken), weights(broken)) == 0
     assert not list(broken.run("m", 0).glob("best-epoch*"))
+    assert metrics(broken).drop(columns="seconds").equals(metrics(unbroken).drop(columns="seconds"))
     assert unbroken.predictions("m").read_bytes() == broken.predictions("m").read_bytes()
 
 
@@ -225,10 +234,11 @@ def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken)
 
     def fill_up(path, state, identity):
         if len(state.history) == 3:
-            (run / f".writing-{os.getpid()}-checkpoint.pt").symlink_to("/dev/full")
+            (run / ".writing-0-checkpoint.pt").symlink_to("/dev/full")
         real(path, state, identity)
 
     with monkeypatch.context() as patch:
+        patch.setattr(secrets, "token_hex", lambda _: "0")
         patch.setattr(epochs, "save_checkpoint", fill_up)
         with pytest.raises(StudyError, match="No space left") as caught:
             train(broken, "m", fold=0)
