@@ -24,7 +24,7 @@ from ctbone.stats import auc_interval
 from ctbone.study import Study, file_hash, record_of, write_json, write_table
 from ctbone.training import train
 
-CLASSES = ("normal", "hyperplasia")
+CLASSES = ("normal", "abnormal")
 
 
 def main() -> None:
