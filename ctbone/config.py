@@ -218,6 +218,15 @@ class Stacking(_Section):
         return self
 
 
+class Recalibration(_Section):
+    """One table of probabilities, recalibrated on the validation rows of each fold."""
+
+    of: Name
+    """A model, a combination, a stack, or ``reader``."""
+    method: Literal["temperature", "platt", "isotonic"] = "platt"
+    """``platt`` moves and stretches the logit, ``temperature`` only stretches it, ``isotonic`` needs many cases."""
+
+
 class FusionSettings(_Section):
     """Which probabilities are fused, and how the weights are found."""
 
@@ -231,6 +240,8 @@ class FusionSettings(_Section):
     """What the weights maximise on the validation predictions of each fold; or ``equal``; or given."""
     stacking: dict[Name, Stacking] = {}
     """Name of each stack: parts and clinical columns under a model of their own."""
+    recalibration: dict[Name, Recalibration] = {}
+    """Name of each recalibrated table: what it is made of, and how."""
     reader: str | None = None
     """``reader_id`` whose unaided scores are fused; needed only where several readers scored every case."""
 
@@ -313,6 +324,12 @@ class Settings(_Section):
         for name in self.fusion.stacking:
             if name in self.models or name in self.fusion.combinations or name == READER:
                 raise ValueError(f"fusion.stacking: '{name}' is the name of a model, a combination or the reader")
+        taken = {*self.models, *self.fusion.combinations, *self.fusion.stacking, READER}
+        for name, recalibration in self.fusion.recalibration.items():
+            if name in taken:
+                raise ValueError(f"fusion.recalibration: '{name}' is the name of a model, a fusion or the reader")
+            if recalibration.of in self.fusion.recalibration:
+                raise ValueError(f"fusion.recalibration.{name}: '{recalibration.of}' is recalibrated already")
         return self
 
     @property

@@ -11,22 +11,16 @@ import numpy as np
 import pandas as pd
 
 from ctbone.cohort import Cohort, read_cohort
-from ctbone.config import READER, Settings, Stacking
+from ctbone.config import READER, Recalibration, Settings, Stacking
 from ctbone.fusion.clinical import clinical_columns
 from ctbone.fusion.parts import FusionError, Parts, lay_over, read_part
 from ctbone.fusion.reader import Reader, read_reader, with_reader
+from ctbone.fusion.recalibrating import in_words, recalibrate, recalibration_record
 from ctbone.fusion.stacking import MODELS, stack, stack_record
-from ctbone.fusion.weights import Search, aucs, search_weights, simplex_grid
+from ctbone.fusion.weighted import average, weight_record, weights_of
 from ctbone.predictions import probability_columns, write_predictions
 from ctbone.progress import progress
 from ctbone.study import Study, provenance
-
-_HOW = {
-    "auc": "weights with the highest AUC on the fold's validation predictions, the centre of the plateau",
-    "log_loss": "weights with the lowest log-loss on the fold's validation predictions",
-    "equal": "equal weights, nothing fitted",
-    "given": "weights given in the settings, nothing fitted",
-}
 
 
 @dataclass(frozen=True)
@@ -48,8 +42,8 @@ class FusionSummary:
         ``reader_id`` whose scores took part.
     skipped
         Why the combination was left out.
-    stacked
-        What a stack is made of, in words; a stack has no weights.
+    made_of
+        What a stack or a recalibration is made of, in words; these have no weights.
     """
 
     name: str
@@ -59,11 +53,11 @@ class FusionSummary:
     path: Path | None = None
     reader: str | None = None
     skipped: str | None = None
-    stacked: str | None = None
+    made_of: str | None = None
 
     def __str__(self) -> str:
-        if self.stacked is not None:
-            return f"{self.name}: {self.stacked}"
+        if self.made_of is not None:
+            return f"{self.name}: {self.made_of}"
         if self.mean is None:
             return f"{self.name}: left out, {self.skipped}"
         spread = self.spread or (None,) * len(self.mean)
@@ -81,16 +75,17 @@ class _Fused:
     summary: FusionSummary
     path: Path
     parts: Parts
-    table: pd.DataFrame
-    record: dict[str, Any]
+    probabilities: np.ndarray
+    origin: dict[str, Any]
+    details: dict[str, Any]
 
 
 def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> list[FusionSummary]:
-    """Fuse every combination and stack of the settings and write ``fusion/<name>.csv`` with the record of its weights.
+    """Fuse every combination and stack of the settings, recalibrate what they name, and write ``fusion/<name>.csv``.
 
     In each fold the weights are chosen on that fold's validation rows alone and applied to its test rows. For an
     external case each part is averaged over the folds first, as in the main paper, and the folds' weights are averaged;
-    a stack answers for it with the mean of the folds' stackers.
+    a stack answers for it with the mean of the folds' stackers, a recalibration with the mean of the folds' maps.
     Where a reader takes part, the reader's own probabilities are written too, as ``fusion/reader.csv``.
 
     Parameters
@@ -105,7 +100,7 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
     Returns
     -------
     list of FusionSummary
-        One a combination, then one a stack, in the settings' order.
+        One a combination, then one a stack, then one a recalibration, in the settings' order.
 
     Raises
     ------
@@ -140,10 +135,16 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
                 else _stack_one(study, name, laid, who, stacking, cohort)
             )
             bar.advance(note=name)
-    for result in done.values():
-        write_predictions(result.path, result.table, settings.classes, result.record)
     if who is not None:
-        _write_reader(study, list(done.values()), who)
+        done[READER] = _reader_alone(study, list(done.values()), who)
+    for name, recalibration in settings.fusion.recalibration.items():
+        wanted[name] = (recalibration.of,)
+        source = _source(study, recalibration.of, done, cohort)
+        if source is not None:
+            done[name] = _recalibrate_one(study, name, *source, recalibration)
+    for name, result in done.items():
+        table = _table(result.parts, result.probabilities, name, settings)
+        write_predictions(result.path, table, settings.classes, {**result.origin, **result.details})
     why = "no reader's scores were given (--with-reader scores.csv)"
     return [
         done[name].summary if name in done else FusionSummary(name, parts, skipped=_left_over(study, name, why))
@@ -173,17 +174,18 @@ def _lay_out(
 def _fuse_one(study: Study, name: str, parts: Parts, who: Reader | None) -> _Fused:
     settings = study.settings
     try:
-        weights, searches = _weights(parts, settings)
+        weights, searches = weights_of(parts, settings)
     except FusionError as error:
         error.problem = f"fusion '{name}': {error.problem}"
         raise
-    record = {**_origin(study, parts, who), **_record(parts, weights, searches, settings)}
+    origin = _origin(study, parts, who)
     matrix = np.array(list(weights.values()))
     spread = tuple(map(float, matrix.std(axis=0, ddof=1))) if len(matrix) > 1 else None
     mean = tuple(map(float, matrix.mean(axis=0)))
     path = study.fusion(name)
-    summary = FusionSummary(name, parts.names, mean, spread, path, record["reader"])
-    return _Fused(summary, path, parts, _table(parts, _average(parts, weights), name, settings), record)
+    summary = FusionSummary(name, parts.names, mean, spread, path, origin["reader"])
+    details = weight_record(parts, weights, searches, settings)
+    return _Fused(summary, path, parts, average(parts, weights), origin, details)
 
 
 def _stack_one(study: Study, name: str, parts: Parts, who: Reader | None, stacking: Stacking, cohort: Cohort) -> _Fused:
@@ -194,14 +196,11 @@ def _stack_one(study: Study, name: str, parts: Parts, who: Reader | None, stacki
     except FusionError as error:
         error.problem = f"stack '{name}': {error.problem}"
         raise
-    record = {
-        **_origin(study, parts, who, {study.cohort_csv.name: study.cohort_csv} if stacking.columns else {}),
-        **stack_record(stacked, stacking),
-    }
+    origin = _origin(study, parts, who, {study.cohort_csv.name: study.cohort_csv} if stacking.columns else {})
     words = f"{MODELS[stacking.model].split(' (')[0]} over {', '.join([*stacking.parts, *stacking.columns])}"
     path = study.fusion(name)
-    summary = FusionSummary(name, parts.names, path=path, reader=record["reader"], stacked=words)
-    return _Fused(summary, path, parts, _table(parts, stacked.probabilities, name, settings), record)
+    summary = FusionSummary(name, parts.names, path=path, reader=origin["reader"], made_of=words)
+    return _Fused(summary, path, parts, stacked.probabilities, origin, stack_record(stacked, stacking))
 
 
 def _origin(
@@ -221,105 +220,43 @@ def _place(study: Study, file: Path) -> str | None:
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else None
 
 
-def _weights(parts: Parts, settings: Settings) -> tuple[dict[int, np.ndarray], dict[int, Search]]:
-    """Return the weights of each fold, and how they were found where they were."""
-    rule, count = settings.fusion.weights, len(parts.names)
-    folds = parts.folds or (0,)
-    if isinstance(rule, dict):
-        missing = [part for part in parts.names if part not in rule]
-        given = np.array([rule.get(part, 0.0) for part in parts.names])
-        if missing or given.sum() == 0:
-            problem = f"fusion.weights gives none to {', '.join(missing)}" if missing else "all given weights are 0"
-            raise FusionError(problem, found=rule, expected="a weight for every part, not all 0")
-        return dict.fromkeys(folds, given / given.sum()), {}
-    if rule == "equal":
-        return dict.fromkeys(folds, np.full(count, 1 / count)), {}
-    if not parts.folds:
-        raise FusionError(
-            "no internal test rows with a fold, so no folds to fit the weights in",
-            remedy="fill the fold column, or set fusion.weights to 'equal' or give them",
-        )
-    labels = _class_numbers(parts, settings)
-    searches = {}
-    for fold in parts.folds:
-        rows = parts.of("val", fold)
-        if not rows.any():
-            raise FusionError(
-                f"fold {fold} has no validation rows to choose the weights on",
-                remedy="add rows with split 'val', or set fusion.weights to 'equal' or give them",
-            )
-        try:
-            searches[fold] = search_weights(parts.probabilities[:, rows], labels[rows], rule)
-        except FusionError as error:
-            error.problem = f"fold {fold}: {error.problem}"
-            raise
-    return {fold: search.weights for fold, search in searches.items()}, searches
-
-
-def _class_numbers(parts: Parts, settings: Settings) -> np.ndarray:
-    return np.array([settings.classes.index(label) for label in parts.rows["label"]])
-
-
-def _average(parts: Parts, weights: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Average the parts: each fold's rows with its own weights, external rows with the mean of all."""
-    mean = np.mean(list(weights.values()), axis=0)
-    of_rows = np.array([mean if pd.isna(fold) else weights.get(int(fold), mean) for fold in parts.rows["fold"]])
-    fused: np.ndarray = np.einsum("rp,prc->rc", of_rows, parts.probabilities)
-    return fused
-
-
 def _table(parts: Parts, probabilities: np.ndarray, name: str, settings: Settings) -> pd.DataFrame:
     columns = zip(probability_columns(settings.classes), np.clip(probabilities, 0, 1).T, strict=True)
     return parts.rows.assign(model=name, view="", **dict(columns))
 
 
-def _record(
-    parts: Parts, weights: Mapping[int, np.ndarray], searches: Mapping[int, Search], settings: Settings
-) -> dict[str, Any]:
-    rule = settings.fusion.weights if isinstance(settings.fusion.weights, str) else "given"
-    matrix = np.array(list(weights.values()))
-
-    def named(values: np.ndarray) -> dict[str, float]:
-        return {part: round(float(value), 10) for part, value in zip(parts.names, values, strict=True)}
-
-    return {
-        "parts": list(parts.names),
-        "chosen_by": rule,
-        "how": _HOW[rule],
-        "weights": {
-            "folds": {str(fold): named(values) for fold, values in weights.items()},
-            "mean": named(matrix.mean(axis=0)),
-            "sd": named(matrix.std(axis=0, ddof=1)) if len(matrix) > 1 else None,
-            "min": named(matrix.min(axis=0)),
-            "max": named(matrix.max(axis=0)),
-        },
-        "validation": {
-            str(fold): {"aim": search.aim, "value": search.value, "plateau": search.plateau}
-            for fold, search in searches.items()
-        },
-        "curve": _curve(parts, settings),
-    }
-
-
-def _curve(parts: Parts, settings: Settings) -> dict[str, Any] | None:
-    """Draw each fold's validation AUC against the weight of the first of two parts; None where there is none."""
-    if len(parts.names) != 2:
-        return None
-    labels = _class_numbers(parts, settings)
-    grid = simplex_grid(2)[:, ::-1] / 100
-    grid = grid[np.argsort(grid[:, 0])]
-    curves = {}
-    for fold in parts.folds:
-        rows = parts.of("val", fold)
-        if len(np.unique(labels[rows])) == len(settings.classes):
-            curves[str(fold)] = np.round(aucs(grid, parts.probabilities[:, rows], labels[rows]), 10).tolist()
-    return {"part": parts.names[0], "weight": grid[:, 0].tolist(), "auc": curves} if curves else None
-
-
-def _write_reader(study: Study, fused: list[_Fused], who: Reader) -> None:
+def _reader_alone(study: Study, fused: list[_Fused], who: Reader) -> _Fused:
     """Set the reader beside the models: the reader's own probabilities, on the rows of the longest fusion."""
     parts = max((result.parts for result in fused if READER in result.parts.names), key=lambda parts: len(parts.rows))
-    table = _table(parts, parts.probabilities[parts.names.index(READER)], READER, study.settings)
-    origin = provenance(study, "fusion", {READER: who.file})
-    record = {**origin, "parts": [READER], "reader": who.reader_id, "scores": _place(study, who.file)}
-    write_predictions(study.fusion(READER), table, study.settings.classes, record)
+    own = parts.probabilities[parts.names.index(READER)]
+    alone = Parts((READER,), parts.rows, own[None])
+    summary = FusionSummary(READER, (READER,), path=study.fusion(READER), reader=who.reader_id)
+    return _Fused(summary, study.fusion(READER), alone, own, _origin(study, alone, who), {"parts": [READER]})
+
+
+def _source(study: Study, name: str, done: Mapping[str, _Fused], cohort: Cohort) -> tuple[Parts, dict[str, Any]] | None:
+    """Return what is to be recalibrated and where it came from; None for a fusion or a reader that was left out."""
+    fusion = study.settings.fusion
+    if name in done:
+        fused = done[name]
+        return Parts((name,), fused.parts.rows, fused.probabilities[None]), fused.origin
+    if name == READER or name in fusion.combinations or name in fusion.stacking:
+        return None
+    table = read_part(study.predictions(name), cohort, study.settings.classes)
+    parts = lay_over({name: table}, cohort, study.settings.classes, fitted=True)
+    return parts, _origin(study, parts, None)
+
+
+def _recalibrate_one(
+    study: Study, name: str, parts: Parts, origin: dict[str, Any], recalibration: Recalibration
+) -> _Fused:
+    settings = study.settings
+    try:
+        found = recalibrate(parts, recalibration, settings.classes, settings.positive_class)
+    except FusionError as error:
+        error.problem = f"recalibration '{name}': {error.problem}"
+        raise
+    path = study.fusion(name)
+    words = in_words(found.learned, recalibration)
+    summary = FusionSummary(name, parts.names, path=path, reader=origin["reader"], made_of=words)
+    return _Fused(summary, path, parts, found.probabilities, origin, recalibration_record(found, recalibration))

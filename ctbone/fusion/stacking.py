@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ctbone.config import Stacking
+from ctbone.fusion.cross_fitting import check_rows, cross_fitted
 from ctbone.fusion.parts import FusionError, Parts
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ MODELS = {
 """How each kind of stacker is called in the record and the report."""
 
 _SMALLEST = 1e-6
-_INNER_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ def stack(parts: Parts, clinical: pd.DataFrame, settings: Stacking, classes: Seq
     learned = {}
     for fold in parts.folds:
         fitted, test = parts.of("val", fold), parts.of("test", fold)
-        _check_rows(fold, labels[fitted], patients[fitted], classes)
+        check_rows(fold, labels[fitted], patients[fitted], classes)
         stacker = _fit(features[fitted], labels[fitted], settings)
         if test.any():
             answers[test] = stacker.predict_proba(features[test])
-        answers[fitted] = _cross_fitted(features[fitted], labels[fitted], patients[fitted], settings, len(classes))
+        answers[fitted] = _without_own_patient(features[fitted], labels[fitted], patients[fitted], settings, classes)
         beyond &= ~(fitted | test)
         if beyond.any():
             total[beyond] += stacker.predict_proba(features[beyond])
@@ -128,16 +128,16 @@ def _features(parts: Parts, clinical: pd.DataFrame, classes: Sequence[str]) -> p
     return pd.concat([pd.DataFrame(columns), clinical], axis=1)
 
 
-def _check_rows(fold: int, labels: np.ndarray, patients: np.ndarray, classes: Sequence[str]) -> None:
-    for number, name in enumerate(classes):
-        count = len(np.unique(patients[labels == number]))
-        if count < 2:
-            raise FusionError(
-                f"fold {fold} has too few validation rows to fit a stack",
-                found=f"{count} patient{'s' * (count != 1)} of class {name}",
-                expected="two or more of each class",
-                remedy="use a weighted fusion with equal or given weights",
-            )
+def _without_own_patient(
+    features: pd.DataFrame, labels: np.ndarray, patients: np.ndarray, settings: Stacking, classes: Sequence[str]
+) -> np.ndarray:
+    def fit(kept: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+        stacker = _fit(features.iloc[kept], labels[kept], settings)
+        answers = np.zeros((len(left_out), len(classes)))
+        answers[:, stacker.classes_] = stacker.predict_proba(features.iloc[left_out])
+        return answers
+
+    return cross_fitted(fit, labels, patients, len(classes), settings.seed)
 
 
 def _fit(features: pd.DataFrame, labels: np.ndarray, settings: Stacking) -> Pipeline:
@@ -171,21 +171,6 @@ def _model(settings: Stacking) -> Any:
     if settings.model == "random_forest":
         return RandomForestClassifier(n_estimators=300, min_samples_leaf=5, random_state=settings.seed)
     return GradientBoostingClassifier(n_estimators=100, learning_rate=0.05, max_depth=2, random_state=settings.seed)
-
-
-def _cross_fitted(
-    features: pd.DataFrame, labels: np.ndarray, patients: np.ndarray, settings: Stacking, classes: int
-) -> np.ndarray:
-    """Answer for validation rows without their own patients: thresholds that are fitted on them would be too good."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    fewest = min(len(np.unique(patients[labels == number])) for number in range(classes))
-    split = StratifiedGroupKFold(min(_INNER_FOLDS, fewest), shuffle=True, random_state=settings.seed)
-    answers = np.zeros((len(labels), classes))
-    for kept, left_out in split.split(features, labels, patients):
-        stacker = _fit(features.iloc[kept], labels[kept], settings)
-        answers[np.ix_(left_out, stacker.classes_)] = stacker.predict_proba(features.iloc[left_out])
-    return answers
 
 
 def _learned(stacker: Pipeline, settings: Stacking, classes: Sequence[str], positive: str) -> dict[str, float]:

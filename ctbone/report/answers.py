@@ -122,11 +122,14 @@ class CaseSet:
         What a reader should call it.
     answers
         One entry a model.
+    uncompared
+        Models that are not tested against others, as they only recalibrate one of them.
     """
 
     key: SetKey
     title: str
     answers: tuple[Answers, ...]
+    uncompared: frozenset[str] = frozenset()
 
 
 def shared_cases(first: Answers, second: Answers) -> tuple[Answers, Answers]:

@@ -10,7 +10,7 @@ from ctbone.cohort import Cohort
 from ctbone.config import READER
 from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.checklists import Found, claim, tripod_ai
-from ctbone.report.fusion_records import FusionRecord, StackRecord
+from ctbone.report.fusion_records import FusionRecord, RecalibrationRecord, StackRecord
 from ctbone.report.gather import Source
 from ctbone.report.page import Section, Shown, Text
 from ctbone.report.table import interval, number
@@ -22,7 +22,7 @@ def checklist_section(
     cohort: Cohort,
     analysis: Analysis,
     found: Sequence[Source],
-    fusions: Sequence[FusionRecord | StackRecord],
+    fusions: Sequence[FusionRecord | StackRecord | RecalibrationRecord],
     record: dict[str, Any],
     sections: Sequence[Section],
 ) -> Section:
@@ -75,7 +75,10 @@ def _size(judged: JudgedSet) -> str:
 
 
 def _of_method(
-    study: Study, found: Sequence[Source], fusions: Sequence[FusionRecord | StackRecord], record: dict[str, Any]
+    study: Study,
+    found: Sequence[Source],
+    fusions: Sequence[FusionRecord | StackRecord | RecalibrationRecord],
+    record: dict[str, Any],
 ) -> dict[str, tuple[str, str]]:
     settings = study.settings
     models = [settings.models[source.name] for source in found if source.name in settings.models]

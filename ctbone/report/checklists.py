@@ -99,7 +99,7 @@ _CLAIM = (
     ("7", "Data sources", "data"),
     ("8", "Eligibility", "flow"),
     ("9", "Preprocessing", "preparation"),
-    ("10", "Subsets of the data", "preparation"),
+    ("10", "Subsets of the data", "predictors"),
     ("11", "Definitions of data elements", "predictors"),
     ("12", "De-identification", "deidentified"),
     ("13", "Missing data", "missing"),

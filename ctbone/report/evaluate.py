@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ctbone.config import EvaluationSettings
+from ctbone.progress import progress
 from ctbone.report.analysis import analyse
 from ctbone.report.foreign import read_foreign
 from ctbone.report.output import write_report
@@ -55,5 +56,8 @@ def evaluate(
     """
     settings = settings or EvaluationSettings()
     sets = read_foreign(Path(table), label, prob, positive, settings.threshold)
-    analysis = analyse(sets, settings, bands=bands)
-    return write_report(Path(out), table_page(Path(table), analysis, bands=bands))
+    with progress("Evaluate", total=sum(len(cases.answers) for cases in sets) + 1) as bar:
+        analysis = analyse(sets, settings, bands=bands, bar=bar)
+        written = write_report(Path(out), table_page(Path(table), analysis, bands=bands))
+        bar.advance(note="page")
+    return written

@@ -37,7 +37,10 @@ def _reasons(study: Study, source: Source) -> list[str]:
     reasons = [reason for name, digest in inputs.items() if (reason := _changed(study, str(name), digest, content))]
     if source.name != READER:
         reasons += _settings_changed(study, source.name, content)
-    return reasons
+    made_of = content.get("of")
+    if isinstance(made_of, str) and made_of != READER and study.fusion(made_of).is_file():
+        reasons += _reasons(study, Source(made_of, study.fusion(made_of), fused=True))
+    return list(dict.fromkeys(reasons))
 
 
 def _changed(study: Study, name: str, digest: object, content: dict[str, Any]) -> str | None:
@@ -62,6 +65,9 @@ def _settings_changed(study: Study, name: str, content: dict[str, Any]) -> list[
         stacking = fusion.stacking[name]
         now: tuple[object, ...] = (list(stacking.parts), list(stacking.columns), stacking.model)
         then: tuple[object, ...] = (content.get("parts"), content.get("columns"), content.get("stacker"))
+    elif name in fusion.recalibration:
+        recalibration = fusion.recalibration[name]
+        now, then = (recalibration.of, recalibration.method), (content.get("of"), content.get("method"))
     elif name in fusion.combinations:
         rule = fusion.weights if isinstance(fusion.weights, str) else "given"
         now, then = (list(fusion.combinations[name]), rule), (content.get("parts"), content.get("chosen_by"))

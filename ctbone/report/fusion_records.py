@@ -77,21 +77,69 @@ class StackRecord:
     folds: dict[str, dict[str, float]]
     reader: str | None
 
+
+@dataclass(frozen=True)
+class RecalibrationRecord:
+    """How a table of probabilities was recalibrated.
+
+    Attributes
+    ----------
+    name, of
+        The recalibrated table, and what it was made of.
+    how
+        The method, in words.
+    folds
+        By fold, the map in numbers.
+    reader
+        ``reader_id`` of the reader who took part.
+    """
+
+    name: str
+    of: str
+    how: str
+    folds: dict[str, dict[str, float]]
+    reader: str | None
+
     @property
-    def features(self) -> tuple[str, ...]:
-        """Every encoded feature of any fold, in order."""
-        return tuple(dict.fromkeys(name for of_fold in self.folds.values() for name in of_fold))
+    def parts(self) -> tuple[str, ...]:
+        """What it is made of."""
+        return (self.of,)
 
 
-def fusion_records(study: Study, found: Sequence[Source]) -> tuple[list[FusionRecord], list[StackRecord]]:
-    """Read the record of every weighted fusion and of every stack that has one.
+@dataclass(frozen=True)
+class Records:
+    """How every fused table was made.
+
+    Attributes
+    ----------
+    fusions, stacks, recalibrations
+        In the order of the report's sources.
+    """
+
+    fusions: tuple[FusionRecord, ...] = ()
+    stacks: tuple[StackRecord, ...] = ()
+    recalibrations: tuple[RecalibrationRecord, ...] = ()
+
+    @property
+    def all(self) -> tuple[FusionRecord | StackRecord | RecalibrationRecord, ...]:
+        """Every record."""
+        return (*self.fusions, *self.stacks, *self.recalibrations)
+
+    @property
+    def names(self) -> list[str]:
+        """The fused tables."""
+        return [record.name for record in self.all]
+
+
+def fusion_records(study: Study, found: Sequence[Source]) -> Records:
+    """Read the record of every weighted fusion, stack and recalibration that has one.
 
     Raises
     ------
     ReportError
         A record is not what ``ctbone fuse`` writes.
     """
-    records, stacks = [], []
+    fusions, stacks, recalibrations = [], [], []
     for source in found:
         path = record_of(source.path)
         if not source.fused or not path.is_file():
@@ -100,13 +148,15 @@ def fusion_records(study: Study, found: Sequence[Source]) -> tuple[list[FusionRe
         try:
             if "stacker" in content:
                 stacks.append(_stack(source.name, content))
+            elif "method" in content:
+                recalibrations.append(_recalibration(source.name, content))
             else:
-                records.append(_record(source.name, content))
+                fusions.append(_record(source.name, content))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ReportError(
                 "this is not the record of a fusion", file=path, found=repr(error), remedy="run 'ctbone fuse' again"
             ) from error
-    return records, stacks
+    return Records(tuple(fusions), tuple(stacks), tuple(recalibrations))
 
 
 def weight_table(records: Sequence[FusionRecord]) -> Table:
@@ -135,18 +185,39 @@ def weight_table(records: Sequence[FusionRecord]) -> Table:
 
 def stack_table(records: Sequence[StackRecord]) -> Table:
     """Show what each stack made of each feature: mean, standard deviation, and fold by fold."""
-    folds = sorted({fold for record in records for fold in record.folds}, key=int)
-    columns = [Column("stack", "Stack", "text"), Column("feature", "Feature", "text"), Column("mean", "Mean", digits=2)]
+    learned = [(record.name, record.folds) for record in records]
+    words = [f"{record.name}: {record.how}; {_MEANING[record.kind]}" for record in records]
+    return _learned_table("stacks", "Stacks", ("stack", "Stack"), ("feature", "Feature"), learned, words)
+
+
+def recalibration_table(records: Sequence[RecalibrationRecord]) -> Table:
+    """Show the map of each recalibration: mean, standard deviation, and fold by fold."""
+    learned = [(record.name, record.folds) for record in records]
+    words = [f"{record.name}: {record.how}" for record in records]
+    words.append("Temperature 1, or intercept 0 and slope 1, would leave the probabilities as they were")
+    return _learned_table("recalibrations", "Recalibrations", ("table", "Table"), ("number", "Number"), learned, words)
+
+
+def _learned_table(
+    key: str,
+    title: str,
+    first: tuple[str, str],
+    second: tuple[str, str],
+    learned: Sequence[tuple[str, dict[str, dict[str, float]]]],
+    words: Sequence[str],
+) -> Table:
+    folds = sorted({fold for _, of_record in learned for fold in of_record}, key=int)
+    columns = [Column(*first, "text"), Column(*second, "text"), Column("mean", "Mean", digits=2)]
     columns += [Column("sd", "SD", digits=2), *(Column(f"fold_{fold}", f"Fold {fold}", digits=2) for fold in folds)]
     rows = []
-    for record in records:
-        for number, feature in enumerate(record.features):
-            values = [record.folds[fold].get(feature) if fold in record.folds else None for fold in folds]
+    for name, of_record in learned:
+        features = dict.fromkeys(feature for of_fold in of_record.values() for feature in of_fold)
+        for number, feature in enumerate(features):
+            values = [of_record[fold].get(feature) if fold in of_record else None for fold in folds]
             known = [value for value in values if value is not None]
             spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
-            rows.append(Row((record.name, feature, float(np.mean(known)), spread, *values), opens=number == 0))
-    words = [f"{record.name}: {record.how}; {_MEANING[record.kind]}" for record in records]
-    return Table("stacks", "Stacks", tuple(columns), tuple(rows), ". ".join(words) + ".")
+            rows.append(Row((name, feature, float(np.mean(known)), spread, *values), opens=number == 0))
+    return Table(key, title, tuple(columns), tuple(rows), ". ".join(words) + ".")
 
 
 _MEANING = {
@@ -164,12 +235,22 @@ def _stack(name: str, content: dict[str, Any]) -> StackRecord:
         columns=tuple(map(str, content["columns"])),
         how=str(content["how"]),
         kind=kind if kind in _MEANING else _refuse(kind),
-        folds={
-            str(int(fold)): {str(feature): float(value) for feature, value in of_fold.items()}
-            for fold, of_fold in learned["folds"].items()
-        },
+        folds=_by_fold(learned["folds"]),
         reader=content.get("reader"),
     )
+
+
+def _recalibration(name: str, content: dict[str, Any]) -> RecalibrationRecord:
+    return RecalibrationRecord(
+        name, str(content["of"]), str(content["how"]), _by_fold(content["learned"]), content.get("reader")
+    )
+
+
+def _by_fold(learned: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {
+        str(int(fold)): {str(feature): float(value) for feature, value in of_fold.items()}
+        for fold, of_fold in learned.items()
+    }
 
 
 def _refuse(kind: str) -> str:

@@ -65,7 +65,8 @@ def sources(study: Study) -> list[Source]:
         )
     models = [*(name for name in study.settings.models if name in predicted)]
     models += [name for name in predicted if name not in models]
-    wanted = [READER, *study.settings.fusion.combinations]
+    fusion = study.settings.fusion
+    wanted = [READER, *fusion.combinations, *fusion.stacking, *fusion.recalibration]
     fusions = [name for name in wanted if name in fused]
     fusions += [name for name in fused if name not in fusions]
     return [Source(name, predicted[name], False) for name in models] + [
@@ -99,7 +100,8 @@ def case_sets(study: Study, cohort: Cohort, found: Sequence[Source]) -> list[Cas
         )
         for key, judged in answers.items():
             by_key[key].append(judged)
-    return [CaseSet(key, TITLES[key], tuple(answers)) for key, answers in by_key.items() if answers]
+    uncompared = frozenset(study.settings.fusion.recalibration)
+    return [CaseSet(key, TITLES[key], tuple(answers), uncompared) for key, answers in by_key.items() if answers]
 
 
 def check_against_cohort(table: pd.DataFrame, cohort: Cohort, path: Path) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from ctbone.report.table import Shown, Table
+from ctbone.report.table import Row, Shown, Table
 
 _MOST_ROWS = 45  # of a float that fits a page
+_MOST_TEXTS = 20  # of these, where texts break into several lines
 _MOST_LETTERS = 30  # of a cell on one line
+_LONG_TEXT = 90
+_GAP = 2.4  # between two columns, in letters
+# Letters on a line of the text at each size, upright and turned.
+_UPRIGHT = {"normalsize": 66, "footnotesize": 82}
+_TURNED = {"footnotesize": 128, "scriptsize": 150, "tiny": 200}
+_PACKAGES = "% needs \\usepackage{array,booktabs,textcomp,longtable,adjustbox,rotating,pdflscape}, and UTF-8"
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -53,17 +61,27 @@ def escape(text: str) -> str:
     return "".join(_SPECIAL.get(letter, letter) for letter in _CONTROL.sub(" ", text))
 
 
-def latex(table: Table) -> str:
-    """Write a table as a LaTeX float, or as a longtable where it is too long for a page.
+@dataclass(frozen=True)
+class _Layout:
+    """How a table goes on the page: its letters' size, whether it is turned, and its columns."""
 
-    The preamble needs ``booktabs``, ``textcomp`` and, for long tables, ``longtable``; the text is UTF-8.
+    size: str
+    turned: bool
+    columns: str
+
+
+def latex(table: Table) -> str:
+    """Write a table as a LaTeX float, turned where it is wide, or as a longtable where it is too long for a page.
+
+    The first line names the packages that the preamble needs; the text is UTF-8.
     """
-    long = len(table.rows) > _MOST_ROWS
-    columns = "".join(_alignment(table, number) for number in range(len(table.columns)))
+    shown = table.shown()
+    layout = _layout(table, shown)
+    long = len(table.rows) > (_MOST_TEXTS if "raggedright" in layout.columns else _MOST_ROWS)
     caption = f"\\caption{{{escape(table.title)}.}}\\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', table.key)}}}"
     head = [r"\toprule", *_groups(table), _line([escape(column.title) for column in table.columns]), r"\midrule"]
     body: list[str] = []
-    for number, (row, cells) in enumerate(table.shown()):
+    for number, (row, cells) in enumerate(shown):
         if row.opens and number:
             body.append(r"\addlinespace")
         texts = [_cell(cell) for cell in cells]
@@ -72,19 +90,54 @@ def latex(table: Table) -> str:
     if table.undefined():
         notes.append(escape(f"Undefined (–): {'; '.join(table.undefined())}."))
     if long:
-        lines = [rf"\begin{{longtable}}{{{columns}}}", caption + r"\\", *head, r"\endhead", *body, r"\bottomrule"]
-        return "\n".join([*lines, r"\end{longtable}", *(rf"\noindent {note}" for note in notes), ""])
-    lines = [r"\begin{table}", r"\centering", caption, rf"\begin{{tabular}}{{{columns}}}", *head, *body]
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip\footnotesize {' '.join(notes)}"] if notes else []
-    return "\n".join([*lines, r"\end{table}", ""])
+        lines = [rf"\begin{{longtable}}{{{layout.columns}}}", caption + r"\\", *head, r"\endhead", *body]
+        lines += [r"\bottomrule", r"\end{longtable}", *(rf"\noindent {note}" for note in notes)]
+        lines = ["{" + rf"\{layout.size}", *lines, r"\par}"]
+        turn = "landscape"
+    else:
+        kind, turn = ("sidewaystable", "") if layout.turned else ("table", "")
+        lines = [rf"\begin{{{kind}}}", r"\centering", rf"\{layout.size}", caption]
+        lines += [r"\begin{adjustbox}{max width=\linewidth}", rf"\begin{{tabular}}{{{layout.columns}}}", *head, *body]
+        lines += [r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}"]
+        lines += [rf"\par\smallskip\footnotesize {' '.join(notes)}"] if notes else []
+        lines += [rf"\end{{{kind}}}"]
+    if turn and layout.turned:
+        lines = [rf"\begin{{{turn}}}", *lines, rf"\end{{{turn}}}"]
+    return "\n".join([_PACKAGES, *lines, ""])
 
 
-def _alignment(table: Table, number: int) -> str:
-    if table.columns[number].kind != "text":
-        return "r"
-    longest = max((len(str(row.cells[number] or "")) for row in table.rows), default=0)
-    return "l" if longest <= _MOST_LETTERS else rf"p{{{min(0.5, longest * 0.012):.2f}\linewidth}}"
+def _layout(table: Table, shown: list[tuple[Row, list[Shown]]]) -> _Layout:
+    """Choose the largest letters that fit, upright before turned; long texts break into what the others leave."""
+    widths = [
+        max([len(column.title), *(_letters(cells[number]) for _, cells in shown)])
+        for number, column in enumerate(table.columns)
+    ]
+    broken = [table.columns[k].kind == "text" and width > _MOST_LETTERS for k, width in enumerate(widths)]
+    least = [min(width, 36) if breaks else width for width, breaks in zip(widths, broken, strict=True)]
+    needed = sum(least) + _GAP * len(widths)
+    sizes = [(name, False, line) for name, line in _UPRIGHT.items()]
+    sizes += [(name, True, line) for name, line in _TURNED.items()]
+    size, turned, line = next((choice for choice in sizes if needed <= choice[2]), sizes[-1])
+    fixed = sum(width for width, breaks in zip(widths, broken, strict=True) if not breaks) + _GAP * len(widths)
+    # One very long cell does not starve the other columns.
+    wishes = [min(width, _LONG_TEXT) if breaks else 0 for width, breaks in zip(widths, broken, strict=True)]
+    left = 0.95 * max(0.3, 1 - fixed / line)
+    shares = [left * wish / sum(wishes) if wish else 0.0 for wish in wishes]
+    columns = [
+        rf">{{\raggedright\arraybackslash}}p{{{share:.2f}\linewidth}}"
+        if share
+        else "l"
+        if column.kind == "text"
+        else "r"
+        for share, column in zip(shares, table.columns, strict=True)
+    ]
+    return _Layout(size, turned, "".join(columns))
+
+
+def _letters(cell: Shown) -> int:
+    if cell.counts is not None:
+        return max(len(" ".join(map(str, row))) for row in cell.counts.rows)
+    return len(cell.text) + (len(cell.interval) + 3 if cell.interval else 0)
 
 
 def _groups(table: Table) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ctbone.config import ModelSettings, Settings
 from ctbone.report.analysis import Analysis
-from ctbone.report.fusion_records import FusionRecord, StackRecord
+from ctbone.report.fusion_records import FusionRecord, RecalibrationRecord, Records, StackRecord
 from ctbone.report.gather import Source
 from ctbone.report.page import Block, Section, Terms, Text
 from ctbone.report.sections import statistics
@@ -19,8 +19,7 @@ def method_section(
     settings: Settings,
     analysis: Analysis,
     found: Sequence[Source],
-    records: Sequence[FusionRecord],
-    stacks: Sequence[StackRecord],
+    records: Records,
     record: dict[str, Any],
 ) -> Section:
     """Say how the numbers came about, then list every setting, version and input.
@@ -33,13 +32,13 @@ def method_section(
         The numbers, which know their methods.
     found
         The tables that took part.
-    records, stacks
+    records
         How the fusions were made.
     record
         The report's provenance.
     """
     words = [_folds(settings), *_models(settings, found), _out_of_fold(analysis)]
-    words += [*_fusions(records), *_stacks(stacks)]
+    words += [*_fusions(records.fusions), *_stacks(records.stacks), *_recalibrations(records.recalibrations)]
     versions = [("ctbone", record["ctbone"]), ("Python", record["python"]), *sorted(record["libraries"].items())]
     flat = [(key, text) for key, text in _flatten(settings.model_dump(mode="json")) if key not in _TECHNICAL]
     blocks: list[Block] = [
@@ -119,6 +118,17 @@ def _stacks(stacks: Sequence[StackRecord]) -> list[str]:
     return [
         f"Stacks ({each}). Test cases are answered by the stacker of their fold, external cases by the mean of the "
         "folds' stackers, validation cases by stackers fitted without their patient."
+    ]
+
+
+def _recalibrations(records: Sequence[RecalibrationRecord]) -> list[str]:
+    if not records:
+        return []
+    each = "; ".join(f"{r.name}: {r.how}" for r in records)
+    return [
+        f"Recalibrated probabilities ({each}). Test cases are mapped by the map of their fold, external cases by the "
+        "mean of the folds' maps, validation cases by maps fitted without their patient. A recalibrated table is not "
+        "compared with others: within a fold a map keeps the order of the cases."
     ]
 
 

@@ -172,7 +172,8 @@ def compare(cases: CaseSet, settings: EvaluationSettings) -> list[ModelCompariso
     DeLong's paired test; where a patient has several cases, a bootstrap of patients instead.
     """
     pairs: list[tuple[str, str, int, Comparison]] = []
-    for first, second in combinations(cases.answers, 2):
+    compared = [answers for answers in cases.answers if answers.name not in cases.uncompared]
+    for first, second in combinations(compared, 2):
         a, b = shared_cases(first, second)
         if not a.two_class or not len(a):
             continue

@@ -11,7 +11,7 @@ from ctbone.report.analysis import Analysis, analyse
 from ctbone.report.checklist_answers import checklist_section
 from ctbone.report.freshness import stale_notices
 from ctbone.report.fusion_figures import fusion_curves, fusion_weights
-from ctbone.report.fusion_records import FusionRecord, StackRecord, fusion_records, stack_table, weight_table
+from ctbone.report.fusion_records import Records, fusion_records, recalibration_table, stack_table, weight_table
 from ctbone.report.gather import Source, case_sets, sources
 from ctbone.report.method import method_section
 from ctbone.report.output import write_report
@@ -51,7 +51,7 @@ def report(study: Study) -> Path:
     cohort = read_cohort(study)
     found = sources(study)
     sets = case_sets(study, cohort, found)
-    records, stacks = fusion_records(study, found)
+    records = fusion_records(study, found)
     steps = sum(len(cases.answers) for cases in sets)
     with progress("Report", total=steps + 2) as bar:
         analysis = analyse(sets, study.settings.evaluation, bands=True, bar=bar)
@@ -63,8 +63,7 @@ def report(study: Study) -> Path:
             analysis,
             found,
             records,
-            stacks,
-            method_section(study.settings, analysis, found, records, stacks, record),
+            method_section(study.settings, analysis, found, records, record),
             record,
         )
         bar.advance(note="figures")
@@ -83,8 +82,7 @@ def _page(
     cohort: Cohort,
     analysis: Analysis,
     found: list[Source],
-    records: list[FusionRecord],
-    stacks: list[StackRecord],
+    records: Records,
     method: Section,
     record: dict[str, Any],
 ) -> Page:
@@ -96,23 +94,26 @@ def _page(
     )
     sections = [
         patients,
-        *result_sections(analysis, bands=True, fusions=[*(r.name for r in records), *(r.name for r in stacks)]),
+        *result_sections(analysis, bands=True, fusions=records.names),
     ]
-    if records or stacks:
-        sections.append(_fusion_section(analysis, records, stacks))
+    if records.all:
+        sections.append(_fusion_section(analysis, records))
     sections.append(worst_cases(study, analysis, found))
-    checklists = checklist_section(study, cohort, analysis, found, [*records, *stacks], record, sections)
+    checklists = checklist_section(study, cohort, analysis, found, records.all, record, sections)
     metrics = {
         "study": settings.name,
         "synthetic": synthetic,
         **analysis.metrics(),
         "fusion": {
             r.name: {"parts": list(r.parts), "folds": r.folds, "mean": r.mean, "sd": r.spread, "reader": r.reader}
-            for r in records
+            for r in records.fusions
         },
         "stacking": {
             r.name: {"parts": list(r.parts), "columns": list(r.columns), r.kind: r.folds, "reader": r.reader}
-            for r in stacks
+            for r in records.stacks
+        },
+        "recalibration": {
+            r.name: {"of": r.of, "how": r.how, "folds": r.folds, "reader": r.reader} for r in records.recalibrations
         },
         "provenance": record,
     }
@@ -126,13 +127,15 @@ def _page(
     )
 
 
-def _fusion_section(analysis: Analysis, records: list[FusionRecord], stacks: list[StackRecord]) -> Section:
+def _fusion_section(analysis: Analysis, records: Records) -> Section:
     blocks: list[Block] = []
-    if records:
-        curves = fusion_curves(records)
-        blocks.append(Figure(fusion_weights(records, analysis.models)))
+    if records.fusions:
+        curves = fusion_curves(records.fusions)
+        blocks.append(Figure(fusion_weights(records.fusions, analysis.models)))
         blocks += [Figure(curves)] if curves is not None else []
-        blocks.append(Shown(weight_table(records)))
-    if stacks:
-        blocks.append(Shown(stack_table(stacks)))
+        blocks.append(Shown(weight_table(records.fusions)))
+    if records.stacks:
+        blocks.append(Shown(stack_table(records.stacks)))
+    if records.recalibrations:
+        blocks.append(Shown(recalibration_table(records.recalibrations)))
     return Section("fusion", "Fusion", tuple(blocks))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, StatsError, checked_pair, checked_scores
-from ctbone.stats.logistic import expit, fit_logistic, logit
+from ctbone.stats.logistic import CLIP, expit, fit_logistic, logit
 
 _COLDEST, _HOTTEST = 0.01, 100.0
 
@@ -26,7 +26,9 @@ class Temperature:
     temperature: float
 
     def apply(self, p: ArrayLike) -> Floats:
-        """Recalibrate probabilities, shape (n,)."""
+        """Recalibrate probabilities, shape (n,), or those of every class, shape (n, classes)."""
+        if np.ndim(p) == 2:
+            return _softmax(_logs(p) / self.temperature)
         return expit(logit(_probabilities(p)) / self.temperature)
 
 
@@ -74,9 +76,10 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> Temperature:
     Parameters
     ----------
     y
-        Labels of the validation cases, shape (n,), 1 for the positive class.
+        Labels of the validation cases, shape (n,): 1 for the positive class, or the number of the class.
     p
-        Their probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8.
+        Their probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8. Or those of every class, shape
+        (n, classes).
 
     Returns
     -------
@@ -96,11 +99,18 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> Temperature:
     >>> round(fit_temperature([0, 1, 0, 1, 1], [0.02, 0.1, 0.9, 0.9, 0.98]).temperature, 3)
     3.752
     """
-    labels, scores = _two_classes(y, p)
-    linear = logit(scores)
+    if np.ndim(p) == 2:
+        numbers, logs = _many_classes(y, p)
+        of_truth = logs[np.arange(len(logs)), numbers].sum()
 
-    def slope_of_loss(sharpness: float) -> float:
-        return float((linear * (expit(sharpness * linear) - labels)).sum())
+        def slope_of_loss(sharpness: float) -> float:
+            return float((logs * _softmax(sharpness * logs)).sum() - of_truth)
+    else:
+        labels, scores = _two_classes(y, p)
+        linear = logit(scores)
+
+        def slope_of_loss(sharpness: float) -> float:
+            return float((linear * (expit(sharpness * linear) - labels)).sum())
 
     # The loss is convex in 1 / T: find where its slope changes sign.
     low, high = 1 / _HOTTEST, 1 / _COLDEST
@@ -203,3 +213,24 @@ def _two_classes(y: ArrayLike, p: ArrayLike) -> tuple[Bools, Floats]:
 
 def _probabilities(p: ArrayLike) -> Floats:
     return checked_scores(p, np.size(p), probability=True)
+
+
+def _many_classes(y: ArrayLike, p: ArrayLike) -> tuple[np.ndarray, Floats]:
+    logs = _logs(p)
+    numbers = np.asarray(y)
+    if numbers.shape != (len(logs),) or not np.isin(numbers, range(logs.shape[1])).all():
+        raise StatsError("these cases cannot be recalibrated", found="labels that are no class numbers")
+    if len(np.unique(numbers)) < 2:
+        raise StatsError("these cases cannot be recalibrated", found=ONE_CLASS)
+    return numbers.astype(int), logs
+
+
+def _logs(p: ArrayLike) -> Floats:
+    values = np.asarray(p, dtype=np.float64)
+    checked_scores(values.ravel(), values.size, probability=True)
+    return np.log(np.clip(values, CLIP, 1 - CLIP))
+
+
+def _softmax(logs: Floats) -> Floats:
+    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float64)

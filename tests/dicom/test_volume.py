@@ -209,6 +209,26 @@ def test_every_lossless_syntax_gives_the_same_voxels(tmp_path, syntax):
     np.testing.assert_array_equal(read_series(series).data, read(tmp_path / "plain").data)
 
 
+@pytest.mark.parametrize("syntax", [uids.HTJ2KLossless, uids.HTJ2KLosslessRPCL])
+@pytest.mark.parametrize("kind", [np.int16, np.uint16])
+def test_high_throughput_jpeg_2000_gives_the_same_voxels(tmp_path, syntax, kind):
+    """The encoder is another library than the decoder."""
+    import imagecodecs
+    from pydicom.encaps import encapsulate
+
+    plan = Plan(ramp(3, 64, 48, low=-300 if kind is np.int16 else 0, dtype=kind), intercept=0.0)
+    write_series(tmp_path / "plain", plan)
+    for path in write_series(tmp_path / "other", plan):
+        dataset = pydicom.dcmread(path)
+        packed = imagecodecs.htj2k_encode(dataset.pixel_array, reversible=True)
+        dataset.PixelData, dataset.file_meta.TransferSyntaxUID = encapsulate([packed]), syntax
+        dataset["PixelData"].VR = "OB"
+        dataset.save_as(path)
+    (series,) = list_series(tmp_path / "other", DicomSettings())
+    assert series.transfer_syntax == syntax.name
+    np.testing.assert_array_equal(read_series(series).data, read(tmp_path / "plain").data)
+
+
 def test_slices_of_a_tilted_gantry_come_onto_an_untilted_grid(tmp_path):
     import SimpleITK as sitk  # noqa: N813
 

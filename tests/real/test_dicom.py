@@ -140,11 +140,9 @@ def test_a_tilted_uneven_series_is_refused_or_resampled(tmp_path):
 
 
 @pytest.mark.parametrize("scanner", ["CT1", "CT2"])
-@pytest.mark.parametrize("syntax", ["J2KR", "JLSL", "JPLL", "RLE", "HTJ2K"])
+@pytest.mark.parametrize("syntax", ["J2KR", "JLSL", "JPLL", "RLE"])
 def test_lossless_compression_gives_the_same_hu(tmp_path, scanner, syntax):
     folder = real_data("dicom/compressed")
-    if not (folder / f"{scanner}_{syntax}").exists():
-        pytest.skip(f"no {syntax} file is at hand, and no encoder to make one")
 
     def volume(name):
         """Three copies of the slice, at three positions: a volume of the file's own transfer syntax."""

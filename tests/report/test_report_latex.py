@@ -1,7 +1,10 @@
 """Tables as LaTeX: escaped, balanced, and with the numbers of the CSV."""
 
 import re
+import shutil
+import subprocess
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,7 +53,7 @@ def test_a_table_reads_as_it_should():
 def test_a_long_table_breaks_over_pages():
     table = plain_table("k", "T", [Column("a", "A", "text")], [[f"x{n}"] for n in range(60)])
     text = latex(table)
-    assert text.startswith(r"\begin{longtable}{l}")
+    assert r"\begin{longtable}{l}" in text.splitlines()
     assert text.count("\\\\\n") == 60 + 2
 
 
@@ -67,4 +70,37 @@ def test_every_table_of_a_report_is_there_twice(reported):
 
 def test_long_cells_break_into_lines():
     table = plain_table("k", "T", [Column("a", "A", "text"), Column("b", "B", "text")], [["short", "word " * 20]])
-    assert r"\begin{tabular}{lp{0.50\linewidth}}" in latex(table)
+    (share,) = re.findall(r"\\begin\{tabular\}\{l>\{[^}]*\}p\{(0\.\d\d)\\linewidth\}\}", latex(table))
+    assert 0.5 < float(share) < 0.95
+
+
+def test_a_wide_table_is_turned_and_written_smaller():
+    def of(columns: int, rows: int = 3) -> str:
+        heads = [Column(f"c{k}", f"C{k}", "text") for k in range(columns)]
+        return latex(plain_table("k", "T", heads, [["0.914 (0.882)"] * columns] * rows))
+
+    assert r"\begin{table}" in of(4)
+    assert r"\normalsize" in of(4)
+    assert r"\footnotesize" in of(5)
+    assert r"\begin{sidewaystable}" in of(8)
+    assert r"\scriptsize" in of(9)
+    assert r"\begin{landscape}" in of(9, rows=60)
+    assert r"\begin{landscape}" not in of(4, rows=60)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_every_table_compiles_and_fits_the_page(reported, tmp_path):
+    tables = sorted((reported.parent / "tables").glob("*.tex"))
+    packages = re.search(r"\\usepackage\{[^}]*\}", tables[0].read_text(encoding="utf-8")).group()
+    body = "\n".join(rf"\input{{{path}}}\clearpage" for path in tables)
+    document = rf"\documentclass[10pt,a4paper]{{article}}\usepackage[T1]{{fontenc}}{packages}\begin{{document}}{body}"
+    (tmp_path / "all.tex").write_text(document + r"\end{document}", encoding="utf-8")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "all.tex"], cwd=tmp_path, capture_output=True, check=False
+    )
+    log = done.stdout.decode(errors="replace")
+    missing = re.search(r"File `(\S+\.sty)' not found", log)
+    if missing:
+        pytest.skip(f"{missing.group(1)} is not installed")
+    assert done.returncode == 0, log[-2000:]
+    assert [width for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(width) > 10] == []

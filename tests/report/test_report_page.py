@@ -188,6 +188,36 @@ def test_a_stack_is_reported(small_study):
     assert "clinical (cohort.csv has changed)" in stale(study)
 
 
+def test_a_recalibration_is_reported_and_not_compared(small_study):
+    study = small_study
+    settings = {
+        "combinations": {"both": ["3d", "reader"]},
+        "recalibration": {
+            "calibrated": {"of": "both", "method": "platt"},
+            "cooled": {"of": "3d", "method": "temperature"},
+        },
+    }
+    text = study.settings_file.read_text()
+    study.settings_file.write_text(text + f"\nfusion: {json.dumps(settings)}\n")
+    study = Study.open(study.root)
+    study.fusion("3d+reader").unlink()
+    fuse(study, scores=study.scores_csv)
+    page = report(study)
+    shown = " ".join(parse(page).text)
+    assert "calibrated: Platt scaling of both, fitted on the fold" in shown
+    table = pd.read_csv(page.parent / "tables" / "recalibrations.csv")
+    assert list(table["number"]) == ["intercept", "slope", "temperature"]
+    metrics = json.loads((page.parent / "metrics.json").read_text())
+    assert metrics["models"]["calibrated"]["calibration_slope"]["value"] is not None
+    assert metrics["recalibration"]["calibrated"]["of"] == "both"
+    compared = {name for pair in metrics["comparisons"] for name in (pair["a"], pair["b"])}
+    assert compared == {"3d", "reader", "both"}
+    assert stale(study) == ""
+    settings["combinations"]["both"] = ["reader", "3d"]
+    study.settings_file.write_text(text + f"\nfusion: {json.dumps(settings)}\n")
+    assert "calibrated (the settings have changed)" in stale(Study.open(study.root))
+
+
 @pytest.mark.parametrize("content", ["{}", '{"parts": ["3d"], "how": 1, "weights": []}'])
 def test_a_broken_record_is_named(study, content):
     record_of(study.fusion("3d+2d")).write_text(content)

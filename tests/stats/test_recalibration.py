@@ -98,3 +98,17 @@ def test_one_class_and_logits_are_refused(fit):
 def test_platt_needs_more_than_one_probability():
     with pytest.raises(StatsError, match="cannot be recalibrated"):
         fit_platt([0, 1], [0.4, 0.4])
+
+
+def test_temperature_of_two_columns_is_that_of_one():
+    y, p = sample(200, shift=1.5)
+    p = expit(3 * logit(p))
+    one, two = fit_temperature(y, p), fit_temperature(y.astype(int), np.column_stack([1 - p, p]))
+    assert two.temperature == pytest.approx(one.temperature, rel=1e-4)
+    np.testing.assert_allclose(two.apply(np.column_stack([1 - p, p]))[:, 1], one.apply(p), atol=1e-4)
+
+
+@pytest.mark.parametrize("labels", [[0, 0], [0, 5], [0]])
+def test_temperature_refuses_labels_that_are_no_class_numbers(labels):
+    with pytest.raises(StatsError):
+        fit_temperature(labels, [[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]])
