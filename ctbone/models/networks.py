@@ -155,10 +155,9 @@ def _normalised(network: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.T
 def _refuse_misfit(network: nn.Module, model: ModelSettings, classes: int, size: int, metadata: int) -> None:
     """Try the network on two empty samples, by their shapes alone where it can be done without computing."""
     shapes = [(2, model.channels, *[size] * (3 if model.dim == "3d" else 2)), (2, metadata)]
-    tried = copy.deepcopy(network).eval()
     output, reason = None, None
     for device in ("meta", "cpu"):
-        tried = tried if device == "cpu" else copy.deepcopy(network).eval().to(device)
+        tried = copy.deepcopy(network).eval().to(device)
         inputs = [torch.zeros(shape, device=device) for shape in shapes if all(shape)]
         try:
             with torch.inference_mode():
@@ -166,7 +165,6 @@ def _refuse_misfit(network: nn.Module, model: ModelSettings, classes: int, size:
             break
         except Exception as error:  # networks raise what they like on a grid that they do not take
             reason = error
-            tried = copy.deepcopy(network).eval()
     if output is None:
         raise ModelError(
             f"the network '{model.network}' does not take a grid of {size}: {reason}",

@@ -125,6 +125,13 @@ def test_with_weights_the_input_is_normalised_as_they_were_trained(windows):
     assert not torch.allclose(ours(seen), plain(seen))
 
 
+def test_a_mask_is_not_normalised():
+    model = ModelSettings(dim="2d", network="test_resnet", weights="imagenet", mask="channel", windows=(BONE,))
+    network = build_network(model, 2)
+    assert network.input_mean.flatten().tolist() == [0.5, 0]
+    assert network.input_deviation.flatten().tolist() == [0.5, 1]
+
+
 @pytest.mark.parametrize(
     ("dim", "network", "options"),
     [("3d", "densenet", TINY), ("2d", "test_vit", {}), ("3d", "seresnet50", {"layers": [1] * 4})],
