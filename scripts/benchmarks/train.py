@@ -100,10 +100,10 @@ def compare(size: int, options: argparse.Namespace) -> bool:
         row += [f"{statistics.median(r['busy'] for r in rounds):.0%}"]
         row += [f"{max(r['peak'] for r in rounds):.1f}", f"{max(by_flops, by_bytes) / seconds:.0%}", share]
         print(f"| {name} | {' | '.join(row)} |")
-    return goals(size, runs)
+    return goals(size, runs, max(by_flops, by_bytes))
 
 
-def goals(size: int, runs: dict[str, list[dict]]) -> bool:
+def goals(size: int, runs: dict[str, list[dict]], floor: float) -> bool:
     ours = [run["seconds"] for run in runs[OURS]]
     augmentation = statistics.median(run["augmentation"] / run["seconds"] for run in runs[OURS])
     print("\n| comparison | median ratio of pairs | goal |  |\n|---|---|---|---|")
@@ -115,6 +115,8 @@ def goals(size: int, runs: dict[str, list[dict]]) -> bool:
         met &= goal is None or ratio >= goal
         told = f"≥ {goal}× | {'met' if ratio >= goal else 'missed'}" if goal else " | "
         print(f"| ctbone to {best} | {ratio:.2f}× the samples/s | {told} |")
+        most = statistics.median(run["seconds"] for run in runs[best]) / floor
+        print(f"| the floor to {best} | {most:.2f}× the samples/s: no more is possible in this precision |  |  |")
     held = augmentation <= AUGMENTATION_GOAL
     print(
         f"| augmentation to a step | {augmentation:.1%} | ≤ {AUGMENTATION_GOAL:.0%} | {'met' if held else 'missed'} |\n"
