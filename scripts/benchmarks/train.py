@@ -234,20 +234,24 @@ def precision_check(seeds: int) -> None:
     for seed in range(seeds):
         for precision, found in aucs.items():
             with tempfile.TemporaryDirectory() as folder:
-                training = {"epochs": 6, "batch_size": 10, "learning_rate": 0.003, "precision": precision, "seed": seed}
+                training = {"epochs": 8, "batch_size": 10, "learning_rate": 0.003, "precision": precision, "seed": seed}
                 study = write_study(
                     Path(folder) / "study",
                     cases=100,
                     size=16,
                     training=training,
                     network=network,
-                    contrast=50,
+                    contrast=150,
                     seed=seed,
                 )
                 table = read_predictions(train(study, "3d").predictions, study.settings.classes)
             own = case_probabilities(table, "test", study.settings.classes)
             found.append(float(roc_auc_score(own["label"] == "malignant", own["p_malignant"])))
-    print("| precision | out-of-fold AUC, mean | SD over seeds |\n|---|---|---|")
+        print(
+            f"seed {seed}: " + ", ".join(f"{precision} {found[-1]:.3f}" for precision, found in aucs.items()),
+            flush=True,
+        )
+    print("\n| precision | out-of-fold AUC, mean | SD over seeds |\n|---|---|---|")
     for precision, found in aucs.items():
         print(f"| {precision} | {np.mean(found):.3f} | {np.std(found, ddof=1):.3f} |")
     apart = np.subtract(aucs["bf16"], aucs["fp32"])
