@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
 from ctbone.training import TrainingError, epochs, protocol, train
 from tests.models.small_study import model_of, small_study
@@ -38,6 +39,7 @@ def kill_in_epoch(monkeypatch, number):
 def test_what_is_not_installed_is_told_before_any_work(study, monkeypatch, log):
     monkeypatch.setitem(sys.modules, log, None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    monkeypatch.delattr(torch.utils, "tensorboard", raising=False)
     with pytest.raises(TrainingError, match=f"{log} is not installed") as caught:
         train(study, "3d", log=log)
     assert f"pip install {log}" in caught.value.remedy
