@@ -20,6 +20,10 @@ _REQUIRED = ("case_id", "label", "image")
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
+EMPTY_CELLS = frozenset({"", "na", "n/a", "n.a.", "nan", "null", "-", "?"})
+"""What people write into a clinical cell where they know nothing."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One lesion of one patient.
@@ -172,7 +176,11 @@ def _case(study: Study, row: dict[str, str], label: str) -> Case:
         cohort=row.get("cohort", "") or INTERNAL,
         image=study.root / row["image"],
         mask=study.root / mask if mask else None,
-        metadata=tuple((name, cell) for name, cell in row.items() if name not in COLUMNS),
+        metadata=tuple(
+            (name, "" if cell.strip().casefold() in EMPTY_CELLS else cell)
+            for name, cell in row.items()
+            if name not in COLUMNS
+        ),
     )
 
 

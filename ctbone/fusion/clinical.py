@@ -15,7 +15,6 @@ from ctbone.fusion.parts import FusionError
 MISSING = "missing"
 """The level of a case whose cell is empty."""
 
-_EMPTY = {"", "na", "n/a", "nan", "none", "-"}
 _MOST_LEVELS = 12
 
 
@@ -63,29 +62,38 @@ def clinical_columns(cohort: Cohort, columns: Sequence[str], case_ids: Sequence[
 
 
 def _values(name: str, cells: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    cells = ["" if cell.casefold() in _EMPTY else cell for cell in cells]
     known = [cell for cell in cells if cell]
     if not known:
         raise FusionError("the clinical column is empty", found=name, remedy="fill it, or leave it out of the stack")
     numbers = [_number(cell) for cell in cells]
-    if all(number is not None for number, cell in zip(numbers, cells, strict=True) if cell):
-        return np.array([math.nan if number is None else number for number in numbers])
     levels = set(known)
+    numeric = all(number is not None for number, cell in zip(numbers, cells, strict=True) if cell)
+    if 1 < len(levels) <= (len(set(labels)) if numeric else _MOST_LEVELS):
+        _refuse_the_answer(name, cells, labels)
+    if numeric:
+        return np.array([math.nan if number is None else number for number in numbers])
     if len(levels) > _MOST_LEVELS:
         raise FusionError(
             "the clinical column is free text, or names the patients",
             found=f"{name} with {len(levels)} different texts",
             expected=f"numbers, or {_MOST_LEVELS} levels at most",
         )
-    classes = {level: {label for cell, label in zip(cells, labels, strict=True) if cell == level} for level in levels}
-    if len(set(labels)) > 1 and len(levels) > 1 and all(len(of_level) == 1 for of_level in classes.values()):
+    return np.array([cell or MISSING for cell in cells], dtype=object)
+
+
+def _refuse_the_answer(name: str, cells: Sequence[str], labels: Sequence[str]) -> None:
+    """Refuse a column whose every level belongs to one class: it was written after the diagnosis."""
+    classes: dict[str, set[str]] = {}
+    for cell, label in zip(cells, labels, strict=True):
+        if cell:
+            classes.setdefault(cell, set()).add(label)
+    if len(set(labels)) > 1 and all(len(of_level) == 1 for of_level in classes.values()):
         raise FusionError(
             "the clinical column gives the class of every case away",
             found=name,
             expected="what is known before the diagnosis",
             remedy="leave it out of the stack",
         )
-    return np.array([cell or MISSING for cell in cells], dtype=object)
 
 
 def _number(cell: str) -> float | None:

@@ -14,6 +14,7 @@ from ctbone.report.fusion_records import FusionRecord, RecalibrationRecord, Stac
 from ctbone.report.gather import Source
 from ctbone.report.page import Section, Shown, Text
 from ctbone.report.table import interval, number
+from ctbone.report.worst_cases import has_images
 from ctbone.study import Study
 
 
@@ -31,7 +32,7 @@ def checklist_section(
     raw = {
         **_of_patients(study, cohort, analysis),
         **_of_method(study, found, fusions, record),
-        **_of_results(analysis),
+        **_of_results(analysis, sections),
     }
     answers = {key: Found(text, at, titles[at]) for key, (text, at) in raw.items() if text and at in titles}
     words = Text(("Where this report answers the items of two reporting guidelines, and what is left to the authors.",))
@@ -53,6 +54,10 @@ def _of_patients(study: Study, cohort: Cohort, analysis: Analysis) -> dict[str, 
     return {
         "data": (f"{len(cohort)} cases of {patients} patients ({cases}); their origin is for the authors", "patients"),
         "flow": (f"Flow chart; {left_out} cases left out, with the reasons", "patients"),
+        "sides": (
+            "Table of baseline characteristics, internal and external side by side; no test between them",
+            "patients",
+        ),
         "baseline": (
             "Table of baseline characteristics by cohort and class, with standardised differences",
             "patients",
@@ -94,6 +99,7 @@ def _of_method(
     )
     also = "".join([f"; clinical: {', '.join(columns)}" if columns else "", "; a reader's score" if readers else ""])
     names = ", ".join(record.name for record in fusions)
+    recalibrated = [record.name for record in fusions if isinstance(record, RecalibrationRecord)]
     versions = ", ".join(
         f"{name} {record['libraries'][name]}" for name in ("torch", "monai") if name in record["libraries"]
     )
@@ -116,7 +122,10 @@ def _of_method(
             + (f"; fusions {names}" if names else ""),
             "method",
         ),
-        "updating": ("No model was updated", "method"),
+        "updating": (
+            f"Recalibrated inside the folds: {', '.join(recalibrated)}" if recalibrated else "No model was updated",
+            "fusion" if recalibrated else "method",
+        ),
         "software": (
             f"ctbone {record['ctbone']}, Python {record['python']}{', ' if versions else ''}{versions}",
             "method",
@@ -133,7 +142,8 @@ def _start(weights: str) -> str:
     return {"none": "random", "imagenet": "ImageNet"}.get(weights, "given")
 
 
-def _of_results(analysis: Analysis) -> dict[str, tuple[str, str]]:
+def _of_results(analysis: Analysis, sections: Sequence[Section]) -> dict[str, tuple[str, str]]:
+    pictured = ", with images" if any(s.key == "worst" and has_images(s) for s in sections) else ""
     external = analysis.of("external")
     two = analysis.any_answers.two_class
     threshold = analysis.settings.threshold
@@ -147,8 +157,8 @@ def _of_results(analysis: Analysis) -> dict[str, tuple[str, str]]:
         ),
         "output": (f"Probability of each class; {rule if two else 'the likeliest class is called'}", "confusion"),
         "performance": ("; ".join(_area(judged, analysis) for judged in analysis.reported), "discrimination"),
-        "folds": ("Every fold by itself, validation, internal and external test", "folds"),
-        "failures": ("The cases that the models got most wrong, with images", "worst"),
+        "folds": ("Every fold by itself, validation and test; mean of the folds and pooled", "folds"),
+        "failures": (f"The cases that the models got most wrong{pictured}", "worst"),
     }  # fmt: skip
     if external is not None:
         found["external"] = (_area(external, analysis), "discrimination")

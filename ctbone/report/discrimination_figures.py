@@ -144,7 +144,7 @@ def class_roc(analysis: Analysis, judged: JudgedSet) -> Drawn:
         figure, all_axes = panels(len(places), columns=columns, size=(44, 44), gap=(16, 19), margin=(13, 3, 11, 7))
         for axes, (answers, name) in zip(all_axes, places, strict=True):
             one = answers.against_rest(name)
-            area = auc_interval(one.truth, one.p, level=settings.confidence)
+            area = auc_interval(one.truth, one.p, level=settings.confidence, groups=one.patients)
             _diagonal(axes)
             if area.value is not None:
                 band = roc_band(

@@ -11,12 +11,22 @@ import pandas as pd
 
 from ctbone.predictions import probability_columns
 from ctbone.report.answers import Answers, CaseSet, ReportError, SetKey, two_class_columns
-from ctbone.report.gather import TITLES, sort_rows
+from ctbone.report.gather import TITLES, refuse_reserved, sort_rows
 from ctbone.study import read_table
 
 _LABELS = ("label", "y_true", "truth", "target", "y", "outcome", "diagnosis", "class")
 _POSITIVES = ("1", "1.0", "true", "yes", "positive", "malignant")
-_SPLITS = {"val", "test", "external"}
+_SPLITS = {
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+    "external": "external",
+    "train": "train",
+    "training": "train",
+}
+_MOST_FOLDS = 1000
 _TOLERANCE = 1e-3
 _LOGITS = "some are negative, so these are logits or scores: turn them into probabilities, p = 1 / (1 + exp(-logit))"
 _PERCENT = "if these are percentages divide them by 100; if logits, turn them into probabilities"
@@ -68,6 +78,10 @@ def read_foreign(
     classes = _classes(table, label, columns, positive, path)
     rows = _identity(table, classes, path)
     _refuse_two_labels(rows, path)
+    kept = (rows["split"] != "train").to_numpy()
+    if not kept.any():
+        raise ReportError("every row is a training row", file=path, expected="rows with split test, val or external")
+    rows, numbers = rows[kept].reset_index(drop=True), {name: p[kept] for name, p in numbers.items()}
     by_class = {_class_of(name, classes.names): name for name in columns}
     models: dict[str, pd.DataFrame]
     if set(by_class) == set(classes.names):
@@ -93,21 +107,29 @@ def read_foreign(
             )
             for column in columns
         }
-    return _sets(models, classes, threshold, path)
+    return _sets(models, classes, threshold, path, trained=int((~kept).sum()))
 
 
-def _sets(models: dict[str, pd.DataFrame], classes: _Classes, threshold: float | str, path: Path) -> list[CaseSet]:
+def _sets(
+    models: dict[str, pd.DataFrame], classes: _Classes, threshold: float | str, path: Path, *, trained: int
+) -> list[CaseSet]:
+    refuse_reserved(models, path)
     by_key: dict[SetKey, list[Answers]] = {"internal": [], "external": [], "validation": []}
     for name, table in models.items():
-        doubled = table.duplicated(["case_id", "split", "fold", "view"]).to_numpy()
+        tested = (table["split"] == "test").to_numpy()
+        again = table.duplicated(["case_id", "split", "view"]).to_numpy() & tested
+        doubled = table.duplicated(["case_id", "split", "fold", "view"]).to_numpy() | again
         if doubled.any():
             case = table["case_id"].iloc[int(doubled.argmax())]
             raise ReportError("the case stands twice", case=case, file=path, expected="one row a case")
         found = sort_rows(table, name, classes.names, classes.positive, threshold, path)
         for key, answers in found.items():
             by_key[key].append(answers)
-    whole = not any(by_key[key] for key in ("external", "validation"))
-    titles = {**TITLES, "internal": "All cases"} if whole else TITLES
+    titles = dict(TITLES)
+    if not any(by_key[key] for key in ("external", "validation")):
+        titles["internal"] = f"Test, without {trained} training rows" if trained else "All cases"
+    elif trained:
+        titles = {key: f"{title}, without {trained} training rows" for key, title in titles.items()}
     return [CaseSet(key, titles[key], tuple(answers)) for key, answers in by_key.items() if answers]
 
 
@@ -144,19 +166,32 @@ def _no_column(name: str, table: pd.DataFrame, path: Path) -> ReportError:
 
 
 def _probabilities(table: pd.DataFrame, column: str, path: Path) -> np.ndarray:
-    numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
+    texts = table[column].str.strip()
+    if texts.str.fullmatch(r"[01]?,\d+|[01]").all():
+        texts = texts.str.replace(",", ".")  # decimal commas throughout
+    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(float)
     for wrong, problem, remedy in (
-        (~np.isfinite(numbers), f"{column} holds no number", "every model must answer for every case"),
+        (~np.isfinite(numbers), f"{column} holds no number", None),
         ((numbers < 0) | (numbers > 1), f"{column} is not within 0–1", _LOGITS if (numbers < 0).any() else _PERCENT),
     ):
         if wrong.any():
             row = int(wrong.argmax())
             case = str(table["case_id"].iloc[row]) if "case_id" in table else None
             where = f"{path}, row {row + 2}"
+            remedy = remedy or _remedy(str(texts.iloc[row]))
             raise ReportError(
                 problem, case=case, file=where, found=repr(table[column].iloc[row]), expected="0 to 1", remedy=remedy
             )
     return numbers
+
+
+def _remedy(text: str) -> str:
+    """Say what to do with a cell that is no number."""
+    if text.endswith("%"):
+        return "write shares: 0.148 for 14.8 %"
+    if "," in text:
+        return "write decimals with a point, or all of the column with a comma"
+    return "every model must answer for every case"
 
 
 def _classes(table: pd.DataFrame, label: str, columns: Sequence[str], positive: str | None, path: Path) -> _Classes:
@@ -173,7 +208,7 @@ def _classes(table: pd.DataFrame, label: str, columns: Sequence[str], positive: 
         names, told = tuple(named), named[-1] if len(named) == 2 else None
     else:
         told = next((name for name in named if name in present), None)
-        told = told or next((name for name in present if name.casefold() in _POSITIVES), None)
+        told = told or _told_by_labels(present)
         names = _two_names(present, positive or told)
     chosen = positive or told
     if chosen is not None and chosen not in names:
@@ -203,6 +238,14 @@ def _refuse_strangers(table: pd.DataFrame, labels: pd.Series, named: Sequence[st
         )
 
 
+def _told_by_labels(present: Sequence[str]) -> str | None:
+    """Return the label that says by itself that it is the positive one; 1 does beside 0 or -1, not beside 2."""
+    told = next((name for name in present if name.casefold() in _POSITIVES), None)
+    others = {name for name in present if name != told}
+    beside_two = len(others) == 1 and told in ("1", "1.0") and not others <= {"0", "-1", "0.0", "-1.0"}
+    return None if beside_two else told
+
+
 def _two_names(present: Sequence[str], positive: str | None) -> tuple[str, ...]:
     if len(present) > 1:
         others = [name for name in present if name != positive]
@@ -219,9 +262,21 @@ def _class_of(column: str, names: Sequence[str]) -> str | None:
 def _identity(table: pd.DataFrame, classes: _Classes, path: Path) -> pd.DataFrame:
     """Take over the columns of ctbone's own tables where they are there, and fill them where they are not."""
     case = table["case_id"] if "case_id" in table else pd.Series([f"row {n}" for n in range(2, len(table) + 2)])
-    ours = "split" in table and set(table["split"]) <= _SPLITS
-    fold = pd.to_numeric(table["fold"], errors="coerce") if "fold" in table else pd.Series(np.nan, index=table.index)
-    fold = fold.where(fold % 1 == 0)
+    ours = "split" in table
+    split = table["split"].str.strip().str.casefold().map(_SPLITS) if ours else pd.Series("test", index=table.index)
+    _refuse(split.isna(), table, "split", "the split is unknown", "test, val, external or train", path)
+    fold = pd.Series(np.nan, index=table.index)
+    if "fold" in table:
+        fold = pd.to_numeric(table["fold"], errors="coerce")
+        known = (fold % 1 == 0) & (fold >= 0) & (fold < _MOST_FOLDS)
+        _refuse(
+            ~known & (table["fold"].str.strip() != ""),
+            table,
+            "fold",
+            "the fold is no number of a fold",
+            "0, 1, …",
+            path,
+        )
     return pd.DataFrame(
         {
             "case_id": case,
@@ -229,11 +284,24 @@ def _identity(table: pd.DataFrame, classes: _Classes, path: Path) -> pd.DataFram
             "cohort": table.get("cohort", ""),
             "model": table.get("model", path.stem),
             "fold": fold.astype("Int64"),
-            "split": table["split"] if ours else "test",
+            "split": split,
             "view": table["view"] if "view" in table and ours else "",
             "label": classes.of_rows,
         }
     )
+
+
+def _refuse(wrong: pd.Series, table: pd.DataFrame, column: str, problem: str, expected: str, path: Path) -> None:
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise ReportError(
+            problem,
+            case=str(table["case_id"].iloc[row]) if "case_id" in table else None,
+            file=f"{path}, row {row + 2}",
+            found=repr(table[column].iloc[row]),
+            expected=expected,
+            remedy=f"mend the cell, or rename the column if it is no {column}",
+        )
 
 
 def _refuse_uneven(matrix: np.ndarray, rows: pd.DataFrame, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,9 @@ TITLES: dict[SetKey, str] = {
     "external": "External test",
     "validation": "Validation",
 }
+
+
+_RESERVED = ("treat_all", "treat_none")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ def sources(study: Study) -> list[Source]:
         raise ReportError(
             "a model and a fusion have the same name", file=fused[both[0]], found=both[0], remedy="rename one of them"
         )
+    for tables in (predicted, fused):
+        refuse_reserved(tables, study.root)
     if not predicted and not fused:
         raise ReportError(
             "there is nothing to report on: the study has no probabilities yet",
@@ -72,6 +77,20 @@ def sources(study: Study) -> list[Source]:
     return [Source(name, predicted[name], False) for name in models] + [
         Source(name, fused[name], name != READER) for name in fusions
     ]
+
+
+def refuse_reserved(names: Iterable[str], path: Path) -> None:
+    """Refuse a model that is called like one of the reference strategies of a decision curve.
+
+    Raises
+    ------
+    ReportError
+    """
+    for name in names:
+        if name in _RESERVED:
+            raise ReportError(
+                "this name is taken by a decision curve", file=path, found=name, remedy="rename the model"
+            )
 
 
 def case_sets(study: Study, cohort: Cohort, found: Sequence[Source]) -> list[CaseSet]:

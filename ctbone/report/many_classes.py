@@ -8,12 +8,12 @@ from ctbone.config import EvaluationSettings
 from ctbone.report.answers import Answers
 from ctbone.stats import (
     Estimate,
+    clustered_proportion,
     confusion_matrix,
     macro_f1,
     multiclass_auc,
     multiclass_balanced_accuracy,
     multiclass_brier,
-    proportion,
     top_label_ece,
 )
 
@@ -36,9 +36,9 @@ def many_class_estimates(answers: Answers, settings: EvaluationSettings) -> tupl
     matrix = confusion_matrix(truth, probabilities)
     return {
         "auc": multiclass_auc(truth, probabilities, level=level, replicates=resamples, seed=seed, groups=groups),
-        "accuracy": proportion(int(np.trace(matrix)), len(truth), level=level),
-        "balanced_accuracy": multiclass_balanced_accuracy(truth, probabilities, level=level),
+        "accuracy": clustered_proportion(probabilities.argmax(axis=1) == truth, groups, level=level),
+        "balanced_accuracy": multiclass_balanced_accuracy(truth, probabilities, level=level, groups=groups),
         "f1": macro_f1(truth, probabilities, level=level, replicates=resamples, seed=seed, groups=groups),
-        "brier": multiclass_brier(truth, probabilities, level=level),
+        "brier": multiclass_brier(truth, probabilities, level=level, groups=groups),
         "ece": top_label_ece(truth, probabilities, level=level, replicates=resamples, seed=seed, groups=groups),
     }, matrix

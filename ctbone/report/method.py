@@ -75,7 +75,9 @@ def _models(settings: Settings, found: Sequence[Source]) -> list[str]:
 def _model(name: str, model: ModelSettings) -> str:
     training = model.training
     start = "from random weights" if model.weights == "none" else f"from {model.weights} weights"
-    views = "" if model.dim == "3d" else ", the case's probability being the average of its images"
+    means = {"equal": "average", "area": "mean, weighted by lesion area,"}
+    mean = means.get(model.view_weights, "weighted mean") if isinstance(model.view_weights, str) else "weighted mean"
+    views = "" if model.dim == "3d" else f", the case's probability being the {mean} of its images"
     return (
         f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of batches of "
         f"{training.batch_size}, {training.optimizer} at a learning rate of {training.learning_rate:g}, "

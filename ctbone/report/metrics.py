@@ -17,19 +17,17 @@ from ctbone.stats import (
     Confusion,
     Estimate,
     auc_interval,
-    bootstrap_auc,
-    bootstrap_auc_difference,
     bootstrap_estimate,
     brier,
     calibration_intercept,
     calibration_slope,
+    clustered_rates,
     confusion,
     delong_test,
     ece,
     holm,
     ici,
     observed_expected,
-    threshold_rates,
     weighted_auc,
 )
 
@@ -169,7 +167,7 @@ def judge(answers: Answers, settings: EvaluationSettings, *, bands: bool = True)
 def compare(cases: CaseSet, settings: EvaluationSettings) -> list[ModelComparison]:
     """Compare the AUCs of every two models on the cases that both answered for.
 
-    DeLong's paired test; where a patient has several cases, a bootstrap of patients instead.
+    DeLong's paired test, by patient (Obuchowski) where a patient has several cases.
     """
     pairs: list[tuple[str, str, int, Comparison]] = []
     compared = [answers for answers in cases.answers if answers.name not in cases.uncompared]
@@ -177,19 +175,7 @@ def compare(cases: CaseSet, settings: EvaluationSettings) -> list[ModelCompariso
         a, b = shared_cases(first, second)
         if not a.two_class or not len(a):
             continue
-        groups = a.patients
-        if groups is None:
-            result = delong_test(a.truth, a.p, b.p, level=settings.confidence)
-        else:
-            result = bootstrap_auc_difference(
-                a.truth,
-                a.p,
-                b.p,
-                level=settings.confidence,
-                replicates=resamples_for(len(a), settings),
-                seed=settings.seed,
-                groups=groups,
-            )
+        result = delong_test(a.truth, a.p, b.p, level=settings.confidence, groups=a.patients)
         pairs.append((a.name, b.name, len(a), result))
     adjusted = holm([result.p_value for *_, result in pairs])
     return [ModelComparison(a, b, n, result, p) for (a, b, n, result), p in zip(pairs, adjusted, strict=True)]
@@ -213,29 +199,25 @@ def _judge_once(answers: Answers, settings: EvaluationSettings, *, bands: bool) 
         return Judgement(answers.name, len(answers), 0, estimates, matrix, thresholds)
     counts = confusion(answers.truth, answers.called.astype(float), 0.5)
     matrix = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]])
-    estimates = _two_class_estimates(answers, counts, settings, bands=bands)
+    estimates = _two_class_estimates(answers, settings, bands=bands)
     return Judgement(answers.name, len(answers), int(answers.truth.sum()), estimates, matrix, thresholds)
 
 
-def _two_class_estimates(
-    answers: Answers, counts: Confusion, settings: EvaluationSettings, *, bands: bool
-) -> dict[str, Estimate]:
+def _two_class_estimates(answers: Answers, settings: EvaluationSettings, *, bands: bool) -> dict[str, Estimate]:
     y, p, level, groups = answers.truth, answers.p, settings.confidence, answers.patients
+    if groups is not None:
+        groups = np.unique(groups, return_inverse=True)[1]  # names are sorted once, not for each number
     resamples = resamples_for(len(y), settings)
     curve_resamples = min(resamples, _CURVE_RESAMPLES, _CURVE_CASES // len(y)) if bands else 0
-    if groups is None:
-        area = auc_interval(y, p, level=level)
-    else:
-        area = bootstrap_auc(y, p, level=level, replicates=resamples, seed=settings.seed, groups=groups)
     found: dict[str, Estimate] = {
-        "auc": area,
-        **{str(name): rate for name, rate in threshold_rates(counts, level=level).items()},
-        "brier": brier(y, p, level=level),
-        "calibration_intercept": calibration_intercept(y, p, level=level),
-        "calibration_slope": calibration_slope(y, p, level=level),
+        "auc": auc_interval(y, p, level=level, groups=groups),
+        **{str(name): rate for name, rate in clustered_rates(y, answers.called, groups, level=level).items()},
+        "brier": brier(y, p, level=level, groups=groups),
+        "calibration_intercept": calibration_intercept(y, p, level=level, groups=groups),
+        "calibration_slope": calibration_slope(y, p, level=level, groups=groups),
         "ece": ece(y, p, level=level, replicates=resamples, seed=settings.seed, groups=groups),
-        "ici": ici(y, p, level=level, replicates=curve_resamples, seed=settings.seed),
-        "observed_expected": observed_expected(y, p, level=level),
+        "ici": ici(y, p, level=level, replicates=curve_resamples, seed=settings.seed, groups=groups),
+        "observed_expected": observed_expected(y, p, level=level, groups=groups),
     }
     order = (*METRICS, *FURTHER_METRICS)
     return {name: found[name] for name in order}

@@ -1,18 +1,25 @@
-"""Where a report goes: the page, tables, figures and numbers, each written atomically."""
+"""Where a report goes: the page, tables, figures and numbers, all of them or none."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import tempfile
 from pathlib import Path
 
+from ctbone.errors import StudyError
 from ctbone.report.latex import latex
 from ctbone.report.page import Page, render
-from ctbone.study import atomic_path, write_json, write_text
+from ctbone.study import write_json, write_text
+
+_FOLDERS = ("tables", "figures")
 
 
 def write_report(folder: Path, page: Page) -> Path:
     """Write ``index.html``, ``metrics.json``, ``tables/*.{csv,tex}`` and ``figures/*.{svg,png}`` into a folder.
 
-    All of it is computed before the first file is written; the page, written last, says that all is there.
+    All of it is written aside first and moved into place when it is whole; what an earlier report left there and this
+    one does not make again is taken away. The page comes last and says that all is there.
 
     Returns
     -------
@@ -24,14 +31,57 @@ def write_report(folder: Path, page: Page) -> Path:
     StudyError
         The folder cannot be written.
     """
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    except OSError as error:
+        raise StudyError(f"the folder cannot be written ({error.strerror})", file=folder) from error
+    try:
+        files = _write(aside, page)
+        former = _files_of(folder)
+        (folder / "index.html").unlink(missing_ok=True)
+        for name in files:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (aside / name).replace(folder / name)
+        for name in former - set(files):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise StudyError(f"the report cannot be written ({error.strerror})", file=folder) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+    return folder / "index.html"
+
+
+def _write(folder: Path, page: Page) -> list[str]:
+    """Write every file, the page last, and return their names in this order."""
     html = render(page)
+    names = []
     for table in page.tables:
         table.write(folder / "tables")
         write_text(folder / "tables" / f"{table.key}.tex", latex(table))
+        names += [f"tables/{table.key}.{suffix}" for suffix in ("csv", "tex")]
+    (folder / "figures").mkdir()
     for figure in page.figures:
         for suffix, content in (("svg", figure.svg), ("png", figure.png)):
-            with atomic_path(folder / "figures" / f"{figure.key}.{suffix}") as temporary:
-                temporary.write_bytes(content)
-    write_json(folder / "metrics.json", page.metrics)
+            (folder / "figures" / f"{figure.key}.{suffix}").write_bytes(content)
+            names.append(f"figures/{figure.key}.{suffix}")
+    write_json(folder / "metrics.json", {**page.metrics, "files": names})
     write_text(folder / "index.html", html)
-    return folder / "index.html"
+    return [*names, "metrics.json", "index.html"]
+
+
+def _files_of(folder: Path) -> set[str]:
+    """Return the tables and figures that an earlier report says it wrote; nothing else is ever taken away."""
+    try:
+        names = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    if not isinstance(names, list):
+        return set()
+    parts = [name.split("/") for name in names if isinstance(name, str)]
+    return {
+        "/".join(found) for found in parts if len(found) == 2 and found[0] in _FOLDERS and found[1] not in ("", "..")
+    }

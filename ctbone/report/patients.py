@@ -96,31 +96,37 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     left_out = []
     for name in names:
         values = [dict(case.metadata).get(name, "") for case in cohort]
-        kind = _kind(values)
+        kind, why = _kind(values)
         if kind == "number":
             rows += _continuous_rows(name, groups, classes)
         elif kind == "levels":
             rows += _level_rows(name, groups, classes, sorted({value for value in values if value}))
         else:
-            left_out.append(name)
+            left_out.append(f"{name} ({why})")
     note = (
         "Numbers: mean ± SD, Welch's test (analysis of variance with more than two classes). Counts: with their share "
         "of the known values in percent, χ² test, with Yates' correction where two by two. p compares the classes "
         "within a cohort and is not adjusted. SMD: standardised mean difference."
     )
     if left_out:
-        note += f" Not shown (free text, or empty): {', '.join(left_out)}."
+        note += f" Not shown: {', '.join(left_out)}."
     return Table("baseline", "Baseline characteristics", tuple(columns), tuple(rows), note)
 
 
-def _kind(values: Sequence[str]) -> str | None:
+def _kind(values: Sequence[str]) -> tuple[str | None, str]:
+    """Tell numbers from levels; where a column is neither, say why."""
     known = [value for value in values if value]
     distinct = set(known)
     if not known:
-        return None
-    if len(distinct) >= _NUMERIC_FROM and all(_number(value) is not None for value in known):
-        return "number"
-    return "levels" if len(distinct) <= min(_MOST_LEVELS, max(2, len(known) // 2)) else None
+        return None, "empty"
+    wrong = [value for value in known if _number(value) is None]
+    if len(distinct) >= _NUMERIC_FROM and not wrong:
+        return "number", ""
+    if len(distinct) <= min(_MOST_LEVELS, max(2, len(known) // 2)):
+        return "levels", ""
+    if len(wrong) < len(known) / 2:
+        return None, f"{len(wrong)} of {len(known)} cells are no numbers, such as '{wrong[0][:20]}'"
+    return None, "free text"
 
 
 def _number(text: str) -> float | None:
@@ -180,7 +186,8 @@ def _by_class(
     name: str, cases: Sequence[Case], classes: Sequence[str], levels: Sequence[str]
 ) -> tuple[CategoricalSummary, CategoricalComparison]:
     values = [dict(case.metadata).get(name, "") for case in cases]
-    test: CategoricalTest = "yates" if len(classes) == 2 and len(levels) == 2 else "chi-squared"
+    occur = len({value for value in values if value})
+    test: CategoricalTest = "yates" if len(classes) == 2 and occur == 2 else "chi-squared"
     by_class = compare_categorical(values, [case.label for case in cases], test=test, groups=classes, categories=levels)
     of_all = compare_categorical(values, ["all"] * len(cases), groups=["all", ""], categories=levels).groups[0]
     return of_all, by_class

@@ -63,7 +63,7 @@ def class_calibration(judged: JudgedSet, level: float) -> Drawn:
 
 
 def _calibration_panel(axes: Axes, answers: Answers, colour: str, level: float) -> str:
-    curve = calibration_curve(answers.truth, answers.p, level=level, histogram_bins=25)
+    curve = calibration_curve(answers.truth, answers.p, level=level, histogram_bins=25, groups=answers.patients)
     box = axes.get_position()
     axes.set_position((box.x0, box.y0 + 0.27 * box.height, box.width, 0.73 * box.height))
     below = axes.figure.add_axes((box.x0, box.y0, box.width, 0.2 * box.height))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -145,18 +145,19 @@ class Table:
         return list(dict.fromkeys(str(cell.why) for cell in cells))
 
     def frame(self) -> pd.DataFrame:
-        """Return the table for the CSV: all digits, text that no spreadsheet takes for a formula."""
+        """Return the table for the CSV: all digits, text that no spreadsheet takes for a formula, each name once."""
         content: dict[str, list[object]] = {}
         for number, column in enumerate(self.columns):
             cells = [row.cells[number] for row in self.rows]
             if any(isinstance(cell, Estimate) for cell in cells):
                 estimates = [cell if isinstance(cell, Estimate) else None for cell in cells]
                 plain = [cell.value if isinstance(cell, Estimate) else _safe(cell) for cell in cells]
-                content[column.name] = plain
-                content[f"{column.name}_low"] = [None if e is None else e.low for e in estimates]
-                content[f"{column.name}_high"] = [None if e is None else e.high for e in estimates]
+                name = _free(column.name, ("", "_low", "_high"), content)
+                content[name] = plain
+                content[f"{name}_low"] = [None if e is None else e.low for e in estimates]
+                content[f"{name}_high"] = [None if e is None else e.high for e in estimates]
             else:
-                content[column.name] = [_safe(cell) for cell in cells]
+                content[_free(column.name, ("",), content)] = [_safe(cell) for cell in cells]
         return pd.DataFrame(content, dtype=object)
 
     def write(self, folder: Path) -> Path:
@@ -229,6 +230,15 @@ def safe_text(text: str) -> str:
     ("'=1+1", 'P012')
     """
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _free(name: str, endings: Sequence[str], taken: Collection[str]) -> str:
+    """Return a column's name, numbered where another column has it: models may be called like anything."""
+    name = safe_text(name)
+    free, number = name, 2
+    while any(free + ending in taken for ending in endings):
+        free, number = f"{name} ({number})", number + 1
+    return free
 
 
 def _safe(cell: Cell) -> object:

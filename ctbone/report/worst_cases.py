@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,27 @@ from ctbone.study import Study, read_json, record_of
 _MOST = 6
 
 
+@dataclass(frozen=True)
+class RankedCase:
+    """A case and how little the models gave to its true class.
+
+    Attributes
+    ----------
+    case_id, cohort, label
+        Which case, and its true class.
+    probabilities
+        Of the true class, by model; NaN where a model did not answer.
+    mean
+        Over the models that answered.
+    """
+
+    case_id: str
+    cohort: str
+    label: str
+    probabilities: dict[str, float]
+    mean: float
+
+
 def worst_cases(study: Study, analysis: Analysis, found: Sequence[Source]) -> Section:
     """Show, set by set, the cases to whose true class the models gave the least probability, and their images.
 
@@ -33,22 +55,29 @@ def worst_cases(study: Study, analysis: Analysis, found: Sequence[Source]) -> Se
         The tables, which tell models from fusions and the reader.
     """
     single = {source.name for source in found if not source.fused and source.path.parent.name == "predictions"}
-    text = (
-        "Ranked by the probability of the true class, averaged over the models without the reader and the fusions. The "
-        f"images are those of the 2D network, centred on the lesion, in the bone window (centre {BONE.center:g} HU, "
-        f"width {BONE.width:g} HU); the patient's right, or front, is on the left."
+    text = "Ranked by the probability of the true class, averaged over the models without the reader and the fusions."
+    images = (
+        " The images are those of the 2D network, centred on the lesion, in the bone window (centre "
+        f"{BONE.center:g} HU, width {BONE.width:g} HU); the patient's right, or front, is on the left."
     )
-    blocks: list[Block] = [Text((text,))]
+    blocks: list[Block] = []
     for judged in analysis.reported:
         table = ranked(judged, single)
-        blocks.append(Shown(_table(judged, table.head(_MOST))))
-        pictured = [_pictured(study, row, judged) for _, row in table.head(_MOST).iterrows()]
+        blocks.append(Shown(_table(judged, table[:_MOST])))
+        pictured = [_pictured(study, case, judged) for case in table[:_MOST]]
         if any(case.images for case in pictured):
             blocks.append(Gallery(tuple(pictured)))
-    return Section("worst", "Worst cases", tuple(blocks))
+    if any(isinstance(block, Gallery) for block in blocks):
+        text += images
+    return Section("worst", "Worst cases", (Text((text,)), *blocks))
 
 
-def ranked(judged: JudgedSet, single: set[str]) -> pd.DataFrame:
+def has_images(section: Section) -> bool:
+    """Whether the section of the worst cases could show any image."""
+    return any(isinstance(block, Gallery) for block in section.blocks)
+
+
+def ranked(judged: JudgedSet, single: set[str]) -> list[RankedCase]:
     """Rank the cases of a set by the probability of their true class, the worst first.
 
     Parameters
@@ -57,23 +86,24 @@ def ranked(judged: JudgedSet, single: set[str]) -> pd.DataFrame:
         The set.
     single
         The models that count; where none of them is there, all do.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``case_id, cohort, label``, one column a model with its probability of the true class, and their ``mean``.
     """
     counted = [a for a in judged.cases.answers if a.name in single] or list(judged.cases.answers)
-    columns = {}
+    known = pd.concat([answers.cases for answers in counted]).drop_duplicates("case_id")
+    columns = []
     for answers in counted:
         p = answers.matrix[np.arange(len(answers)), answers.class_numbers]
-        columns[answers.name] = pd.Series(p, index=answers.cases["case_id"])
-    wide = pd.DataFrame(columns)
-    known = pd.concat([answers.cases for answers in counted]).drop_duplicates("case_id").set_index("case_id")
-    wide.insert(0, "cohort", known["cohort"])
-    wide.insert(1, "label", known["label"])
-    wide["mean"] = wide[list(columns)].mean(axis=1)
-    return wide.rename_axis("case_id").reset_index().sort_values(["mean", "case_id"], ignore_index=True)
+        columns.append(pd.Series(p, index=answers.cases["case_id"]).reindex(known["case_id"]).to_numpy())
+    wide = np.column_stack(columns)
+    means = np.nanmean(wide, axis=1)
+    cases = [
+        RankedCase(
+            str(case), str(cohort), str(label), dict(zip((a.name for a in counted), row.tolist(), strict=True)), mean
+        )
+        for case, cohort, label, row, mean in zip(
+            known["case_id"], known["cohort"], known["label"], wide, means.tolist(), strict=True
+        )
+    ]
+    return sorted(cases, key=lambda case: (case.mean, case.case_id))
 
 
 def png(image: np.ndarray, window: Window = BONE) -> bytes:
@@ -95,26 +125,27 @@ def png(image: np.ndarray, window: Window = BONE) -> bytes:
     return file.getvalue()
 
 
-def _table(judged: JudgedSet, rows: pd.DataFrame) -> Table:
-    models = list(rows.columns[3:-1])
+def _table(judged: JudgedSet, cases: Sequence[RankedCase]) -> Table:
+    models = list(cases[0].probabilities) if cases else []
     columns = [Column("case_id", "Case", "text"), Column("cohort", "Cohort", "text"), Column("label", "Truth", "text")]
-    columns += [Column(name, name, digits=2) for name in models] + [Column("mean", "Mean", digits=2)]
+    columns += [Column("mean", "Mean", digits=2)] + [Column(name, name, digits=2) for name in models]
     cells: list[list[Cell]] = [
-        [str(row["case_id"]), str(row["cohort"]), str(row["label"])]
-        + [None if pd.isna(row[name]) else float(row[name]) for name in (*models, "mean")]
-        for _, row in rows.iterrows()
+        [
+            *(case.case_id, case.cohort, case.label, case.mean),
+            *(None if np.isnan(p) else p for p in case.probabilities.values()),
+        ]
+        for case in cases
     ]
     title = f"Least probability of the true class, {judged.cases.title[0].lower()}{judged.cases.title[1:]}"
     return plain_table(f"worst_{judged.cases.key}", title, columns, cells)
 
 
-def _pictured(study: Study, row: pd.Series, judged: JudgedSet) -> Pictured:
-    case = str(row["case_id"])
+def _pictured(study: Study, case: RankedCase, judged: JudgedSet) -> Pictured:
     answers = judged.cases.answers[0]
-    called = _called(judged, case, len(probability_columns(answers.classes)))
-    line = f"{row['label']}; probability of it {number(float(row['mean']), 2)}{called}"
-    images, names = _images(study, case)
-    return Pictured(case, line, images, names)
+    called = _called(judged, case.case_id, len(probability_columns(answers.classes)))
+    line = f"{case.label}; probability of it {number(case.mean, 2)}{called}"
+    images, names = _images(study, case.case_id)
+    return Pictured(case.case_id, line, images, names)
 
 
 def _called(judged: JudgedSet, case: str, classes: int) -> str:

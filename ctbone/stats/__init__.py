@@ -28,6 +28,7 @@ from ctbone.stats.calibration import (
     observed_expected,
     scaled_brier,
 )
+from ctbone.stats.clustered_rates import clustered_proportion, clustered_rates
 from ctbone.stats.combined_rates import balanced_accuracy, f1, mcc
 from ctbone.stats.confusion_table import Confusion, confusion
 from ctbone.stats.decision import DecisionCurve, decision_curve, default_thresholds, treat_all, treat_none
@@ -103,6 +104,8 @@ __all__ = [
     "calibration_errors",
     "calibration_intercept",
     "calibration_slope",
+    "clustered_proportion",
+    "clustered_rates",
     "cochran_q",
     "cohen_kappa",
     "cohen_kappa_test",

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from numpy.typing import ArrayLike
 
+from ctbone.stats.clustered_rates import clustered_proportion
+from ctbone.stats.clusters import mean_interval, patients_of
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import checked_pair, percent
+from ctbone.stats.inputs import Ints, checked_pair, percent
 from ctbone.stats.logistic import CLIP, fit_intercept, fit_logistic, logit
-from ctbone.stats.proportions import wilson_limits
 
 _CLIPPED = f"probabilities clipped to {CLIP:g} from 0 and 1"
 
 
-def brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
+def brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
     """Brier score: mean squared difference of probability and outcome, 0 (best) to 1.
 
     Parameters
@@ -26,7 +26,11 @@ def brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
     p
         Probabilities, shape (n,).
     level
-        Confidence level; the interval is normal, from the variance of the squared differences, cut at 0 and 1.
+        Confidence level; the interval is normal (by patient Student's), from the variance of the squared differences,
+        cut at 0 and 1.
+    groups
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
+        patient.
 
     Returns
     -------
@@ -36,7 +40,7 @@ def brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
 
     References
     ----------
@@ -48,11 +52,13 @@ def brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
     0.1581 (0.0000 to 0.3422)
     """
     labels, scores = checked_pair(y, p, probability=True)
+    patients = patients_of(groups, labels.size)
     squares = (scores - labels) ** 2
-    return _mean_interval(float(squares.mean()), squares, level, "normal interval of the mean square", (0.0, 1.0))
+    score = float(squares.mean())
+    return mean_interval(score, squares - score, patients, level, "mean square", (0.0, 1.0))
 
 
-def scaled_brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
+def scaled_brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
     """Scaled Brier score: 1 − Brier / (prevalence · (1 − prevalence)); 1 is best, 0 is no better than the prevalence.
 
     Parameters
@@ -62,7 +68,10 @@ def scaled_brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate
     p
         Probabilities, shape (n,).
     level
-        Confidence level; the interval is normal, by the delta method, cut at 1.
+        Confidence level; the interval is normal (by patient Student's), by the delta method, cut at 1.
+    groups
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
+        patient.
 
     Returns
     -------
@@ -72,7 +81,7 @@ def scaled_brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
 
     References
     ----------
@@ -84,18 +93,21 @@ def scaled_brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate
     0.3675
     """
     labels, scores = checked_pair(y, p, probability=True)
-    method = "normal, delta method"
+    method = "delta method"
     share = float(labels.mean())
     if share in (0.0, 1.0):
-        return Estimate.undefined(f"{method}, {percent(level)}", "only one class is present")
+        return Estimate.undefined(f"{method}, normal {percent(level)}", "only one class is present")
     squares = (scores - labels) ** 2
     reference = share * (1 - share)
     score = float(squares.mean())
     influence = -(squares - score) / reference + score / reference**2 * (1 - 2 * share) * (labels - share)
-    return _mean_interval(1 - score / reference, influence, level, method, (-math.inf, 1.0))
+    patients = patients_of(groups, labels.size)
+    return mean_interval(1 - score / reference, influence, patients, level, method, (-math.inf, 1.0))
 
 
-def calibration_intercept(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, joint: bool = False) -> Estimate:
+def calibration_intercept(
+    y: ArrayLike, p: ArrayLike, *, level: float = 0.95, joint: bool = False, groups: ArrayLike | None = None
+) -> Estimate:
     """Calibration intercept: 0 is ideal, above 0 the probabilities are too low on average.
 
     By default the slope is held at 1 (calibration in the large), which is what the recommendations mean by the word;
@@ -108,9 +120,12 @@ def calibration_intercept(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, jo
     p
         Probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8 for the logit.
     level
-        Confidence level; Wald interval.
+        Confidence level; Wald interval, by patient with the bias-corrected sandwich.
     joint
         Fit the slope too.
+    groups
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
+        patient.
 
     Returns
     -------
@@ -120,11 +135,12 @@ def calibration_intercept(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, jo
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
 
     References
     ----------
-    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167.
+    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167. Mancl & DeRouen, Biometrics
+    2001;57:126 (by patient).
 
     Examples
     --------
@@ -132,17 +148,17 @@ def calibration_intercept(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, jo
     0.3322 (-1.7420 to 2.4065)
     """
     labels, scores = checked_pair(y, p, probability=True)
+    patients = patients_of(groups, labels.size)
     linear = logit(scores)
-    fit = fit_logistic(labels, linear) if joint else fit_intercept(labels, linear)
+    fit = fit_logistic(labels, linear, patients=patients) if joint else fit_intercept(labels, linear, patients)
     slope = "slope fitted too" if joint else "slope fixed at 1"
-    method = f"logistic recalibration, {slope}, Wald {percent(level)}, {_CLIPPED}"
+    method = f"logistic recalibration, {slope}, {_wald_name(level, patients)}, {_CLIPPED}"
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
-    half = two_sided_z(level) * fit.intercept_error
-    return Estimate(fit.intercept, fit.intercept - half, fit.intercept + half, method)
+    return _wald(fit.intercept, fit.intercept_error, level, method)
 
 
-def calibration_slope(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
+def calibration_slope(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
     """Calibration slope: 1 is ideal, below 1 the probabilities are too extreme (overfitting).
 
     Parameters
@@ -152,7 +168,10 @@ def calibration_slope(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Est
     p
         Probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8 for the logit.
     level
-        Confidence level; Wald interval.
+        Confidence level; Wald interval, by patient with the bias-corrected sandwich.
+    groups
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
+        patient.
 
     Returns
     -------
@@ -163,11 +182,12 @@ def calibration_slope(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Est
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
 
     References
     ----------
-    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167.
+    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167. Mancl & DeRouen, Biometrics
+    2001;57:126 (by patient).
 
     Examples
     --------
@@ -175,15 +195,15 @@ def calibration_slope(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Est
     0.9203 (-0.9414 to 2.7820)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    method = f"logistic recalibration, Wald {percent(level)}, {_CLIPPED}"
-    fit = fit_logistic(labels, logit(scores))
+    patients = patients_of(groups, labels.size)
+    method = f"logistic recalibration, {_wald_name(level, patients)}, {_CLIPPED}"
+    fit = fit_logistic(labels, logit(scores), patients=patients)
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
-    half = two_sided_z(level) * fit.slope_error
-    return Estimate(fit.slope, fit.slope - half, fit.slope + half, method)
+    return _wald(fit.slope, fit.slope_error, level, method)
 
 
-def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Estimate:
+def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
     """Observed over expected events, O/E (not E/O): above 1 the probabilities are too low on average.
 
     Parameters
@@ -195,6 +215,9 @@ def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Est
     level
         Confidence level; Wilson's interval of the observed share over the mean probability, which is held fixed. It
         stays defined where no case, or every case, is positive.
+    groups
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
+        patient.
 
     Returns
     -------
@@ -204,11 +227,12 @@ def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Est
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
 
     References
     ----------
-    Debray et al., BMJ 2017;356:i6460. Wilson, J Am Stat Assoc 1927;22:209.
+    Debray et al., BMJ 2017;356:i6460. Wilson, J Am Stat Assoc 1927;22:209. Rao & Scott, Biometrics 1992;48:577 (by
+    patient).
 
     Examples
     --------
@@ -220,16 +244,20 @@ def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95) -> Est
     expected = float(scores.sum())
     if expected < 1e-300:  # 0, or so near that the ratio overflows
         return Estimate.undefined(method, "every probability is 0")
-    events = int(labels.sum())
-    low, high = wilson_limits(events, labels.size, level)
+    share = clustered_proportion(labels, groups, level=level)
+    assert share.low is not None
+    assert share.high is not None
     scale = labels.size / expected
-    return Estimate(events / expected, low * scale, high * scale, method)
+    method = f"O/E, {share.method}, expected held fixed"
+    return Estimate(int(labels.sum()) / expected, share.low * scale, share.high * scale, method)
 
 
-def _mean_interval(value: float, parts: np.ndarray, level: float, name: str, limits: tuple[float, float]) -> Estimate:
-    """Wald interval of a mean whose summands (or influences) are given."""
-    method = f"{name}, {percent(level)}"
-    if parts.size < 2:
-        return Estimate(value, None, None, method, "one case has no variance")
-    half = two_sided_z(level) * float(parts.std(ddof=1)) / math.sqrt(parts.size)
-    return Estimate(value, max(limits[0], value - half), min(limits[1], value + half), method)
+def _wald_name(level: float, patients: Ints | None) -> str:
+    return f"Wald {percent(level)}" + ("" if patients is None else " by patient (bias-corrected sandwich)")
+
+
+def _wald(value: float, error: float, level: float, method: str) -> Estimate:
+    if not math.isfinite(error):
+        return Estimate(value, None, None, method, "too few patients for a standard error")
+    half = two_sided_z(level) * error
+    return Estimate(value, value - half, value + half, method)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from ctbone.stats.confusion_table import Confusion
+from ctbone.stats.confusion_table import Counts
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import percent
 from ctbone.stats.proportions import wilson_limits
 
 
-def balanced_accuracy(counts: Confusion, *, level: float = 0.95) -> Estimate:
+def balanced_accuracy(counts: Counts, *, level: float = 0.95) -> Estimate:
     """Mean of sensitivity and specificity; Wilson's limits of the two combined by squares (MOVER).
 
     Parameters
@@ -37,6 +37,7 @@ def balanced_accuracy(counts: Confusion, *, level: float = 0.95) -> Estimate:
 
     Examples
     --------
+    >>> from ctbone.stats import Confusion
     >>> print(balanced_accuracy(Confusion(92, 37, 33, 352)))
     0.8137 (0.7691 to 0.8512)
     """
@@ -53,7 +54,7 @@ def balanced_accuracy(counts: Confusion, *, level: float = 0.95) -> Estimate:
     return Estimate(value, low, high, method)
 
 
-def f1(counts: Confusion, *, level: float = 0.95) -> Estimate:
+def f1(counts: Counts, *, level: float = 0.95) -> Estimate:
     """F1 of the positive class; Wilson's interval of TP / (TP + FP + FN), transformed.
 
     F1 = 2J / (1 + J) with J = TP / (TP + FP + FN), the share of right calls among all cases but the true negatives;
@@ -82,6 +83,7 @@ def f1(counts: Confusion, *, level: float = 0.95) -> Estimate:
 
     Examples
     --------
+    >>> from ctbone.stats import Confusion
     >>> print(f1(Confusion(92, 37, 33, 352)))
     0.9096 (0.8862 to 0.9285)
     """
@@ -94,7 +96,7 @@ def f1(counts: Confusion, *, level: float = 0.95) -> Estimate:
     return Estimate(value, low, high, method)
 
 
-def mcc(counts: Confusion, *, level: float = 0.95) -> Estimate:
+def mcc(counts: Counts, *, level: float = 0.95) -> Estimate:
     """Matthews correlation coefficient; delta method on Fisher's z, multinomial counts.
 
     Where a perfect (or perfectly wrong) table leaves no variance, the interval comes from the table with ½ added to
@@ -124,6 +126,7 @@ def mcc(counts: Confusion, *, level: float = 0.95) -> Estimate:
 
     Examples
     --------
+    >>> from ctbone.stats import Confusion
     >>> print(mcc(Confusion(92, 37, 33, 352)))
     0.6341 (0.5496 to 0.7058)
     """

@@ -4,10 +4,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from numpy.typing import ArrayLike
 
 from ctbone.stats.inputs import StatsError, checked_pair
+
+
+class Counts(Protocol):
+    """What a rate reads of a table: counts, or counts divided by a design effect."""
+
+    @property
+    def tn(self) -> float:
+        """True negatives."""
+
+    @property
+    def fp(self) -> float:
+        """False positives."""
+
+    @property
+    def fn(self) -> float:
+        """False negatives."""
+
+    @property
+    def tp(self) -> float:
+        """True positives."""
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,19 @@ def student_two_sided(t: float, df: float) -> float:
     return float(2 * stdtr(df, -abs(t)))
 
 
+def student_quantile(probability: float, df: float) -> float:
+    """Quantile of Student's t.
+
+    Examples
+    --------
+    >>> round(student_quantile(0.975, 10), 3)
+    2.228
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, probability))
+
+
 def binomial_lower(k: int, n: int, probability: float) -> float:
     """Probability of at most k successes in n trials.
 

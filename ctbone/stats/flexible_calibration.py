@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import equal_width_bins
 from ctbone.stats.bootstrap import unit_limits
+from ctbone.stats.clustered_rates import clustered_proportion
+from ctbone.stats.clusters import patients_of
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, percent
 from ctbone.stats.loess import loess_weights
-from ctbone.stats.proportions import wilson_limits
 from ctbone.stats.resampling import bootstrap_weights
 
 _KNOTS = 60  # points at which the curve is fitted where there are more distinct probabilities
@@ -107,11 +108,13 @@ def calibration_curve(
     bins: int = 10,
     histogram_bins: int = 50,
     level: float = 0.95,
+    groups: ArrayLike | None = None,
 ) -> CalibrationCurve:
     """Flexible calibration curve with its band, binned points and the histogram below it.
 
     The band is pointwise normal: the curve is a weighted sum of the outcomes, whose variance is taken as c (1 − c) at
-    the curve c.
+    the curve c. Where patients have several cases, the products of the weighted residuals of each two cases of a
+    patient are added, as in the sandwich, unless they would make the band narrower.
 
     Parameters
     ----------
@@ -127,6 +130,9 @@ def calibration_curve(
         Bars of the histogram over 0–1, right-closed.
     level
         Pointwise confidence level of the band and of the bins' intervals (Wilson).
+    groups
+        Patient of each case, shape (n,), numbers or strings; band and intervals are then by patient. Default: each
+        case is a patient.
 
     Returns
     -------
@@ -140,7 +146,8 @@ def calibration_curve(
 
     References
     ----------
-    Austin & Steyerberg, Stat Med 2014;33:517 (loess). Van Calster et al., J Clin Epidemiol 2016;74:167.
+    Austin & Steyerberg, Stat Med 2014;33:517 (loess). Van Calster et al., J Clin Epidemiol 2016;74:167. Liang & Zeger,
+    Biometrika 1986;73:13 (band by patient). Rao & Scott, Biometrics 1992;48:577 (bins by patient).
 
     Examples
     --------
@@ -149,7 +156,10 @@ def calibration_curve(
     (array([0.1, 0.5, 0.9]), 0.0)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    method = f"{_CURVE}, pointwise normal band {percent(level)}"
+    patients = patients_of(groups, labels.size)
+    method = (
+        f"{_CURVE}, pointwise normal band {percent(level)}{'' if patients is None else ', band and bins by patient'}"
+    )
     edges = np.arange(histogram_bins + 1) / histogram_bins
     bar = equal_width_bins(scores, histogram_bins)
     grid = observed = low = high = np.empty(0)
@@ -161,14 +171,18 @@ def calibration_curve(
         weights = loess_weights(values, cases, grid)
         observed = np.clip(weights @ np.bincount(place, weights=labels), 0, 1)
         at_values = np.interp(values, grid, observed)
-        half = two_sided_z(level) * np.sqrt(weights**2 @ (cases * at_values * (1 - at_values)))
+        variance = weights**2 @ (cases * at_values * (1 - at_values))
+        if patients is not None:
+            residuals = labels - at_values[place]
+            variance += np.maximum(0, _products_within(weights, place, residuals, patients))
+        half = two_sided_z(level) * np.sqrt(variance)
         low, high = np.clip(observed - half, 0, 1), np.clip(observed + half, 0, 1)
     return CalibrationCurve(
         grid,
         observed,
         low,
         high,
-        _bins(labels, scores, bins, level),
+        _bins(labels, scores, bins, level, patients),
         edges,
         np.bincount(bar[labels], minlength=histogram_bins),
         np.bincount(bar[~labels], minlength=histogram_bins),
@@ -253,7 +267,15 @@ def calibration_errors(
     )
 
 
-def ici(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, replicates: int = 500, seed: int = 0) -> Estimate:
+def ici(
+    y: ArrayLike,
+    p: ArrayLike,
+    *,
+    level: float = 0.95,
+    replicates: int = 500,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> Estimate:
     """Integrated calibration index alone; see `calibration_errors`.
 
     Parameters
@@ -262,7 +284,7 @@ def ici(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, replicates: int = 50
         Labels, shape (n,), 1 for the positive class.
     p
         Probabilities, shape (n,).
-    level, replicates, seed
+    level, replicates, seed, groups
         As for `calibration_errors`.
 
     Returns
@@ -284,7 +306,7 @@ def ici(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, replicates: int = 50
     >>> round(ici([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], replicates=20).value, 3)
     0.333
     """
-    return calibration_errors(y, p, level=level, replicates=replicates, seed=seed).ici
+    return calibration_errors(y, p, level=level, replicates=replicates, seed=seed, groups=groups).ici
 
 
 def _distinct(scores: Floats) -> tuple[Floats, Ints]:
@@ -310,13 +332,26 @@ def _distances(weights: Floats, labels: Bools, scores: Floats, values: Floats, p
     return np.array([mean, *np.quantile(repeated, [0.5, 0.9]), repeated.max()])
 
 
-def _bins(labels: Bools, scores: Floats, bins: int, level: float) -> tuple[CalibrationBin, ...]:
+def _products_within(weights: Floats, place: Ints, residuals: Floats, patients: Ints) -> Floats:
+    """Sum of the products of weighted residuals over every two cases of a patient, for each point of the curve."""
+    several = np.flatnonzero(np.bincount(patients)[patients] > 1)
+    place, residuals, patients = place[several], residuals[several], patients[several]
+    products = np.empty(len(weights))
+    for point, of_values in enumerate(weights):
+        parts = of_values[place] * residuals
+        products[point] = (np.bincount(patients, weights=parts) ** 2).sum() - (parts**2).sum()
+    return products
+
+
+def _bins(labels: Bools, scores: Floats, bins: int, level: float, patients: Ints | None) -> tuple[CalibrationBin, ...]:
     bin_of_case = equal_width_bins(scores, bins)
     rows = []
     for k in np.unique(bin_of_case):
         inside = bin_of_case == k
         n, events = int(inside.sum()), int(labels[inside].sum())
-        low, high = wilson_limits(events, n, level)
-        mean = float(scores[inside].mean())
-        rows.append(CalibrationBin(float(k / bins), float((k + 1) / bins), n, events, mean, events / n, low, high))
+        share = clustered_proportion(labels[inside], None if patients is None else patients[inside], level=level)
+        assert share.low is not None
+        assert share.high is not None
+        mean, left, right = float(scores[inside].mean()), float(k / bins), float((k + 1) / bins)
+        rows.append(CalibrationBin(left, right, n, events, mean, events / n, share.low, share.high))
     return tuple(rows)

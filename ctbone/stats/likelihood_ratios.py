@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from ctbone.stats.confusion_table import Confusion
+from ctbone.stats.confusion_table import Counts
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import percent
 
 
-def positive_likelihood_ratio(counts: Confusion, *, level: float = 0.95) -> Estimate:
+def positive_likelihood_ratio(counts: Counts, *, level: float = 0.95) -> Estimate:
     """Sensitivity over 1 − specificity, with an interval on the log scale.
 
     Undefined where no negative case is called positive; without interval where no positive case, or every case, is.
@@ -38,6 +38,7 @@ def positive_likelihood_ratio(counts: Confusion, *, level: float = 0.95) -> Esti
 
     Examples
     --------
+    >>> from ctbone.stats import Confusion
     >>> print(positive_likelihood_ratio(Confusion(92, 37, 33, 352)))
     3.1876 (2.4241 to 4.1917)
     """
@@ -46,7 +47,7 @@ def positive_likelihood_ratio(counts: Confusion, *, level: float = 0.95) -> Esti
     )
 
 
-def negative_likelihood_ratio(counts: Confusion, *, level: float = 0.95) -> Estimate:
+def negative_likelihood_ratio(counts: Counts, *, level: float = 0.95) -> Estimate:
     """1 − sensitivity over specificity, with an interval on the log scale.
 
     Undefined where no negative case is called negative; without interval where no positive case, or every case, is.
@@ -74,6 +75,7 @@ def negative_likelihood_ratio(counts: Confusion, *, level: float = 0.95) -> Esti
 
     Examples
     --------
+    >>> from ctbone.stats import Confusion
     >>> print(negative_likelihood_ratio(Confusion(92, 37, 33, 352)))
     0.1202 (0.0852 to 0.1695)
     """
@@ -82,7 +84,9 @@ def negative_likelihood_ratio(counts: Confusion, *, level: float = 0.95) -> Esti
     )
 
 
-def _likelihood_ratio(above: int, of_above: int, below: int, of_below: int, level: float, if_zero: str) -> Estimate:
+def _likelihood_ratio(
+    above: float, of_above: float, below: float, of_below: float, level: float, if_zero: str
+) -> Estimate:
     method = f"log likelihood ratio, normal, {percent(level)}"
     if of_above == 0 or of_below == 0:
         return Estimate.undefined(method, "only one class is present")

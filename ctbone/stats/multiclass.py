@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import ece
 from ctbone.stats.bootstrap import WeightedStatistic, bootstrap_estimate
-from ctbone.stats.distributions import two_sided_z
+from ctbone.stats.clustered_rates import clustered_proportion, effective_divisor
+from ctbone.stats.clusters import mean_interval, patients_of, table_by_patient
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import Floats, Ints, StatsError, checked_classes, percent
-from ctbone.stats.proportions import ProportionInterval, proportion, wilson_limits
+from ctbone.stats.inputs import Floats, Ints, StatsError, checked_classes, checked_groups, percent
+from ctbone.stats.proportions import ProportionInterval, wilson_limits
 from ctbone.stats.resampling import weighted_auc
 
 ClassAverage: TypeAlias = Literal["macro", "weighted"]
@@ -171,8 +172,10 @@ def macro_f1(
     return _bootstrapped(mean_f1, truth.size, "macro F1", level, replicates, seed, groups)
 
 
-def multiclass_balanced_accuracy(y: ArrayLike, P: ArrayLike, *, level: float = 0.95) -> Estimate:
-    """Mean of the classes' recalls; Wilson's limits combined by squares (MOVER).
+def multiclass_balanced_accuracy(
+    y: ArrayLike, P: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
+) -> Estimate:
+    """Mean of the classes' recalls; Wilson's limits combined by squares (MOVER), by patient at divided counts.
 
     Parameters
     ----------
@@ -180,6 +183,9 @@ def multiclass_balanced_accuracy(y: ArrayLike, P: ArrayLike, *, level: float = 0
         As for `confusion_matrix`.
     level
         Confidence level.
+    groups
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient, see
+        `ctbone.stats.clustered_rates`. Default: each case is a patient.
 
     Returns
     -------
@@ -193,7 +199,7 @@ def multiclass_balanced_accuracy(y: ArrayLike, P: ArrayLike, *, level: float = 0
 
     References
     ----------
-    Zou & Donner, Stat Med 2008;27:1693.
+    Zou & Donner, Stat Med 2008;27:1693. Rao & Scott, Biometrics 1992;48:577 (by patient).
 
     Examples
     --------
@@ -201,22 +207,28 @@ def multiclass_balanced_accuracy(y: ArrayLike, P: ArrayLike, *, level: float = 0
     >>> round(multiclass_balanced_accuracy([0, 1, 2, 2], P).value, 4)
     0.8333
     """
-    table = confusion_matrix(y, P)
+    truth, probabilities = checked_classes(y, P)
+    classes = probabilities.shape[1]
+    right = probabilities.argmax(axis=1) == truth
     method = f"Wilson limits combined (MOVER), {percent(level)}"
-    cases = table.sum(axis=1)
+    cases = np.bincount(truth, minlength=classes)
     if (cases == 0).any():
         return Estimate.undefined(method, f"class {int(np.flatnonzero(cases == 0)[0])} has no case")
-    recalls = np.diag(table) / cases
-    limits = np.array(
-        [wilson_limits(int(right), int(n), level) for right, n in zip(np.diag(table), cases, strict=True)]
-    )
+    hits = np.bincount(truth[right], minlength=classes)
+    recalls, divisor = hits / cases, 1.0
+    patients = patients_of(groups, truth.size)
+    if patients is not None:
+        by_patient = table_by_patient(2 * truth + right, patients, 2 * classes)
+        divisor, words = effective_divisor(_mean_recall, by_patient, np.repeat(1 / cases, 2), level)
+        method += f", {words}"
+    limits = np.array([wilson_limits(hit / divisor, n / divisor, level) for hit, n in zip(hits, cases, strict=True)])
     value = float(recalls.mean())
     below = math.sqrt(float(((recalls - limits[:, 0]) ** 2).sum())) / recalls.size
     above = math.sqrt(float(((limits[:, 1] - recalls) ** 2).sum())) / recalls.size
     return Estimate(value, value - below, value + above, method)
 
 
-def multiclass_brier(y: ArrayLike, P: ArrayLike, *, level: float = 0.95) -> Estimate:
+def multiclass_brier(y: ArrayLike, P: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
     """Brier's original score: squared differences summed over the classes, averaged over cases; 0 (best) to 2.
 
     For two classes it is twice the Brier score of `ctbone.stats.brier`.
@@ -226,7 +238,10 @@ def multiclass_brier(y: ArrayLike, P: ArrayLike, *, level: float = 0.95) -> Esti
     y, P
         As for `confusion_matrix`.
     level
-        Confidence level; normal interval of the mean, cut at 0 and 2.
+        Confidence level; normal interval of the mean (by patient Student's), cut at 0 and 2.
+    groups
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
+        patient.
 
     Returns
     -------
@@ -249,12 +264,9 @@ def multiclass_brier(y: ArrayLike, P: ArrayLike, *, level: float = 0.95) -> Esti
     """
     truth, probabilities = checked_classes(y, P)
     squares = ((probabilities - (truth[:, None] == np.arange(probabilities.shape[1]))) ** 2).sum(axis=1)
-    method = f"sum over classes, normal interval of the mean, {percent(level)}"
     value = float(squares.mean())
-    if squares.size < 2:
-        return Estimate(value, None, None, method, "one case has no variance")
-    half = two_sided_z(level) * float(squares.std(ddof=1)) / math.sqrt(squares.size)
-    return Estimate(value, max(0.0, value - half), min(2.0, value + half), method)
+    patients = patients_of(groups, truth.size)
+    return mean_interval(value, squares - value, patients, level, "mean of the sum over classes", (0.0, 2.0))
 
 
 def top_label_ece(
@@ -311,6 +323,7 @@ def dangerous_error(
     called: int,
     level: float = 0.95,
     interval: ProportionInterval = "clopper-pearson",
+    groups: ArrayLike | None = None,
 ) -> Estimate:
     """Share of one class's cases that are called a certain other class, such as malignant called normal.
 
@@ -322,6 +335,8 @@ def dangerous_error(
         Columns of ``P``.
     level, interval
         As for `ctbone.stats.proportion`; exact by default, since such errors are few.
+    groups
+        Patient of each case, shape (n,); see `ctbone.stats.clustered_proportion`. Default: each case is a patient.
 
     Returns
     -------
@@ -335,7 +350,7 @@ def dangerous_error(
 
     References
     ----------
-    Clopper & Pearson, Biometrika 1934;26:404.
+    Clopper & Pearson, Biometrika 1934;26:404. Korn & Graubard, Surv Methodol 1998;24:193 (by patient).
 
     Examples
     --------
@@ -343,16 +358,20 @@ def dangerous_error(
     >>> print(dangerous_error([0, 1, 2, 2], P, truth=2, called=0))
     0.5000 (0.0126 to 0.9874)
     """
-    table = confusion_matrix(y, P)
-    if not (0 <= truth < len(table) and 0 <= called < len(table)):
-        raise StatsError("unknown class", found=f"{truth} called {called}", expected=f"0 … {len(table) - 1}")
-    return proportion(
-        int(table[truth, called]),
-        int(table[truth].sum()),
-        level=level,
-        interval=interval,
-        empty=f"class {truth} has no case",
-    )
+    classes, probabilities = checked_classes(y, P)
+    columns = probabilities.shape[1]
+    if not (0 <= truth < columns and 0 <= called < columns):
+        raise StatsError("unknown class", found=f"{truth} called {called}", expected=f"0 … {columns - 1}")
+    concerned = classes == truth
+    errors = probabilities[concerned].argmax(axis=1) == called
+    if groups is not None:
+        groups = checked_groups(groups, classes.size)[concerned]
+    return clustered_proportion(errors, groups, level=level, interval=interval, empty=f"class {truth} has no case")
+
+
+def _mean_recall(tables: Floats) -> Floats:
+    """Mean recall of each table, columns wrong and right of each class in turn."""
+    return np.asarray((tables[:, 1::2] / (tables[:, ::2] + tables[:, 1::2])).mean(axis=1), dtype=np.float64)
 
 
 def _bootstrapped(

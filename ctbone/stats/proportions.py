@@ -15,8 +15,8 @@ _NAMES = {"wilson": "Wilson", "clopper-pearson": "Clopper–Pearson"}
 
 
 def proportion(
-    successes: int,
-    n: int,
+    successes: float,
+    n: float,
     *,
     level: float = 0.95,
     interval: ProportionInterval = "wilson",
@@ -27,7 +27,7 @@ def proportion(
     Parameters
     ----------
     successes, n
-        Counts, 0 ≤ successes ≤ n.
+        Counts, 0 ≤ successes ≤ n; whole, or divided by a design effect.
     level
         Confidence level.
     interval
@@ -84,7 +84,7 @@ def wilson_limits(successes: float, n: float, level: float) -> tuple[float, floa
     return (0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
 
 
-def _clopper_pearson(successes: int, n: int, level: float) -> tuple[float, float]:
+def _clopper_pearson(successes: float, n: float, level: float) -> tuple[float, float]:
     tail = (1 - level) / 2
     low = 0.0 if successes == 0 else beta_quantile(tail, successes, n - successes + 1)
     high = 1.0 if successes == n else beta_quantile(1 - tail, successes + 1, n - successes)

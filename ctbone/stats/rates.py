@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Literal
 
 from ctbone.stats.combined_rates import balanced_accuracy, f1, mcc
-from ctbone.stats.confusion_table import Confusion
+from ctbone.stats.confusion_table import Confusion, Counts
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.likelihood_ratios import negative_likelihood_ratio, positive_likelihood_ratio
 from ctbone.stats.proportions import ProportionInterval, proportion
 
 
-def sensitivity(counts: Confusion, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
+def sensitivity(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
     """Share of the positive cases that are called positive (recall), with the interval of a proportion.
 
     Parameters
@@ -48,7 +48,7 @@ def sensitivity(counts: Confusion, *, level: float = 0.95, interval: ProportionI
     )
 
 
-def specificity(counts: Confusion, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
+def specificity(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
     """Share of the negative cases that are called negative, with the interval of a proportion.
 
     Parameters
@@ -84,7 +84,7 @@ def specificity(counts: Confusion, *, level: float = 0.95, interval: ProportionI
     )
 
 
-def ppv(counts: Confusion, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
+def ppv(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
     """Positive predictive value (precision): share of the positive calls that are right.
 
     Parameters
@@ -120,7 +120,7 @@ def ppv(counts: Confusion, *, level: float = 0.95, interval: ProportionInterval 
     )
 
 
-def npv(counts: Confusion, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
+def npv(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
     """Negative predictive value: share of the negative calls that are right.
 
     Parameters
@@ -156,7 +156,7 @@ def npv(counts: Confusion, *, level: float = 0.95, interval: ProportionInterval 
     )
 
 
-def accuracy(counts: Confusion, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
+def accuracy(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
     """Share of the cases that are called right.
 
     Parameters
@@ -187,7 +187,9 @@ def accuracy(counts: Confusion, *, level: float = 0.95, interval: ProportionInte
     >>> round(accuracy(Confusion(92, 37, 33, 352)).value, 4)
     0.8638
     """
-    return proportion(counts.tn + counts.tp, counts.n, level=level, interval=interval, empty="there is no case")
+    right = counts.tn + counts.tp
+    cases = counts.tn + counts.fp + counts.fn + counts.tp
+    return proportion(right, cases, level=level, interval=interval, empty="there is no case")
 
 
 RateName = Literal[
@@ -248,7 +250,18 @@ def threshold_rates(
     >>> round(threshold_rates(Confusion(92, 37, 33, 352))["npv"].value, 4)
     0.736
     """
-    return {
-        **{name: rate(counts, level=level, interval=interval) for name, rate in _PROPORTIONS.items()},
-        **{name: rate(counts, level=level) for name, rate in _OTHERS.items()},
-    }
+    names: tuple[RateName, ...] = (*_PROPORTIONS, *_OTHERS)
+    return {name: rate(name, counts, level=level, interval=interval) for name in names}
+
+
+def rate(name: RateName, counts: Counts, *, level: float, interval: ProportionInterval) -> Estimate:
+    """One rate of a table, of whole counts or of counts divided by a design effect; see `threshold_rates`.
+
+    Examples
+    --------
+    >>> round(rate("npv", Confusion(92, 37, 33, 352), level=0.95, interval="wilson").value, 4)
+    0.736
+    """
+    if name in _PROPORTIONS:
+        return _PROPORTIONS[name](counts, level=level, interval=interval)
+    return _OTHERS[name](counts, level=level)

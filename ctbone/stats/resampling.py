@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.inputs import Bools, Floats, Ints, StatsError, checked_labels, checked_pair
+from ctbone.stats.inputs import Bools, Floats, Ints, StatsError, checked_groups, checked_labels, checked_pair
 
 CHUNK = 2_000_000  # weights held at once: 16 MB, however many cases there are
 
@@ -119,15 +119,7 @@ def patient_strata(labels: Bools, groups: ArrayLike | None, stratified: bool) ->
         patient_of_case = np.arange(labels.size)
         positive, negative = labels, ~labels
     else:
-        names = np.asarray(groups)
-        if names.shape != labels.shape:
-            raise StatsError("labels and groups do not fit together", found=names.shape, expected=labels.shape)
-        try:
-            _, patient_of_case = np.unique(names, return_inverse=True)
-        except TypeError:
-            raise StatsError(
-                "groups are of several kinds", found=repr(names[:3]), expected="one kind of name, none missing"
-            ) from None
+        patient_of_case = checked_groups(groups, labels.size)
         cases = np.bincount(patient_of_case)
         positives = np.bincount(patient_of_case, weights=labels)
         positive, negative = positives > 0, positives < cases

@@ -148,7 +148,7 @@ def test_youden_is_fitted_on_the_validation_rows_of_the_fold(fused_study):
     assert len(cohort) == len(internal) + len(found["external"].cases)
 
 
-def test_several_cases_of_a_patient_are_resampled_together(fused_study):
+def test_several_cases_of_a_patient_are_taken_together(fused_study):
     sets = case_sets(fused_study, read_cohort(fused_study), sources(fused_study)[:2])
     plain = analyse(sets[:1], EvaluationSettings(bootstrap=100), bands=False)
     for cases in sets:
@@ -156,5 +156,10 @@ def test_several_cases_of_a_patient_are_resampled_together(fused_study):
             one.cases["patient_id"] = [f"pair{number // 2}" for number in range(len(one))]
     paired = analyse(sets[:1], EvaluationSettings(bootstrap=100), bands=False)
     assert "DeLong" in plain.lead.judgements[0].estimates["auc"].method
-    assert "patients" in paired.lead.judgements[0].estimates["auc"].method
-    assert "patients" in paired.lead.comparisons[0].result.method
+    of_one = paired.lead.judgements[0].estimates
+    assert "by patient" in paired.lead.comparisons[0].result.method
+    assert paired.lead.comparisons[0].result.statistic is not None
+    for name, estimate in of_one.items():
+        if estimate.low is not None:
+            assert "patient" in estimate.method, name
+        assert estimate.value == pytest.approx(plain.lead.judgements[0].estimates[name].value), name

@@ -21,3 +21,18 @@ def tied_scores(draw, max_size=30, models=1):
     eighths = st.lists(st.integers(0, 8), min_size=n, max_size=n)
     scores = [np.array(draw(eighths)) / 8 for _ in range(models)]
     return (y, *scores)
+
+
+def clustered_sample(patients=80, seed=0, shared=0.6, mixed=True, decimals=None):
+    """Labels, probabilities and patients (strings) of 1–4 correlated cases each, in random order.
+
+    The probabilities are calibrated: a score is 1.2 higher in the positive class, of unit variance in both, and the
+    share ``shared`` of that variance is common to a patient's cases. Classes are the cases' own or the patient's.
+    """
+    rng = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(patients), rng.integers(1, 5, patients))
+    patient = patient[rng.permutation(patient.size)]
+    y = rng.random(patient.size) < 0.5 if mixed else (rng.random(patients) < 0.5)[patient]
+    noise = np.sqrt(shared) * rng.normal(size=patients)[patient] + np.sqrt(1 - shared) * rng.normal(size=patient.size)
+    p = 1 / (1 + np.exp(-1.2 * (1.2 * y + noise - 0.6)))
+    return y, p if decimals is None else np.round(p, decimals), np.array([f"P{number:04d}" for number in patient])

@@ -1,4 +1,6 @@
-"""κ against statsmodels, scikit-learn and the jackknife."""
+"""κ against statsmodels, scikit-learn, the example of Fleiss as R's irr computes it, enumeration and the jackknife."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -106,6 +108,37 @@ def test_fleiss_kappa_equals_statsmodels(readers):
     assert fleiss_kappa(table_of).value == pytest.approx(
         inter_rater.fleiss_kappa(inter_rater.aggregate_raters(table_of)[0])
     )
+
+
+# Diagnoses of 30 patients by six psychiatrists each, one digit a diagnosis: Fleiss 1971, table 1.
+DIAGNOSES = """444444 222555 233335 555555 222444 113333 333355 113334 114444 555555 144444 124444 222333 144444 224445
+333335 111455 111112 224444 133555 555555 244444 224555 114444 144445 222224 111155 224444 133333 555555"""
+
+
+def test_fleiss_own_example():
+    table_of = np.array([list(word) for word in DIAGNOSES.split()])
+    shares = [(table_of == str(k)).mean() for k in range(1, 6)]
+    np.testing.assert_allclose(shares, [0.144, 0.144, 0.167, 0.306, 0.239], atol=5e-4)  # the table's last row
+    # Fleiss 1971 prints κ = 0.430. R's irr, kappam.fleiss(diagnoses): Kappa 0.4302445, z 17.65183.
+    assert fleiss_kappa(table_of).value == pytest.approx(0.4302445, abs=5e-8)
+    assert fleiss_kappa_test(table_of).statistic == pytest.approx(17.65183, abs=5e-6)
+
+
+@pytest.mark.parametrize("readers", [2, 3, 5])
+def test_the_null_error_of_fleiss_kappa_equals_all_possible_answers(readers):
+    table_of = ratings(readers=readers)
+    share = np.array([(table_of == kind).mean() for kind in range(3)])
+    by_chance = (share**2).sum()
+    # Every answer that readers can give to one case at random, with its chance; κ's linear part is their mean.
+    mean = square = 0.0
+    for answer in itertools.product(range(3), repeat=readers):
+        chance = np.prod(share[list(answer)])
+        alike = np.mean([one == two for one, two in itertools.combinations(answer, 2)])
+        part = (alike - 2 * share[list(answer)].mean() + by_chance) / (1 - by_chance)
+        mean, square = mean + chance * part, square + chance * part**2
+    assert mean == pytest.approx(0, abs=1e-12)
+    z = fleiss_kappa(table_of).value / np.sqrt(square / len(table_of))
+    assert fleiss_kappa_test(table_of).statistic == pytest.approx(z, rel=1e-10)
 
 
 @pytest.mark.parametrize("rare", [False, True])

@@ -201,6 +201,8 @@ def test_one_class_and_refusals():
     with pytest.raises(StatsError, match="groups"):
         bootstrap_auc([0, 1], [0.1, 0.2], groups=["a"])
     with pytest.raises(StatsError, match="several kinds"):
+        bootstrap_auc([0, 1], [0.1, 0.2], groups=np.array(["a", 1], dtype=object))
+    with pytest.raises(StatsError, match="patient is missing"):
         bootstrap_auc([0, 1], [0.1, 0.2], groups=["a", None])
     with pytest.raises(StatsError, match="replicate"):
         bootstrap_auc([0, 1], [0.1, 0.2], replicates=0)

@@ -34,6 +34,33 @@ ESTIMATES = {
     "kappa": lambda y, p: stats.cohen_kappa(y, p > 0.5),
     "fleiss": lambda y, p: stats.fleiss_kappa(np.stack([y, p > 0.5, p > 0.2], axis=1)),
 }
+CLUSTERED = {
+    "auc": stats.auc_interval,
+    "delong": lambda y, p, groups: stats.delong_test(y, p, 1 - p**2, groups=groups),
+    "brier": stats.brier,
+    "scaled brier": stats.scaled_brier,
+    "intercept": stats.calibration_intercept,
+    "joint intercept": lambda y, p, groups: stats.calibration_intercept(y, p, joint=True, groups=groups),
+    "slope": stats.calibration_slope,
+    "o/e": stats.observed_expected,
+    "ici": lambda y, p, groups: stats.ici(y, p, replicates=10, groups=groups),
+    **{
+        name: (lambda y, p, groups, name=name: stats.clustered_rates(y, p >= 0.5, groups)[name])
+        for name in stats.threshold_rates(stats.Confusion(1, 1, 1, 1))
+    },
+    "balanced accuracy of classes": lambda y, p, groups: stats.multiclass_balanced_accuracy(
+        y, np.stack([1 - p, p], axis=1), groups=groups
+    ),
+    "dangerous error": lambda y, p, groups: stats.dangerous_error(
+        y, np.stack([1 - p, p], axis=1), truth=1, called=0, groups=groups
+    ),
+}
+PATIENTS = {
+    "one patient": lambda n: ["only"] * n,
+    "pairs": lambda n: np.arange(n) // 2,
+    "two patients": lambda n: np.where(np.arange(n) == 0, "a", "b"),
+    "one pair": lambda n: np.maximum(np.arange(n), 1),
+}
 COMPARISONS = {
     "delong": lambda y, p: stats.delong_test(y, p, 1 - p**2),
     "unpaired": lambda y, p: stats.delong_unpaired(y, p, ~y, p),
@@ -95,6 +122,18 @@ def test_estimates(hard, name):
 
 
 @pytest.mark.parametrize("hard", HARD)
+@pytest.mark.parametrize("kind", PATIENTS)
+def test_clustered_estimates(hard, kind):
+    y, p = np.array(HARD[hard][0], dtype=bool), np.array(HARD[hard][1])
+    for name, statistic in CLUSTERED.items():
+        check(statistic(y, p, groups=PATIENTS[kind](y.size)), f"{name} on {hard}, {kind}")
+    curve = stats.calibration_curve(y, p, groups=PATIENTS[kind](y.size))
+    for line in (curve.observed, curve.low, curve.high):
+        assert np.isfinite(line).all()
+        assert ((line >= 0) & (line <= 1)).all()
+
+
+@pytest.mark.parametrize("hard", HARD)
 def test_comparisons_and_tests(hard):
     y, p = np.array(HARD[hard][0], dtype=bool), np.array(HARD[hard][1])
     for name, test in {**COMPARISONS, **TESTS}.items():
@@ -135,3 +174,12 @@ def test_any_labels_and_probabilities(case):
     y, p = np.array(case[0]), np.array(case[1])
     for name, statistic in {**ESTIMATES, **COMPARISONS, **TESTS}.items():
         check(statistic(y, p), name)
+
+
+@settings(max_examples=80, deadline=None)
+@given(anything, st.randoms(use_true_random=False))
+def test_any_labels_probabilities_and_patients(case, random):
+    y, p = np.array(case[0]), np.array(case[1])
+    groups = [random.choice("abcd") for _ in range(y.size)]
+    for name, statistic in CLUSTERED.items():
+        check(statistic(y, p, groups=groups), name)

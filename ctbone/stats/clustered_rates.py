@@ -1,0 +1,253 @@
+"""Rates where patients have several cases: the intervals of single cases, at the counts that the cases are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ctbone.stats.clusters import design_effect, kish_factor, patients_of, table_by_patient
+from ctbone.stats.confusion_table import Confusion, confusion
+from ctbone.stats.distributions import student_quantile
+from ctbone.stats.estimate import Estimate
+from ctbone.stats.inputs import Floats, Ints, checked_labels
+from ctbone.stats.proportions import ProportionInterval, proportion
+from ctbone.stats.rates import RateName, rate, threshold_rates
+
+BY_PATIENT = "by patient (Rao–Scott)"
+DEPENDENT = "by patient (Rao–Scott, cases of a patient fully dependent)"
+
+
+def clustered_rates(
+    y: ArrayLike,
+    called: ArrayLike,
+    groups: ArrayLike | None,
+    *,
+    level: float = 0.95,
+    interval: ProportionInterval = "wilson",
+) -> dict[RateName, Estimate]:
+    """All rates of a decision by name, with intervals that know which cases are of one patient.
+
+    Each rate's counts are divided by its design effect, the variance between patients over that between cases (both
+    by the jackknife; enlarged where patients are few; not below 1), and then take the interval of `threshold_rates`;
+    the value is that of the true counts. Where cases do not vary (a rate of 0 or 1), or the rate is undefined without
+    some patient, a patient's cases are taken as fully dependent (Kish's factor), the worst that can be. With one case
+    a patient all is as in `threshold_rates`.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    called
+        Whether each case is called positive, shape (n,).
+    groups
+        Patient of each case, shape (n,), numbers or strings; None where each case is a patient.
+    level, interval
+        As for `threshold_rates`.
+
+    Returns
+    -------
+    dict
+        Name of the rate to its Estimate, as from `threshold_rates`.
+
+    Raises
+    ------
+    StatsError
+        If labels, calls or groups are missing or do not fit together, the level is not strictly between 0 and 1, or
+        the interval is unknown.
+
+    References
+    ----------
+    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (few patients). Kish, Survey
+    Sampling 1965. The intervals as for each rate.
+
+    Examples
+    --------
+    >>> y, called = [1, 1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0, 1]
+    >>> rates = clustered_rates(y, called, ["a", "a", "b", "b", "c", "c", "d", "d"])
+    >>> print(rates["sensitivity"], threshold_rates(Confusion(3, 1, 2, 2))["sensitivity"], sep="; ")
+    0.5000 (0.0054 to 0.9946); 0.5000 (0.1500 to 0.8500)
+    """
+    truth, positive = checked_labels(y), checked_labels(called)
+    counts = confusion(truth, positive, 0.5)
+    rates = threshold_rates(counts, level=level, interval=interval)
+    patients = patients_of(groups, truth.size)
+    if patients is None:
+        return rates
+    table = table_by_patient(2 * truth.astype(np.int64) + positive, patients, 4)
+    found: dict[RateName, Estimate] = {}
+    for name, estimate in rates.items():
+        jackknifed = _JACKKNIFED[name]
+        divisor, words = effective_divisor(jackknifed.statistic, table, jackknifed.weights(counts), level)
+        scaled = rate(name, _divided(counts, divisor), level=level, interval=interval)
+        found[name] = replace(scaled, value=estimate.value, method=f"{scaled.method}, {words}")
+    return found
+
+
+def clustered_proportion(
+    events: ArrayLike,
+    groups: ArrayLike | None,
+    *,
+    level: float = 0.95,
+    interval: ProportionInterval = "wilson",
+    empty: str = "no case in the denominator",
+) -> Estimate:
+    """Share of the cases with an event, with an interval that knows which cases are of one patient.
+
+    Parameters
+    ----------
+    events
+        Whether each case has the event, shape (n,).
+    groups
+        As for `clustered_rates`.
+    level, interval, empty
+        As for `ctbone.stats.proportion`.
+
+    Returns
+    -------
+    Estimate
+        0–1; undefined where there is no case.
+
+    Raises
+    ------
+    StatsError
+        If events or groups are missing or do not fit together, or the interval is unknown.
+
+    References
+    ----------
+    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (exact interval).
+
+    Examples
+    --------
+    >>> print(clustered_proportion([1, 1, 1, 1, 0, 0], ["a", "a", "b", "b", "c", "c"]))
+    0.6667 (0.0829 to 0.9779)
+    """
+    happened = np.asarray(events)
+    if happened.size == 0:
+        return proportion(0, 0, level=level, interval=interval, empty=empty)
+    happened = checked_labels(happened)
+    count = int(happened.sum())
+    plain = proportion(count, happened.size, level=level, interval=interval)
+    patients = patients_of(groups, happened.size)
+    if patients is None:
+        return plain
+    table = table_by_patient(happened.astype(np.int64), patients, 2)
+    divisor, words = effective_divisor(_share_of_second, table, np.ones(2), level)
+    scaled = proportion(count / divisor, happened.size / divisor, level=level, interval=interval)
+    return replace(scaled, value=plain.value, method=f"{scaled.method}, {words}")
+
+
+def effective_divisor(
+    statistic: Callable[[Floats], Floats], by_patient: Ints, weights: Floats, level: float
+) -> tuple[float, str]:
+    """By what the counts are divided for an interval that is right for patients with several cases.
+
+    It is the design effect, times how much wider Student's t is for the patients than for the cases, squared: with a
+    handful of patients the design effect is itself a guess.
+
+    Parameters
+    ----------
+    statistic
+        As for `ctbone.stats.clusters.design_effect`.
+    by_patient
+        Each patient's cases of each kind, shape (patients, kinds).
+    weights
+        Weight of a case of each kind in the statistic, for Kish's factor; 0 for kinds that it does not look at.
+    level
+        Confidence level.
+
+    Returns
+    -------
+    divisor : float
+        ≥ 1.
+    words : str
+        How it came about, for the method.
+
+    References
+    ----------
+    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (degrees of freedom).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> share = lambda tables: tables[:, 1] / tables.sum(axis=1)
+    >>> effective_divisor(share, np.array([[0, 2], [0, 2]]), np.ones(2), 0.95)
+    (2.0, 'by patient (Rao–Scott, cases of a patient fully dependent)')
+    """
+    concerned = np.where(weights > 0, by_patient, 0)
+    concerned = concerned[concerned.any(axis=1)]
+    if len(concerned) == 0:
+        return 1.0, BY_PATIENT
+    effect = design_effect(statistic, concerned)
+    if effect is None:
+        return max(1.0, kish_factor(concerned, weights)), DEPENDENT
+    tail = 0.5 + level / 2
+    of_patients = student_quantile(tail, len(concerned) - 1)
+    of_cases = student_quantile(tail, int(concerned.sum()) - 1)
+    return max(1.0, effect * (of_patients / of_cases) ** 2), BY_PATIENT
+
+
+@dataclass(frozen=True)
+class _EffectiveCounts:
+    tn: float
+    fp: float
+    fn: float
+    tp: float
+
+
+def _divided(counts: Confusion, divisor: float) -> _EffectiveCounts:
+    return _EffectiveCounts(counts.tn / divisor, counts.fp / divisor, counts.fn / divisor, counts.tp / divisor)
+
+
+@dataclass(frozen=True)
+class _Jackknifed:
+    """How a rate is computed from tables, columns tn, fp, fn, tp, and which cells it looks at."""
+
+    statistic: Callable[[Floats], Floats]
+    cells: tuple[int, int, int, int] = (1, 1, 1, 1)
+    by_class: bool = False  # its variance is that of a share of the positives plus that of a share of the negatives
+
+    def weights(self, counts: Confusion) -> Floats:
+        """Weight of a case of each cell in the rate's variance."""
+        weights = np.array(self.cells, dtype=np.float64)
+        if self.by_class:
+            weights /= np.maximum(1, np.repeat([counts.tn + counts.fp, counts.fn + counts.tp], 2))
+        return weights
+
+
+def _share_of_second(tables: Floats) -> Floats:
+    return np.asarray(tables[:, 1] / tables.sum(axis=1), dtype=np.float64)
+
+
+def _phi(tables: Floats) -> Floats:
+    tn, fp, fn, tp = tables.T
+    return np.asarray((tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)), dtype=np.float64)
+
+
+def _sensitivity(tables: Floats) -> Floats:
+    return np.asarray(tables[:, 3] / (tables[:, 2] + tables[:, 3]), dtype=np.float64)
+
+
+def _specificity(tables: Floats) -> Floats:
+    return np.asarray(tables[:, 0] / (tables[:, 0] + tables[:, 1]), dtype=np.float64)
+
+
+# F1 as TP / (TP + FP + FN) and the likelihood ratios as logarithms: on the scale of their intervals.
+_JACKKNIFED: dict[RateName, _Jackknifed] = {
+    "sensitivity": _Jackknifed(_sensitivity, (0, 0, 1, 1)),
+    "specificity": _Jackknifed(_specificity, (1, 1, 0, 0)),
+    "ppv": _Jackknifed(lambda t: t[:, 3] / (t[:, 1] + t[:, 3]), (0, 1, 0, 1)),
+    "npv": _Jackknifed(lambda t: t[:, 0] / (t[:, 0] + t[:, 2]), (1, 0, 1, 0)),
+    "accuracy": _Jackknifed(lambda t: (t[:, 0] + t[:, 3]) / t.sum(axis=1)),
+    "balanced_accuracy": _Jackknifed(lambda t: _sensitivity(t) + _specificity(t), by_class=True),
+    "f1": _Jackknifed(lambda t: t[:, 3] / (t[:, 1] + t[:, 2] + t[:, 3]), (0, 1, 1, 1)),
+    "mcc": _Jackknifed(_phi, by_class=True),
+    "positive_likelihood_ratio": _Jackknifed(
+        lambda t: np.log(_sensitivity(t)) - np.log(1 - _specificity(t)), by_class=True
+    ),
+    "negative_likelihood_ratio": _Jackknifed(
+        lambda t: np.log(1 - _sensitivity(t)) - np.log(_specificity(t)), by_class=True
+    ),
+}

@@ -1,0 +1,175 @@
+"""Calibration of patients with several cases against statsmodels' sandwiches, plain loops and the jackknife."""
+
+import math
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy.stats import norm
+from scipy.stats import t as student
+from statsmodels.stats.proportion import proportion_confint
+
+from ctbone.stats import (
+    brier,
+    calibration_curve,
+    calibration_errors,
+    calibration_intercept,
+    calibration_slope,
+    clustered_proportion,
+    ici,
+    multiclass_brier,
+    observed_expected,
+    scaled_brier,
+)
+from ctbone.stats.clusters import patients_of
+from ctbone.stats.loess import loess_weights
+
+from .cases import clustered_sample
+
+Z = norm.ppf(0.975)
+
+
+def error(estimate):
+    return (estimate.high - estimate.low) / (2 * Z)
+
+
+def logits(p):
+    return np.log(p / (1 - p))
+
+
+@pytest.mark.parametrize("patients", [6, 30, 120])
+def test_intercept_and_slope_equal_the_bias_corrected_sandwich_of_statsmodels(patients):
+    y, p, names = clustered_sample(patients, seed=1, mixed=False)
+    numbers, binomial = patients_of(names, y.size), sm.families.Binomial()
+    free = sm.GEE(y.astype(float), sm.add_constant(logits(p)), groups=numbers, family=binomial)
+    theirs = free.fit(cov_type="bias_reduced")
+    slope, joint = calibration_slope(y, p, groups=names), calibration_intercept(y, p, groups=names, joint=True)
+    assert (joint.value, slope.value) == pytest.approx(tuple(theirs.params), rel=1e-5)
+    assert (error(joint), error(slope)) == pytest.approx(tuple(theirs.bse), rel=1e-5)
+    fixed = sm.GEE(y.astype(float), np.ones((y.size, 1)), groups=numbers, family=binomial, offset=logits(p))
+    theirs = fixed.fit(cov_type="bias_reduced")
+    large = calibration_intercept(y, p, groups=names)
+    assert large.value == pytest.approx(theirs.params[0], rel=1e-5)
+    assert error(large) == pytest.approx(theirs.bse[0], rel=1e-5)
+    assert "by patient (bias-corrected sandwich)" in slope.method
+
+
+def test_with_many_patients_it_is_the_plain_cluster_sandwich():
+    y, p, names = clustered_sample(1500, seed=2, mixed=False)
+    model = sm.GLM(y.astype(float), sm.add_constant(logits(p)), family=sm.families.Binomial())
+    theirs = model.fit(cov_type="cluster", cov_kwds={"groups": patients_of(names, y.size)})
+    assert error(calibration_slope(y, p, groups=names)) == pytest.approx(theirs.bse[1], rel=0.01)
+    assert error(calibration_intercept(y, p, groups=names, joint=True)) == pytest.approx(theirs.bse[0], rel=0.01)
+    assert theirs.bse[0] > 1.2 * error(calibration_intercept(y, p, joint=True)), "clusters matter here"
+
+
+def test_the_slope_is_near_that_of_leaving_out_patients():
+    y, p, names = clustered_sample(300, seed=3, mixed=False)
+    without = np.array([calibration_slope(y[names != name], p[names != name]).value for name in np.unique(names)])
+    jackknife = math.sqrt((without.size - 1) * np.var(without))
+    assert error(calibration_slope(y, p, groups=names)) == pytest.approx(jackknife, rel=0.05)
+
+
+def test_brier_scores_equal_the_clustered_regression_of_statsmodels():
+    y, p, names = clustered_sample(40, seed=4, mixed=False)
+    numbers = patients_of(names, y.size)
+    squares = (p - y) ** 2
+    theirs = sm.OLS(squares, np.ones(y.size)).fit(cov_type="cluster", cov_kwds={"groups": numbers}, use_t=True)
+    found = brier(y, p, groups=names)
+    assert (found.low, found.high) == pytest.approx(tuple(theirs.conf_int()[0]), rel=1e-9)
+    assert found.method == "mean square, by patient, Student's t 95%"
+    both = multiclass_brier(y.astype(int), np.stack([1 - p, p], axis=1), groups=names)
+    assert (both.low, both.high) == pytest.approx((2 * found.low, 2 * found.high))
+
+
+def test_the_scaled_brier_score_is_near_that_of_leaving_out_patients():
+    y, p, names = clustered_sample(150, seed=5, mixed=False)
+    found = scaled_brier(y, p, groups=names)
+    without = np.array([scaled_brier(y[names != name], p[names != name]).value for name in np.unique(names)])
+    half = student.ppf(0.975, without.size - 1) * math.sqrt((without.size - 1) * np.var(without))
+    assert found.value - found.low == pytest.approx(half, rel=0.03)
+
+
+def test_observed_over_expected_takes_the_clustered_share():
+    y, p, names = clustered_sample(40, seed=6, mixed=False)
+    found, share = observed_expected(y, p, groups=names), clustered_proportion(y, names)
+    assert found.value == pytest.approx(y.sum() / p.sum())
+    assert (found.low, found.high) == pytest.approx((share.low / p.mean(), share.high / p.mean()))
+    assert found.high - found.low > 1.2 * (observed_expected(y, p).high - observed_expected(y, p).low)
+
+
+def test_one_patient_has_values_without_intervals():
+    y, p, _ = clustered_sample(12, seed=7)
+    only = ["only"] * y.size
+    for statistic, why in (
+        (brier, "one patient has no variance"),
+        (scaled_brier, "one patient has no variance"),
+        (calibration_intercept, "too few patients for a standard error"),
+        (calibration_slope, "too few patients for a standard error"),
+    ):
+        found = statistic(y, p, groups=only)
+        assert found.value == statistic(y, p).value
+        assert (found.low, found.high, found.why) == (None, None, why)
+    assert observed_expected(y, p, groups=only).low * p.mean() < 0.2
+
+
+def test_two_patients_cannot_tell_a_slope_if_one_has_a_single_case():
+    found = calibration_slope([0, 1, 0, 1, 1], [0.2, 0.3, 0.6, 0.7, 0.5], groups=[0, 0, 0, 0, 1])
+    assert found.value is not None
+    assert found.why == "too few patients for a standard error"
+
+
+def test_the_band_equals_the_sum_over_pairs_of_cases():
+    y, p, names = clustered_sample(40, seed=8, mixed=False, decimals=2)
+    found, plain = calibration_curve(y, p, points=7, groups=names), calibration_curve(y, p, points=7)
+    np.testing.assert_array_equal(found.observed, plain.observed)
+    values, place = np.unique(p, return_inverse=True)
+    weights = loess_weights(values, np.bincount(place).astype(float), found.grid)[:, place]
+    curve = np.interp(p, found.grid, found.observed)
+    for point, low, high in zip(range(7), found.low, found.high, strict=True):
+        w = weights[point]
+        variance = sum(w[i] ** 2 * curve[i] * (1 - curve[i]) for i in range(y.size))
+        pairs = sum(
+            w[i] * w[j] * (y[i] - curve[i]) * (y[j] - curve[j])
+            for i in range(y.size)
+            for j in range(y.size)
+            if i != j and names[i] == names[j]
+        )
+        half = Z * math.sqrt(variance + max(0, pairs))
+        assert low == pytest.approx(max(0, found.observed[point] - half), abs=1e-10)
+        assert high == pytest.approx(min(1, found.observed[point] + half), abs=1e-10)
+    assert (found.high - found.low).mean() > 1.1 * (plain.high - plain.low).mean()
+    assert "by patient" in found.method
+
+
+def test_the_same_curve_twice_keeps_its_band():
+    y, p, _ = clustered_sample(200, seed=9, decimals=2)
+    once = calibration_curve(y, p, points=21)
+    twice = calibration_curve(np.repeat(y, 2), np.repeat(p, 2), points=21, groups=np.repeat(np.arange(y.size), 2))
+    inner = slice(3, -3)
+    widths = (twice.high - twice.low)[inner] / (once.high - once.low)[inner]
+    np.testing.assert_allclose(widths, 1, atol=0.12)
+    assert widths.mean() == pytest.approx(1, abs=0.03)
+    apart = calibration_curve(y, p, points=21, groups=np.arange(y.size))
+    np.testing.assert_array_equal(apart.low, once.low)
+
+
+def test_bins_count_what_their_cases_are_worth():
+    y, p, names = clustered_sample(60, seed=10, mixed=False)
+    found, plain = calibration_curve(y, p, groups=names).bins, calibration_curve(y, p).bins
+    for one, other in zip(found, plain, strict=True):
+        inside = (p > one.left) & (p <= one.right)
+        share = clustered_proportion(y[inside], names[inside])
+        assert (one.n, one.events, one.observed) == (other.n, other.events, other.observed)
+        assert (one.low, one.high) == (share.low, share.high)
+        assert one.high - one.low >= other.high - other.low - 1e-12
+    same = np.full(30, 0.5)
+    [one] = calibration_curve(np.ones(30), same, groups=np.repeat(np.arange(5), 6)).bins
+    assert (one.low, one.high) == pytest.approx(proportion_confint(5, 5, method="wilson")), "five patients, all alike"
+
+
+def test_the_index_passes_its_groups_on():
+    y, p, names = clustered_sample(30, seed=11)
+    found = ici(y, p, replicates=30, groups=names)
+    assert found == calibration_errors(y, p, replicates=30, groups=names).ici
+    assert "bootstrap of patients" in found.method

@@ -1,0 +1,133 @@
+"""AUCs of patients with several cases against Obuchowski's formulas in plain loops, the jackknife, and hard cases."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from ctbone.stats import auc, auc_interval, delong_covariance, delong_test
+from ctbone.stats.placements import area_covariance, class_counts, placements
+
+from .cases import clustered_sample, sample, tied_scores
+
+
+def slow_covariance(y, P, patients):
+    """Obuchowski's S10, S01 and S11 word for word, patient by patient."""
+    y, patients = np.asarray(y, dtype=bool), np.asarray(patients)
+    names = sorted(set(patients.tolist()))
+    m, n = int(y.sum()), int((~y).sum())
+    tens, ones, areas = [], [], []
+    for p in P:
+        won = {
+            (i, j): 1.0 if p[i] > p[j] else 0.5 if p[i] == p[j] else 0.0
+            for i in np.flatnonzero(y)
+            for j in np.flatnonzero(~y)
+        }
+        area = sum(won.values()) / (m * n)
+        of_positive = {i: sum(won[i, j] for j in np.flatnonzero(~y)) / n for i in np.flatnonzero(y)}
+        of_negative = {j: sum(won[i, j] for i in np.flatnonzero(y)) / m for j in np.flatnonzero(~y)}
+        cases = {name: np.flatnonzero(patients == name) for name in names}
+        tens.append({name: sum(of_positive[i] - area for i in cases[name] if y[i]) for name in names})
+        ones.append({name: sum(of_negative[j] - area for j in cases[name] if not y[j]) for name in names})
+        areas.append(area)
+    i10 = sum(any(y[patients == name]) for name in names)
+    i01 = sum(any(~y[patients == name]) for name in names)
+    total = len(names)
+    result = np.empty((len(P), len(P)))
+    for r in range(len(P)):
+        for s in range(len(P)):
+            s10 = i10 / ((i10 - 1) * m) * sum(tens[r][name] * tens[s][name] for name in names)
+            s01 = i01 / ((i01 - 1) * n) * sum(ones[r][name] * ones[s][name] for name in names)
+            s11 = total / (total - 1) * sum(tens[r][name] * ones[s][name] for name in names)
+            s11_turned = total / (total - 1) * sum(ones[r][name] * tens[s][name] for name in names)
+            result[r, s] = s10 / m + s01 / n + (s11 + s11_turned) / (m * n)
+    return result
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_covariance_equals_obuchowskis_formulas(mixed, decimals):
+    y, first, patients = clustered_sample(25, seed=1, mixed=mixed, decimals=decimals)
+    rng = np.random.default_rng(2)
+    P = [first, np.round(first + rng.normal(scale=0.3, size=y.size), 1), rng.random(y.size)]
+    found = delong_covariance(y, P, groups=patients)
+    np.testing.assert_allclose(found, slow_covariance(y, P, patients), rtol=1e-10, atol=1e-15)
+    assert not np.allclose(found, delong_covariance(y, P), rtol=0.05)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tied_scores(models=2), st.data())
+def test_the_paired_test_equals_obuchowskis_formulas(case, data):
+    y, a, b = case
+    patients = np.array(data.draw(st.lists(st.integers(0, 5), min_size=y.size, max_size=y.size)))
+    result = delong_test(y, a, b, groups=patients)
+    assert result.difference == pytest.approx(auc(y, a) - auc(y, b), abs=1e-14)
+    if min(np.unique(patients[y]).size, np.unique(patients[~y]).size) < 2:
+        assert result.p_value is None
+        assert "two" in result.why
+        return
+    cov = slow_covariance(y, [a, b], patients)
+    assert min(np.linalg.eigvalsh(cov)) > -1e-14, "no variance is negative"
+    variance = cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]
+    if variance < 1e-15:
+        assert result.p_value is None
+    else:
+        z = result.difference / math.sqrt(variance)
+        assert result.statistic == pytest.approx(z, rel=1e-6, abs=1e-9)
+        assert result.p_value == pytest.approx(2 * norm.sf(abs(z)), rel=1e-5, abs=1e-9)
+
+
+def test_the_formula_for_patients_is_delongs_for_single_cases():
+    y, p = sample(60, seed=8, decimals=1)
+    parts = [part[None] for part in placements(y, p)]
+    alone = area_covariance(*parts, y, np.arange(60))
+    np.testing.assert_allclose(alone, delong_covariance(y, [p]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_the_error_is_near_that_of_leaving_out_patients(mixed):
+    y, p, patients = clustered_sample(200, seed=3, mixed=mixed, shared=0.8)
+    names = np.unique(patients)
+    without = np.array([auc(y[patients != name], p[patients != name]) for name in names])
+    jackknife = (names.size - 1) * np.var(without)
+    assert delong_covariance(y, [p], groups=patients)[0, 0] == pytest.approx(jackknife, rel=0.03)
+
+
+def test_the_interval_is_the_logit_of_obuchowskis_error():
+    y, p, patients = clustered_sample(30, seed=4)
+    found = auc_interval(y, p, level=0.9, groups=patients)
+    area, error = auc(y, p), math.sqrt(slow_covariance(y, [p], patients)[0, 0])
+    ends = math.log(area / (1 - area)) + np.array([-1, 1]) * norm.ppf(0.95) * error / (area * (1 - area))
+    np.testing.assert_allclose([found.low, found.high], 1 / (1 + np.exp(-ends)), rtol=1e-9)
+    assert found.method == "DeLong by patient (Obuchowski), logit-transformed, 90%"
+
+
+def test_perfect_separation_counts_patients():
+    y = np.repeat([True, False], [30, 20])
+    patients = np.repeat(np.arange(10), 5)
+    found = auc_interval(y, y.astype(float), groups=patients)
+    of_patients = auc_interval(np.arange(10) < 6, (np.arange(10) < 6).astype(float))
+    assert (found.value, found.low, found.high) == (1, of_patients.low, 1)
+    assert found.method == "Newcombe's score interval 95% (DeLong's variance is zero; 6 and 4 patients)"
+
+
+def test_one_patient_is_hardly_informative():
+    y, p, _ = clustered_sample(30, seed=4)
+    found = auc_interval(y, p, groups=np.zeros(y.size))
+    assert "one patient" in found.method
+    assert found.low < 0.2
+    assert found.high > 0.97
+    assert np.isnan(delong_covariance(y, [p], groups=["only"] * y.size)).all()
+    test = delong_test(y, p, -p, groups=["only"] * y.size)
+    assert test.why == "Obuchowski's variance needs two patients with cases of each class"
+    assert test.difference == pytest.approx(2 * auc(y, p) - 1)
+
+
+def test_patients_with_a_case_of_a_class():
+    y = np.array([True, True, False, False])
+    assert class_counts(y, np.array([0, 0, 0, 1])) == (1, 2)
+    assert class_counts(y, np.array([2, 1, 0, 0])) == (2, 1)
+    assert class_counts(y, None) == (2, 2)
