@@ -202,17 +202,32 @@ def train(
     dim: DimOption = None,
     fold: Annotated[int | None, typer.Option(min=0, help="Only this fold, from 0.", metavar="K")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="One batch of each fold, nothing kept.")] = False,
+    at_once: Annotated[
+        int, typer.Option("--at-once", min=1, help="Folds that train side by side on this machine.", metavar="N")
+    ] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler that gets the folds.", metavar="ADDRESS")
+    ] = None,
+    log: Annotated[Literal["none", "tensorboard", "mlflow"], typer.Option(help="Tell each epoch there too.")] = "none",
     study: StudyDir = HERE,
 ) -> None:
     """Train the folds, going on where they were stopped.
 
-    What was finished before is not trained again.
+    What was finished before is not trained again. Under torchrun or srun several processes train each fold together.
     """
     opened = _open(study)
     from ctbone import training, workflow
 
     for name in workflow.models_of(opened, dim):
-        print(training.train(opened, name, fold=fold, dry_run=dry_run))
+        if dry_run or (at_once == 1 and cluster is None):
+            summary = training.train(opened, name, fold=fold, dry_run=dry_run, log=log)
+        else:
+            threads = workflow.default_workers()
+            summary = training.train_folds(
+                opened, name, fold=fold, at_once=at_once, threads=threads, cluster=cluster, log=log
+            )
+        if training.is_first_rank():
+            print(summary)
 
 
 @app.command()

@@ -115,11 +115,44 @@ class TrainingSettings(_Section):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    """``cosine``: the learning rate falls to 0 by half a cosine over the epochs after the warm-up."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs over which the learning rate rises from 0, step by step."""
     loss: Name = "cross_entropy"
+    """``cross_entropy`` or ``focal``."""
+    focal_gamma: NonNegativeFloat = 2.0
+    """How much the focal loss plays down what is easy; 0 is cross-entropy."""
+    class_weights: Literal["none", "balanced"] | dict[Name, PositiveFloat] = "none"
+    """Weight of each class in the loss; ``balanced``: inverse to its cases in the fold's training part."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the truth that is spread over all classes."""
+    sampling: Literal["each", "balanced"] = "each"
+    """``each``: every training image once an epoch; ``balanced``: as many, drawn so that classes are equally likely."""
+    mixup: NonNegativeFloat = 0.0
+    """α of the Beta distribution by which two samples are mixed; 0: none are."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the running mean of the weights, which is validated and kept in their place; 0: no mean."""
+    early_stopping: Annotated[int, Field(ge=1)] | None = None
+    """Epochs without a better one after which a fold ends; null: it runs through."""
+    micro_batch: Annotated[int, Field(ge=2)] | None = None
+    """Samples that go through the network at once; their gradients add up to the batch's. Null: the whole batch."""
     augmentation: Augmentation = Augmentation()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: bf16 where the device computes in it, else fp32."""
+    channels_last: bool = True
+    """Images and kernels lie channels-last in memory; false: as PyTorch lays them out."""
+    compile: bool = False
+    """The network is compiled first: pays on a GPU in long runs; false, since that takes minutes."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> TrainingSettings:
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs}, expected fewer than the {self.epochs} epochs")
+        if self.micro_batch is not None and self.micro_batch > self.batch_size:
+            raise ValueError(f"micro_batch is {self.micro_batch}, expected at most batch_size, {self.batch_size}")
+        return self
 
 
 class ModelSettings(_Section):
@@ -127,7 +160,7 @@ class ModelSettings(_Section):
 
     dim: Literal["2d", "3d"]
     network: Name = "densenet121"
-    """A name that the registry of ``ctbone.models`` knows for this dimension."""
+    """MONAI's name; in 2D timm's, or MONAI's after ``monai.``."""
     network_options: dict[str, Any] = {}
     weights: str = "none"
     """``none``, ``imagenet``, or the path of a safetensors file."""
@@ -135,7 +168,31 @@ class ModelSettings(_Section):
     """One input channel a window."""
     view_weights: Literal["equal", "area"] | tuple[NonNegativeFloat, ...] = "equal"
     """How the probabilities of a 2D model's images are averaged: equally, by lesion area, or as given."""
+    mask: Literal["none", "channel", "only"] = "none"
+    """``channel``: the lesion's mask is one more input channel; ``only``: what lies outside it becomes air."""
+    mask_dilation: NonNegativeFloat = 0.0
+    """mm by which the mask is grown before."""
+    metadata: tuple[str, ...] = ()
+    """Clinical columns of ``cohort.csv``, such as age and sex, that are the network's second input."""
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _mask_is_used(self) -> ModelSettings:
+        if self.mask_dilation and self.mask == "none":
+            raise ValueError("mask_dilation grows a mask that is not used; set mask to channel or only")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Input channels of the network: one a window, and the mask's."""
+        return len(self.windows) + (self.mask == "channel")
+
+    @field_validator("metadata")
+    @classmethod
+    def _columns_once(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"each column once, found {list(columns)}")
+        return columns
 
 
 _PAPER_MODELS = {
@@ -255,6 +312,13 @@ class Settings(_Section):
             raise ValueError(f"positive is '{self.positive}', expected one of the classes {list(self.classes)}")
         if READER in self.models:
             raise ValueError(f"models: '{READER}' is the radiologist's name in a fusion, call the model otherwise")
+        for name, model in self.models.items():
+            weights = model.training.class_weights
+            if isinstance(weights, dict) and set(weights) != set(self.classes):
+                raise ValueError(
+                    f"models.{name}.training.class_weights: one number for each of the classes {list(self.classes)}, "
+                    f"found {list(weights)}"
+                )
         for name, parts in self.fusion.combinations.items():
             if name in self.models:
                 raise ValueError(f"fusion.combinations: '{name}' is a model's name already")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +13,7 @@ import pandas as pd
 from ctbone.cohort import Case, Cohort
 from ctbone.config import Settings
 from ctbone.errors import CtboneError, StudyError
-from ctbone.study import Study, file_hash, read_json, read_table, record_of, write_json, write_table
+from ctbone.study import Study, file_hash, read_json, read_table, record_of, write_json, write_text
 
 Role = Literal["train", "val", "test"]
 
@@ -54,15 +55,17 @@ def read_or_draw_folds(study: Study, cohort: Cohort) -> Folds:
         As ``read_folds`` and ``draw_folds``.
     """
     if not study.folds_csv.exists():
-        table = draw_folds(cohort.internal, study.settings)
-        write_table(study.folds_csv, table)
+        text = draw_folds(cohort.internal, study.settings).to_csv(index=False, lineterminator="\n")
         record = {
             "stage": "folds",
-            "sha256": file_hash(study.folds_csv),
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
             "cohort": cohort.identity(),
             "settings": study.settings.folds.model_dump(mode="json"),
         }
+        # The record first: a job beside this one that sees the table finds its record too. It may draw them as well,
+        # but from the same seed, so that both write the same.
         write_json(record_of(study.folds_csv), record)
+        write_text(study.folds_csv, text)
     return read_folds(study, cohort)
 
 

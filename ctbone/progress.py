@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SECONDS_BETWEEN_LINES = 5.0
+_lines_only = False
 
 
 class Progress:
@@ -67,9 +68,15 @@ class _Lines(Progress):
         pass
 
 
+def use_lines() -> None:
+    """Tell progress by lines from now on, as processes do that share a terminal with others."""
+    global _lines_only
+    _lines_only = True
+
+
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Progress]:
-    """Show how far ``total`` steps have come, on standard error.
+def progress(title: str, total: int, *, shown: bool = True) -> Iterator[Progress]:
+    """Show how far ``total`` steps have come, on standard error, or nothing where another process tells it.
 
     Examples
     --------
@@ -77,8 +84,11 @@ def progress(title: str, total: int) -> Iterator[Progress]:
     ...     for case in ("P1", "P2"):
     ...         bar.advance(note=case)
     """
-    shown = _Bar(title, total) if sys.stderr.isatty() else _Lines(title, total)
+    if not shown:
+        yield Progress(title, total)
+        return
+    bar = _Bar(title, total) if sys.stderr.isatty() and not _lines_only else _Lines(title, total)
     try:
-        yield shown
+        yield bar
     finally:
-        shown.close()
+        bar.close()

@@ -356,4 +356,8 @@ def provenance(study: Study, stage: str, inputs: Mapping[str, Path] | None = Non
 @cache
 def _versions() -> tuple[tuple[str, str], ...]:
     libraries = ("numpy", "scipy", "pandas", "torch", "monai", "timm", "pydicom", "simpleitk", "scikit-learn")
-    return tuple((name, metadata.version(name)) for name in libraries)
+    found = []
+    for name in libraries:
+        with suppress(metadata.PackageNotFoundError):  # a machine that only trains may lack what reads DICOM
+            found.append((name, metadata.version(name)))
+    return tuple(found)

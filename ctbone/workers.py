@@ -38,6 +38,7 @@ def map_cases(
     *,
     workers: int = 1,
     cluster: str | None = None,
+    exclusive: bool = False,
 ) -> Iterator[Outcome[Item, Result]]:
     """Run ``function`` on every item and yield each outcome as it comes, in no fixed order.
 
@@ -51,6 +52,9 @@ def map_cases(
         Processes on this machine; 1 runs in this process.
     cluster
         Address of a Dask scheduler that gets the work instead, such as ``tcp://host:8786``.
+    exclusive
+        Whether an item needs a GPU for itself: where workers of the cluster declare ``GPU``, only they get items, one
+        for each GPU declared.
 
     Raises
     ------
@@ -58,7 +62,7 @@ def map_cases(
         The scheduler at ``cluster`` does not answer.
     """
     if cluster is not None:
-        yield from _over_cluster(function, items, cluster)
+        yield from _over_cluster(function, items, cluster, exclusive)
     elif workers <= 1 or len(items) <= 1:
         for item in items:
             yield _attempt(function, item)
@@ -113,7 +117,7 @@ def _pool(function: Callable, workers: int) -> ProcessPoolExecutor:
 
 
 def _over_cluster(
-    function: Callable[[Item], Result], items: Sequence[Item], address: str
+    function: Callable[[Item], Result], items: Sequence[Item], address: str, exclusive: bool
 ) -> Iterator[Outcome[Item, Result]]:
     from distributed import Client
     from distributed import as_completed as finished
@@ -125,7 +129,9 @@ def _over_cluster(
             "no Dask scheduler answers", found=address, remedy="start one: dask scheduler; dask worker ADDRESS"
         ) from error
     with client:
-        futures = {client.submit(_attempt, function, item, pure=False): item for item in items}
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        needs = {"GPU": 1} if exclusive and any(worker["resources"].get("GPU") for worker in workers) else None
+        futures = {client.submit(_attempt, function, item, pure=False, resources=needs): item for item in items}
         for future in finished(futures):
             fault = future.exception()
             if fault is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from ctbone.cohort import read_cohort
 from ctbone.errors import CtboneError, StudyError
 from ctbone.folds import read_folds
@@ -13,6 +15,7 @@ from ctbone.models.fold_tables import join_fold_tables, table_record, write_fold
 from ctbone.models.hardware import choose_hardware
 from ctbone.models.identity import model_settings
 from ctbone.models.probabilities import logits_of, prediction_rows, probabilities_of, view_shares
+from ctbone.models.source import place_crops
 from ctbone.models.trained import card_file, load_trained
 from ctbone.progress import progress
 from ctbone.study import Study, provenance
@@ -65,15 +68,17 @@ def predict_external(study: Study, model: str) -> Path:
             file=study.run(model, int(missing[0])).parent,
             remedy="run 'ctbone train' until all folds are trained",
         )
-    crops = load_crops(study, cohort.external, ours.dim)
+    crops = load_crops(study, cohort.external, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation)
     refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
     shares = view_shares(ours, crops)
-    hardware = choose_hardware(ours.training.precision)
-    images = crops.images.to(hardware.device)
+    hardware = choose_hardware(ours.training)
+    source = place_crops(crops, hardware.device)
+    rows_of_all = np.arange(len(crops.case_ids))
     with progress(f"Predict {model}, {len(cohort.external)} external cases", count) as bar:
         for fold in range(count):
             network, card = load_trained(study, model, fold, folds.hash)
-            logits = logits_of(hardware.place(network), images, ours.windows, hardware, ours.training.batch_size)
+            metadata = None if card.encoding is None else card.encoding.encode(cohort.external)
+            logits = logits_of(hardware.place(network), source, rows_of_all, ours, hardware, metadata)
             rows = prediction_rows(
                 probabilities_of(logits),
                 shares,
@@ -85,7 +90,7 @@ def predict_external(study: Study, model: str) -> Path:
                 split="external",
             )
             origin = provenance(study, "inference", {"cohort": study.cohort_csv, "folds": study.folds_csv})
-            record = {**table_record(card.weights_sha256, cohort, "external"), "provenance": origin}
+            record = {**table_record(card.weights_sha256, cohort, "external", ours.metadata), "provenance": origin}
             write_fold_table(study, model, fold, "external", rows, record)
             bar.advance(f"fold {fold}")
     table = join_fold_tables(study, model, cohort)

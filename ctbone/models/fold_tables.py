@@ -6,6 +6,7 @@ from. ``predictions/<model>.csv`` is always joined anew from these, so either st
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +14,10 @@ import pandas as pd
 
 from ctbone.cohort import Cohort
 from ctbone.models.errors import ModelError
+from ctbone.models.metadata import metadata_digest
 from ctbone.models.trained import card_file, read_card
 from ctbone.predictions import read_predictions, write_predictions
-from ctbone.study import Study, content_hash, provenance, read_json, record_of
+from ctbone.study import Study, content_hash, file_hash, provenance, read_json, record_of
 
 Part = Literal["internal", "external"]
 
@@ -30,34 +32,55 @@ def write_fold_table(study: Study, model: str, fold: int, part: Part, rows: pd.D
     write_predictions(fold_table(study, model, fold, part), rows, study.settings.classes, record)
 
 
-def table_record(weights: str, cohort: Cohort, part: Part) -> dict[str, Any]:
-    """Say what a fold's rows depend on: the digest of the weights, and the cases with their patients and labels."""
+def table_record(weights: str, cohort: Cohort, part: Part, columns: Sequence[str] = ()) -> dict[str, Any]:
+    """Say what a fold's rows depend on: the digest of the weights, and the cases with their patients and labels.
+
+    ``columns`` are the clinical ones that the model takes; their cells count too.
+    """
     cases = cohort.internal if part == "internal" else cohort.external
-    return {
+    record = {
         "weights": weights,
         "cases": content_hash(sorted((c.case_id, c.patient_id, c.cohort, c.label) for c in cases)),
     }
+    return {**record, "metadata": metadata_digest(cases, columns)} if columns else record
 
 
 def join_fold_tables(study: Study, model: str, cohort: Cohort) -> Path | None:
     """Join the rows of every finished fold into ``predictions/<model>.csv``.
 
-    External rows of earlier weights or of another list of cases are left out: 'ctbone predict' makes them anew.
+    External rows of earlier weights or of another list of cases are left out: 'ctbone predict' makes them anew. Jobs
+    that train folds side by side may join at the same time: whoever wrote looks again, and joins anew where a fold
+    was finished meanwhile, so the last to write has all.
 
     Returns
     -------
     Path or None
         The table, or None while no fold is finished.
     """
+    while True:
+        finished = _finished(study, model)
+        if not finished:
+            return None
+        path = _write_joined(study, model, cohort, finished)
+        if _finished(study, model) == finished:
+            return path
+
+
+def _finished(study: Study, model: str) -> dict[int, str]:
+    """Return the finished folds and the digest of each one's card."""
+    cards = {fold: card_file(study, model, fold) for fold in range(study.settings.folds.count)}
+    return {fold: file_hash(card) for fold, card in cards.items() if card.is_file()}
+
+
+def _write_joined(study: Study, model: str, cohort: Cohort, folds: Iterable[int]) -> Path:
     parts, weights = [], {}
-    for fold in range(study.settings.folds.count):
-        if not card_file(study, model, fold).is_file():
-            continue
+    columns = study.settings.models[model].metadata
+    for fold in folds:
         card = read_card(study, model, fold)
         weights[f"fold{fold}"] = card.weights_sha256
         for part in ("internal", "external"):
             file = fold_table(study, model, fold, part)
-            if is_current(file, table_record(card.weights_sha256, cohort, part)):
+            if is_current(file, table_record(card.weights_sha256, cohort, part, columns)):
                 parts.append(read_predictions(file, study.settings.classes))
             elif part == "internal":
                 raise ModelError(
@@ -65,8 +88,6 @@ def join_fold_tables(study: Study, model: str, cohort: Cohort) -> Path | None:
                     file=file,
                     remedy=f"delete the folder {file.parent} and run 'ctbone train' again",
                 )
-    if not parts:
-        return None
     path = study.predictions(model)
     table = pd.concat(parts, ignore_index=True)
     record = {**provenance(study, "predictions", {"folds": study.folds_csv}), "model": model, "weights": weights}

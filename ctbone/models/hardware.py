@@ -1,4 +1,4 @@
-"""Where networks compute: the device, its number format, and how memory is kept."""
+"""Where networks compute: the device, its number format, the layout of what it works on, and how memory is kept."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import functools
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
+
+from ctbone.config import TrainingSettings
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _GIB = 1 << 30
@@ -18,37 +19,78 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Hardware:
-    """The device that computes, and whether it does so in bf16."""
+    """The device that computes, and how.
+
+    Attributes
+    ----------
+    device
+        The processor, or one GPU.
+    bf16
+        Whether convolutions and matrix products run in bf16; weights, sums and losses stay in fp32.
+    channels_last
+        Whether kernels and images lie channels-last in memory.
+    compiles
+        Whether training compiles the network first.
+    """
 
     device: torch.device
     bf16: bool
+    channels_last: bool = True
+    compiles: bool = False
 
     def autocast(self) -> AbstractContextManager:
         """Return the context in which a network runs in this precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def place(self, network: nn.Module) -> nn.Module:
-        """Move a network to the device, its kernels channels-last, which convolutions run faster on."""
+        """Move a network to the device and lay out its kernels."""
         network.to(self.device)
         for parameter in network.parameters():
             layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
-            if layout is not None:
+            if self.channels_last and layout is not None:
                 parameter.data = parameter.data.contiguous(memory_format=layout)
         return network
 
+    def arrange(self, seen: torch.Tensor) -> torch.Tensor:
+        """Lay out what a network sees; ``network_input`` gives it channels-last."""
+        return seen if self.channels_last else seen.contiguous()
 
-def choose_hardware(precision: Literal["auto", "fp32", "bf16"]) -> Hardware:
-    """Take the GPU where there is one, else the processor, and set the memory up for large blocks.
+    def prepare(self, network: nn.Module) -> nn.Module:
+        """Make a placed network ready for a long run: compiled where that was asked for, in place."""
+        if self.compiles:
+            network.compile()
+        return network
+
+
+def choose_hardware(training: TrainingSettings, number: int | None = None) -> Hardware:
+    """Take the GPU where there is one, else the processor, and set it up for long runs of like batches.
+
+    A processor's allocator is told to keep large blocks. A GPU times its convolution kernels once a shape and takes
+    the fastest, and fp32 is fp32 there: without TF32, which has the precision of neither fp32 nor bf16's speed.
+
+    Parameters
+    ----------
+    training
+        ``precision``, ``channels_last`` and ``compile``.
+    number
+        Which of the visible GPUs; None: the one that is current.
 
     Examples
     --------
-    >>> choose_hardware("fp32").bf16
+    >>> choose_hardware(TrainingSettings(precision="fp32")).bf16
     False
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":
+    device = torch.device("cpu")
+    if not torch.cuda.is_available():
         _keep_large_blocks()
-    return Hardware(device, precision == "bf16" or (precision == "auto" and _computes_in_bf16(device)))
+    else:
+        device = torch.device("cuda", torch.cuda.current_device() if number is None else number)
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    bf16 = training.precision == "bf16" or (training.precision == "auto" and _computes_in_bf16(device))
+    return Hardware(device, bf16, training.channels_last, training.compile)
 
 
 def _computes_in_bf16(device: torch.device) -> bool:

@@ -11,7 +11,12 @@ from ctbone.config import ModelSettings, Settings
 from ctbone.errors import CtboneError
 from ctbone.models.errors import ModelError
 
-_SUBJECTS = {"dim": "dimensions", "training": "training settings", "preprocess": "preprocessing settings"}
+_SUBJECTS = {
+    "dim": "dimensions",
+    "training": "training settings",
+    "preprocess": "preprocessing settings",
+    "metadata_values": "values of its metadata",
+}
 
 
 def model_settings(settings: Settings, model: str) -> ModelSettings:

@@ -1,8 +1,10 @@
-"""The networks' door: Hounsfield units in, one channel a grey-scale window out."""
+"""The networks' door: Hounsfield units and the lesion's mask in, the channels that a network sees out."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
@@ -12,7 +14,12 @@ AIR = -1024.0
 """HU of what lies outside the scanner's field of view."""
 
 
-def network_input(hu: torch.Tensor, windows: Sequence[Window]) -> torch.Tensor:
+def network_input(
+    hu: torch.Tensor,
+    windows: Sequence[Window],
+    mask: torch.Tensor | None = None,
+    use: Literal["none", "channel", "only"] = "none",
+) -> torch.Tensor:
     """Turn a batch of HU into what a network sees.
 
     Each window maps its lower end, ``center - width / 2``, to 0 and its upper end to 1; what lies beyond is clipped.
@@ -23,19 +30,46 @@ def network_input(hu: torch.Tensor, windows: Sequence[Window]) -> torch.Tensor:
         Integer or float HU, (batch, …grid), on any device.
     windows
         One channel a window.
+    mask
+        The lesion, boolean or 0 and 1, of the same shape; needed where it is used.
+    use
+        ``channel``: the mask is one more channel, the last; ``only``: HU outside it become air; ``none``: no mask.
 
     Returns
     -------
     torch.Tensor
-        float32, (batch, windows, …grid), 0–1, on the same device, channels last in memory.
+        float32, (batch, channels, …grid), 0–1, on the same device, channels last in memory.
 
     Examples
     --------
     >>> hu = torch.tensor([[-1024, -1000, 0, 500, 3000]], dtype=torch.int16)
     >>> network_input(hu, [Window(center=0, width=2000)])
     tensor([[[0.0000, 0.0000, 0.5000, 0.7500, 1.0000]]])
+    >>> lesion = torch.tensor([[0, 0, 1, 1, 0]])
+    >>> network_input(hu, [Window(center=0, width=2000)], lesion, use="only")
+    tensor([[[0.0000, 0.0000, 0.5000, 0.7500, 0.0000]]])
+    >>> network_input(hu, [Window(center=0, width=2000)], lesion, use="channel").shape
+    torch.Size([1, 2, 5])
     """
-    low = torch.tensor([window.center - window.width / 2 for window in windows], device=hu.device)
-    width = torch.tensor([window.width for window in windows], device=hu.device)
-    channels = hu.unsqueeze(-1).to(torch.float32).sub(low).div_(width).clamp_(0, 1)
-    return channels.movedim(-1, 1)
+    low, width = _ends(tuple(windows), hu.device)
+    values = hu.to(torch.float32)
+    if use == "none":
+        return _windowed(values, low, width).movedim(-1, 1)
+    if mask is None:
+        raise ValueError("the mask is used, but not given")
+    if use == "only":
+        return _windowed(torch.where(mask.to(torch.bool), values, AIR), low, width).movedim(-1, 1)
+    lesion = mask.unsqueeze(-1).to(torch.float32)
+    return torch.cat([_windowed(values, low, width), lesion], dim=-1).movedim(-1, 1)
+
+
+def _windowed(values: torch.Tensor, low: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
+    return values.unsqueeze(-1).sub(low).div_(width).clamp_(0, 1)
+
+
+@functools.cache
+def _ends(windows: tuple[Window, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the lower ends and the widths, sent once: sending them with every batch would wait for the device."""
+    with torch.inference_mode(False):
+        low = torch.tensor([window.center - window.width / 2 for window in windows], device=device)
+        return low, torch.tensor([window.width for window in windows], device=device)

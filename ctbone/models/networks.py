@@ -1,48 +1,58 @@
-"""Networks by name: MONAI's in 3D, timm's backbones in 2D."""
+"""Networks by name: MONAI's in 3D and 2D, timm's backbones in 2D."""
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from ctbone.config import ModelSettings
 from ctbone.models.errors import ModelError
+from ctbone.models.joined import WithMetadata
+from ctbone.models.monai_networks import build_monai, is_monai, monai_names
 
-_MONAI_DENSENETS = {
-    "densenet": "DenseNet",
-    "densenet121": "DenseNet121",
-    "densenet169": "DenseNet169",
-    "densenet201": "DenseNet201",
-    "densenet264": "DenseNet264",
-}
+_MONAI = "monai."
+_TIMM_OWN = {"in_chans", "num_classes", "pretrained", "pretrained_cfg", "checkpoint_path"}
 
 
-def build_network(model: ModelSettings, classes: int) -> nn.Module:
+def build_network(model: ModelSettings, classes: int, *, size: int | None = None, metadata: int = 0) -> nn.Module:
     """Build the network that the settings name, with weights drawn at random.
 
-    In 3D these are MONAI's DenseNets; ``densenet`` is the generic one, whose ``block_config``, ``growth_rate`` and
-    ``init_features`` come from ``network_options``. In 2D ``densenet`` is the same in two dimensions, and every other
-    name is timm's. Nothing is downloaded here: see ``load_initial_weights``.
+    In 3D the name is one of MONAI's: ``densenet121``, ``resnet18``, ``seresnet50``, ``efficientnetbn``, ``vit`` …; in
+    2D one of timm's, or, where timm has none of that name or ``monai.`` stands before it, of MONAI's. ``densenet`` is
+    MONAI's generic one, whose ``block_config``, ``growth_rate`` and ``init_features`` come from ``network_options``.
+    Nothing is downloaded here: see ``load_initial_weights``.
+
+    A timm backbone that starts from weights gets its input as these were trained: each channel less the mean, by the
+    standard deviation, that timm names for the backbone. Three windows stand for the three colours; another number of
+    windows takes the mean over the colours, a mask stays as it is. From random weights the input stays 0–1.
 
     Parameters
     ----------
     model
-        ``dim``, ``network``, ``network_options`` and ``windows``; one input channel a window.
+        ``dim``, ``network``, ``network_options``, ``weights``, ``windows`` and ``mask``; a channel a window, one for
+        a mask.
     classes
         Number of classes, and of outputs.
+    size
+        Edge of the grid. Networks that are built for one size are built for this one; whether the network takes such
+        a grid and answers with one logit a class is tried. Not tried where None.
+    metadata
+        Numbers that a case's encoded metadata have; above 0 they are a second input, see ``WithMetadata``.
 
     Returns
     -------
     torch.nn.Module
-        From float (batch, windows, …grid) to logits (batch, classes).
+        From float (batch, channels, …grid), and (batch, metadata) where there are, to logits (batch, classes).
 
     Raises
     ------
     ModelError
-        No network has this name (the nearest is given), or it does not take these options.
+        No network has this name (the nearest is given), it does not take these options or this grid, or it is no
+        classifier.
 
     Examples
     --------
@@ -51,64 +61,130 @@ def build_network(model: ModelSettings, classes: int) -> nn.Module:
     >>> build_network(model, classes=3).class_layers.out.out_features
     3
     """
-    if model.dim == "3d" or model.network == "densenet":
-        return _build(model, lambda: _monai(model, classes))
-    _refuse_unknown(model.network, timm_names())
-    return _build(model, lambda: _timm(model, classes))
-
-
-def timm_names() -> list[str]:
-    """Every 2D backbone that timm builds, and ``densenet``."""
-    import timm
-
-    return ["densenet", *timm.list_models()]
-
-
-def _build(model: ModelSettings, make: Callable[[], nn.Module]) -> nn.Module:
+    name = model.network.removeprefix(_MONAI)
     try:
-        return make()
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        if is_timm(model):
+            network = _timm(model, classes, size)
+        elif is_monai(name):
+            network = build_monai(
+                name,
+                model.network_options,
+                dimensions=3 if model.dim == "3d" else 2,
+                channels=model.channels,
+                classes=classes,
+                size=size,
+            )
+        else:
+            raise _unknown(model)
+    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError, IndexError, AttributeError) as error:
         raise ModelError(
             f"the network '{model.network}' cannot be built with these options: {error}",
             found=model.network_options,
             remedy="mend network_options in study.yaml",
         ) from error
+    except ImportError as error:
+        problem = f"the network '{model.network}' needs a package that is not installed: {str(error).splitlines()[0]}"
+        raise ModelError(problem, remedy="install that package, or name another network in study.yaml") from error
+    if metadata:
+        network = WithMetadata(network, metadata, classes)
+    if size is not None:
+        _refuse_misfit(network, model, classes, size, metadata)
+    return network
 
 
-def _monai(model: ModelSettings, classes: int) -> nn.Module:
-    _refuse_unknown(model.network, list(_MONAI_DENSENETS))
-    from monai.networks.nets import densenet
-
-    dimensions = 3 if model.dim == "3d" else 2
-    options = _checked(model.network_options, {"spatial_dims", "in_channels", "out_channels", "pretrained"})
-    return getattr(densenet, _MONAI_DENSENETS[model.network])(
-        spatial_dims=dimensions, in_channels=len(model.windows), out_channels=classes, **options
-    )
-
-
-def _timm(model: ModelSettings, classes: int) -> nn.Module:
+def is_timm(model: ModelSettings) -> bool:
+    """Whether the network that the settings name is one of timm's."""
+    if model.dim == "3d" or model.network.startswith(_MONAI):
+        return False
     import timm
 
-    options = _checked(
-        model.network_options, {"in_chans", "num_classes", "pretrained", "pretrained_cfg", "checkpoint_path"}
-    )
-    return timm.create_model(
-        model.network, pretrained=False, in_chans=len(model.windows), num_classes=classes, **options
-    )
+    return timm.is_model(model.network)
 
 
-def _checked(options: dict[str, Any], ours: set[str]) -> dict[str, Any]:
-    """Refuse the options that other settings decide."""
-    taken = sorted(ours & options.keys())
+def timm_options(model: ModelSettings, size: int | None) -> dict[str, Any]:
+    """Return the arguments that timm's ``create_model`` gets beside the name, the channels and the classes.
+
+    Raises
+    ------
+    ModelError
+        The options hold what other settings decide.
+    """
+    import timm
+
+    taken = sorted(_TIMM_OWN & model.network_options.keys())
     if taken:
         raise ModelError(
             f"network_options cannot hold {', '.join(taken)}",
             remedy="the classes, windows, dim and weights of study.yaml say this",
         )
-    return options
+    configuration = timm.get_pretrained_cfg(model.network)
+    sized = configuration is not None and configuration.fixed_input_size and size is not None
+    return {"img_size": size, **model.network_options} if sized else dict(model.network_options)
 
 
-def _refuse_unknown(name: str, known: list[str]) -> None:
-    if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
-        raise ModelError("there is no network of this name", found=name, remedy=f"did you mean '{nearest[0]}'?")
+def _timm(model: ModelSettings, classes: int, size: int | None) -> nn.Module:
+    import timm
+
+    options = timm_options(model, size)
+    channels = model.channels
+    network = timm.create_model(model.network, pretrained=False, in_chans=channels, num_classes=classes, **options)
+    if model.weights != "none":
+        mean, deviation = (network.pretrained_cfg[key] for key in ("mean", "std"))
+        windows = len(model.windows)
+        mask = channels - windows  # it stays 0 and 1
+        means = [*_for_windows(mean, windows), *[0.0] * mask]
+        _normalise_input(network, means, [*_for_windows(deviation, windows), *[1.0] * mask])
+    return network
+
+
+def _for_windows(colours: tuple[float, ...], windows: int) -> list[float]:
+    return list(colours) if len(colours) == windows else [sum(colours) / len(colours)] * windows
+
+
+def _normalise_input(network: nn.Module, mean: list[float], deviation: list[float]) -> None:
+    """Let a network see its input less the mean, by the standard deviation; its weights keep their names."""
+    for name, values in (("input_mean", mean), ("input_deviation", deviation)):
+        network.register_buffer(name, torch.tensor(values).reshape(1, -1, 1, 1), persistent=False)
+    network.register_forward_pre_hook(_normalised)
+
+
+def _normalised(network: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return (inputs[0] - network.input_mean) / network.input_deviation, *inputs[1:]
+
+
+def _refuse_misfit(network: nn.Module, model: ModelSettings, classes: int, size: int, metadata: int) -> None:
+    """Try the network on two empty samples, by their shapes alone where it can be done without computing."""
+    shapes = [(2, model.channels, *[size] * (3 if model.dim == "3d" else 2)), (2, metadata)]
+    output, reason = None, None
+    for device in ("meta", "cpu"):
+        tried = copy.deepcopy(network).eval().to(device)
+        inputs = [torch.zeros(shape, device=device) for shape in shapes if all(shape)]
+        try:
+            with torch.inference_mode():
+                output = tried(*inputs)
+            break
+        except Exception as error:  # networks raise what they like on a grid that they do not take
+            reason = error
+    if output is None:
+        raise ModelError(
+            f"the network '{model.network}' does not take a grid of {size}: {reason}",
+            remedy="mend network_options, or the size of the crops, in study.yaml",
+        ) from reason
+    if not isinstance(output, torch.Tensor) or output.shape != (2, classes):
+        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ModelError(
+            f"the network '{model.network}' is no classifier of images",
+            found=f"{found} for two samples",
+            expected=f"{(2, classes)}, one logit a class",
+            remedy="name another network in study.yaml",
+        )
+
+
+def _unknown(model: ModelSettings) -> ModelError:
+    known = monai_names()
+    if model.dim == "2d":
+        import timm
+
+        known += timm.list_models()
+    nearest = difflib.get_close_matches(model.network.casefold(), known, n=1, cutoff=0)
+    return ModelError("there is no network of this name", found=model.network, remedy=f"did you mean '{nearest[0]}'?")

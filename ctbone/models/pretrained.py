@@ -11,6 +11,8 @@ from torch import nn
 
 from ctbone.config import ModelSettings
 from ctbone.models.errors import ModelError
+from ctbone.models.joined import WithMetadata
+from ctbone.models.networks import is_timm, timm_options
 
 _REMEDIES = (
     "(1) save the weights as a safetensors file and name it under 'weights'; "
@@ -19,7 +21,7 @@ _REMEDIES = (
 )
 
 
-def load_initial_weights(network: nn.Module, model: ModelSettings, folder: Path) -> None:
+def load_initial_weights(network: nn.Module, model: ModelSettings, folder: Path, *, size: int | None = None) -> None:
     """Give a fresh network the weights that the settings name.
 
     Parameters
@@ -32,6 +34,8 @@ def load_initial_weights(network: nn.Module, model: ModelSettings, folder: Path)
         keys are timm's; its classifier is left out where it has another number of classes.
     folder
         What a relative path starts from: the study folder.
+    size
+        Edge of the grid that the network was built for; ImageNet's position embeddings are interpolated to it.
 
     Raises
     ------
@@ -42,10 +46,10 @@ def load_initial_weights(network: nn.Module, model: ModelSettings, folder: Path)
     if model.weights == "none":
         return
     if model.weights == "imagenet":
-        _adopt(network, _imagenet(model), "ImageNet weights of timm")
+        _adopt(network, _imagenet(model, size), "ImageNet weights of timm")
         return
     path = folder / model.weights
-    _adopt(network, _first_convolution_for(network, read_state(path), len(model.windows)), str(path))
+    _adopt(network, _first_convolution_for(network, read_state(path), model.channels), str(path))
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -80,8 +84,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     return {str(name): value for name, value in state.items()}
 
 
-def _imagenet(model: ModelSettings) -> Mapping[str, torch.Tensor]:
-    if model.dim == "3d" or model.network == "densenet":
+def _imagenet(model: ModelSettings, size: int | None) -> Mapping[str, torch.Tensor]:
+    if not is_timm(model):
         raise ModelError(
             f"there are no ImageNet weights for the {model.dim} network '{model.network}'",
             remedy="write 'weights: none', or the path of a safetensors file",
@@ -89,7 +93,8 @@ def _imagenet(model: ModelSettings) -> Mapping[str, torch.Tensor]:
     import timm
 
     try:
-        source = timm.create_model(model.network, pretrained=True, in_chans=len(model.windows), **model.network_options)
+        options = timm_options(model, size)
+        source = timm.create_model(model.network, pretrained=True, in_chans=model.channels, **options)
     except Exception as error:  # the hub's client raises its own and its transport's errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
@@ -104,7 +109,7 @@ def _first_convolution_for(
     network: nn.Module, state: dict[str, torch.Tensor], channels: int
 ) -> dict[str, torch.Tensor]:
     """Fit a colour image's first convolution to another number of windows, the way timm does for its own weights."""
-    configuration = getattr(network, "pretrained_cfg", None) or {}
+    configuration = getattr(_backbone(network), "pretrained_cfg", None) or {}
     first = configuration.get("first_conv")
     names = [f"{name}.weight" for name in ([first] if isinstance(first, str) else first or [])]
     for name in names:
@@ -116,12 +121,13 @@ def _first_convolution_for(
 
 
 def _adopt(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    own = network.state_dict()
+    backbone = _backbone(network)
+    own = backbone.state_dict()
     classifier = _classifier_of(network)
     kept = {
         name: value
         for name, value in state.items()
-        if not (name in classifier and name in own and value.shape != own[name].shape)
+        if not (name in classifier and (name not in own or value.shape != own[name].shape))
     }
     faults = [
         f"{name} is {tuple(kept[name].shape)}, expected {tuple(own[name].shape)}"
@@ -142,10 +148,17 @@ def _adopt(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -
             found="; ".join(faults[:3]) + more,
             remedy="name the file of this network, or the network of this file",
         )
-    network.load_state_dict({**own, **kept})
+    backbone.load_state_dict({**own, **kept})
+
+
+def _backbone(network: nn.Module) -> nn.Module:
+    """Return the part of a network that sees the image, whose weights a file holds."""
+    return network.image if isinstance(network, WithMetadata) else network
 
 
 def _classifier_of(network: nn.Module) -> set[str]:
     """Names of the tensors of the last linear layer, which gives the classes."""
+    if isinstance(network, WithMetadata):
+        return set(network.classifier_names)
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     return {f"{linear[-1]}.weight", f"{linear[-1]}.bias"} if linear else set()

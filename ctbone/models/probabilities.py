@@ -10,16 +10,22 @@ import torch
 from torch import nn
 
 from ctbone.cohort import Case
-from ctbone.config import ModelSettings, Window
+from ctbone.config import ModelSettings
 from ctbone.models.crops import Crops
 from ctbone.models.errors import ModelError
 from ctbone.models.hardware import Hardware
 from ctbone.models.intake import network_input
+from ctbone.models.source import CropSource
 from ctbone.predictions import Split, probability_columns
 
 
 def logits_of(
-    network: nn.Module, images: torch.Tensor, windows: Sequence[Window], hardware: Hardware, batch_size: int
+    network: nn.Module,
+    source: CropSource,
+    rows: np.ndarray,
+    model: ModelSettings,
+    hardware: Hardware,
+    metadata: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Run a network over every view of some cases, without augmentation.
 
@@ -27,14 +33,16 @@ def logits_of(
     ----------
     network
         It is put into evaluation mode and left there.
-    images
-        int16 HU, (cases, views, …grid).
-    windows
-        Its input channels.
+    source
+        Where the images come from.
+    rows
+        Which cases of the source, (cases,).
+    model
+        The windows, the use of the mask, and how many images go through the network at once.
     hardware
         Where it computes.
-    batch_size
-        Images that go through it at once.
+    metadata
+        Each case's second input, (cases, width); None for a network of images alone.
 
     Returns
     -------
@@ -42,13 +50,16 @@ def logits_of(
         float32 on the CPU, (cases, views, classes).
     """
     network.eval()
-    samples = images.flatten(0, 1)
+    samples = (rows[:, None] * source.views + np.arange(source.views)).ravel()
+    size = model.training.batch_size
+    slices = [slice(start, start + size) for start in range(0, len(samples), size)]
+    seconds = None if metadata is None else metadata.to(hardware.device).repeat_interleave(source.views, dim=0)
     parts = []
     with torch.inference_mode(), hardware.autocast():
-        for batch in samples.split(batch_size):
-            batch = batch.to(hardware.device, non_blocking=True)
-            parts.append(network(network_input(batch, windows)).float())
-    return torch.cat(parts).cpu().unflatten(0, tuple(images.shape[:2]))
+        for part, batch in zip(slices, source.batches(samples, slices), strict=True):
+            seen = hardware.arrange(network_input(batch.hu, model.windows, batch.mask, model.mask))
+            parts.append((network(seen) if seconds is None else network(seen, seconds[part])).float())
+    return torch.cat(parts).cpu().unflatten(0, (len(rows), source.views))
 
 
 def probabilities_of(logits: torch.Tensor) -> np.ndarray:

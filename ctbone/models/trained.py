@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ctbone.errors import StudyError
 from ctbone.models.errors import ModelError
 from ctbone.models.identity import model_settings, refuse_other, training_identity
+from ctbone.models.metadata import Encoding
 from ctbone.models.networks import build_network
 from ctbone.study import Study, atomic_path, file_hash, read_json, write_json
 
@@ -36,6 +38,8 @@ class Card:
         Digest of ``weights.safetensors``.
     provenance
         Versions, settings and input digests.
+    metadata
+        The encoding of the clinical columns, as ``Encoding.to_json`` gives it; None where the network has images alone.
     """
 
     identity: dict[str, Any]
@@ -45,6 +49,12 @@ class Card:
     validation_loss: float
     weights_sha256: str
     provenance: dict[str, Any]
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """How the network's second input is encoded; None where it has none."""
+        return None if self.metadata is None else Encoding.from_json(self.metadata)
 
 
 def weights_file(study: Study, model: str, fold: int) -> Path:
@@ -64,11 +74,13 @@ def save_trained(study: Study, model: str, card: Card) -> None:
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> str:
     """Write tensors as safetensors, atomically, and return the file's SHA-256."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
+    # Into memory first: on a full disk the format's own writer fails with an error that does not say so.
+    content = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
     with atomic_path(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
-    return file_hash(path)
+        temporary.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_card(study: Study, model: str, fold: int) -> Card:
@@ -119,7 +131,10 @@ def load_trained(study: Study, model: str, fold: int, folds: str) -> tuple[nn.Mo
     refuse_other(
         card.identity, training_identity(study.settings, model, folds), card_file(study, model, fold), ModelError
     )
-    network = build_network(settings, len(study.settings.classes))
+    preprocess, encoding = study.settings.preprocess, card.encoding
+    size = preprocess.crop_3d.size if settings.dim == "3d" else preprocess.images_2d.size
+    width = 0 if encoding is None else encoding.width
+    network = build_network(settings, len(study.settings.classes), size=size, metadata=width)
     file = weights_file(study, model, fold)
     try:
         network.load_state_dict(read_state(file))

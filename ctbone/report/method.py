@@ -81,8 +81,28 @@ def _model(name: str, model: ModelSettings) -> str:
     return (
         f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of batches of "
         f"{training.batch_size}, {training.optimizer} at a learning rate of {training.learning_rate:g}, "
-        f"{training.loss.replace('_', '-')}{views}."
+        f"{training.loss.replace('_', '-')}{views}.{_choices(model)}"
     )
+
+
+def _choices(model: ModelSettings) -> str:
+    """Name what is chosen beside the main paper's protocol; nothing where nothing is."""
+    training = model.training
+    weights = training.class_weights
+    given = {
+        f"clinical columns as a second input ({', '.join(model.metadata)})": model.metadata,
+        f"class weights ({weights if isinstance(weights, str) else 'given'})": weights != "none",
+        f"label smoothing of {training.label_smoothing:g}": training.label_smoothing,
+        "classes drawn equally often": training.sampling == "balanced",
+        f"mixup with α = {training.mixup:g}": training.mixup,
+        f"a warm-up of {training.warmup_epochs} epochs": training.warmup_epochs,
+        "a cosine schedule": training.schedule == "cosine",
+        f"an exponential mean of the weights (decay {training.ema:g})": training.ema,
+        f"an end after {training.early_stopping} epochs without a better one": training.early_stopping,
+        f"parts of {training.micro_batch} samples through the network at once": training.micro_batch,
+    }
+    chosen = [words for words, on in given.items() if on]
+    return f" Beside the protocol: {'; '.join(chosen)}." if chosen else ""
 
 
 def _out_of_fold(analysis: Analysis) -> str:

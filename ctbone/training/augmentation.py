@@ -138,19 +138,45 @@ def resample(hu: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     torch.Tensor
         float32 HU of the same shape.
     """
-    d = hu.dim() - 1
+    above_air = hu.to(torch.float32).sub(AIR).unsqueeze(1)
+    return _read(above_air, maps).squeeze(1).add_(AIR)
+
+
+def resample_with_mask(hu: torch.Tensor, mask: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read HU and mask at the same places in one go; there is no lesion beyond the edges.
+
+    The mask is read linearly as well, and a place is lesion where that gives one half or more.
+
+    Parameters
+    ----------
+    hu, maps
+        As in ``resample``.
+    mask
+        0 and 1, of the shape of ``hu``.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        float32 HU and the boolean mask.
+    """
+    both = torch.stack([hu.to(torch.float32).sub(AIR), mask.to(torch.float32)], dim=1)
+    moved = _read(both, maps)
+    return moved[:, 0].add(AIR), moved[:, 1] >= 0.5
+
+
+def _read(channels: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Read (batch, channels, …grid) linearly, 0 beyond the edges."""
+    d = channels.dim() - 2
     # grid_sample counts axes from the last one.
-    theta = torch.cat([maps[:, :, :d].flip(1, 2), maps[:, :, d:].flip(1)], dim=2).to(hu.device, torch.float32)
-    size = hu.shape[1]
-    centres = (2 * torch.arange(size, device=hu.device, dtype=torch.float32) + 1) / size - 1
+    theta = torch.cat([maps[:, :, :d].flip(1, 2), maps[:, :, d:].flip(1)], dim=2).to(channels.device, torch.float32)
+    size = channels.shape[2]
+    centres = (2 * torch.arange(size, device=channels.device, dtype=torch.float32) + 1) / size - 1
     grid = theta[:, :, d].reshape(-1, *[1] * d, d)
     # Summed axis by axis: half the time of affine_grid, which multiplies a matrix with every voxel.
     for axis in range(d):
         shape = [size if axis == k else 1 for k in range(d)]
         grid = grid + theta[:, :, d - 1 - axis].reshape(-1, *[1] * d, d) * centres.reshape(1, *shape, 1)
-    above_air = hu.to(torch.float32).sub(AIR).unsqueeze(1)
-    moved = functional.grid_sample(above_air, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return moved.squeeze(1).add_(AIR)
+    return functional.grid_sample(channels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def changes_nothing(settings: Augmentation) -> bool:

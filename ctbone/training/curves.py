@@ -13,7 +13,7 @@ from ctbone.training.checkpoint import EpochMetrics
 
 
 def write_metrics(path: Path, history: Sequence[EpochMetrics]) -> None:
-    """Write one row an epoch: ``epoch, loss, validation_auc, validation_loss, seconds``."""
+    """Write one row an epoch: ``epoch, loss, validation_auc, validation_loss, learning_rate, seconds``."""
     write_table(path, pd.DataFrame([asdict(row) for row in history]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,19 @@ from ctbone.models.duplicates import refuse_shared_voxels
 from ctbone.models.fold_tables import fold_table, is_current, join_fold_tables, table_record, write_fold_table
 from ctbone.models.hardware import choose_hardware
 from ctbone.models.identity import model_settings, refuse_other, training_identity
-from ctbone.models.probabilities import logits_of, prediction_rows, probabilities_of, view_shares
+from ctbone.models.metadata import metadata_digest, refuse_giveaway
+from ctbone.models.probabilities import prediction_rows, probabilities_of, view_shares
+from ctbone.models.source import place_crops
 from ctbone.models.trained import Card, card_file, read_card, save_trained, save_weights, weights_file
 from ctbone.study import Study, provenance
-from ctbone.training.checkpoint import FoldState
+from ctbone.training.checkpoint import FoldState, forget_best
 from ctbone.training.curves import draw_curves
-from ctbone.training.epochs import FoldTask, run_epochs, try_batch
+from ctbone.training.epochs import run_epochs, try_batch
 from ctbone.training.errors import TrainingError
+from ctbone.training.ranks import Ranks, join_ranks
+from ctbone.training.task import FoldTask, Log
+from ctbone.training.tracking import refuse_missing
+from ctbone.training.validation import logits_by_ranks
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,9 @@ class TrainingSummary:
         return f"{self.model}: {kind}{left}; probabilities in {self.predictions}"
 
 
-def train(study: Study, model: str, *, fold: int | None = None, dry_run: bool = False) -> TrainingSummary:
+def train(
+    study: Study, model: str, *, fold: int | None = None, dry_run: bool = False, log: Log = "none"
+) -> TrainingSummary:
     """Train a model by the study's cross-validation, going on where an earlier run stopped.
 
     For each fold: the network learns from its training part, the epoch with the highest validation AUC is kept, and
@@ -97,6 +105,8 @@ def train(study: Study, model: str, *, fold: int | None = None, dry_run: bool = 
         Train this fold alone, from 0; all of them if None.
     dry_run
         Run one batch and one validation of the first fold asked for, and write nothing.
+    log
+        ``tensorboard`` or ``mlflow``: what is told of each epoch beside ``metrics.csv``, see ``open_tracker``.
 
     Returns
     -------
@@ -106,29 +116,52 @@ def train(study: Study, model: str, *, fold: int | None = None, dry_run: bool = 
     Raises
     ------
     TrainingError
-        There is no such fold, the loss is no number, memory is out, or an earlier run was of other settings, folds or
-        crops.
+        There is no such fold, the loss is no number, memory is out, what ``log`` asks for is not installed, or an
+        earlier run was of other settings, folds or crops.
     ModelError
         The network, its weights or the crops are not what the settings ask for; two patients share voxels.
     CohortError, FoldError, StudyError
         The cohort or the folds do not hold.
     """
     ours = model_settings(study.settings, model)
-    count = study.settings.folds.count
-    if fold is not None and not 0 <= fold < count:
-        raise TrainingError("there is no such fold", found=fold, expected=f"0 to {count - 1}")
-    chosen = range(count) if fold is None else [fold]
-    cohort = read_cohort(study)
-    folds = _folds(study, cohort, dry_run)
+    refuse_missing(log)
+    chosen = chosen_folds(study, fold)
+    cohort, ranks = read_cohort(study), join_ranks()
+    with ranks.first():
+        folds = _folds(study, cohort, dry_run)
     with _memory_is_enough(ours):
-        task = _prepare(study, model, ours, cohort, folds)
+        task = dataclasses.replace(prepare(study, model, cohort, folds, ranks), log=log)
         if dry_run:
             with _own_random_numbers(task):
                 try_batch(dataclasses.replace(task, fold=chosen[0]))
-            return TrainingSummary(model, (), tuple(range(count)), None)
-        summaries = tuple(_train_fold(dataclasses.replace(task, fold=number)) for number in chosen)
+            return TrainingSummary(model, (), tuple(range(study.settings.folds.count)), None)
+        summaries = [_train_fold(dataclasses.replace(task, fold=number)) for number in chosen]
+    with ranks.first():
+        return summary_of(study, model, summaries, cohort, join=ranks.writes)
+
+
+def chosen_folds(study: Study, fold: int | None) -> list[int]:
+    """Return the folds that are meant: one, or all if None.
+
+    Raises
+    ------
+    TrainingError
+        There is no such fold.
+    """
+    count = study.settings.folds.count
+    if fold is not None and not 0 <= fold < count:
+        raise TrainingError("there is no such fold", found=fold, expected=f"0 to {count - 1}")
+    return list(range(count)) if fold is None else [fold]
+
+
+def summary_of(
+    study: Study, model: str, folds: Sequence[FoldSummary], cohort: Cohort, *, join: bool = True
+) -> TrainingSummary:
+    """Join the tables of all finished folds, unless another process does, and say what became of these."""
+    count = study.settings.folds.count
     missing = tuple(number for number in range(count) if not card_file(study, model, number).is_file())
-    return TrainingSummary(model, summaries, missing, join_fold_tables(study, model, cohort))
+    table = join_fold_tables(study, model, cohort) if join else study.predictions(model)
+    return TrainingSummary(model, tuple(folds), missing, table)
 
 
 def _folds(study: Study, cohort: Cohort, dry_run: bool) -> Folds:
@@ -139,20 +172,32 @@ def _folds(study: Study, cohort: Cohort, dry_run: bool) -> Folds:
     return Folds(draw_folds(cohort.internal, study.settings), study.settings.folds.count, "")
 
 
-def _prepare(study: Study, model: str, ours: ModelSettings, cohort: Cohort, folds: Folds) -> FoldTask:
-    crops = load_crops(study, cohort.internal, ours.dim)
+def prepare(study: Study, model: str, cohort: Cohort, folds: Folds, ranks: Ranks) -> FoldTask:
+    """Read what all folds of a model share, and put it where it is computed on; the task's fold is 0.
+
+    Raises
+    ------
+    ModelError
+        As ``train``.
+    """
+    ours = model_settings(study.settings, model)
+    crops = load_crops(study, cohort.internal, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation)
     refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
     view_shares(ours, crops)  # now, so that weights which do not fit stop the run before it begins
-    hardware = choose_hardware(ours.training.precision)
+    hardware = choose_hardware(ours.training, ranks.local if ranks.count > 1 else None)
     classes = study.settings.classes
     labels = torch.tensor([classes.index(case.label) for case in cohort.internal], device=hardware.device)
     identity = {**training_identity(study.settings, model, folds.hash), "crops": crops.digest}
-    on_device = dataclasses.replace(crops, images=crops.images.to(hardware.device))
-    return FoldTask(study, model, ours, 0, folds, cohort, on_device, labels, hardware, identity)
+    if ours.metadata:
+        refuse_giveaway(cohort.internal, ours.metadata)
+        identity["metadata_values"] = metadata_digest(cohort.internal, ours.metadata)
+    source = place_crops(crops, hardware.device)
+    return FoldTask(study, model, ours, 0, folds, cohort, crops, labels, hardware, identity, source, ranks)
 
 
 def _train_fold(task: FoldTask) -> FoldSummary:
     began = time.perf_counter()
+    task.ranks.wait()  # so that all see the same files
     card = _finished(task)
     if card is not None:
         return FoldSummary(task.fold, card.epoch, card.validation_auc, 0.0)
@@ -170,30 +215,38 @@ def _finished(task: FoldTask) -> Card | None:
     refuse_other(card.identity, task.identity, file, TrainingError)
     table = fold_table(task.study, task.name, task.fold, "internal")
     # Without its predictions the fold is not whole; its last checkpoint gives them again.
-    return card if is_current(table, table_record(card.weights_sha256, task.cohort, "internal")) else None
+    return (
+        card
+        if is_current(table, table_record(card.weights_sha256, task.cohort, "internal", task.model.metadata))
+        else None
+    )
 
 
 def _finish(task: FoldTask, network: torch.nn.Module, state: FoldState) -> Card:
     """Predict with the weights that were kept, and write all that the fold leaves, the card last."""
     study, name, fold, best = task.study, task.name, task.fold, state.best_epoch
     network.load_state_dict(state.best)
-    digest = save_weights(weights_file(study, name, fold), state.best)
     rows = pd.concat([_predict(task, network, role) for role in ("val", "test")], ignore_index=True)
+    if not task.ranks.writes:
+        task.ranks.wait()
+        return read_card(study, name, fold)
+    digest = save_weights(weights_file(study, name, fold), state.best)
     origin = provenance(study, "training", {"cohort": study.cohort_csv, "folds": study.folds_csv})
-    record = {**table_record(digest, task.cohort, "internal"), "provenance": origin}
+    record = {**table_record(digest, task.cohort, "internal", task.model.metadata), "provenance": origin}
     write_fold_table(study, name, fold, "internal", rows, record)
     draw_curves(task.checkpoint.with_name("curves.png"), f"{name}, fold {fold}", state.history, best.epoch)
-    card = Card(task.identity, fold, best.epoch, best.validation_auc, best.validation_loss, digest, origin)
+    encoding = None if task.encoding is None else task.encoding.to_json()
+    card = Card(task.identity, fold, best.epoch, best.validation_auc, best.validation_loss, digest, origin, encoding)
     save_trained(study, name, card)
+    forget_best(task.checkpoint)  # they are the fold's weights now
+    task.ranks.wait()
     return card
 
 
 def _predict(task: FoldTask, network: torch.nn.Module, role: Literal["val", "test"]) -> pd.DataFrame:
     rows = task.rows(role)
-    images = task.crops.images[torch.from_numpy(rows).to(task.hardware.device)]
-    logits = logits_of(network, images, task.model.windows, task.hardware, task.model.training.batch_size)
     return prediction_rows(
-        probabilities_of(logits),
+        probabilities_of(logits_by_ranks(task, network, rows)),
         view_shares(task.model, task.crops)[rows],
         task.cases(role),
         task.crops.views,
@@ -223,6 +276,7 @@ def _memory_is_enough(model: ModelSettings) -> Iterator[None]:
         size = "preprocess.crop_3d.size" if model.dim == "3d" else "preprocess.images_2d.size"
         raise TrainingError(
             "the memory is not enough",
-            found=f"training.batch_size {model.training.batch_size}",
-            remedy=f"lower training.batch_size; or {size}, and preprocess again",
+            found=f"{model.training.micro_batch or model.training.batch_size} samples at once",
+            remedy="set training.micro_batch, and the batch goes through in parts; or lower training.batch_size; "
+            f"or {size}, and preprocess again",
         ) from error

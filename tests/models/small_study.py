@@ -37,6 +37,7 @@ def small_study(
     size: int = 8,
     folds: int = 2,
     contrast: float = 600,
+    noise: float = 40,
     seed: int = 0,
 ) -> Study:
     """Write a study whose classes differ by the HU of a ball in noise: ``contrast`` more for each further class."""
@@ -48,7 +49,11 @@ def small_study(
         truth = number % len(classes)
         case = f"C{number:03d}"
         _write_case(
-            root, case, made_with, _ball(random, size, 100 + contrast * truth), area=float(random.uniform(50, 500))
+            root,
+            case,
+            made_with,
+            _ball(random, size, 100 + contrast * truth, noise),
+            area=float(random.uniform(50, 500)),
         )
         cohort = "internal" if number < patients else "centre2"
         rows.append({"case_id": case, "patient_id": f"P{number:03d}", "label": classes[truth], "cohort": cohort})
@@ -69,10 +74,10 @@ def write_settings(root: Path, *, models: dict, classes=("benign", "malignant"),
     (root / "study.yaml").write_text(yaml.safe_dump(settings))
 
 
-def _ball(random: np.random.Generator, size: int, hu: float) -> np.ndarray:
+def _ball(random: np.random.Generator, size: int, hu: float, noise: float) -> np.ndarray:
     middle = (size - 1) / 2 + random.uniform(-1, 1, 3)
     distance = np.sqrt(((np.indices((size,) * 3) - middle[:, None, None, None]) ** 2).sum(axis=0))
-    volume = np.where(distance < size * random.uniform(0.2, 0.35), hu, 0) + random.normal(0, 40, (size,) * 3)
+    volume = np.where(distance < size * random.uniform(0.2, 0.35), hu, 0) + random.normal(0, noise, (size,) * 3)
     return np.clip(volume, -1024, 3000).astype(np.int16)
 
 

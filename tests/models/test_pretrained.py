@@ -56,6 +56,30 @@ def test_the_classifier_is_taken_too_where_the_classes_are_as_many(tmp_path):
     assert torch.equal(network.get_classifier().weight, source.get_classifier().weight)
 
 
+def test_weights_go_to_the_image_s_part_where_metadata_join_it(tmp_path):
+    source, _ = resnet(classes=10)
+    model = ModelSettings(dim="2d", network="test_resnet", windows=THREE, weights=saved(tmp_path, source))
+    network = build_network(model, 2, metadata=3)
+    last = network.last.weight.clone()
+    load_initial_weights(network, model, tmp_path)
+    for key, value in network.image.state_dict().items():
+        assert torch.equal(value, source.state_dict()[key]), key
+    assert torch.equal(network.last.weight, last)
+
+
+def test_imagenet_s_weights_are_asked_for_with_the_grid(tmp_path, monkeypatch):
+    import timm
+
+    model = ModelSettings(dim="2d", network="test_vit", windows=THREE, weights="imagenet")
+    network = build_network(model, 2, size=64)
+    source = timm.create_model("test_vit", img_size=64)
+    asked = []
+    monkeypatch.setattr(timm, "create_model", lambda *args, **kwargs: asked.append(kwargs) or source)
+    load_initial_weights(network, model, tmp_path, size=64)
+    assert asked == [{"pretrained": True, "in_chans": 3, "img_size": 64}]
+    assert torch.equal(network.pos_embed, source.pos_embed)
+
+
 def test_colour_weights_fit_one_window_by_their_sum(tmp_path):
     source, _ = resnet(windows=THREE)
     network, model = resnet(windows=(WIDE,), weights=saved(tmp_path, source))

@@ -9,6 +9,7 @@ from ctbone.models import ModelError
 from ctbone.models.crops import Crops
 from ctbone.models.hardware import Hardware
 from ctbone.models.probabilities import logits_of, prediction_rows, probabilities_of, view_shares
+from ctbone.models.source import Resident
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
 
@@ -25,20 +26,32 @@ class MeanOfChannels(nn.Module):
         return x.flatten(2).mean(2)
 
 
+def source_of(images):
+    cases, views = images.shape[:2]
+    names = tuple(f"C{k}" for k in range(cases))
+    return Resident(Crops(names, images, ("",) * views, (), np.ones((cases, views)), names), CPU.device)
+
+
+def model_with(windows=(WIDE,), batch_size=4):
+    return ModelSettings(dim="2d", windows=windows, training={"batch_size": batch_size})
+
+
 def test_every_view_of_every_case_goes_through_the_network_once():
     images = torch.randint(-1000, 1000, (5, 3, 4, 4), dtype=torch.int16)
-    windows = [WIDE, Window(center=0, width=4000)]
-    logits = logits_of(MeanOfChannels(), images, windows, CPU, batch_size=4)
+    model = model_with((WIDE, Window(center=0, width=4000)))
+    logits = logits_of(MeanOfChannels(), source_of(images), np.arange(5), model, CPU)
     mean = images.double().mean(dim=(2, 3)).numpy()
     assert np.allclose(logits[..., 0], (mean + 1000) / 2000, atol=1e-5)
     assert np.allclose(logits[..., 1], (mean + 2000) / 4000, atol=1e-5)
+    some = logits_of(MeanOfChannels(), source_of(images), np.array([3, 1]), model, CPU)
+    assert torch.equal(some, logits[[3, 1]])
 
 
 def test_dropout_and_batch_statistics_are_off():
     network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Dropout(0.5)).train()
-    images = torch.randint(0, 500, (3, 1, 2, 2), dtype=torch.int16)
-    first = logits_of(network, images, [WIDE], CPU, batch_size=2)
-    assert torch.equal(first, logits_of(network, images, [WIDE], CPU, batch_size=3))
+    source = source_of(torch.randint(0, 500, (3, 1, 2, 2), dtype=torch.int16))
+    first = logits_of(network, source, np.arange(3), model_with(batch_size=2), CPU)
+    assert torch.equal(first, logits_of(network, source, np.arange(3), model_with(batch_size=3), CPU))
     assert network[1].num_batches_tracked == 0
 
 

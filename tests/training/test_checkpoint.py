@@ -13,8 +13,9 @@ def state():
     optimizer = torch.optim.Adam(network.parameters())
     network(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    rows = [EpochMetrics(1, 0.5, 0.75, 0.6, 1.0)]
-    return FoldState(network.state_dict(), optimizer.state_dict(), network.state_dict(), rows)
+    rows = [EpochMetrics(1, 0.5, 0.75, 0.6, 1e-4, 1.0)]
+    average = {name: value + 1 for name, value in network.state_dict().items()}
+    return FoldState(network.state_dict(), optimizer.state_dict(), average, network.state_dict(), history=rows)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -24,7 +25,9 @@ def test_what_is_written_is_read(tmp_path):
     assert torch.equal(read.network["weight"], ours.network["weight"])
     assert torch.equal(read.optimizer["state"][0]["exp_avg"], ours.optimizer["state"][0]["exp_avg"])
     assert read.history == ours.history
-    assert [file.name for file in tmp_path.iterdir()] == ["c.pt"]
+    for part in ("average", "best"):
+        assert torch.equal(getattr(read, part)["weight"], getattr(ours, part)["weight"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["best-epoch1.safetensors", "c.pt"]
 
 
 def test_no_checkpoint_is_none(tmp_path):
@@ -49,14 +52,14 @@ def test_a_truncated_checkpoint_is_told(tmp_path, left):
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
-    torch.save({"format": 1, "identity": IDENTITY, "network": Bomb(tmp_path / "ran")}, tmp_path / "c.pt")
+    torch.save({"format": 2, "identity": IDENTITY, "network": Bomb(tmp_path / "ran")}, tmp_path / "c.pt")
     with pytest.raises(TrainingError, match="was not run"):
         load_checkpoint(tmp_path / "c.pt", IDENTITY)
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
-    "content", [[1, 2], {"format": 1}, {"format": 9}, {"format": 1, "identity": IDENTITY, "history": 3}]
+    "content", [[1, 2], {"format": 2}, {"format": 9}, {"format": 2, "identity": IDENTITY, "history": 3}]
 )
 def test_a_checkpoint_that_lacks_a_part_is_told(tmp_path, content):
     torch.save(content, tmp_path / "c.pt")
@@ -66,5 +69,5 @@ def test_a_checkpoint_that_lacks_a_part_is_told(tmp_path, content):
 
 def test_the_best_epoch_has_the_highest_auc_then_the_lowest_loss_then_is_the_first():
     rows = [(1, 0.7, 0.2), (2, 0.9, 0.6), (3, 0.9, 0.5), (4, 0.9, 0.5), (5, 0.8, 0.1)]
-    history = [EpochMetrics(epoch, 0.0, auc, loss, 0.0) for epoch, auc, loss in rows]
-    assert FoldState({}, {}, {}, history).best_epoch.epoch == 3
+    history = [EpochMetrics(epoch, 0.0, auc, loss, 0.0, 0.0) for epoch, auc, loss in rows]
+    assert FoldState({}, {}, {}, {}, None, history).best_epoch.epoch == 3

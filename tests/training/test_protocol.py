@@ -14,7 +14,7 @@ from ctbone.folds import FoldError, read_folds
 from ctbone.models import ModelError
 from ctbone.predictions import case_probabilities, read_predictions
 from ctbone.study import Study, file_hash, record_of
-from ctbone.training import TrainingError, epochs, protocol, train
+from ctbone.training import TrainingError, epochs, protocol, sampling, steps, train
 from tests.models.small_study import model_of, small_study, write_settings
 
 CLASSES = ("benign", "malignant")
@@ -145,7 +145,7 @@ def test_killed_and_started_again_it_ends_with_the_same_predictions(tmp_path, mo
             patch.setattr(protocol, "write_fold_table", kill_after(0, protocol.write_fold_table))
         else:
             times = 1 if after == "first epoch" else 3
-            patch.setattr(epochs, "_train_epoch", kill_after(times, epochs._train_epoch))
+            patch.setattr(epochs, "train_epoch", kill_after(times, epochs.train_epoch))
         with pytest.raises(Killed):
             train(broken, "m")
     torch.rand(7)  # the caller's random numbers matter to neither run
@@ -158,7 +158,7 @@ def test_killed_and_started_again_it_ends_with_the_same_predictions(tmp_path, mo
 def test_a_finished_fold_is_not_trained_again(study, monkeypatch):
     first = train(study, "3d")
     before = first.predictions.read_bytes()
-    monkeypatch.setattr(epochs, "_train_epoch", None)
+    monkeypatch.setattr(epochs, "train_epoch", None)
     again = train(study, "3d")
     assert [fold.seconds for fold in again.folds] == [0, 0]
     assert [fold.validation_auc for fold in again.folds] == [fold.validation_auc for fold in first.folds]
@@ -228,20 +228,20 @@ def test_unknown_names_are_refused(study):
 
 def test_a_loss_that_is_no_number_names_the_batch_s_cases(study, monkeypatch):
     poisoned = 5
-    real = epochs.network_input
+    real = steps.network_input
     batches = []
 
-    def poison(hu, windows):
-        seen = real(hu, windows)
-        batches.append(hu)
+    def poison(*given):
+        seen = real(*given)
+        batches.append(seen)
         return torch.where(torch.tensor(len(batches) == poisoned), math.nan, seen)
 
     write_settings(study.root, models={"3d": model_of("3d", training={"epochs": 3, "batch_size": 4})})
     study = Study.open(study.root)
     orders = []
-    real_order = epochs.sample_order
-    monkeypatch.setattr(epochs, "network_input", poison)
-    monkeypatch.setattr(epochs, "sample_order", lambda *args: orders.append(real_order(*args)) or orders[-1])
+    real_order = steps.sample_order
+    monkeypatch.setattr(steps, "network_input", poison)
+    monkeypatch.setattr(steps, "sample_order", lambda *args: orders.append(real_order(*args)) or orders[-1])
     with pytest.raises(TrainingError, match="loss is no number in epoch 3, batch 1 of fold 0") as caught:
         train(study, "3d")
     named = caught.value.found.split("cases ")[1].split(", ")
@@ -254,23 +254,24 @@ def test_memory_that_is_not_enough_names_the_setting(study, monkeypatch):
     def full(*args, **kwargs):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(epochs, "network_input", full)
+    monkeypatch.setattr(steps, "network_input", full)
     with pytest.raises(TrainingError, match="memory is not enough") as caught:
         train(study, "3d")
     assert "training.batch_size" in caught.value.remedy
+    assert "training.micro_batch" in caught.value.remedy
 
 
 def test_each_patient_s_three_images_are_all_trained_on(tmp_path, monkeypatch):
     study = small_study(tmp_path, models={"2d": model_of("2d", training={"epochs": 1})}, size=16, patients=12)
     seen = []
-    real = epochs.sample_order
+    real = steps.sample_order
 
     def spy(task, epoch):
         order = real(task, epoch)
         seen.append((task.fold, order, task.rows("train")))
         return order
 
-    monkeypatch.setattr(epochs, "sample_order", spy)
+    monkeypatch.setattr(steps, "sample_order", spy)
     train(study, "2d")
     for _, order, rows in seen:
         assert sorted(order) == sorted(3 * row + view for row in rows for view in range(3))
@@ -326,6 +327,6 @@ def test_three_classes(tmp_path):
 
 
 def test_batches_of_twenty_and_no_batch_of_one():
-    assert [part.stop - part.start for part in epochs.batches(329, 20)] == [20] * 16 + [9]
-    assert [part.stop - part.start for part in epochs.batches(61, 20)] == [20, 20, 21]
-    assert [part.stop - part.start for part in epochs.batches(1, 20)] == [1]
+    assert [part.stop - part.start for part in sampling.batches(329, 20)] == [20] * 16 + [9]
+    assert [part.stop - part.start for part in sampling.batches(61, 20)] == [20, 20, 21]
+    assert [part.stop - part.start for part in sampling.batches(1, 20)] == [1]

@@ -1,0 +1,114 @@
+"""MONAI's networks by name: what each takes is read off its signature, so that a new one needs no line here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, get_type_hints
+
+import torch
+from torch import nn
+
+from ctbone.models.errors import ModelError
+
+_INPUTS = ("in_channels", "n_input_channels")
+_OUTPUTS = ("out_channels", "num_classes")
+_SIZES = ("img_size", "image_size")
+
+
+def monai_names() -> list[str]:
+    """Every name in lower case under which MONAI has a network that takes dimensions, channels and classes."""
+    return [name for name, make in _makers().items() if _takes(_parameters(make))]
+
+
+def is_monai(name: str) -> bool:
+    """Whether MONAI has anything of this name, upper and lower case alike."""
+    return name.casefold() in _makers()
+
+
+def build_monai(
+    name: str, options: Mapping[str, Any], *, dimensions: int, channels: int, classes: int, size: int | None
+) -> nn.Module:
+    """Build one of MONAI's networks.
+
+    Parameters
+    ----------
+    name
+        Of a class or function of ``monai.networks.nets``, in any case.
+    options
+        Further arguments.
+    dimensions, channels, classes
+        2 or 3; input channels; outputs.
+    size
+        Edge of the grid, for networks that are built for one; None where it does not matter.
+
+    Raises
+    ------
+    ModelError
+        It does not take dimensions, channels and classes, or the options hold one of these.
+    """
+    make = _makers()[name.casefold()]
+    parameters = _parameters(make)
+    if not _takes(parameters):
+        raise ModelError(
+            f"MONAI's '{name}' is no network that takes dimensions, channels and classes",
+            found=", ".join(parameters),
+            expected=f"spatial_dims, one of {', '.join(_INPUTS)} and one of {', '.join(_OUTPUTS)}",
+        )
+    ours: dict[str, Any] = {"spatial_dims": dimensions, "pretrained": False}
+    ours |= dict.fromkeys(_INPUTS, channels) | dict.fromkeys(_OUTPUTS, classes)
+    ours = {key: value for key, value in ours.items() if key in parameters}
+    taken = sorted(ours.keys() & options.keys())
+    if taken:
+        raise ModelError(
+            f"network_options cannot hold {', '.join(taken)}",
+            remedy="the classes, windows, dim and weights of study.yaml say this",
+        )
+    for key in _SIZES:
+        if key in parameters and key not in options and size is not None:
+            ours[key] = size
+    # ViT: the head of the classes, without the squashing of their logits that is its default.
+    for key, value in (("classification", True), ("post_activation", "none")):
+        if key in parameters and key not in options:
+            ours[key] = value
+    network = make(**ours, **options)
+    if "classification" in parameters:
+        network.register_forward_hook(_first_output)
+    return network
+
+
+def _first_output(module: nn.Module, inputs: Any, output: Any) -> torch.Tensor:
+    """Return the logits of a network that gives its hidden states along with them."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+@cache
+def _makers() -> dict[str, Callable[..., nn.Module]]:
+    from monai.networks import nets
+
+    found = {}
+    for name, value in vars(nets).items():
+        is_class = inspect.isclass(value) and issubclass(value, nn.Module)
+        if not name.startswith("_") and (is_class or inspect.isfunction(value)):
+            found[name.casefold()] = value
+    return found
+
+
+def _parameters(make: Callable[..., nn.Module]) -> list[str]:
+    """Names of the arguments of a class or function, those that it hands on included."""
+    names: list[str] = []
+    sources: list[Any] = list(make.__mro__) if inspect.isclass(make) else [make, get_type_hints(make).get("return")]
+    for source in sources:
+        if source is None:
+            break
+        found = inspect.signature(source.__init__ if inspect.isclass(source) else source).parameters.values()
+        names += [p.name for p in found if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "self"]
+        if not any(p.kind is p.VAR_KEYWORD for p in found):
+            break
+    return list(dict.fromkeys(names))
+
+
+def _takes(parameters: list[str]) -> bool:
+    groups = (("spatial_dims",), _INPUTS, _OUTPUTS)
+    return all(any(name in parameters for name in group) for group in groups)

@@ -1,0 +1,152 @@
+"""Where batches of crops come from: all of them on the device, or streamed to it while it computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from ctbone.models.crops import Crops
+
+_SHARE = 0.25
+"""Of the GPU's free memory, what the crops may take; the rest is the network's."""
+_AHEAD = 3
+"""Batches that are under way while one is computed."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images on the device.
+
+    Attributes
+    ----------
+    hu
+        int16, (batch, …grid).
+    mask
+        uint8 0 and 1, the same shape; None where no mask is used.
+    """
+
+    hu: torch.Tensor
+    mask: torch.Tensor | None
+
+
+class CropSource(Protocol):
+    """Gives batches of images by their numbers: case row × views + view.
+
+    Attributes
+    ----------
+    views
+        How many images a case has.
+    """
+
+    views: int
+
+    def batches(self, order: np.ndarray, parts: Sequence[slice]) -> Iterator[Batch]:
+        """Yield the images ``order[part]`` of each part in turn, on the device."""
+
+
+def place_crops(crops: Crops, device: torch.device) -> CropSource:
+    """Put the crops on the device where they fit beside a network, else stream them there.
+
+    On a processor they lie where it computes already.
+    """
+    if device.type == "cpu":
+        return Resident(crops, device)
+    needed = crops.images.nbytes + (0 if crops.masks is None else crops.masks.nbytes)
+    free, _ = torch.cuda.mem_get_info(device)
+    return Resident(crops, device) if needed <= _SHARE * free else Streamed(crops, device)
+
+
+class Resident:
+    """All images lie on the device; a batch is gathered there, and nothing is sent but an epoch's order.
+
+    Parameters
+    ----------
+    crops
+        Of the cases; they are copied to the device.
+    device
+        Where the batches are wanted.
+    """
+
+    def __init__(self, crops: Crops, device: torch.device) -> None:
+        self.views = crops.images.shape[1]
+        self._images = crops.images.to(device).flatten(0, 1)
+        self._masks = None if crops.masks is None else crops.masks.to(device).flatten(0, 1)
+        self._device = device
+
+    def batches(self, order: np.ndarray, parts: Sequence[slice]) -> Iterator[Batch]:
+        """Yield the images ``order[part]`` of each part in turn."""
+        places = torch.from_numpy(order).to(self._device)
+        for part in parts:
+            rows = places[part]
+            yield Batch(self._images[rows], None if self._masks is None else self._masks[rows])
+
+
+class Streamed:
+    """Images stay in memory, or in a file that is mapped; a thread gathers the next batches and sends them.
+
+    On a GPU they go through pinned memory on a stream of their own, so that copies run beside the computing.
+
+    Parameters
+    ----------
+    crops
+        Of the cases.
+    device
+        Where the batches are wanted.
+    """
+
+    def __init__(self, crops: Crops, device: torch.device) -> None:
+        self.views = crops.images.shape[1]
+        self._images = crops.images.flatten(0, 1)
+        self._masks = None if crops.masks is None else crops.masks.flatten(0, 1)
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def batches(self, order: np.ndarray, parts: Sequence[slice]) -> Iterator[Batch]:
+        """Yield the images ``order[part]`` of each part in turn."""
+        left = iter(parts)
+        waiting: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="crops") as thread:
+            try:
+                for part in left:
+                    waiting.append(thread.submit(self._send, order[part]))
+                    if len(waiting) > _AHEAD:
+                        yield self._taken(waiting.popleft().result())
+                while waiting:
+                    yield self._taken(waiting.popleft().result())
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _send(self, samples: np.ndarray) -> Batch:
+        rows = torch.from_numpy(samples)
+        hu = self._gathered(self._images, rows)
+        mask = None if self._masks is None else self._gathered(self._masks, rows)
+        if self._stream is None:
+            return Batch(hu, mask)
+        with torch.cuda.stream(self._stream):
+            sent = Batch(
+                hu.to(self._device, non_blocking=True),
+                None if mask is None else mask.to(self._device, non_blocking=True),
+            )
+        # The thread waits, not the one that computes: what it hands over is there.
+        self._stream.synchronize()
+        return sent
+
+    def _gathered(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        pinned = self._stream is not None
+        out = torch.empty((len(rows), *images.shape[1:]), dtype=images.dtype, pin_memory=pinned)
+        return torch.index_select(images, 0, rows, out=out)
+
+    def _taken(self, batch: Batch) -> Batch:
+        """Tell the allocator that the stream which computes uses this memory too."""
+        if self._stream is not None:
+            for tensor in (batch.hu, batch.mask):
+                if tensor is not None:
+                    tensor.record_stream(torch.cuda.current_stream(self._device))
+        return batch

@@ -1,0 +1,117 @@
+"""Several folds at once: over processes of this machine, or over the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from dataclasses import dataclass
+
+import torch
+
+from ctbone.cohort import read_cohort
+from ctbone.folds import read_or_draw_folds
+from ctbone.models.identity import model_settings
+from ctbone.progress import use_lines
+from ctbone.study import Study
+from ctbone.training.errors import TrainingError
+from ctbone.training.protocol import FoldSummary, TrainingSummary, chosen_folds, summary_of, train
+from ctbone.training.task import Log
+from ctbone.workers import map_cases
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """One fold of one model: the unit of work that travels to a worker.
+
+    Attributes
+    ----------
+    study, model, fold
+        Which one.
+    threads
+        Processors that it computes on; None: as many as its Dask worker has threads.
+    log
+        Who is told of each epoch.
+    """
+
+    study: Study
+    model: str
+    fold: int
+    threads: int | None
+    log: Log
+
+
+def train_folds(
+    study: Study,
+    model: str,
+    *,
+    fold: int | None = None,
+    at_once: int = 1,
+    threads: int = 1,
+    cluster: str | None = None,
+    log: Log = "none",
+) -> TrainingSummary:
+    """Train the folds of a model side by side; each does what ``train`` does with it alone.
+
+    Parameters
+    ----------
+    study, model, fold, log
+        As for ``train``.
+    at_once
+        Folds that train at the same time on this machine, each in a process of its own; they take its GPUs in turn,
+        several on one where they are more.
+    threads
+        Processors of this machine, which the folds share.
+    cluster
+        Address of a Dask scheduler that gets the folds instead. Where workers declare a GPU (``--resources GPU=1``),
+        only they get folds, one for each GPU declared. All of them see the study folder under the same path.
+
+    Raises
+    ------
+    TrainingError, ModelError, CohortError, FoldError, StudyError
+        As ``train``, after the other folds are done.
+    WorkerError
+        The scheduler does not answer, or a process died.
+    """
+    model_settings(study.settings, model)
+    chosen = chosen_folds(study, fold)
+    cohort = read_cohort(study)
+    read_or_draw_folds(study, cohort)
+    share = None if cluster else max(1, threads // at_once)
+    jobs = [FoldJob(study, model, number, share, log) for number in chosen]
+    outcomes = list(map_cases(_train_one, jobs, workers=at_once, cluster=cluster, exclusive=True))
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    folds = [outcome.result for outcome in outcomes if outcome.result is not None]
+    return summary_of(study, model, sorted(folds, key=lambda one: one.fold), cohort)
+
+
+def _train_one(job: FoldJob) -> FoldSummary:
+    use_lines()
+    with _ONE_AT_A_TIME:  # a Dask worker has threads, and PyTorch one state of its random numbers
+        before = torch.get_num_threads()
+        torch.set_num_threads(job.threads or _worker_threads())
+        try:
+            _take_gpu()
+            (summary,) = train(job.study, job.model, fold=job.fold, log=job.log).folds
+        finally:
+            torch.set_num_threads(before)
+    return summary
+
+
+def _take_gpu() -> None:
+    """Give the processes of a pool the GPUs in turn; a Dask worker has the one that it sees."""
+    number = multiprocessing.current_process().name.rpartition("-")[2]
+    if torch.cuda.is_available() and number.isdecimal():
+        torch.cuda.set_device(int(number) % torch.cuda.device_count())
+
+
+def _worker_threads() -> int:
+    from distributed import get_worker
+
+    try:
+        return int(get_worker().state.nthreads)
+    except ValueError as error:
+        raise TrainingError("this fold is no Dask worker's", found="no number of threads") from error

@@ -1,0 +1,86 @@
+"""What a training step cannot go below: its operations over the matrix rate, its bytes over the bandwidth."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from ctbone.models.hardware import Hardware
+
+
+@dataclass(frozen=True)
+class Work:
+    """Of one training sample: floating-point operations, and elements that the operations read and write."""
+
+    flops: float
+    elements: float
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Measured here: floating-point operations and bytes a second."""
+
+    flops: float
+    bytes: float
+
+    def seconds(self, work: Work, size: int) -> tuple[float, float]:
+        """Return the seconds a sample that operations and bytes take, elements being of ``size`` bytes."""
+        return work.flops / self.flops, work.elements * size / self.bytes
+
+
+class _Elements(TorchDispatchMode):
+    """Adds up the elements of every operation's inputs and outputs, each moved once; views move none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.total += sum(x.numel() for x in tree_leaves((args, kwargs, out)) if isinstance(x, torch.Tensor))
+        return out
+
+
+def work_of(network: Callable[[], torch.nn.Module], size: int, batch: int = 2) -> Work:
+    """Count forward and backward without computing anything."""
+    with torch.device("meta"):
+        module = network()
+        images = torch.empty(batch, 1, size, size, size)
+    elements, flops = _Elements(), FlopCounterMode(display=False)
+    with flops:
+        module(images).sum().backward()
+    with elements:
+        module(images).sum().backward()
+    return Work(flops.get_total_flops() / batch, elements.total / batch)
+
+
+def rates_of(hardware: Hardware) -> Rates:
+    """Measure a large matrix product in this precision, and a large copy, which reads and writes."""
+    device, gpu = hardware.device, hardware.device.type == "cuda"
+    edge = 8192 if gpu else 1536
+    dtype = torch.bfloat16 if hardware.bf16 else torch.float32
+    a, b = (torch.randn(edge, edge, device=device, dtype=dtype) for _ in range(2))
+    x = torch.randn((1 << 30 if gpu else 1 << 26) // 4, device=device)
+    y = torch.empty_like(x)
+    return Rates(2 * edge**3 / _seconds(lambda: a @ b, gpu), 2 * x.nbytes / _seconds(lambda: y.copy_(x), gpu))
+
+
+def _seconds(run: Callable[[], object], gpu: bool, rounds: int = 9) -> float:
+    times = []
+    for _ in range(rounds + 3):
+        if gpu:
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        run()
+        if gpu:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[3:])

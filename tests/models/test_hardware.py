@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from ctbone.config import WIDE, ModelSettings, TrainingSettings
+from ctbone.models.hardware import Hardware, choose_hardware
+from ctbone.models.intake import network_input
+from ctbone.models.networks import build_network
+from tests.models.small_study import TINY
+
+CPU = torch.device("cpu")
+
+
+def tiny():
+    torch.manual_seed(0)
+    return build_network(ModelSettings(dim="3d", network="densenet", network_options=TINY), classes=2)
+
+
+def test_each_setting_turns_its_own_thing_off():
+    plain = choose_hardware(TrainingSettings(precision="fp32", channels_last=False, compile=False))
+    assert (plain.bf16, plain.channels_last, plain.compiles) == (False, False, False)
+    other = choose_hardware(TrainingSettings(precision="bf16", channels_last=True, compile=True))
+    assert (other.bf16, other.channels_last, other.compiles) == (True, True, True)
+
+
+def test_a_processor_without_bf16_arithmetic_stays_in_fp32(monkeypatch):
+    for known, expected in ({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
+        assert Hardware(CPU, choose_hardware(TrainingSettings()).bf16).bf16 == (expected or torch.cuda.is_available())
+
+
+def test_the_layout_changes_nothing_but_rounding():
+    hu = torch.randint(-1000, 1000, (4, 16, 16, 16), dtype=torch.int16)
+    found = []
+    for channels_last in (True, False):
+        hardware = Hardware(CPU, bf16=False, channels_last=channels_last)
+        network = hardware.place(tiny()).eval()
+        seen = hardware.arrange(network_input(hu, [WIDE, WIDE])[:, :1])
+        kernels = [p for p in network.parameters() if p.dim() == 5 and p.shape[1] > 1 and p.shape[2] > 1]
+        lies = [kernel.is_contiguous(memory_format=torch.channels_last_3d) for kernel in kernels]
+        assert set(lies) == {channels_last}
+        found.append(network(seen))
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)
+
+
+def test_an_image_is_laid_out_as_asked():
+    seen = network_input(torch.zeros((2, 6, 6, 6), dtype=torch.int16), [WIDE, WIDE])
+    assert Hardware(CPU, False, channels_last=True).arrange(seen).is_contiguous(memory_format=torch.channels_last_3d)
+    assert Hardware(CPU, False, channels_last=False).arrange(seen).is_contiguous()
+
+
+@pytest.mark.parametrize("compiles", [True, False])
+def test_a_network_is_compiled_only_where_asked(monkeypatch, compiles):
+    called = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, *args, **kwargs: called.append(self))
+    network = tiny()
+    names = list(network.state_dict())
+    assert Hardware(CPU, False, compiles=compiles).prepare(network) is network
+    assert called == [network] * compiles
+    assert list(network.state_dict()) == names
