@@ -202,15 +202,13 @@ def _processor_seconds() -> float:
 
 def protocol(epochs: int, size: int, at_once: int) -> bool:
     """Train the whole protocol on synthetic crops of 514 patients, from loading to the joined predictions."""
-    from ctbone.training import train
+    from ctbone.training import train, train_folds
 
     with tempfile.TemporaryDirectory() as folder:
         study = write_study(Path(folder) / "study", cases=PATIENTS, size=size, training={"epochs": epochs})
         began = time.perf_counter()
         if at_once > 1:
-            from ctbone.workflow import train_folds
-
-            train_folds(study, "3d", at_once=at_once)
+            train_folds(study, "3d", at_once=at_once, threads=os.cpu_count() or 1)
         else:
             train(study, "3d")
         minutes = (time.perf_counter() - began) / 60
