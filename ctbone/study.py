@@ -158,8 +158,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     StudyError
         The disk is full or the folder cannot be written.
     """
-    # The process's number says whether it still writes; chance keeps apart those of two machines that share the folder.
-    temporary = path.with_name(f".writing-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
@@ -175,6 +174,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    """Name the file that becomes ``path``: the process says whether it is still written, chance the machine."""
+    return path.with_name(f".writing-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
 
 
 @cache

@@ -15,7 +15,6 @@ from ctbone.cohort import Case
 from ctbone.models.errors import ModelError
 from ctbone.study import content_hash
 
-_EMPTY = {"", "na", "n/a", "nan", "none", "-"}
 _MOST_LEVELS = 12
 
 
@@ -114,8 +113,8 @@ class Encoding:
 def fit_encoding(cases: Sequence[Case], columns: Sequence[str]) -> Encoding:
     """Say how clinical columns are encoded, from the cases of a fold's training part.
 
-    A column whose known cells are all numbers is a number, any other a level. Empty cells are those of nothing, ``NA``,
-    ``n/a``, ``nan``, ``none`` and ``-``.
+    A column whose known cells are all numbers is a number, any other a level. Which cells are empty
+    is the cohort's to say.
 
     Parameters
     ----------
@@ -203,8 +202,7 @@ def _refuse_absent(cases: Sequence[Case], columns: Sequence[str]) -> None:
 
 
 def _cell(case: Case, name: str) -> str:
-    cell = dict(case.metadata).get(name, "").strip()
-    return "" if cell.casefold() in _EMPTY else cell
+    return dict(case.metadata).get(name, "").strip()
 
 
 def _number(cell: str) -> float | None:

@@ -124,11 +124,14 @@ def answer(job: Job) -> Answer:
     return Answer(job, pooled.value, pooled.low, pooled.high, float(np.mean(each)))
 
 
-def make_study(root: Path, job: Job) -> Study:
-    """Write crops of lesions whose classes differ in density and outline by ``job.difference`` standard deviations."""
+def make_study(root: Path, job: Job, **further: object) -> Study:
+    """Write crops of lesions whose classes differ in density and outline by ``job.difference`` standard deviations.
+
+    ``further`` are training settings.
+    """
     random = np.random.default_rng(job.seed)
     model = {"dim": "3d", "network": "densenet", "network_options": NETWORK}
-    training = {"epochs": job.epochs, "batch_size": 8, "learning_rate": 0.005, "seed": job.seed}
+    training = {"epochs": job.epochs, "batch_size": 8, "learning_rate": 0.005, "seed": job.seed, **further}
     settings = {
         "name": "learning",
         "classes": list(CLASSES),

@@ -17,7 +17,6 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 import torch
 from timing import machine, paired_ratio
 from train_parts.floor import rates_of, work_of
@@ -42,7 +41,6 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=30 if GPU else 2, help="batches of a timed epoch")
     parser.add_argument("--rounds", type=int, default=3 if GPU else 1)
     parser.add_argument("--quick", action="store_true", help="32³, batch 4: does it run?")
-    parser.add_argument("--precision-check", type=int, metavar="SEEDS", help="bf16 beside fp32: out-of-fold AUC")
     parser.add_argument("--protocol", type=int, metavar="EPOCHS", help="all five folds of 514 patients, so many epochs")
     parser.add_argument("--at-once", type=int, default=1, help="folds at once in --protocol")
     parser.add_argument("--only", help=argparse.SUPPRESS)
@@ -55,9 +53,6 @@ def main() -> None:
         return
     libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "monai"))
     print(f"{machine()}; {torch.cuda.get_device_name() if GPU else 'no GPU'}; {libraries}\n")
-    if options.precision_check:
-        precision_check(options.precision_check)
-        return
     if options.protocol:
         sys.exit(0 if protocol(options.protocol, options.sizes[-1], options.at_once) else 1)
     met = [compare(size, options) for size in options.sizes]
@@ -218,43 +213,6 @@ def protocol(epochs: int, size: int, at_once: int) -> bool:
         print(f"at this pace, {EPOCHS} epochs take at most {expected:.1f} minutes")
     print(f"goal: ≤ {MINUTES:.0f} minutes on an H200: {'met' if expected <= MINUTES else 'missed'}")
     return expected <= MINUTES
-
-
-def precision_check(seeds: int) -> None:
-    """Train a small network in bf16 and fp32 from the same seeds, and compare the out-of-fold AUC."""
-    from sklearn.metrics import roc_auc_score
-
-    from ctbone.predictions import case_probabilities, read_predictions
-    from ctbone.training import train
-
-    network = {"network": "densenet", "network_options": {"block_config": [2, 2], "growth_rate": 8, "init_features": 8}}
-    aucs: dict[str, list[float]] = {"fp32": [], "bf16": []}
-    for seed in range(seeds):
-        for precision, found in aucs.items():
-            with tempfile.TemporaryDirectory() as folder:
-                training = {"epochs": 8, "batch_size": 10, "learning_rate": 0.003, "precision": precision, "seed": seed}
-                study = write_study(
-                    Path(folder) / "study",
-                    cases=100,
-                    size=16,
-                    training=training,
-                    network=network,
-                    contrast=150,
-                    seed=seed,
-                )
-                table = read_predictions(train(study, "3d").predictions, study.settings.classes)
-            own = case_probabilities(table, "test", study.settings.classes)
-            found.append(float(roc_auc_score(own["label"] == "malignant", own["p_malignant"])))
-        print(
-            f"seed {seed}: " + ", ".join(f"{precision} {found[-1]:.3f}" for precision, found in aucs.items()),
-            flush=True,
-        )
-    print("\n| precision | out-of-fold AUC, mean | SD over seeds |\n|---|---|---|")
-    for precision, found in aucs.items():
-        print(f"| {precision} | {np.mean(found):.3f} | {np.std(found, ddof=1):.3f} |")
-    apart = np.subtract(aucs["bf16"], aucs["fp32"])
-    error = apart.std(ddof=1) / np.sqrt(seeds)
-    print(f"\nbf16 less fp32, paired over {seeds} seeds: {apart.mean():+.3f} ± {error:.3f} (standard error)")
 
 
 if __name__ == "__main__":

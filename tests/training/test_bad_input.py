@@ -1,13 +1,14 @@
 """What a user may get wrong before or between trainings: a clear error, and nothing that was good is lost."""
 
 import json
-import secrets
+import os
 
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ctbone import study as study_module
 from ctbone.folds import FoldError
 from ctbone.models import ModelError
 from ctbone.models.networks import build_network
@@ -87,8 +88,9 @@ def test_a_disk_that_fills_up_at_the_end_costs_no_epoch(study, monkeypatch, file
     """/dev/full in the place of the temporary file answers as a full disk does."""
     run = study.run("3d", 0)
     run.mkdir(parents=True)
-    monkeypatch.setattr(secrets, "token_hex", lambda _: "0")
-    (run / f".writing-0-{file}").symlink_to("/dev/full")
+    own = f".writing-{study_module._machine()}-{os.getpid()}-0-"
+    monkeypatch.setattr(study_module, "_temporary", lambda path: path.with_name(own + path.name))
+    (run / f"{own}{file}").symlink_to("/dev/full")
     with pytest.raises(StudyError, match="No space left"):
         train(study, "3d", fold=0)
     kept = load_file(next(run.glob("best-epoch*")))

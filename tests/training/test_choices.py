@@ -2,7 +2,6 @@
 
 import os
 import random
-import secrets
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ctbone import study as study_module
 from ctbone.config import ConfigError
 from ctbone.study import StudyError
 from ctbone.training import average, checkpoint, epochs, objective, protocol, steps, train
@@ -230,15 +230,16 @@ def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken)
     """The disk fills up while the third checkpoint is written; /dev/full answers as a full disk does."""
     broken = study_with_all_on(tmp_path)
     run = broken.run("m", 0)
+    own = f".writing-{study_module._machine()}-{os.getpid()}-0-"
     real = epochs.save_checkpoint
 
     def fill_up(path, state, identity):
         if len(state.history) == 3:
-            (run / ".writing-0-checkpoint.pt").symlink_to("/dev/full")
+            (run / f"{own}checkpoint.pt").symlink_to("/dev/full")
         real(path, state, identity)
 
     with monkeypatch.context() as patch:
-        patch.setattr(secrets, "token_hex", lambda _: "0")
+        patch.setattr(study_module, "_temporary", lambda path: path.with_name(own + path.name))
         patch.setattr(epochs, "save_checkpoint", fill_up)
         with pytest.raises(StudyError, match="No space left") as caught:
             train(broken, "m", fold=0)

@@ -1,0 +1,124 @@
+"""bf16 beside fp32: does a network learn the same? Out-of-fold AUC of the same studies, seed by seed.
+
+Where the device has no bf16 arithmetic it is imitated: what goes into and comes out of every convolution, matrix
+product, normalisation and pooling, and every gradient there, is rounded to bf16, and the sums stay in fp32, as on a
+device that has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from learning import Job, make_study
+from scipy import stats
+from timing import machine
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from ctbone.config import TrainingSettings
+from ctbone.models.hardware import Hardware, choose_hardware
+from ctbone.predictions import read_predictions
+from ctbone.stats import auc
+from ctbone.training import protocol, train
+
+ARMS = ("fp32", "fp32, other seed", "bf16")
+MARGIN = 0.03
+_ROUNDED = (
+    functional.conv3d,
+    functional.linear,
+    functional.batch_norm,
+    functional.avg_pool3d,
+    functional.adaptive_avg_pool3d,
+)
+
+
+class Round(torch.autograd.Function):
+    """To the nearest bf16 number and back, and the gradient too."""
+
+    @staticmethod
+    def forward(context, value):
+        return value.bfloat16().float()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient.bfloat16().float()
+
+
+class Bf16(TorchFunctionMode):
+    """Round what goes into and comes out of the operations that autocast runs in bf16."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function not in _ROUNDED:
+            return function(*args, **(kwargs or {}))
+        # The statistics and weights of a normalisation stay in fp32.
+        wide = 1 if function is functional.batch_norm else len(args)
+        narrow = [Round.apply(a) if k < wide and torch.is_tensor(a) else a for k, a in enumerate(args)]
+        return Round.apply(function(*narrow, **(kwargs or {})))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--difference", type=float, default=2.0, help="between the classes, in their spreads")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    own = choose_hardware(TrainingSettings()).bf16
+    jobs = [(arm, options.difference, seed, own) for seed in range(options.seeds) for arm in ARMS]
+    began = time.perf_counter()
+    workers = 1 if torch.cuda.is_available() else options.workers
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        found = np.reshape(list(pool.map(area, jobs)), (options.seeds, len(ARMS)))
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "monai"))
+    kind = "by the device" if own else "imitated by rounding"
+    print(f"{machine()}; {versions}; bf16 {kind}; {len(jobs)} studies in {time.perf_counter() - began:.0f} s\n")
+    print(
+        "| arm | out-of-fold AUC, mean | SD over seeds | less fp32, mean (95 % t interval) | SD of that |\n"
+        "|---|---|---|---|---|"
+    )
+    for column, arm in enumerate(ARMS):
+        apart = found[:, column] - found[:, 0]
+        told = "" if column == 0 else f"{apart.mean():+.4f} ({_interval(apart)})"
+        spread = "" if column == 0 else f"{apart.std(ddof=1):.3f}"
+        print(f"| {arm} | {found[:, column].mean():.3f} | {found[:, column].std(ddof=1):.3f} | {told} | {spread} |")
+    apart = found[:, 2] - found[:, 0]
+    half = stats.t.ppf(0.95, len(apart) - 1) * stats.sem(apart)
+    alike = abs(apart.mean()) + half < MARGIN
+    print(
+        f"\n90 % interval of bf16 less fp32 within ±{MARGIN} (two one-sided tests at 5 %): {'yes' if alike else 'no'}"
+    )
+
+
+def _interval(apart: np.ndarray) -> str:
+    half = stats.t.ppf(0.975, len(apart) - 1) * stats.sem(apart)
+    return f"{apart.mean() - half:+.4f} to {apart.mean() + half:+.4f}"
+
+
+def area(job: tuple[str, float, int, bool]) -> float:
+    """Train both folds of a study in one arm and return the mean of the folds' AUC."""
+    arm, difference, seed, own = job
+    torch.set_num_threads(1)
+    protocol.draw_curves = lambda *_: None
+    precision = "bf16" if arm == "bf16" else "fp32"
+    if not own:
+        Hardware.autocast = lambda self: Bf16() if self.bf16 else contextlib.nullcontext()
+    with tempfile.TemporaryDirectory() as folder:
+        further = {"precision": precision, "seed": seed + (5000 if "other" in arm else 0)}
+        study = make_study(Path(folder), Job(difference, False, seed, 80, 16, 8), **further)
+        table = read_predictions(train(study, "3d").predictions, study.settings.classes)
+    tested = table[table["split"] == "test"]
+    folds = [part for _, part in tested.groupby("fold")]
+    return float(np.mean([auc(part["label"] == "malignant", part["p_malignant"]) for part in folds]))
+
+
+if __name__ == "__main__":
+    main()
