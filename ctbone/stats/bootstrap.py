@@ -22,6 +22,9 @@ from ctbone.stats.inputs import (
 )
 from ctbone.stats.resampling import CHUNK, bootstrap_weights, patient_strata, weighted_auc
 
+_MOST_UNDEFINED = 0.1  # of the resamples
+_ROUNDING = 1e-12  # relative spread below which draws are the same number
+
 BootstrapInterval: TypeAlias = Literal["percentile", "bca", "basic"]
 WeightedStatistic: TypeAlias = Callable[[Floats], Floats]
 
@@ -61,7 +64,8 @@ def bootstrap_auc(
     Returns
     -------
     Estimate
-        0–1; undefined where only one class is present.
+        0–1; undefined where only one class is present, without interval under perfect separation, where resamples do
+        not vary (`ctbone.stats.auc_interval` has one there).
 
     Raises
     ------
@@ -121,7 +125,7 @@ def bootstrap_auc_difference(
     Returns
     -------
     Comparison
-        First minus second.
+        First minus second; without interval where the difference is the same in all resamples.
 
     Raises
     ------
@@ -147,11 +151,11 @@ def bootstrap_auc_difference(
         return weighted_auc(weights, labels, scores[0]) - weighted_auc(weights, labels, scores[1])
 
     value = float(difference(np.ones((1, labels.size)))[0])
-    draws = _replicate(difference, labels, replicates, seed, groups, stratified)
-    draws = draws[np.isfinite(draws)]
-    low, high, why = _interval(difference, labels, value, draws, level, interval, groups)
-    if draws.size == 0:
-        return Comparison(value, None, None, None, None, method, why)
+    draws, why = telling_draws(_replicate(difference, labels, replicates, seed, groups, stratified))
+    if why is not None:
+        same = bool((draws == 0).all()) and value == 0 and draws.size > 0  # the models rank alike
+        return Comparison(value, None, None, None, 1.0 if same else None, method, why)
+    low, high = _interval(difference, labels, value, draws, level, interval, groups)
     below = float((draws < 0).sum() + (draws == 0).sum() / 2)
     one_sided = (min(below, draws.size - below) + 1) / (draws.size + 1)
     return Comparison(value, low, high, None, min(1.0, 2 * one_sided), method, why)
@@ -183,6 +187,7 @@ def bootstrap_estimate(
     Returns
     -------
     Estimate
+        Without interval where the resamples do not vary, or the statistic is undefined in more than a tenth of them.
 
     Raises
     ------
@@ -206,11 +211,36 @@ def bootstrap_estimate(
     if not np.isfinite(value):
         return Estimate.undefined(method, "the statistic is undefined in these cases")
     draws = _replicate(statistic, labels, replicates, seed, groups, stratified)
-    finite = draws[np.isfinite(draws)]
+    finite, why = telling_draws(draws)
     if finite.size < draws.size:
         method += f", undefined in {draws.size - finite.size} resamples"
-    low, high, why = _interval(statistic, labels, value, finite, level, interval, groups)
-    return Estimate(value, low, high, method, why)
+    if why is not None:
+        return Estimate(value, None, None, method, why)
+    low, high = _interval(statistic, labels, value, finite, level, interval, groups)
+    return Estimate(value, low, high, method)
+
+
+def telling_draws(draws: Floats) -> tuple[Floats, str | None]:
+    """Leave out the resamples that are undefined, and say why the others tell no interval, where they do not.
+
+    Without any spread the resamples only repeat the value: all cases were alike by chance, which is no certainty.
+    Where more than a tenth is undefined, the others are a selection.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> telling_draws(np.array([1.0, 1.0]))
+    (array([1., 1.]), 'the resamples do not vary')
+    """
+    finite = draws[np.isfinite(draws)]
+    lost = draws.size - finite.size
+    if finite.size == 0:
+        return finite, "the statistic is undefined in every resample"
+    if lost > _MOST_UNDEFINED * draws.size:
+        return finite, f"the statistic is undefined in {lost} of {draws.size} resamples"
+    if float(np.ptp(finite)) <= _ROUNDING * float(np.abs(finite).max()):
+        return finite, "the resamples do not vary"
+    return finite, None
 
 
 def unit_limits(value: float, low: float, high: float) -> tuple[float, float]:
@@ -244,9 +274,7 @@ def _interval(
     level: float,
     interval: BootstrapInterval,
     groups: ArrayLike | None,
-) -> tuple[float | None, float | None, str | None]:
-    if draws.size == 0:
-        return None, None, "the statistic is undefined in every resample"
+) -> tuple[float, float]:
     tails = [(1 - level) / 2, (1 + level) / 2]
     if interval == "bca":
         left_out = _leave_one_out(statistic, labels, groups)
@@ -254,7 +282,7 @@ def _interval(
     low, high = (float(end) for end in np.quantile(draws, tails))
     if interval == "basic":
         low, high = 2 * value - high, 2 * value - low
-    return low, high, None
+    return low, high
 
 
 def _leave_one_out(statistic: WeightedStatistic, labels: Bools, groups: ArrayLike | None) -> Floats:

@@ -166,7 +166,7 @@ def mean_interval(
     Returns
     -------
     Estimate
-        Without interval where there is one case or one patient.
+        Without interval where there is one case or one patient, or nothing varies between them: that is no certainty.
 
     References
     ----------
@@ -183,13 +183,19 @@ def mean_interval(
         method = f"{name}, normal {percent(level)}"
         if influences.size < 2:
             return Estimate(value, None, None, method, "one case has no variance")
-        half = two_sided_z(level) * float(influences.std(ddof=1)) / math.sqrt(influences.size)
+        error: float | None = float(influences.std(ddof=1)) / math.sqrt(influences.size)
+        quantile = two_sided_z(level)
     else:
         method = f"{name}, by patient, Student's t {percent(level)}"
         error = clustered_error(influences, patients)
         if error is None:
             return Estimate(value, None, None, method, ONE_PATIENT)
-        half = student_quantile(0.5 + level / 2, int(patients.max())) * error
+        quantile = student_quantile(0.5 + level / 2, int(patients.max()))
+    assert error is not None
+    # Rounding leaves about 1e-16 of the summands where nothing varies.
+    if error <= 1e-12 * float(np.abs(influences + value).max()):
+        return Estimate(value, None, None, method, f"the {'cases' if patients is None else 'patients'} do not vary")
+    half = quantile * error
     return Estimate(value, max(limits[0], value - half), min(limits[1], value + half), method)
 
 

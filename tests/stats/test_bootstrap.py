@@ -1,5 +1,6 @@
 """Resampling: who is drawn, what the weights give, and intervals against SciPy's bootstrap."""
 
+import re
 import time
 
 import numpy as np
@@ -181,17 +182,33 @@ def test_difference_is_paired_and_agrees_with_delong():
     assert backward.difference == -resampled.difference
     assert backward.low == pytest.approx(-resampled.high)
     same = bootstrap_auc_difference(y, first, first)
-    assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+    assert (same.difference, same.low, same.high, same.p_value) == (0, None, None, 1)
+    assert same.why == "the resamples do not vary"
+    certain = bootstrap_auc_difference([0, 1], [0.1, 0.9], [0.9, 0.1])
+    assert (certain.difference, certain.low, certain.p_value) == (1, None, None), "two cases prove nothing"
 
 
 def test_undefined_resamples_are_counted():
-    found = bootstrap_auc([0, 1, 1], [0.1, 0.2, 0.05], stratified=False)
+    y, p = np.arange(40) < 4, np.linspace(0, 1, 40)[::-1] + np.where(np.arange(40) == 2, -0.4, 0)
+    found = bootstrap_auc(y, p, stratified=False)
     assert "undefined in" in found.method
-    assert found.low == 0
+    assert found.low < found.value < found.high
+    often = bootstrap_auc([0, 1, 1], [0.1, 0.2, 0.05], stratified=False)
+    assert (often.value, often.low, often.high) == (0.5, None, None)
+    assert re.fullmatch(r"the statistic is undefined in \d+ of 2000 resamples", often.why)
     lost = bootstrap_estimate(lambda weights: np.where(weights.std(axis=1) == 0, 1.0, np.nan), [0, 1] * 30)
     assert lost.value == 1
     assert lost.low is None
     assert "every resample" in lost.why
+
+
+def test_resamples_that_do_not_vary_are_no_certainty():
+    y, p = np.arange(30) < 12, np.linspace(1, 0, 30)
+    for interval in ("percentile", "bca", "basic"):
+        found = bootstrap_auc(y, p, interval=interval)
+        assert (found.value, found.low, found.high, found.why) == (1, None, None, "the resamples do not vary")
+    constant = bootstrap_estimate(lambda weights: weights @ np.full(30, 0.1) / weights.sum(axis=1), y)
+    assert constant.low is None, "rounding is no spread"
 
 
 def test_one_class_and_refusals():
