@@ -25,7 +25,6 @@ from ctbone.stats.calibration import (
     brier,
     calibration_intercept,
     calibration_slope,
-    observed_expected,
     scaled_brier,
 )
 from ctbone.stats.clustered_rates import clustered_proportion, clustered_rates
@@ -34,6 +33,7 @@ from ctbone.stats.confusion_table import Confusion, confusion
 from ctbone.stats.decision import DecisionCurve, decision_curve, default_thresholds, treat_all, treat_none
 from ctbone.stats.delong import auc, auc_interval, delong_covariance, delong_test, delong_unpaired
 from ctbone.stats.estimate import Comparison, Estimate, TestResult
+from ctbone.stats.expected_events import observed_expected
 from ctbone.stats.flexible_calibration import (
     CalibrationBin,
     CalibrationCurve,

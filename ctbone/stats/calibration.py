@@ -1,4 +1,4 @@
-"""Calibration in numbers: Brier score, intercept and slope of logistic recalibration, observed over expected."""
+"""Calibration in numbers: Brier score, intercept and slope of logistic recalibration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 from numpy.typing import ArrayLike
 
-from ctbone.stats.clustered_rates import clustered_proportion
 from ctbone.stats.clusters import mean_interval, patients_of
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
@@ -35,7 +34,7 @@ def brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike 
     Returns
     -------
     Estimate
-        Without interval where there is one case.
+        Without interval where there is one case, or all squared differences are the same.
 
     Raises
     ------
@@ -201,55 +200,6 @@ def calibration_slope(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
     return _wald(fit.slope, fit.slope_error, level, method)
-
-
-def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
-    """Observed over expected events, O/E (not E/O): above 1 the probabilities are too low on average.
-
-    Parameters
-    ----------
-    y
-        Labels, shape (n,), 1 for the positive class.
-    p
-        Probabilities, shape (n,).
-    level
-        Confidence level; Wilson's interval of the observed share over the mean probability, which is held fixed. It
-        stays defined where no case, or every case, is positive.
-    groups
-        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
-        patient.
-
-    Returns
-    -------
-    Estimate
-        ≥ 0; undefined where every probability is 0.
-
-    Raises
-    ------
-    StatsError
-        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
-
-    References
-    ----------
-    Debray et al., BMJ 2017;356:i6460. Wilson, J Am Stat Assoc 1927;22:209. Rao & Scott, Biometrics 1992;48:577 (by
-    patient).
-
-    Examples
-    --------
-    >>> print(observed_expected([0, 1, 0, 1, 1], [0.2, 0.3, 0.6, 0.7, 0.9]))
-    1.1111 (0.4273 to 1.6340)
-    """
-    labels, scores = checked_pair(y, p, probability=True)
-    method = f"O/E, Wilson {percent(level)}, expected held fixed"
-    expected = float(scores.sum())
-    if expected < 1e-300:  # 0, or so near that the ratio overflows
-        return Estimate.undefined(method, "every probability is 0")
-    share = clustered_proportion(labels, groups, level=level)
-    assert share.low is not None
-    assert share.high is not None
-    scale = labels.size / expected
-    method = f"O/E, {share.method}, expected held fixed"
-    return Estimate(int(labels.sum()) / expected, share.low * scale, share.high * scale, method)
 
 
 def _wald_name(level: float, patients: Ints | None) -> str:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
+from scipy.optimize import brentq
 from scipy.stats import norm
 from sklearn.metrics import brier_score_loss
+from statsmodels.stats.proportion import proportion_confint
 
 from ctbone.stats import (
     StatsError,
@@ -27,10 +29,13 @@ def test_brier_equals_scikit_learn(case):
     y, p = case
     found = brier(y, p)
     assert found.value == pytest.approx(brier_score_loss(y, p), abs=1e-12)
-    assert 0 <= found.low <= found.value <= found.high <= 1
+    if found.low is None:
+        assert np.ptp((y - p) ** 2) < 1e-12
+    else:
+        assert 0 <= found.low < found.value < found.high <= 1 or found.low == 0 or found.high == 1
     scaled = scaled_brier(y, p)
     assert scaled.value == pytest.approx(1 - brier_score_loss(y, p) / brier_score_loss(y, np.full(y.size, y.mean())))
-    assert scaled.high <= 1
+    assert scaled.high is None or scaled.high <= 1
 
 
 def test_intervals_of_the_brier_scores_agree_with_the_bootstrap():
@@ -93,18 +98,63 @@ def test_coverage_of_intercept_slope_and_ratio():
             [(calibration_intercept(y, p), 0), (calibration_slope(y, p), 1), (observed_expected(y, p), 1)]
         ):
             hits[k] += found.low <= ideal <= found.high
-    assert (hits[:2] / 600 > 0.93).all()
-    assert (hits[:2] / 600 < 0.975).all()
-    assert hits[2] / 600 > 0.93
+    assert (hits / 600 > 0.93).all()
+    assert (hits / 600 < 0.975).all()
+
+
+@pytest.mark.parametrize(("spread", "stretch"), [(0.0, 1.0), (1.0, 1.0), (4.0, 1.0), (8.0, 1.0), (1.0, 4.0)], ids=str)
+def test_the_ratio_holds_the_truth_for_flat_sharp_and_overconfident_models(spread, stretch):
+    rng = np.random.default_rng(3)
+    hits = 0
+    for _ in range(400):
+        truth = -0.5 + spread * rng.normal(size=80)
+        p = expit(stretch * truth)
+        found = observed_expected(rng.random(80) < expit(truth), p)
+        hits += found.low <= expit(truth).sum() / p.sum() <= found.high
+    assert 0.93 <= hits / 400 <= 0.975
+
+
+def test_the_ratio_of_equal_probabilities_has_wilsons_interval():
+    y = np.arange(40) < 13
+    found = observed_expected(y, np.full(40, 0.4))
+    low, high = proportion_confint(13, 40, method="wilson")
+    assert (found.low, found.high) == pytest.approx((low / 0.4, high / 0.4))
+    none, every = observed_expected(np.zeros(40), np.full(40, 0.4)), observed_expected(np.ones(40), np.full(40, 0.4))
+    assert (none.low, none.high) == pytest.approx((0, proportion_confint(0, 40, method="wilson")[1] / 0.4))
+    assert (every.low, every.high) == pytest.approx((proportion_confint(40, 40, method="wilson")[0] / 0.4, 2.5))
+
+
+def test_the_ratio_takes_the_score_test_of_each_shift():
+    y, p = sample(120, seed=3)
+    found = observed_expected(y, p)
+    events = y.sum()
+    for end in (found.low, found.high):
+        shift = brentq(lambda a, end=end: expit(logit(p) + a).sum() - end * p.sum(), -20, 20)
+        variance = (expit(logit(p) + shift) * (1 - expit(logit(p) + shift))).sum()
+        centre = brentq(lambda a: expit(logit(p) + a).sum() - events, -20, 20)
+        fitted = expit(logit(p) + centre)
+        scatter = max(1, ((y - fitted) ** 2).sum() / (fitted * (1 - fitted)).sum())
+        z = (events - end * p.sum()) / np.sqrt(scatter * variance)
+        assert abs(z) == pytest.approx(norm.ppf(0.975), rel=1e-6)
+
+
+def test_no_variance_is_no_certainty():
+    for found, value in (
+        (brier([0, 1] * 5, [0, 1] * 5), 0),
+        (brier([0, 1] * 5, [0.5] * 10), 0.25),
+        (brier([0, 1] * 5, [0.1, 0.9] * 5), 0.01),
+        (brier([0, 1] * 5, [0, 1] * 5, groups=[0, 0, 1, 1, 2, 2, 3, 3, 4, 4]), 0),
+        (scaled_brier([0, 1] * 5, [0, 1] * 5), 1),
+    ):
+        assert found.value == pytest.approx(value)
+        assert (found.low, found.high) == (None, None)
+        assert "do not vary" in found.why
 
 
 def test_observed_over_expected_not_its_inverse():
     found = observed_expected([1, 1, 1, 0], [0.5, 0.5, 0.25, 0.25])
     assert found.value == pytest.approx(2.0)
     assert "O/E" in found.method
-    z2 = norm.ppf(0.975) ** 2
-    low = (0.75 + z2 / 8 - np.sqrt(z2 * (0.75 * 0.25 / 4 + z2 / 64))) / (1 + z2 / 4)
-    assert found.low == pytest.approx(low * 4 / 1.5)
 
 
 def test_certain_probabilities_are_clipped_not_infinite():

@@ -90,12 +90,30 @@ def test_the_scaled_brier_score_is_near_that_of_leaving_out_patients():
     assert found.value - found.low == pytest.approx(half, rel=0.03)
 
 
-def test_observed_over_expected_takes_the_clustered_share():
+def test_observed_over_expected_counts_patients():
     y, p, names = clustered_sample(40, seed=6, mixed=False)
-    found, share = observed_expected(y, p, groups=names), clustered_proportion(y, names)
-    assert found.value == pytest.approx(y.sum() / p.sum())
-    assert (found.low, found.high) == pytest.approx((share.low / p.mean(), share.high / p.mean()))
-    assert found.high - found.low > 1.2 * (observed_expected(y, p).high - observed_expected(y, p).low)
+    found, plain = observed_expected(y, p, groups=names), observed_expected(y, p)
+    assert found.value == plain.value == pytest.approx(y.sum() / p.sum())
+    assert found.high - found.low > 1.2 * (plain.high - plain.low)
+    assert "by patient" in found.method
+
+
+@pytest.mark.parametrize("patients", [20, 60])
+def test_observed_over_expected_holds_the_truth_by_patient_and_not_by_case(patients):
+    hits = {True: 0, False: 0}
+    for seed in range(300):
+        y, p, names = clustered_sample(patients, seed=seed, shared=0.8, mixed=False)
+        for clustered in hits:
+            found = observed_expected(y, p, groups=names if clustered else None)
+            hits[clustered] += found.low <= 1 <= found.high
+    assert 0.925 <= hits[True] / 300 <= 0.98
+    assert hits[False] / 300 < 0.85
+
+
+def test_a_few_patients_without_events_are_fully_dependent():
+    p, names = np.full(30, 0.2), np.repeat(np.arange(5), 6)
+    found = observed_expected(np.zeros(30), p, groups=names)
+    assert found.high == pytest.approx(proportion_confint(0, 5, method="wilson")[1] / 0.2), "five patients, all alike"
 
 
 def test_one_patient_has_values_without_intervals():
