@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.stats.bootstrap import bootstrap_estimate, unit_limits
+from ctbone.stats.calibrated_outcomes import calibrated_outcomes, chance_words, widened_to_chance
+from ctbone.stats.clusters import patients_of
 from ctbone.stats.distributions import chi2_upper
 from ctbone.stats.estimate import Estimate, TestResult
 from ctbone.stats.inputs import Floats, Ints, StatsError, checked_pair
@@ -64,8 +66,11 @@ def ece(
     A bin's gap is that between its observed share and its mean probability.
 
     The interval is the basic bootstrap's (percentiles mirrored at the value, cut at 0 and 1, widened to hold the
-    value): resampling inflates the gaps, and plain percentiles would lie above the value. An error cannot be negative,
-    so for a well calibrated model value and interval stay somewhat too high, the more so the fewer the cases.
+    value): resampling inflates the gaps, and plain percentiles would lie above the value. Gaps arise by chance alone,
+    so that even a perfectly calibrated model has a value above 0, the more so the fewer the cases. Outcomes are
+    therefore drawn from the probabilities too; where the value is not above the (1 + level) / 2 quantile of what they
+    give, the interval begins at 0 and reaches at least to that quantile. Where patients have several cases, all of a
+    patient's outcomes are drawn with one random number, as dependent as can be.
 
     Parameters
     ----------
@@ -81,7 +86,7 @@ def ece(
     Returns
     -------
     Estimate
-        0 (best) to 1.
+        0 (best) to 1; without interval where the resamples do not vary, as with one case or one patient.
 
     Raises
     ------
@@ -90,7 +95,8 @@ def ece(
 
     References
     ----------
-    Naeini, Cooper & Hauskrecht, AAAI 2015:2901. Guo et al., ICML 2017:1321.
+    Naeini, Cooper & Hauskrecht, AAAI 2015:2901. Guo et al., ICML 2017:1321. Bröcker & Smith, Weather and Forecasting
+    2007;22:651 (outcomes drawn from the probabilities).
 
     Examples
     --------
@@ -216,17 +222,15 @@ def _binned_error(
     used, place = np.unique(bin_of_case, return_inverse=True)
     member = np.zeros((labels.size, used.size))
     member[np.arange(labels.size), place] = 1.0
-    surplus = member * (labels - scores)[:, None]
+    surplus, expected = member * (labels - scores)[:, None], scores @ member
 
-    def error(weights: Floats) -> Floats:
-        gap = np.abs(weights @ surplus)
+    def error(gap: Floats, cases: Floats) -> Floats:
         if over == "mean":
-            return np.asarray(gap.sum(axis=1) / weights.sum(axis=1), dtype=np.float64)
-        cases = weights @ member
+            return np.asarray(gap.sum(axis=1) / cases.sum(axis=1), dtype=np.float64)
         return np.asarray(np.divide(gap, cases, out=np.zeros_like(gap), where=cases > 0).max(axis=1), dtype=np.float64)
 
     estimate = bootstrap_estimate(
-        error,
+        lambda weights: error(np.abs(weights @ surplus), weights @ member),
         labels,
         replicates=replicates,
         level=level,
@@ -239,4 +243,14 @@ def _binned_error(
     method = f"{width}, {estimate.method}"
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return Estimate(estimate.value, None, None, method, estimate.why)
-    return Estimate(estimate.value, *unit_limits(estimate.value, estimate.low, estimate.high), method, estimate.why)
+    patients = patients_of(groups, labels.size)
+    cases = member.sum(axis=0, keepdims=True)
+    chance = np.concatenate(
+        [
+            error(np.abs(outcomes @ member - expected), cases)
+            for outcomes in calibrated_outcomes(scores, patients, replicates=replicates, seed=seed)
+        ]
+    )
+    limits = unit_limits(estimate.value, estimate.low, estimate.high)
+    limits = widened_to_chance(estimate.value, *limits, chance, level)
+    return Estimate(estimate.value, *limits, f"{method}; {chance_words(level)}")

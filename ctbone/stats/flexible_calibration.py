@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import equal_width_bins
-from ctbone.stats.bootstrap import unit_limits
+from ctbone.stats.bootstrap import telling_draws, unit_limits
+from ctbone.stats.calibrated_outcomes import calibrated_outcomes, chance_words, widened_to_chance
 from ctbone.stats.clustered_rates import clustered_proportion
 from ctbone.stats.clusters import patients_of
 from ctbone.stats.distributions import two_sided_z
@@ -205,8 +206,10 @@ def calibration_errors(
     The curve is fitted at every distinct probability, or at 60 of their quantiles with straight lines between them
     where there are more; above 2000 distinct probabilities neighbours are joined. Intervals are the basic
     bootstrap's (percentiles mirrored at the value, cut at 0 and 1, widened to hold the value): resampling roughens
-    the curve, and plain percentiles would lie above the value. For a well calibrated model value and interval stay
-    somewhat too high, the more so the fewer the cases.
+    the curve, and plain percentiles would lie above the value. The curve of a perfectly calibrated model leaves the
+    diagonal by chance too; an error that is not above the (1 + level) / 2 quantile of what outcomes drawn from the
+    probabilities give gets an interval that begins at 0 and reaches at least to that quantile. Where patients have
+    several cases, all of a patient's outcomes are drawn with one random number, as dependent as can be.
 
     Parameters
     ----------
@@ -215,12 +218,14 @@ def calibration_errors(
     p
         Probabilities, shape (n,).
     level, replicates, seed, groups
-        Of the bootstrap, which is stratified by class; 0 replicates for no interval.
+        Of the bootstrap, which is not stratified: the share of positive cases is one of the things in doubt. Resamples
+        of one class are left out. 0 replicates for no interval.
 
     Returns
     -------
     CalibrationErrors
-        Each 0 (best) to 1; undefined where only one class is present.
+        Each 0 (best) to 1; undefined where only one class is present, without interval where the resamples do not vary
+        or more than a tenth of them are of one class.
 
     Raises
     ------
@@ -229,7 +234,8 @@ def calibration_errors(
 
     References
     ----------
-    Austin & Steyerberg, Stat Med 2019;38:4051.
+    Austin & Steyerberg, Stat Med 2019;38:4051. Bröcker & Smith, Weather and Forecasting 2007;22:651 (outcomes drawn
+    from the probabilities).
 
     Examples
     --------
@@ -250,19 +256,25 @@ def calibration_errors(
             *(Estimate(float(value), None, None, method + "no interval", "no resample asked for") for value in found)
         )
     unit = "cases" if groups is None else "patients"
-    method += f"bootstrap of {unit}, basic {percent(level)}, {replicates} resamples, stratified by class"
+    method += f"bootstrap of {unit}, basic {percent(level)}, {replicates} resamples; {chance_words(level)}"
     draws = np.array(
         [
             _distances(row, labels, scores, values, place, knots)
-            for weights in bootstrap_weights(labels, replicates=replicates, seed=seed, groups=groups)
+            for weights in bootstrap_weights(labels, replicates=replicates, seed=seed, groups=groups, stratified=False)
             for row in weights
         ]
     )
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    patients = patients_of(groups, labels.size)
+    chance = np.concatenate(
+        [
+            _distances_of_outcomes(outcomes, scores, values, place, knots)
+            for outcomes in calibrated_outcomes(scores, patients, replicates=replicates, seed=seed)
+        ]
+    )
     return CalibrationErrors(
         *(
-            Estimate(value, *unit_limits(value, 2 * value - top, 2 * value - bottom), method)
-            for value, bottom, top in zip(found.tolist(), low.tolist(), high.tolist(), strict=True)
+            _error(value, drawn, by_chance, level, method)
+            for value, drawn, by_chance in zip(found.tolist(), draws.T, chance.T, strict=True)
         )
     )
 
@@ -318,10 +330,24 @@ def _distinct(scores: Floats) -> tuple[Floats, Ints]:
     return np.bincount(group, weights=scores) / np.bincount(group), group
 
 
+def _error(value: float, draws: Floats, chance: Floats, level: float, method: str) -> Estimate:
+    """Give an error its interval from resamples and from calibrated outcomes."""
+    finite, why = telling_draws(draws)
+    if finite.size < draws.size:
+        method += f"; {draws.size - finite.size} resamples of one class left out"
+    if why is not None:
+        return Estimate(value, None, None, method, why)
+    bottom, top = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    limits = unit_limits(value, 2 * value - top, 2 * value - bottom)
+    return Estimate(value, *widened_to_chance(value, *limits, chance, level), method)
+
+
 def _distances(weights: Floats, labels: Bools, scores: Floats, values: Floats, place: Ints, knots: Floats) -> Floats:
-    """ICI, E50, E90, Emax of a resample, shape (4,)."""
+    """ICI, E50, E90, Emax of a resample, shape (4,); NaN where it is of one class."""
     cases = np.bincount(place, weights=weights, minlength=values.size).astype(np.float64)
     events = np.bincount(place, weights=weights * labels, minlength=values.size)
+    if events.sum() in (0, weights.sum()):
+        return np.full(4, np.nan)
     # Beyond the cases drawn the polynomial would run away: the outermost of them stands for the knots outside.
     drawn = np.flatnonzero(cases)
     within = np.clip(knots, values[drawn[0]], values[drawn[-1]])
@@ -330,6 +356,17 @@ def _distances(weights: Floats, labels: Bools, scores: Floats, values: Floats, p
     mean = float(weights @ distance / weights.sum())
     repeated = np.repeat(distance, weights.astype(np.int64))
     return np.array([mean, *np.quantile(repeated, [0.5, 0.9]), repeated.max()])
+
+
+def _distances_of_outcomes(outcomes: Floats, scores: Floats, values: Floats, place: Ints, knots: Floats) -> Floats:
+    """ICI, E50, E90, Emax of each row of outcomes, shape (rows, 4): the curve's weights are the same for all."""
+    order = np.argsort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+    events = np.add.reduceat(outcomes[:, order], starts, axis=1)
+    smooth = loess_weights(values, np.bincount(place).astype(np.float64), knots)
+    curves = np.clip(events @ smooth.T, 0, 1)
+    distance = np.stack([np.abs(np.interp(scores, knots, curve) - scores) for curve in curves])
+    return np.column_stack([distance.mean(axis=1), *np.quantile(distance, [0.5, 0.9], axis=1), distance.max(axis=1)])
 
 
 def _products_within(weights: Floats, place: Ints, residuals: Floats, patients: Ints) -> Floats:

@@ -132,3 +132,54 @@ def test_undefined_and_refused():
         hosmer_lemeshow([0, 1], [0.1, 0.2], groups=1)
     with pytest.raises(StatsError, match="outside"):
         mce([0, 1], [0.1, 1.2])
+
+
+@pytest.mark.parametrize("error", [ece, mce])
+@pytest.mark.parametrize("n", [60, 300])
+def test_a_calibrated_model_may_have_no_error_at_all(error, n):
+    rng = np.random.default_rng(4)
+    held = 0
+    for seed in range(120):
+        truth = rng.normal(size=n)
+        found = error(rng.random(n) < expit(truth), expit(truth), replicates=150, seed=seed)
+        held += found.low == 0 and found.high > found.value * 0.99
+    assert held >= 110
+    assert "97.5% quantile of calibrated outcomes" in found.method
+
+
+def test_patients_make_chance_larger():
+    rng = np.random.default_rng(9)
+    patient = np.repeat(np.arange(40), 4)
+    held = {True: 0, False: 0}
+    for seed in range(80):
+        p = rng.random(40)[patient]
+        y = (rng.random(40)[patient]) < p
+        for clustered in held:
+            found = ece(y, p, replicates=150, seed=seed, groups=patient if clustered else None)
+            held[clustered] += found.low == 0
+    assert held[True] >= 74
+    assert held[False] < 40
+
+
+@pytest.mark.parametrize("level", [0.8, 0.9])
+def test_the_bound_follows_the_level(level):
+    rng = np.random.default_rng(1)
+    p = np.round(rng.random(50), 1)
+    y = rng.random(50) < p
+    drawn = []
+    for _ in range(1500):
+        gaps = slow_gaps(rng.random(50) < p, p, 10)
+        drawn.append(sum(share * gap for share, gap in gaps))
+    bound = np.quantile(drawn, (1 + level) / 2)
+    found = ece(y, p, level=level)
+    if found.value < bound - 0.01:
+        assert found.low == 0
+        assert found.high >= bound - 0.01
+    else:
+        assert found.low > 0
+
+
+def test_one_case_or_one_patient_has_no_interval():
+    for found in (ece([1], [0.5]), mce([1], [0.5]), ece([1, 0], [0.5, 0.4], groups=["a", "a"])):
+        assert found.value is not None
+        assert (found.low, found.high, found.why) == (None, None, "the resamples do not vary")

@@ -138,3 +138,57 @@ def test_two_cases(p):
     curve = calibration_curve([0, 1], p)
     assert np.isfinite(curve.observed).all()
     assert np.isfinite(calibration_errors([0, 1], p, replicates=10).ici.value)
+
+
+def test_the_interval_holds_the_truth_of_a_miscalibrated_model():
+    """Stratified by class, as once, it held it in about half of all samples."""
+    rng = np.random.default_rng(5)
+    population = rng.normal(size=100_000)
+    true = np.abs(expit(population) - expit(population + 1)).mean()
+    held = 0
+    for seed in range(60):
+        truth = rng.normal(size=100)
+        found = ici(rng.random(100) < expit(truth), expit(truth + 1), replicates=60, seed=seed)
+        held += found.low <= true <= found.high
+    assert held >= 48
+
+
+def test_the_share_of_events_is_in_doubt_too():
+    found = ici([1] * 20 + [0] * 10, [0.4] * 30)
+    assert found.low < found.value - 0.1
+    assert found.high > found.value + 0.1
+
+
+def test_a_calibrated_model_may_have_no_error_at_all():
+    rng = np.random.default_rng(8)
+    begins = np.zeros(4)
+    for seed in range(60):
+        truth = rng.normal(size=100)
+        errors = calibration_errors(rng.random(100) < expit(truth), expit(truth), replicates=60, seed=seed)
+        parts = (errors.ici, errors.e50, errors.e90, errors.emax)
+        begins += [part.low == 0 and part.high > 0.01 for part in parts]
+    assert (begins >= 54).all()
+    assert "97.5% quantile of calibrated outcomes" in errors.ici.method
+
+
+def test_resamples_of_one_class_are_left_out_and_counted():
+    y = np.arange(30) < 4
+    found = ici(y, np.linspace(0.9, 0.1, 30), replicates=200)
+    assert "resamples of one class left out" in found.method
+    assert found.low is not None
+    rare = ici(np.arange(30) < 1, np.linspace(0.9, 0.1, 30), replicates=200)
+    assert rare.value is not None
+    assert rare.low is None
+    assert "undefined in" in rare.why
+
+
+def test_chance_equals_drawing_outcomes_one_by_one():
+    rng = np.random.default_rng(2)
+    p = np.round(rng.random(80), 2)
+    y = rng.random(80) < p
+    found = ici(y, p, replicates=400)
+    drawn = [ici(rng.random(80) < p, p, replicates=0).value for _ in range(400)]
+    bound = np.quantile(drawn, 0.975)
+    assert found.value < bound
+    assert found.low == 0
+    assert found.high >= bound - 0.012
