@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctbone.stats.clusters import patients_of
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, StatsError, checked_labels, checked_pair, percent
 from ctbone.stats.resampling import bootstrap_weights
+
+_FEWEST = 5  # patients at or above a threshold; below, bands held the truth in 54 to 77 % of simulations
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class DecisionCurve:
     net_benefit
         Per case, shape (points,); NaN where undefined (t = 1).
     low, high
-        Pointwise bootstrap band, shape (points,); NaN where none was asked for.
+        Pointwise bootstrap band, shape (points,); NaN where none was asked for, and where fewer than five patients
+        reach the threshold, so that resamples hardly vary and their band would say that nothing is in doubt.
     standardized_net_benefit
         Net benefit over the prevalence, 1 at best; NaN where the prevalence is 0.
     interventions_avoided
@@ -90,7 +94,8 @@ def decision_curve(
         Prevalence where the model will be used, 0–1, for case-control data; default: that of the cases.
     replicates
         Resamples of the bootstrap band; 0 for no band. With a given prevalence the resamples are stratified by class,
-        else they are not, and the band holds the doubt about the prevalence too.
+        else they are not, and the band holds the doubt about the prevalence too. There is no band (NaN) where fewer
+        than five patients reach the threshold; with a given prevalence nor where fewer than five stay below it.
     level
         Pointwise confidence level (percentiles).
     seed, groups
@@ -128,6 +133,11 @@ def decision_curve(
         unit = "cases" if groups is None else "patients"
         strata = "" if prevalence is None else ", stratified by class"
         method += f", band: bootstrap of {unit}, percentile {percent(level)}, {replicates} resamples{strata}"
+        told = _enough(reached, column, prevalence, patients_of(groups, labels.size))
+        low, high = np.where(told, low, np.nan), np.where(told, high, np.nan)
+        if not told.all():
+            sides = "reach the threshold" if prevalence is None else "lie on a side of the threshold"
+            method += f", none where fewer than {_FEWEST} {unit} {sides}"
     return _curve(grid, values, low, high, share, _all_benefit(grid, share), method, labels, prevalence)
 
 
@@ -287,6 +297,23 @@ def _band(
     )
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
+
+
+def _enough(reached: Ints, column: Ints, prevalence: float | None, patients: Ints | None) -> Bools:
+    """Whether enough patients reach each threshold, and with a given prevalence stay below it, for a band."""
+    thresholds = int(column.max()) + 1
+    if patients is None:
+        highest = lowest = reached
+    else:
+        highest = np.zeros(int(patients.max()) + 1, dtype=np.int64)
+        np.maximum.at(highest, patients, reached)
+        lowest = np.full(highest.size, thresholds, dtype=np.int64)
+        np.minimum.at(lowest, patients, reached)
+    places = np.arange(thresholds)
+    enough = (highest.size - np.searchsorted(np.sort(highest), places, side="right")) >= _FEWEST
+    if prevalence is not None:
+        enough &= np.searchsorted(np.sort(lowest), places, side="right") >= _FEWEST
+    return np.asarray(enough[column], dtype=np.bool_)
 
 
 def _checked_thresholds(thresholds: ArrayLike | None) -> Floats:

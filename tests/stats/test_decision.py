@@ -121,6 +121,29 @@ def test_the_band_equals_resampling_the_cases():
     assert np.isnan(decision_curve(y, p).low).all()
 
 
+def test_there_is_no_band_where_few_cases_reach_the_threshold():
+    y, p = sample(60)
+    found = decision_curve(y, p, replicates=200)
+    reach = (p >= found.thresholds[:, None]).sum(axis=1)
+    assert {0, 4, 5} <= set(reach.tolist()), "the grid has all of them"
+    np.testing.assert_array_equal(np.isnan(found.low), reach < 5)
+    np.testing.assert_array_equal(np.isnan(found.high), reach < 5)
+    assert np.isfinite(found.net_benefit).all()
+    assert "none where fewer than 5 cases reach the threshold" in found.method
+    assert "none where" not in decision_curve(y, p, [0.5], replicates=200).method
+    fixed = decision_curve(y, p, replicates=200, prevalence=0.2)
+    np.testing.assert_array_equal(np.isnan(fixed.low), (reach < 5) | (60 - reach < 5))
+
+
+def test_patients_are_counted_where_a_band_is_wanted():
+    y, p = sample(30)
+    patients = np.repeat(np.arange(30), 2)
+    doubled = decision_curve(np.repeat(y, 2), np.repeat(p, 2), replicates=100, groups=patients)
+    reach = (p >= doubled.thresholds[:, None]).sum(axis=1)
+    np.testing.assert_array_equal(np.isnan(doubled.low), reach < 5)
+    assert "fewer than 5 patients" in doubled.method
+
+
 def test_patients_are_drawn_whole():
     y, p = sample(60)
     tripled = [np.repeat(values, 3) for values in (y, p, np.arange(60))]
