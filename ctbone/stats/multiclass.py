@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
@@ -66,6 +67,7 @@ def multiclass_auc(
     replicates: int = 2000,
     seed: int = 0,
     groups: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
 ) -> Estimate:
     """Mean of the one-vs-rest AUCs, each class alike (macro) or by its cases (weighted).
 
@@ -77,11 +79,13 @@ def multiclass_auc(
         ``"macro"`` or ``"weighted"``.
     level, replicates, seed, groups
         Of the percentile bootstrap; see `ctbone.stats.bootstrap_auc`.
+    names
+        Names of the classes for the reasons that a result gives; default: class 0, class 1, ….
 
     Returns
     -------
     Estimate
-        0–1; undefined where a class has no case.
+        0–1; undefined where a class has no case, without interval where the resamples do not vary.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def multiclass_auc(
     name = f"{average} one-vs-rest AUC"
     absent = np.flatnonzero(np.bincount(truth, minlength=classes) == 0)
     if absent.size:
-        return Estimate.undefined(name, f"class {absent[0]} has no case")
+        return Estimate.undefined(name, f"{_class(absent[0], names)} has no case")
 
     def mean_area(weights: Floats) -> Floats:
         areas = np.stack([weighted_auc(weights, truth == k, probabilities[:, k]) for k in range(classes)])
@@ -126,6 +130,7 @@ def macro_f1(
     replicates: int = 2000,
     seed: int = 0,
     groups: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
 ) -> Estimate:
     """Mean of the classes' F1, each class alike, the class of the highest probability being called.
 
@@ -135,11 +140,13 @@ def macro_f1(
         As for `confusion_matrix`.
     level, replicates, seed, groups
         Of the percentile bootstrap; see `ctbone.stats.bootstrap_auc`.
+    names
+        Names of the classes for the reasons that a result gives; default: class 0, class 1, ….
 
     Returns
     -------
     Estimate
-        0–1; undefined where a class neither occurs nor is called.
+        0–1; undefined where a class neither occurs nor is called, without interval where the resamples do not vary.
 
     Raises
     ------
@@ -161,8 +168,9 @@ def macro_f1(
     called = probabilities.argmax(axis=1)
     is_class = (truth[:, None] == np.arange(classes)).astype(np.float64)
     is_called = (called[:, None] == np.arange(classes)).astype(np.float64)
-    if ((is_class + is_called).sum(axis=0) == 0).any():
-        return Estimate.undefined("macro F1", "a class neither occurs nor is called")
+    absent = np.flatnonzero((is_class + is_called).sum(axis=0) == 0)
+    if absent.size:
+        return Estimate.undefined("macro F1", f"{_class(absent[0], names)} neither occurs nor is called")
 
     def mean_f1(weights: Floats) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -173,7 +181,12 @@ def macro_f1(
 
 
 def multiclass_balanced_accuracy(
-    y: ArrayLike, P: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
+    y: ArrayLike,
+    P: ArrayLike,
+    *,
+    level: float = 0.95,
+    groups: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
 ) -> Estimate:
     """Mean of the classes' recalls; Wilson's limits combined by squares (MOVER), by patient at divided counts.
 
@@ -186,6 +199,8 @@ def multiclass_balanced_accuracy(
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient, see
         `ctbone.stats.clustered_rates`. Default: each case is a patient.
+    names
+        Names of the classes for the reasons that a result gives; default: class 0, class 1, ….
 
     Returns
     -------
@@ -213,7 +228,7 @@ def multiclass_balanced_accuracy(
     method = f"Wilson limits combined (MOVER), {percent(level)}"
     cases = np.bincount(truth, minlength=classes)
     if (cases == 0).any():
-        return Estimate.undefined(method, f"class {int(np.flatnonzero(cases == 0)[0])} has no case")
+        return Estimate.undefined(method, f"{_class(np.flatnonzero(cases == 0)[0], names)} has no case")
     hits = np.bincount(truth[right], minlength=classes)
     recalls, divisor = hits / cases, 1.0
     patients = patients_of(groups, truth.size)
@@ -324,6 +339,7 @@ def dangerous_error(
     level: float = 0.95,
     interval: ProportionInterval = "clopper-pearson",
     groups: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
 ) -> Estimate:
     """Share of one class's cases that are called a certain other class, such as malignant called normal.
 
@@ -337,6 +353,8 @@ def dangerous_error(
         As for `ctbone.stats.proportion`; exact by default, since such errors are few.
     groups
         Patient of each case, shape (n,); see `ctbone.stats.clustered_proportion`. Default: each case is a patient.
+    names
+        Names of the classes for the reasons that a result gives; default: class 0, class 1, ….
 
     Returns
     -------
@@ -366,7 +384,12 @@ def dangerous_error(
     errors = probabilities[concerned].argmax(axis=1) == called
     if groups is not None:
         groups = checked_groups(groups, classes.size)[concerned]
-    return clustered_proportion(errors, groups, level=level, interval=interval, empty=f"class {truth} has no case")
+    empty = f"{_class(truth, names)} has no case"
+    return clustered_proportion(errors, groups, level=level, interval=interval, empty=empty)
+
+
+def _class(number: int, names: Sequence[str] | None) -> str:
+    return f"class {number}" if names is None else names[number]
 
 
 def _mean_recall(tables: Floats) -> Floats:

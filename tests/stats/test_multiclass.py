@@ -110,6 +110,11 @@ def test_absent_classes_say_so():
     assert "neither" in macro_f1([0, 1], P).why
     assert dangerous_error([0, 1], P, truth=2, called=0).why == "class 2 has no case"
     assert multiclass_brier([0], [[0.5, 0.3, 0.2]]).low is None
+    names = ("benign", "normal", "malignant")
+    for statistic in (multiclass_auc, multiclass_balanced_accuracy):
+        assert statistic([0, 1], P, names=names).why == "malignant has no case"
+    assert macro_f1([0, 1], P, names=names).why == "malignant neither occurs nor is called"
+    assert dangerous_error([0, 1], P, truth=2, called=0, names=names).why == "malignant has no case"
 
 
 @pytest.mark.parametrize(
