@@ -249,6 +249,21 @@ class FusionSettings(_Section):
     """``reader_id`` whose unaided scores are fused; needed only where several readers scored every case."""
 
 
+class DangerousError(_Section):
+    """An error that is worse than others, such as malignant called normal."""
+
+    truth: Name
+    """The true class."""
+    called: Name
+    """What it is called instead."""
+
+    @model_validator(mode="after")
+    def _two_classes(self) -> DangerousError:
+        if self.truth == self.called:
+            raise ValueError(f"truth and called are two classes, found '{self.truth}' twice")
+        return self
+
+
 class EvaluationSettings(_Section):
     """How predictions become the report's numbers."""
 
@@ -257,6 +272,11 @@ class EvaluationSettings(_Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the positive class where the models will be used, for decision curves of case-control data; default:
+    that of the cases."""
+    dangerous_error: DangerousError | None = None
+    """An error whose share of its true class is reported by itself."""
 
 
 class Settings(_Section):
@@ -310,6 +330,12 @@ class Settings(_Section):
     def _names_meet(self) -> Settings:
         if self.positive is not None and self.positive not in self.classes:
             raise ValueError(f"positive is '{self.positive}', expected one of the classes {list(self.classes)}")
+        worst = self.evaluation.dangerous_error
+        for key, name in (("truth", worst.truth), ("called", worst.called)) if worst else ():
+            if name not in self.classes:
+                raise ValueError(
+                    f"evaluation.dangerous_error.{key} is '{name}', expected one of the classes {list(self.classes)}"
+                )
         if READER in self.models:
             raise ValueError(f"models: '{READER}' is the radiologist's name in a fusion, call the model otherwise")
         for name, model in self.models.items():
