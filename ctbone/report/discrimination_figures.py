@@ -168,8 +168,14 @@ def class_roc(analysis: Analysis, judged: JudgedSet) -> Drawn:
             f"roc_{judged.cases.key}",
             f"ROC curve of each class against the rest, {judged.cases.title.lower()}",
             "One panel a model and class: sensitivity against 1 − specificity, with a band.",
-            f"AUC with {settings.confidence:.0%} interval (DeLong)." + (f" Band: {method}." if method else ""),
+            f"AUC with {settings.confidence:.0%} interval ({_delong(judged)})."
+            + (f" Band: {method}." if method else ""),
         )
+
+
+def _delong(judged: JudgedSet) -> str:
+    clustered = any(answers.patients is not None for answers in judged.cases.answers)
+    return "DeLong, by patient (Obuchowski)" if clustered else "DeLong"
 
 
 def roc_bands(analysis: Analysis, judged: JudgedSet) -> Drawn:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -11,14 +11,17 @@ import numpy as np
 
 from ctbone.config import EvaluationSettings
 from ctbone.report.answers import Answers, CaseSet, shared_cases
+from ctbone.report.dangerous_errors import dangerous_estimate
+from ctbone.report.fold_means import fold_means
 from ctbone.report.many_classes import many_class_estimates
 from ctbone.stats import (
     Comparison,
     Confusion,
     Estimate,
+    TestResult,
     auc_interval,
-    bootstrap_estimate,
     brier,
+    calibration_errors,
     calibration_intercept,
     calibration_slope,
     clustered_rates,
@@ -26,9 +29,10 @@ from ctbone.stats import (
     delong_test,
     ece,
     holm,
-    ici,
+    hosmer_lemeshow,
+    mce,
     observed_expected,
-    weighted_auc,
+    scaled_brier,
 )
 
 METRICS = (
@@ -46,7 +50,17 @@ METRICS = (
     "ici",
     "observed_expected",
 )
-FURTHER_METRICS = ("balanced_accuracy", "mcc", "positive_likelihood_ratio", "negative_likelihood_ratio")
+FURTHER_METRICS = (
+    "balanced_accuracy",
+    "mcc",
+    "positive_likelihood_ratio",
+    "negative_likelihood_ratio",
+    "scaled_brier",
+    "mce",
+    "e50",
+    "e90",
+    "emax",
+)
 FOLD_METRICS = ("auc", "f1", "sensitivity", "specificity", "accuracy")
 
 _CURVE_RESAMPLES = 500  # each fits a loess curve: seconds, where the other resamples take milliseconds
@@ -75,6 +89,8 @@ class Judgement:
         The same for each fold, where cases have one.
     mean_of_folds
         Mean over the folds of some metrics, where there are two folds or more.
+    hosmer_lemeshow
+        Test of calibration with two classes, else None; cases count as independent.
     """
 
     name: str
@@ -85,6 +101,7 @@ class Judgement:
     thresholds: tuple[float, ...]
     folds: Mapping[int, Judgement] = field(default_factory=dict)
     mean_of_folds: Mapping[str, Estimate] = field(default_factory=dict)
+    hosmer_lemeshow: TestResult | None = None
 
     @property
     def confusion(self) -> Confusion:
@@ -97,6 +114,8 @@ class Judgement:
         counts = self.confusion.as_dict() if len(self.matrix) == 2 else self.matrix.tolist()
         content: dict[str, Any] = {name: estimate.as_dict() for name, estimate in self.estimates.items()}
         content |= {"confusion": counts, "n": self.n, "positives": self.positives, "thresholds": list(self.thresholds)}
+        if self.hosmer_lemeshow is not None:
+            content["hosmer_lemeshow"] = self.hosmer_lemeshow.as_dict()
         if self.folds:
             content["folds"] = {str(fold): judgement.as_dict() for fold, judgement in self.folds.items()}
         if self.mean_of_folds:
@@ -146,22 +165,25 @@ def judge(answers: Answers, settings: EvaluationSettings, *, bands: bool = True)
     answers
         The model's probabilities, labels and thresholds.
     settings
-        Confidence level, resamples and seed.
+        Confidence level, resamples, seed, and the dangerous error if one is named.
     bands
-        Whether the calibration index gets its bootstrap interval, which takes a second or two.
+        Whether ICI, E50, E90 and Emax get their bootstrap intervals, which take a second or two.
 
     Returns
     -------
     Judgement
         With the same for each fold if the cases are tested in several, and the mean over these.
+
+    Raises
+    ------
+    ReportError
+        The dangerous error names a class that there is not.
     """
     folds = answers.folds if len(answers.folds) > 1 else ()
     by_fold = {fold: _judge_once(answers.of_fold(fold), settings, bands=False) for fold in folds}
     whole = _judge_once(answers, settings, bands=bands)
-    means = _means(answers, folds, settings) if folds and answers.two_class else {}
-    return Judgement(
-        whole.name, whole.n, whole.positives, whole.estimates, whole.matrix, whole.thresholds, by_fold, means
-    )
+    means = fold_means(answers, folds, settings, resamples_for(len(answers), settings)) if folds else {}
+    return replace(whole, folds=by_fold, mean_of_folds=means)
 
 
 def compare(cases: CaseSet, settings: EvaluationSettings) -> list[ModelComparison]:
@@ -200,7 +222,15 @@ def _judge_once(answers: Answers, settings: EvaluationSettings, *, bands: bool) 
     counts = confusion(answers.truth, answers.called.astype(float), 0.5)
     matrix = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]])
     estimates = _two_class_estimates(answers, settings, bands=bands)
-    return Judgement(answers.name, len(answers), int(answers.truth.sum()), estimates, matrix, thresholds)
+    return Judgement(
+        answers.name,
+        len(answers),
+        int(answers.truth.sum()),
+        estimates,
+        matrix,
+        thresholds,
+        hosmer_lemeshow=hosmer_lemeshow(answers.truth, answers.p),
+    )
 
 
 def _two_class_estimates(answers: Answers, settings: EvaluationSettings, *, bands: bool) -> dict[str, Estimate]:
@@ -209,50 +239,21 @@ def _two_class_estimates(answers: Answers, settings: EvaluationSettings, *, band
         groups = np.unique(groups, return_inverse=True)[1]  # names are sorted once, not for each number
     resamples = resamples_for(len(y), settings)
     curve_resamples = min(resamples, _CURVE_RESAMPLES, _CURVE_CASES // len(y)) if bands else 0
+    errors = calibration_errors(y, p, level=level, replicates=curve_resamples, seed=settings.seed, groups=groups)
     found: dict[str, Estimate] = {
         "auc": auc_interval(y, p, level=level, groups=groups),
         **{str(name): rate for name, rate in clustered_rates(y, answers.called, groups, level=level).items()},
         "brier": brier(y, p, level=level, groups=groups),
         "calibration_intercept": calibration_intercept(y, p, level=level, groups=groups),
         "calibration_slope": calibration_slope(y, p, level=level, groups=groups),
+        "scaled_brier": scaled_brier(y, p, level=level, groups=groups),
         "ece": ece(y, p, level=level, replicates=resamples, seed=settings.seed, groups=groups),
-        "ici": ici(y, p, level=level, replicates=curve_resamples, seed=settings.seed, groups=groups),
+        "mce": mce(y, p, level=level, replicates=resamples, seed=settings.seed, groups=groups),
+        "ici": errors.ici,
+        "e50": errors.e50,
+        "e90": errors.e90,
+        "emax": errors.emax,
         "observed_expected": observed_expected(y, p, level=level, groups=groups),
     }
     order = (*METRICS, *FURTHER_METRICS)
-    return {name: found[name] for name in order}
-
-
-def _means(answers: Answers, folds: Sequence[int], settings: EvaluationSettings) -> dict[str, Estimate]:
-    """Mean over the folds with an interval from a bootstrap of patients, each in the fold where it was tested."""
-    y, p, called, fold_of = answers.truth, answers.p, answers.called, answers.cases["fold"].to_numpy()
-    members = [np.flatnonzero(fold_of == fold) for fold in folds]
-
-    def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return top / bottom
-
-    def of_fold(weights: np.ndarray, metric: str, rows: np.ndarray) -> np.ndarray:
-        w, truth, call = weights[:, rows], y[rows].astype(float), called[rows].astype(float)
-        if metric == "auc":
-            return weighted_auc(w, y[rows], p[rows])
-        tp, fp, fn = w @ (truth * call), w @ ((1 - truth) * call), w @ (truth * (1 - call))
-        tn = w @ ((1 - truth) * (1 - call))
-        return {
-            "sensitivity": lambda: ratio(tp, tp + fn),
-            "specificity": lambda: ratio(tn, tn + fp),
-            "accuracy": lambda: ratio(tp + tn, tp + tn + fp + fn),
-            "f1": lambda: ratio(2 * tp, 2 * tp + fp + fn),
-        }[metric]()
-
-    return {
-        metric: bootstrap_estimate(
-            lambda weights, metric=metric: np.mean([of_fold(weights, metric, rows) for rows in members], axis=0),  # type: ignore[misc]
-            y,
-            replicates=resamples_for(len(y), settings),
-            level=settings.confidence,
-            seed=settings.seed,
-            groups=answers.patients,
-        )
-        for metric in FOLD_METRICS
-    }
+    return {name: found[name] for name in order} | dangerous_estimate(answers, settings)

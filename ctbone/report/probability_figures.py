@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +35,7 @@ def calibration(analysis: Analysis, judged: JudgedSet) -> Drawn:
             f"calibration_{judged.cases.key}",
             f"Calibration, {judged.cases.title.lower()}",
             "One panel a model: observed share against predicted probability, with the histogram of both classes.",
-            f"Line and band: {method}. Dots: tenths of probability with Wilson intervals. Bars: cases of the positive "
+            f"Line and band: {method}. Dots: tenths of probability with {_wilson(judged)}. Bars: cases of the positive "
             "class upwards, of the other downwards.",
         )
 
@@ -57,9 +57,14 @@ def class_calibration(judged: JudgedSet, level: float) -> Drawn:
             f"calibration_{judged.cases.key}",
             f"Calibration of each class against the rest, {judged.cases.title.lower()}",
             "One panel a model and class: observed share against predicted probability, with the histogram below.",
-            f"Line and band: {method}. Dots: tenths of probability with Wilson intervals. Bars: cases of the class "
+            f"Line and band: {method}. Dots: tenths of probability with {_wilson(judged)}. Bars: cases of the class "
             "upwards, all others downwards.",
         )
+
+
+def _wilson(judged: JudgedSet) -> str:
+    clustered = any(answers.patients is not None for answers in judged.cases.answers)
+    return "Wilson intervals by patient" if clustered else "Wilson intervals"
 
 
 def _calibration_panel(axes: Axes, answers: Answers, colour: str, level: float) -> str:
@@ -149,7 +154,7 @@ def decision(analysis: Analysis, curves: Mapping[str, Mapping[str, DecisionCurve
             "Decision curves",
             "Net benefit of every model against the threshold probability, with treat-all and treat-none.",
             "A case is treated from the threshold probability on; a model is of use where it lies above both treat-all "
-            "and treat-none.",
+            f"and treat-none.{_prevalence(analysis)}",
         )
 
 
@@ -172,7 +177,7 @@ def decision_bands(analysis: Analysis, judged: JudgedSet, curves: Mapping[str, D
             f"decision_bands_{judged.cases.key}",
             f"Decision curve of each model, {judged.cases.title.lower()}",
             "One panel a model: net benefit with its band, treat-all dotted, treat-none solid.",
-            f"{curves[names[0]].method[0].upper()}{curves[names[0]].method[1:]}. Dotted: treat all; solid: treat none.",
+            f"{_band_methods([curves[name] for name in names])}. Dotted: treat all; solid: treat none.",
         )
 
 
@@ -181,8 +186,21 @@ def curves_of(analysis: Analysis, *, bands: bool) -> dict[str, dict[str, Decisio
     return {judged.cases.key: decision_curves(analysis, judged, bands=bands) for judged in analysis.reported}
 
 
+def _prevalence(analysis: Analysis) -> str:
+    """Say that the prevalence is not that of the cases."""
+    prevalence = analysis.settings.prevalence
+    return "" if prevalence is None else f" The prevalence is set to {100 * prevalence:g} %, not that of the cases."
+
+
+def _band_methods(curves: Sequence[DecisionCurve]) -> str:
+    """How the bands came about, in the words of the curve that has most to say: others may have no gap."""
+    method = max((curve.method for curve in curves), key=len)
+    return method[0].upper() + method[1:]
+
+
 def _benefit_axes(axes: Axes, curves: Mapping[str, DecisionCurve]) -> None:
-    top = max(0.05, *(float(np.nanmax(curve.net_benefit)) for curve in curves.values())) * 1.08
+    values = np.concatenate([curve.net_benefit for curve in curves.values()])
+    top = 1.08 * max(0.05, float(values[np.isfinite(values)].max()))  # treat-none is always there
     axes.set(xlim=(0, 1), ylim=(-0.18 * top, top), xlabel="Threshold probability", ylabel="Net benefit")
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     axes.grid(color="#e4e4e4", linewidth=0.4)

@@ -1,4 +1,4 @@
-"""The tables of results: at a glance, every metric, per fold, comparisons, curves, fusion weights."""
+"""The tables of results: at a glance, every metric, per fold, Hosmer–Lemeshow, comparisons, decision curves."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ctbone.report.analysis import Analysis, JudgedSet
+from ctbone.report.dangerous_errors import dangerous_title
 from ctbone.report.many_classes import MANY_CLASS_METRICS
 from ctbone.report.metrics import FOLD_METRICS, Judgement, judge, resamples_for
 from ctbone.report.table import Cell, Column, Counts, Row, Table, plain_table
@@ -25,13 +26,30 @@ TITLES = {
     "positive_likelihood_ratio": "LR+",
     "negative_likelihood_ratio": "LR−",
     "brier": "Brier score",
+    "scaled_brier": "Scaled Brier score",
     "calibration_intercept": "Calibration intercept",
     "calibration_slope": "Calibration slope",
     "ece": "ECE",
+    "mce": "MCE",
     "ici": "ICI",
+    "e50": "E50",
+    "e90": "E90",
+    "emax": "Emax",
     "observed_expected": "Observed / expected",
+    "weighted_auc": "AUC, weighted by class size",
 }
 _GLANCE = ("auc", "sensitivity", "specificity", "accuracy", "brier")
+
+
+def metric_title(name: str) -> str:
+    """Return a metric's name as a reader should see it.
+
+    Examples
+    --------
+    >>> metric_title("auc"), metric_title("malignant_called_normal")
+    ('AUC', 'malignant called normal')
+    """
+    return TITLES.get(name) or dangerous_title(name)
 
 
 def glance_table(judged: JudgedSet) -> Table:
@@ -70,10 +88,11 @@ def class_table(analysis: Analysis, judged: JudgedSet) -> Table:
     """Show each class against the rest: AUC, Brier score and calibration of every model."""
     names = ("auc", "brier", "calibration_intercept", "calibration_slope", "ici")
     columns = [Column("model", "Model", "text"), Column("class", "Class", "text"), Column("n", "Cases of it")]
+    settings = analysis.settings.model_copy(update={"dangerous_error": None})  # the rest has no name
     rows = []
     for answers in judged.cases.answers:
         for place, name in enumerate(answers.classes):
-            found = judge(answers.against_rest(name), analysis.settings, bands=False)
+            found = judge(answers.against_rest(name), settings, bands=False)
             values = [found.estimates[metric] for metric in names]
             rows.append(Row((answers.name, name, found.positives, *values), opens=place == 0))
     columns += _estimates(names)
@@ -82,12 +101,9 @@ def class_table(analysis: Analysis, judged: JudgedSet) -> Table:
 
 def metric_table(judged: JudgedSet) -> Table:
     """Show every metric of every model: one row a metric, one column a model."""
-    two = judged.cases.answers[0].two_class
-    names = tuple(judged.judgements[0].estimates) if two else MANY_CLASS_METRICS
+    names = tuple(judged.judgements[0].estimates)
     columns = [Column("metric", "Metric", "text"), *(Column(j.name, j.name, "estimate") for j in judged.judgements)]
-    rows: list[list[Cell]] = [
-        [TITLES.get(name, name), *(j.estimates[name] for j in judged.judgements)] for name in names
-    ]
+    rows: list[list[Cell]] = [[metric_title(name), *(j.estimates[name] for j in judged.judgements)] for name in names]
     return plain_table(f"metrics_{judged.cases.key}", f"Every metric, {_lower(judged)}", columns, rows)
 
 
@@ -145,7 +161,8 @@ def cross_validation_table(analysis: Analysis, key: str, title: str, models: Seq
 
 _FOLD_NOTE = (
     "Confusion: true negatives and false positives above, false negatives and true positives below. Mean: average of "
-    "the folds' values, with an interval from a bootstrap of patients within the folds. Pooled: all cases together; "
+    "the folds' values, with an interval from a bootstrap of patients over all folds, with two classes stratified by "
+    "class. Pooled: all cases together; "
     "internally each by the one model of the fold that tested it, externally by the mean of the folds' models. The "
     "validation cases chose the epochs and the fusions' weights, so their numbers are optimistic; a patient may "
     "validate more than one fold, so they are not pooled."
@@ -171,6 +188,30 @@ def _mean_cells(judgement: Judgement | None) -> list[Cell]:
     if judgement is None or not judgement.mean_of_folds:
         return ["", "", ""]
     return [judgement.mean_of_folds["auc"], judgement.mean_of_folds["f1"], ""]
+
+
+def hosmer_lemeshow_table(judged: JudgedSet) -> Table | None:
+    """Show the Hosmer–Lemeshow test of every model; None where there are more than two classes."""
+    tests = {j.name: (j.n, j.hosmer_lemeshow) for j in judged.judgements if j.hosmer_lemeshow is not None}
+    if not tests:
+        return None
+    columns = [
+        Column("model", "Model", "text"),
+        Column("n", "Cases"),
+        Column("statistic", "χ²", digits=2),
+        Column("df", "df", digits=0),
+        Column("p_value", "p", "p"),
+        Column("method", "Method", "text"),
+    ]
+    rows = [
+        (name, n, test.statistic, test.df, test.p_value, f"{test.method}; {test.why}" if test.why else test.method)
+        for name, (n, test) in tests.items()
+    ]
+    note = (
+        "A small p speaks against the calibration. The test has little power with few cases and rejects any model with "
+        "many: read the curve. Each case counts as a patient of its own."
+    )
+    return plain_table(f"hosmer_lemeshow_{judged.cases.key}", f"Hosmer–Lemeshow, {_lower(judged)}", columns, rows, note)
 
 
 def confusion_table(judged: JudgedSet) -> Table:
@@ -246,7 +287,7 @@ def decision_table(analysis: Analysis, judged: JudgedSet, curves: Mapping[str, D
 
 
 def decision_curves(analysis: Analysis, judged: JudgedSet, *, bands: bool = True) -> dict[str, DecisionCurve]:
-    """Compute the decision curve of every model, and ``treat_all`` and ``treat_none``."""
+    """Compute the decision curve of every model, and ``treat_all`` and ``treat_none`` on all cases of the set."""
     settings = analysis.settings
     curves = {}
     for answers in judged.cases.answers:
@@ -254,17 +295,32 @@ def decision_curves(analysis: Analysis, judged: JudgedSet, *, bands: bool = True
         curves[answers.name] = decision_curve(
             answers.truth,
             answers.p,
+            prevalence=settings.prevalence,
             replicates=replicates,
             level=settings.confidence,
             seed=settings.seed,
             groups=answers.patients,
         )
-    truth = judged.cases.answers[0].truth
-    return {**curves, "treat_all": treat_all(truth), "treat_none": treat_none(truth)}
+    truth = _truth_of_all(judged)
+    return {
+        **curves,
+        "treat_all": treat_all(truth, prevalence=settings.prevalence),
+        "treat_none": treat_none(truth, prevalence=settings.prevalence),
+    }
+
+
+def _truth_of_all(judged: JudgedSet) -> np.ndarray:
+    """Labels of the cases of any model: those of the first, then what each further one adds."""
+    truth, known = [], set[str]()
+    for answers in judged.cases.answers:
+        names = answers.cases["case_id"]
+        truth.append(answers.truth[~names.isin(known).to_numpy()])
+        known |= set(names)
+    return np.concatenate(truth)
 
 
 def _estimates(names: Sequence[str]) -> list[Column]:
-    return [Column(name, TITLES.get(name, name), "estimate") for name in names]
+    return [Column(name, metric_title(name), "estimate") for name in names]
 
 
 def _values(judgement: Judgement, names: Sequence[str], two: bool) -> list[Cell]:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy.special import logit
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, precision_score, recall_score, roc_auc_score
 from sklearn.metrics import roc_curve as sk_roc_curve
 from statsmodels.stats.multitest import multipletests
@@ -17,9 +17,26 @@ from statsmodels.stats.proportion import proportion_confint
 from ctbone.cohort import read_cohort
 from ctbone.config import EvaluationSettings
 from ctbone.predictions import read_predictions
-from ctbone.report.analysis import analyse
+from ctbone.report import ReportError
+from ctbone.report import metrics as report_metrics
+from ctbone.report.analysis import Analysis, analyse
+from ctbone.report.answers import Answers, CaseSet
+from ctbone.report.discrimination_figures import class_roc
 from ctbone.report.gather import case_sets, sort_rows, sources
+from ctbone.report.metrics import FURTHER_METRICS, METRICS, judge
+from ctbone.report.probability_figures import calibration, class_calibration, curves_of, decision, decision_bands
+from ctbone.report.result_tables import (
+    class_table,
+    cross_validation_table,
+    decision_curves,
+    decision_table,
+    fold_table,
+    hosmer_lemeshow_table,
+    metric_table,
+)
+from tests.stats.test_binned_calibration import slow_hosmer_lemeshow
 
+QUICK = EvaluationSettings(bootstrap=100)
 MODELS = ("3d", "2d", "reader", "3d+2d", "3d+reader", "3d+2d+reader")
 
 
@@ -122,7 +139,7 @@ def test_every_estimate_has_an_interval_or_says_why_not(metrics):
     for where in (metrics, metrics["external"]):
         for model in where["models"].values():
             for name, estimate in model.items():
-                if isinstance(estimate, dict) and "method" in estimate:
+                if isinstance(estimate, dict) and "method" in estimate and name != "hosmer_lemeshow":
                     if estimate["low"] is None:
                         assert estimate["why"], name
                         continue
@@ -163,3 +180,229 @@ def test_several_cases_of_a_patient_are_taken_together(fused_study):
         if estimate.low is not None:
             assert "patient" in estimate.method, name
         assert estimate.value == pytest.approx(plain.lead.judgements[0].estimates[name].value), name
+
+
+def made_up(classes, n=90, seed=0, name="model", folds=3, prefix="P"):
+    """A model's answers for random cases in folds; with two classes the last one is positive."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, len(classes), n)
+    logits = rng.normal(size=(n, len(classes))) + 1.2 * np.eye(len(classes))[truth]
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    ids = [f"{prefix}{number}" for number in range(n)]
+    cases = pd.DataFrame({"case_id": ids, "patient_id": ids, "cohort": "internal", "threshold": 0.5})
+    cases["label"] = np.array(classes)[truth]
+    cases["fold"] = pd.array(np.arange(n) % folds, dtype="Int64")
+    cases[[f"p_{label}" for label in classes]] = p
+    return Answers(name, cases, tuple(classes), classes[-1])
+
+
+def one_set(*answers, settings=QUICK):
+    return analyse([CaseSet("internal", "Internal test", answers)], settings, bands=False)
+
+
+TWO, THREE = ("normal", "malignant"), ("normal", "benign", "malignant")
+
+
+def test_further_metrics_by_hand(metrics, fused_study):
+    for model in MODELS:
+        found, table = metrics["models"][model], answers(fused_study, model, "test")
+        y, p = table["y"], table["p_malignant"]
+        assert found["scaled_brier"]["value"] == pytest.approx(1 - ((y - p) ** 2).mean() / (y.mean() * (1 - y.mean())))
+        gaps = (y - p).groupby(np.ceil(p * 10).clip(lower=1)).mean().abs()
+        assert found["mce"]["value"] == pytest.approx(gaps.max())
+        assert found["e50"]["value"] <= found["e90"]["value"] <= found["emax"]["value"]
+        assert found["ici"]["low"] is not None
+        assert found["emax"]["low"] is not None
+        statistic, groups = slow_hosmer_lemeshow(y.to_numpy(bool), p.to_numpy(), 10)
+        assert found["hosmer_lemeshow"]["statistic"] == pytest.approx(statistic)
+        assert found["hosmer_lemeshow"]["df"] == groups
+        assert found["hosmer_lemeshow"]["p_value"] == pytest.approx(chi2.sf(statistic, groups))
+        assert "hosmer_lemeshow" in found["folds"]["0"]
+
+
+def test_the_curve_is_fitted_once_and_not_resampled_without_bands(monkeypatch):
+    asked = []
+    own = report_metrics.calibration_errors
+
+    def counted(*args, **options):
+        asked.append(options["replicates"])
+        return own(*args, **options)
+
+    monkeypatch.setattr(report_metrics, "calibration_errors", counted)
+    found = judge(made_up(TWO, folds=1), QUICK, bands=False)
+    assert asked == [0]
+    assert found.estimates["emax"].low is None
+    assert list(found.estimates) == [*METRICS, *FURTHER_METRICS]
+    judge(made_up(TWO, folds=1), QUICK, bands=True)
+    assert asked == [0, 100]
+
+
+def test_hosmer_lemeshow_has_a_table():
+    other = made_up(TWO, name="other")
+    other.cases["p_malignant"] **= 2
+    analysis = one_set(made_up(TWO), other)
+    table = hosmer_lemeshow_table(analysis.lead)
+    test = analysis.lead.judgements[1].hosmer_lemeshow
+    assert [column.name for column in table.columns] == ["model", "n", "statistic", "df", "p_value", "method"]
+    assert table.rows[1].cells[:5] == ("other", 90, test.statistic, test.df, test.p_value)
+    assert hosmer_lemeshow_table(one_set(made_up(THREE)).lead) is None
+    alone = made_up(TWO, n=20, folds=1)
+    alone.cases[["p_normal", "p_malignant"]] = [1.0, 0.0]
+    (row,) = hosmer_lemeshow_table(one_set(alone).lead).rows
+    assert row.cells[2:5] == (None, None, None)
+    assert "expects no event" in row.cells[5]
+
+
+def test_mean_of_folds_of_three_classes_against_scikit_learn():
+    one = made_up(THREE)
+    analysis = one_set(one)
+    (judgement,) = analysis.lead.judgements
+    expected = {name: [] for name in ("auc", "accuracy", "balanced_accuracy", "f1", "brier")}
+    for fold in range(3):
+        part = one.of_fold(fold)
+        truth, p, called = part.class_numbers, part.matrix, part.matrix.argmax(axis=1)
+        expected["auc"].append(roc_auc_score(truth, p, multi_class="ovr"))
+        expected["accuracy"].append((truth == called).mean())
+        expected["balanced_accuracy"].append(recall_score(truth, called, average="macro"))
+        expected["f1"].append(f1_score(truth, called, average="macro"))
+        expected["brier"].append(((p - np.eye(3)[truth]) ** 2).sum(axis=1).mean())
+    means = judgement.mean_of_folds
+    assert {name: means[name].value for name in expected} == pytest.approx(
+        {name: np.mean(values) for name, values in expected.items()}
+    )
+    assert all(estimate.low < estimate.value < estimate.high for estimate in means.values())
+    assert judgement.as_dict()["mean_of_folds"]["auc"]["value"] == means["auc"].value
+    cells = fold_table(analysis.lead).rows[3].cells
+    assert cells[:3] == ("model", "mean of folds", means["auc"])
+    assert len(cross_validation_table(analysis, "folds", "Folds", ["model"]).rows) == 5
+
+
+def test_means_of_perfect_folds_have_no_interval():
+    one = made_up(TWO)
+    one.cases["p_malignant"] = np.where(one.truth, 0.9, 0.1)
+    one.cases["p_normal"] = 1 - one.cases["p_malignant"]
+    for estimate in judge(one, QUICK, bands=False).mean_of_folds.values():
+        assert (estimate.value, estimate.low, estimate.high) == (1, None, None)
+        assert estimate.why == "the resamples do not vary"
+
+
+def test_patients_are_drawn_whole_for_the_mean_of_folds():
+    for classes in (TWO, THREE):
+        one = made_up(classes)
+        plain = judge(one, QUICK, bands=False).mean_of_folds["auc"]
+        one.cases["patient_id"] = [f"pair{number // 6}{number % 3}" for number in range(90)]
+        paired = judge(one, QUICK, bands=False).mean_of_folds["auc"]
+        assert "bootstrap of patients" in paired.method
+        assert (paired.value, plain.low == paired.low) == (plain.value, False)
+
+
+def test_classes_are_named_in_reasons():
+    one = made_up(THREE)
+    rest = one.cases["label"] != "benign"
+    few = Answers("few", one.cases[rest].reset_index(drop=True), THREE, "malignant")
+    assert judge(few, QUICK, bands=False).estimates["auc"].why == "benign has no case"
+
+
+def test_treat_all_is_of_all_cases_of_the_set():
+    first, second = made_up(TWO, n=60), made_up(TWO, n=90, name="more")
+    other = made_up(TWO, n=30, seed=5, name="else", prefix="Q")
+    analysis = one_set(first, second, other)
+    curves = decision_curves(analysis, analysis.lead, bands=False)
+    truth = np.concatenate([second.truth, other.truth])
+    assert curves["treat_all"].prevalence == pytest.approx(truth.mean())
+    assert curves["treat_none"].prevalence == pytest.approx(truth.mean())
+    same = decision_curves(one_set(first), one_set(first).lead, bands=False)
+    assert same["treat_all"].prevalence == pytest.approx(first.truth.mean())
+
+
+def test_the_prevalence_can_be_set():
+    settings = EvaluationSettings(bootstrap=100, prevalence=0.1)
+    one = made_up(TWO)
+    analysis = one_set(one, settings=settings)
+    curves = decision_curves(analysis, analysis.lead)
+    row = {name: curve.net_benefit[29] for name, curve in curves.items()}
+    sensitivity, fpr = (one.p[one.truth] >= 0.3).mean(), (one.p[~one.truth] >= 0.3).mean()
+    assert row["model"] == pytest.approx(0.1 * sensitivity - 0.9 * fpr * 3 / 7)
+    assert row["treat_all"] == pytest.approx(0.1 - 0.9 * 3 / 7)
+    by_set = {analysis.lead.cases.key: curves}
+    assert "The prevalence is set to 10 %" in decision(analysis, by_set).note
+    assert "prevalence set to 0.1" in decision_bands(analysis, analysis.lead, curves).note
+    assert "prevalence is set" not in decision(one_set(one), curves_of(one_set(one), bands=False)).note
+
+
+def test_figures_and_tables_bear_gaps_in_the_band():
+    analysis = one_set(made_up(TWO, n=12, folds=1))
+    curves = decision_curves(analysis, analysis.lead)
+    assert np.isnan(curves["model"].low[-1])
+    assert "none where fewer than 5 cases" in decision_bands(analysis, analysis.lead, curves).note
+    frame = decision_table(analysis, analysis.lead, curves).frame()
+    last = frame[(frame["model"] == "model") & (frame["threshold"] == 0.99)]
+    assert last["low"].isna().all()
+    assert last["net_benefit"].notna().all()
+    one_class = made_up(TWO, n=12, folds=1)
+    one_class.cases["label"] = "malignant"
+    lone = one_set(one_class, settings=EvaluationSettings(bootstrap=100, prevalence=0.1))
+    decision_bands(lone, lone.lead, decision_curves(lone, lone.lead))
+
+
+@pytest.mark.parametrize("classes", [TWO, THREE, TWO[::-1]], ids=["two", "three", "positive first"])
+def test_a_dangerous_error_is_counted_exactly(classes):
+    error = {"truth": "malignant", "called": "normal"}
+    settings = EvaluationSettings(bootstrap=100, dangerous_error=error)
+    one = made_up(classes)
+    one = Answers("model", one.cases, one.classes, "malignant")
+    analysis = one_set(one, settings=settings)
+    (judgement,) = analysis.lead.judgements
+    found = judgement.estimates["malignant_called_normal"]
+    ill = one.cases["label"] == "malignant"
+    called = one.cases[[f"p_{name}" for name in classes]].idxmax(axis=1) == "p_normal"
+    events, n = int((ill & called).sum()), int(ill.sum())
+    assert 0 < events < n
+    assert found.value == pytest.approx(events / n)
+    assert (found.low, found.high) == pytest.approx(proportion_confint(events, n, method="beta"))
+    assert "Clopper–Pearson" in found.method
+    assert judgement.as_dict()["malignant_called_normal"]["value"] == found.value
+    assert "malignant called normal" in [row.cells[0] for row in metric_table(analysis.lead).rows]
+    one.cases["patient_id"] = [f"pair{number // 2}" for number in range(90)]
+    assert "by patient" in judge(one, settings, bands=False).estimates["malignant_called_normal"].method
+    if len(classes) > 2:
+        class_table(analysis, analysis.lead)  # where the rest has no name
+        assert "weighted_auc" in judgement.estimates
+
+
+def test_a_dangerous_error_is_at_the_threshold_of_each_case():
+    settings = EvaluationSettings(bootstrap=100, dangerous_error={"truth": "malignant", "called": "normal"})
+    one = made_up(TWO, folds=1)
+    one.cases["threshold"] = 0.9
+    expected = (one.p[one.truth] < 0.9).mean()
+    assert judge(one, settings, bands=False).estimates["malignant_called_normal"].value == pytest.approx(expected)
+
+
+def test_a_dangerous_error_of_an_unknown_class_is_refused():
+    settings = EvaluationSettings(bootstrap=100, dangerous_error={"truth": "malignant", "called": "healthy"})
+    with pytest.raises(ReportError, match="healthy"):
+        judge(made_up(TWO), settings, bands=False)
+
+
+def test_captions_say_by_patient_where_it_is_so():
+    def captions(one) -> list[str]:
+        analysis: Analysis = one_set(one)
+        lead = analysis.lead
+        if one.two_class:
+            return [calibration(analysis, lead).note]
+        return [class_calibration(lead, 0.95).note, class_roc(analysis, lead).note]
+
+    for classes in (TWO, THREE):
+        one = made_up(classes, folds=1)
+        for note in captions(one):
+            assert "by patient" not in note
+            assert "Wilson intervals" in note or "(DeLong)" in note
+        one.cases["patient_id"] = [f"pair{number // 2}" for number in range(90)]
+        for note in captions(one):
+            assert "Wilson intervals by patient" in note or "(DeLong, by patient (Obuchowski))" in note
+
+
+def test_the_note_on_folds_says_what_is_drawn():
+    note = cross_validation_table(one_set(made_up(TWO)), "folds", "Folds", ["model"]).note
+    assert "patients over all folds" in note
+    assert "within the folds" not in note
