@@ -23,7 +23,7 @@ from ctbone.stats.inputs import (
 from ctbone.stats.resampling import CHUNK, bootstrap_weights, patient_strata, weighted_auc
 
 _MOST_UNDEFINED = 0.1  # of the resamples
-_ROUNDING = 1e-12  # relative spread below which draws are the same number
+_ROUNDING = 1e-9  # relative spread below which draws are the same number
 
 BootstrapInterval: TypeAlias = Literal["percentile", "bca", "basic"]
 WeightedStatistic: TypeAlias = Callable[[Floats], Floats]

@@ -209,5 +209,7 @@ def _wald_name(level: float, patients: Ints | None) -> str:
 def _wald(value: float, error: float, level: float, method: str) -> Estimate:
     if not math.isfinite(error):
         return Estimate(value, None, None, method, "too few patients for a standard error")
+    if error < 1e-9 * max(1.0, abs(value)):  # as where each patient has a positive and a negative case
+        return Estimate(value, None, None, method, "the patients do not vary")
     half = two_sided_z(level) * error
     return Estimate(value, value - half, value + half, method)

@@ -193,7 +193,7 @@ def mean_interval(
         quantile = student_quantile(0.5 + level / 2, int(patients.max()))
     assert error is not None
     # Rounding leaves about 1e-16 of the summands where nothing varies.
-    if error <= 1e-12 * float(np.abs(influences + value).max()):
+    if error <= 1e-12 * max(1.0, float(np.abs(influences + value).max())):
         return Estimate(value, None, None, method, f"the {'cases' if patients is None else 'patients'} do not vary")
     half = quantile * error
     return Estimate(value, max(limits[0], value - half), min(limits[1], value + half), method)

@@ -136,7 +136,7 @@ def decision_curve(
         told = _enough(reached, column, prevalence, patients_of(groups, labels.size))
         low, high = np.where(told, low, np.nan), np.where(told, high, np.nan)
         if not told.all():
-            sides = "reach the threshold" if prevalence is None else "lie on a side of the threshold"
+            sides = "reach the threshold" if prevalence is None else "reach, or stay below, the threshold"
             method += f", none where fewer than {_FEWEST} {unit} {sides}"
     return _curve(grid, values, low, high, share, _all_benefit(grid, share), method, labels, prevalence)
 

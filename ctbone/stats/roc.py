@@ -152,6 +152,7 @@ def roc_band(
     Returns
     -------
     RocBand
+        Without band (NaN) where the resamples do not vary, as under perfect separation.
 
     Raises
     ------
@@ -186,6 +187,9 @@ def roc_band(
         ]
     )
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    if float(np.ptp(draws, axis=0).max(initial=0)) < 1e-12:
+        low = high = np.full(grid.shape, np.nan)
+        method += ", none where the resamples do not vary"
     return RocBand(grid, value, low, high, method)
 
 

@@ -145,6 +145,8 @@ def test_no_variance_is_no_certainty():
         (brier([0, 1] * 5, [0.1, 0.9] * 5), 0.01),
         (brier([0, 1] * 5, [0, 1] * 5, groups=[0, 0, 1, 1, 2, 2, 3, 3, 4, 4]), 0),
         (scaled_brier([0, 1] * 5, [0, 1] * 5), 1),
+        (scaled_brier([0, 1] * 5, [0.5] * 10), 0),
+        (calibration_intercept([0, 1] * 5, [0.5] * 10, groups=np.arange(10) // 2), 0),
     ):
         assert found.value == pytest.approx(value)
         assert (found.low, found.high) == (None, None)

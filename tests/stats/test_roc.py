@@ -117,7 +117,7 @@ def test_the_band_holds_the_curve_itself(case):
     band = roc_band(y, p, [0.0, 0.13, 0.5, 0.9, 1.0], replicates=20)
     for fpr, tpr in zip(band.fpr, band.tpr, strict=True):
         assert tpr == pytest.approx(slow_sensitivity(y, p, fpr), abs=1e-12)
-    assert (band.low <= band.high).all()
+    assert (band.low <= band.high).all() or np.isnan([band.low, band.high]).all()
     assert band.tpr[-1] == 1
 
 
@@ -153,3 +153,12 @@ def test_sensitivity_of_the_point_is_that_of_the_rates():
     y, p = sample(90)
     point = youden_threshold(y, p)
     assert sensitivity(confusion(y, p, point.threshold)).value == pytest.approx(point.sensitivity)
+
+
+def test_perfect_separation_has_a_curve_without_band():
+    band = roc_band([0] * 10 + [1] * 20, np.arange(30), replicates=50)
+    assert (band.tpr == 1).all()
+    assert np.isnan(band.low).all()
+    assert np.isnan(band.high).all()
+    assert "do not vary" in band.method
+    assert np.isfinite(roc_band([0, 1, 0, 1, 1], np.arange(5), replicates=50).low).all()
