@@ -334,7 +334,7 @@ def test_figures_and_tables_bear_gaps_in_the_band():
     analysis = one_set(made_up(TWO, n=12, folds=1))
     curves = decision_curves(analysis, analysis.lead)
     assert np.isnan(curves["model"].low[-1])
-    assert "none where fewer than 5 cases" in decision_bands(analysis, analysis.lead, curves).note
+    assert "none where fewer than 5 cases, or one class only" in decision_bands(analysis, analysis.lead, curves).note
     frame = decision_table(analysis, analysis.lead, curves).frame()
     last = frame[(frame["model"] == "model") & (frame["threshold"] == 0.99)]
     assert last["low"].isna().all()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctbone.stats import StatsError, decision_curve, default_thresholds, treat_all, treat_none
+from ctbone.stats.logistic import expit
 
 from .cases import sample, tied_scores
 
@@ -126,21 +127,42 @@ def test_there_is_no_band_where_few_cases_reach_the_threshold():
     found = decision_curve(y, p, replicates=200)
     reach = (p >= found.thresholds[:, None]).sum(axis=1)
     assert {0, 4, 5} <= set(reach.tolist()), "the grid has all of them"
-    np.testing.assert_array_equal(np.isnan(found.low), reach < 5)
-    np.testing.assert_array_equal(np.isnan(found.high), reach < 5)
+    called = p >= found.thresholds[:, None]
+    alone = (called & y).any(axis=1) ^ (called & ~y).any(axis=1)
+    assert (alone & (reach >= 5)).any()
+    np.testing.assert_array_equal(np.isnan(found.low), (reach < 5) | alone)
+    np.testing.assert_array_equal(np.isnan(found.high), (reach < 5) | alone)
     assert np.isfinite(found.net_benefit).all()
-    assert "none where fewer than 5 cases reach the threshold" in found.method
+    assert "none where fewer than 5 cases, or one class only, reach the threshold" in found.method
     assert "none where" not in decision_curve(y, p, [0.5], replicates=200).method
     fixed = decision_curve(y, p, replicates=200, prevalence=0.2)
-    np.testing.assert_array_equal(np.isnan(fixed.low), (reach < 5) | (60 - reach < 5))
+    below = (~called & y).any(axis=1) ^ (~called & ~y).any(axis=1)
+    np.testing.assert_array_equal(np.isnan(fixed.low), (reach < 5) | (60 - reach < 5) | alone | below)
+
+
+def test_the_band_holds_the_truth_wherever_it_is_drawn():
+    rng = np.random.default_rng(0)
+    grid = np.array([0.3, 0.6, 0.7, 0.75, 0.8, 0.85])
+    truth = rng.normal(size=400_000)
+    population = decision_curve(rng.random(400_000) < expit(truth), expit(truth), grid).net_benefit
+    held, drawn = np.zeros(6), np.zeros(6)
+    for seed in range(300):
+        truth = rng.normal(size=60)
+        found = decision_curve(rng.random(60) < expit(truth), expit(truth), grid, replicates=150, seed=seed)
+        told = np.isfinite(found.low)
+        drawn += told
+        held += told & (found.low <= population) & (population <= found.high)
+    assert drawn[-1] < 50
+    assert (held[drawn > 0] / drawn[drawn > 0] > 0.9).all(), "by the number of cases alone it is 0.43 at 0.85"
 
 
 def test_patients_are_counted_where_a_band_is_wanted():
     y, p = sample(30)
     patients = np.repeat(np.arange(30), 2)
     doubled = decision_curve(np.repeat(y, 2), np.repeat(p, 2), replicates=100, groups=patients)
-    reach = (p >= doubled.thresholds[:, None]).sum(axis=1)
-    np.testing.assert_array_equal(np.isnan(doubled.low), reach < 5)
+    called = p >= doubled.thresholds[:, None]
+    alone = (called & y).any(axis=1) ^ (called & ~y).any(axis=1)
+    np.testing.assert_array_equal(np.isnan(doubled.low), (called.sum(axis=1) < 5) | alone)
     assert "fewer than 5 patients" in doubled.method
 
 
