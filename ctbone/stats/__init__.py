@@ -30,6 +30,7 @@ from ctbone.stats.calibration import (
 from ctbone.stats.clustered_rates import clustered_proportion, clustered_rates
 from ctbone.stats.combined_rates import balanced_accuracy, f1, mcc
 from ctbone.stats.confusion_table import Confusion, confusion
+from ctbone.stats.dangerous import dangerous_error
 from ctbone.stats.decision import DecisionCurve, decision_curve, default_thresholds, treat_all, treat_none
 from ctbone.stats.delong import auc, auc_interval, delong_covariance, delong_test, delong_unpaired
 from ctbone.stats.estimate import Comparison, Estimate, TestResult
@@ -47,7 +48,6 @@ from ctbone.stats.inputs import StatsError
 from ctbone.stats.likelihood_ratios import negative_likelihood_ratio, positive_likelihood_ratio
 from ctbone.stats.multiclass import (
     confusion_matrix,
-    dangerous_error,
     macro_f1,
     multiclass_auc,
     multiclass_balanced_accuracy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -224,6 +225,17 @@ def checked_classes(y: ArrayLike, P: ArrayLike) -> tuple[Ints, Floats]:
             "the probabilities of a case do not sum to 1", found=f"{sums[np.abs(sums - 1).argmax()]:g}", expected="1"
         )
     return truth.astype(np.int64), probabilities
+
+
+def class_words(number: int, names: Sequence[str] | None) -> str:
+    """Call a class by its name, or by its number where no names are given.
+
+    Examples
+    --------
+    >>> class_words(1, None), class_words(1, ["benign", "malignant"])
+    ('class 1', 'malignant')
+    """
+    return f"class {number}" if names is None else names[number]
 
 
 def checked_groups(groups: ArrayLike, n: int) -> Ints:

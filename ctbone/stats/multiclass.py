@@ -1,4 +1,4 @@
-"""More than two classes: one-vs-rest AUC, F1, Brier, calibration of the named class, and a chosen dangerous error."""
+"""More than two classes: one-vs-rest AUC, F1, Brier, calibration of the class that is called."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import ece
 from ctbone.stats.bootstrap import WeightedStatistic, bootstrap_estimate
-from ctbone.stats.clustered_rates import clustered_proportion, effective_divisor
+from ctbone.stats.clustered_rates import effective_divisor
 from ctbone.stats.clusters import mean_interval, patients_of, table_by_patient
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import Floats, Ints, StatsError, checked_classes, checked_groups, percent
-from ctbone.stats.proportions import ProportionInterval, wilson_limits
+from ctbone.stats.inputs import Floats, Ints, StatsError, checked_classes, class_words, percent
+from ctbone.stats.proportions import wilson_limits
 from ctbone.stats.resampling import weighted_auc
 
 ClassAverage: TypeAlias = Literal["macro", "weighted"]
@@ -110,7 +110,7 @@ def multiclass_auc(
     name = f"{average} one-vs-rest AUC"
     absent = np.flatnonzero(np.bincount(truth, minlength=classes) == 0)
     if absent.size:
-        return Estimate.undefined(name, f"{_class(absent[0], names)} has no case")
+        return Estimate.undefined(name, f"{class_words(absent[0], names)} has no case")
 
     def mean_area(weights: Floats) -> Floats:
         areas = np.stack([weighted_auc(weights, truth == k, probabilities[:, k]) for k in range(classes)])
@@ -170,7 +170,7 @@ def macro_f1(
     is_called = (called[:, None] == np.arange(classes)).astype(np.float64)
     absent = np.flatnonzero((is_class + is_called).sum(axis=0) == 0)
     if absent.size:
-        return Estimate.undefined("macro F1", f"{_class(absent[0], names)} neither occurs nor is called")
+        return Estimate.undefined("macro F1", f"{class_words(absent[0], names)} neither occurs nor is called")
 
     def mean_f1(weights: Floats) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -228,7 +228,7 @@ def multiclass_balanced_accuracy(
     method = f"Wilson limits combined (MOVER), {percent(level)}"
     cases = np.bincount(truth, minlength=classes)
     if (cases == 0).any():
-        return Estimate.undefined(method, f"{_class(np.flatnonzero(cases == 0)[0], names)} has no case")
+        return Estimate.undefined(method, f"{class_words(np.flatnonzero(cases == 0)[0], names)} has no case")
     hits = np.bincount(truth[right], minlength=classes)
     recalls, divisor = hits / cases, 1.0
     patients = patients_of(groups, truth.size)
@@ -328,68 +328,6 @@ def top_label_ece(
     return ece(
         right, probabilities.max(axis=1), bins=bins, level=level, replicates=replicates, seed=seed, groups=groups
     )
-
-
-def dangerous_error(
-    y: ArrayLike,
-    P: ArrayLike,
-    *,
-    truth: int,
-    called: int,
-    level: float = 0.95,
-    interval: ProportionInterval = "clopper-pearson",
-    groups: ArrayLike | None = None,
-    names: Sequence[str] | None = None,
-) -> Estimate:
-    """Share of one class's cases that are called a certain other class, such as malignant called normal.
-
-    Parameters
-    ----------
-    y, P
-        As for `confusion_matrix`.
-    truth, called
-        Columns of ``P``.
-    level, interval
-        As for `ctbone.stats.proportion`; exact by default, since such errors are few.
-    groups
-        Patient of each case, shape (n,); see `ctbone.stats.clustered_proportion`. Default: each case is a patient.
-    names
-        Names of the classes for the reasons that a result gives; default: class 0, class 1, ….
-
-    Returns
-    -------
-    Estimate
-        0–1; undefined where the class has no case.
-
-    Raises
-    ------
-    StatsError
-        If classes or probabilities are missing, do not fit together, or are no probabilities, or a class is unknown.
-
-    References
-    ----------
-    Clopper & Pearson, Biometrika 1934;26:404. Korn & Graubard, Surv Methodol 1998;24:193 (by patient).
-
-    Examples
-    --------
-    >>> P = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
-    >>> print(dangerous_error([0, 1, 2, 2], P, truth=2, called=0))
-    0.5000 (0.0126 to 0.9874)
-    """
-    classes, probabilities = checked_classes(y, P)
-    columns = probabilities.shape[1]
-    if not (0 <= truth < columns and 0 <= called < columns):
-        raise StatsError("unknown class", found=f"{truth} called {called}", expected=f"0 … {columns - 1}")
-    concerned = classes == truth
-    errors = probabilities[concerned].argmax(axis=1) == called
-    if groups is not None:
-        groups = checked_groups(groups, classes.size)[concerned]
-    empty = f"{_class(truth, names)} has no case"
-    return clustered_proportion(errors, groups, level=level, interval=interval, empty=empty)
-
-
-def _class(number: int, names: Sequence[str] | None) -> str:
-    return f"class {number}" if names is None else names[number]
 
 
 def _mean_recall(tables: Floats) -> Floats:
