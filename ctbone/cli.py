@@ -280,6 +280,12 @@ def evaluate(
     positive: Annotated[
         str | None, typer.Option(metavar="CLASS", help="The label that the probabilities speak for.")
     ] = None,
+    threshold: Annotated[
+        str, typer.Option(metavar="P", help="Probability that counts as positive, or youden (needs validation rows).")
+    ] = "0.5",
+    prevalence: Annotated[
+        float | None, typer.Option(metavar="P", help="Decision curves at this prevalence, for case-control data.")
+    ] = None,
     bands: Annotated[bool, typer.Option("--bands", help="Bootstrap bands around the curves; takes longer.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path("evaluation"),
 ) -> None:
@@ -288,8 +294,13 @@ def evaluate(
     Discrimination, calibration, decision curves and comparisons, each number with its interval.
     """
     from ctbone import report as reporting
+    from ctbone.config import EvaluationSettings
+    from ctbone.config_file import checked
 
-    page = reporting.evaluate(table, label=label, prob=prob or [], positive=positive, bands=bands, out=out)
+    settings = checked(EvaluationSettings, {"threshold": threshold, "prevalence": prevalence})
+    page = reporting.evaluate(
+        table, label=label, prob=prob or [], positive=positive, bands=bands, out=out, settings=settings
+    )
     print(f"Report: {page}")
 
 

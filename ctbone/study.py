@@ -21,7 +21,8 @@ from typing import Any, Literal
 import pandas as pd
 
 import ctbone
-from ctbone.config import Settings, load_settings
+from ctbone.config import Settings
+from ctbone.config_file import load_settings
 from ctbone.errors import StudyError
 
 Dim = Literal["2d", "3d"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ctbone.cohort import COLUMNS, Case, check_cohort, read_cohort
-from ctbone.config import builtin_config, load_settings
+from ctbone.config_file import builtin_config, load_settings
 from ctbone.errors import CtboneError, StudyError
 from ctbone.progress import progress
 from ctbone.study import Dim, Study, write_text

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ctbone.config import Settings, builtin_config, load_settings
+from ctbone.config import Settings
+from ctbone.config_file import builtin_config, load_settings
 from ctbone.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"

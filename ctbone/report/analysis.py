@@ -87,6 +87,7 @@ class Analysis:
             "positive": answers.positive if answers.two_class else None,
             "confidence": self.settings.confidence,
             "threshold": self.settings.threshold,
+            "prevalence": self.settings.prevalence,
             "set": self.lead.cases.key,
             **self.lead.as_dict(),
         }

@@ -12,7 +12,6 @@ from ctbone.report.metrics import Judgement
 from ctbone.report.page import Block, Figure, Notice, Page, Section, Shown, Terms, Text
 from ctbone.report.probability_figures import calibration, class_calibration, curves_of, decision, decision_bands
 from ctbone.report.result_tables import (
-    TITLES,
     centre_table,
     class_table,
     comparison_table,
@@ -21,7 +20,9 @@ from ctbone.report.result_tables import (
     decision_table,
     fold_table,
     glance_table,
+    hosmer_lemeshow_table,
     metric_table,
+    metric_title,
 )
 from ctbone.report.table import Table, interval, number
 from ctbone.study import file_hash
@@ -97,7 +98,7 @@ def statistics(analysis: Analysis) -> tuple[Block, ...]:
     for judged in analysis.reported:
         for judgement in judged.judgements:
             for name, estimate in judgement.estimates.items():
-                methods.setdefault(estimate.method, []).append(TITLES.get(name, name))
+                methods.setdefault(estimate.method, []).append(metric_title(name))
     items = [(", ".join(dict.fromkeys(names)), method) for method, names in methods.items()]
     compared = dict.fromkeys(c.result.method for judged in analysis.reported for c in judged.comparisons)
     items += [("Comparisons of AUCs", f"{method}; p adjusted by Holm within a set of cases") for method in compared]
@@ -188,7 +189,12 @@ def _folds(analysis: Analysis, fusions: Sequence[str]) -> Section | None:
 def _calibration(analysis: Analysis) -> Section:
     two, level = analysis.any_answers.two_class, analysis.settings.confidence
     drawn = (calibration(analysis, j) if two else class_calibration(j, level) for j in analysis.reported)
-    return Section("calibration", "Calibration", tuple(Figure(figure) for figure in drawn))
+    tests = (hosmer_lemeshow_table(judged) for judged in analysis.reported)
+    blocks: list[Block] = [
+        *(Figure(figure) for figure in drawn),
+        *(Shown(table) for table in tests if table is not None),
+    ]
+    return Section("calibration", "Calibration", tuple(blocks))
 
 
 def _decision(analysis: Analysis, *, bands: bool) -> Section:

@@ -21,7 +21,7 @@ import yaml
 from scipy import ndimage, stats
 from timing import machine
 
-from ctbone.config import load_settings
+from ctbone.config_file import load_settings
 from ctbone.predictions import case_probabilities, read_predictions
 from ctbone.stats import auc, auc_interval
 from ctbone.study import Study, record_of, write_json

@@ -17,7 +17,7 @@ import yaml
 from timing import machine
 
 from ctbone.cohort import read_cohort
-from ctbone.config import load_settings
+from ctbone.config_file import load_settings
 from ctbone.folds import draw_folds
 from ctbone.predictions import case_probabilities, read_predictions
 from ctbone.stats import auc_interval

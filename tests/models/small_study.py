@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ctbone.config import load_settings
+from ctbone.config_file import load_settings
 from ctbone.study import Study
 
 VIEWS = [

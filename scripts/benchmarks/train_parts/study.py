@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 from scipy.ndimage import gaussian_filter
 
-from ctbone.config import load_settings
+from ctbone.config_file import load_settings
 from ctbone.study import Study
 
 
