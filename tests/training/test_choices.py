@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from ctbone import study as study_module
-from ctbone.config import ConfigError
+from ctbone.errors import ConfigError
 from ctbone.study import StudyError
 from ctbone.training import average, checkpoint, epochs, objective, protocol, steps, train
 from tests.models.small_study import TINY, model_of, small_study
