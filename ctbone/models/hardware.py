@@ -43,12 +43,17 @@ class Hardware:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def place(self, network: nn.Module) -> nn.Module:
-        """Move a network to the device and lay out its kernels."""
+        """Move a network to the device and lay out its kernels, and what flows between its layers."""
         network.to(self.device)
+        if not self.channels_last:
+            return network
         for parameter in network.parameters():
             layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
-            if self.channels_last and layout is not None:
-                parameter.data = parameter.data.contiguous(memory_format=layout)
+            if layout is not None:  # copied, as ``contiguous`` leaves the strides of a kernel of one channel alone
+                parameter.data = torch.empty_like(parameter.data, memory_format=layout).copy_(parameter.data)
+        for module in network.modules():
+            if isinstance(module, nn.AvgPool3d):
+                module.register_forward_hook(_channels_last)
         return network
 
     def arrange(self, seen: torch.Tensor) -> torch.Tensor:
@@ -98,6 +103,11 @@ def _computes_in_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _channels_last(_module: nn.Module, _seen: tuple[torch.Tensor], pooled: torch.Tensor) -> torch.Tensor:
+    """Undo the layout of PyTorch's 3D average pooling, which all layers after it would else inherit, and slow down."""
+    return pooled.contiguous(memory_format=torch.channels_last_3d)
 
 
 @functools.cache

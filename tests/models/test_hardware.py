@@ -42,6 +42,24 @@ def test_the_layout_changes_nothing_but_rounding():
     torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_every_layer_sees_the_layout(channels_last):
+    network = Hardware(CPU, bf16=False, channels_last=channels_last).place(tiny())
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    right = []
+
+    def look(module, seen):
+        if max(seen[0].shape[2:]) > 1:
+            right.append(seen[0].is_contiguous(memory_format=layout))
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.register_forward_pre_hook(look)
+    network(torch.randn(2, 1, 16, 16, 16).contiguous(memory_format=layout))
+    assert len(right) > 4
+    assert all(right)
+
+
 def test_an_image_is_laid_out_as_asked():
     seen = network_input(torch.zeros((2, 6, 6, 6), dtype=torch.int16), [WIDE, WIDE])
     assert Hardware(CPU, False, channels_last=True).arrange(seen).is_contiguous(memory_format=torch.channels_last_3d)
