@@ -11,7 +11,8 @@ from ctbone.models.networks import build_network
 from ctbone.models.pretrained import load_initial_weights
 from ctbone.progress import progress
 from ctbone.training.average import Average
-from ctbone.training.checkpoint import EpochMetrics, FoldState, load_checkpoint, save_checkpoint
+from ctbone.training.checkpoint import EpochMetrics, FoldState, load_checkpoint
+from ctbone.training.checkpoint_writer import CheckpointWriter
 from ctbone.training.curves import write_metrics
 from ctbone.training.errors import TrainingError
 from ctbone.training.learner import Learner
@@ -40,7 +41,11 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
     learner, state = start_fold(task, load_checkpoint(task.checkpoint, task.identity))
     epochs = task.model.training.epochs
     title = f"Train {task.name}, fold {task.fold}"
-    with progress(title, epochs, shown=task.ranks.writes) as bar, open_tracker(task, len(state.history)) as tracker:
+    with (
+        progress(title, epochs, shown=task.ranks.writes) as bar,
+        open_tracker(task, len(state.history)) as tracker,
+        CheckpointWriter(task.checkpoint, task.identity) as writer,
+    ):
         if state.history:
             bar.advance("resumed", steps=len(state.history))
             if task.ranks.writes:  # a kill may have come between the checkpoint and this table
@@ -56,8 +61,7 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
             row = EpochMetrics(epoch, loss, auc, validation_loss, learner.learning_rate, seconds)
             _take_over(learner, state, row)
             if task.ranks.writes:
-                save_checkpoint(task.checkpoint, state, task.identity)
-                write_metrics(task.checkpoint.with_name("metrics.csv"), state.history)
+                writer.save(state)
             tracker.add(row)
             bar.advance(f"loss {loss:.3f}  validation AUC {auc:.3f}")
     return learner.network, state
@@ -74,7 +78,7 @@ def _take_over(learner: Learner, state: FoldState, row: EpochMetrics) -> None:
     state.network, state.optimizer = learner.network.state_dict(), learner.optimizer.state_dict()
     state.average = {} if learner.average is None else learner.average.network.state_dict()
     if state.best_epoch is row:
-        state.best = {name: value.detach().clone() for name, value in learner.judged.state_dict().items()}
+        state.best = {name: x.detach().to("cpu", copy=True) for name, x in learner.judged.state_dict().items()}
         state.best_sha256 = None
 
 

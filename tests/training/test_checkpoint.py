@@ -1,6 +1,10 @@
+import threading
+
 import pytest
 import torch
 
+from ctbone.errors import StudyError
+from ctbone.training import checkpoint, checkpoint_writer
 from ctbone.training.checkpoint import EpochMetrics, FoldState, load_checkpoint, save_checkpoint
 from ctbone.training.errors import TrainingError
 from tests.models.test_pretrained import Bomb
@@ -28,6 +32,57 @@ def test_what_is_written_is_read(tmp_path):
     for part in ("average", "best"):
         assert torch.equal(getattr(read, part)["weight"], getattr(ours, part)["weight"])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["best-epoch1.safetensors", "c.pt"]
+
+
+def test_the_next_epoch_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+    ours, may_write = state(), threading.Event()
+    before = {name: value.clone() for name, value in ours.network.items()}
+
+    def slow(*args):
+        assert may_write.wait(30)
+        save_checkpoint(*args)
+
+    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", slow)
+    with checkpoint_writer.CheckpointWriter(tmp_path / "c.pt", IDENTITY) as writer:
+        writer.save(ours)
+        for value in ours.network.values():
+            value += 1  # the next epoch
+        for moments in ours.optimizer["state"].values():
+            moments["exp_avg"] += 1
+        ours.history.append(EpochMetrics(2, 0.4, 0.5, 0.5, 1e-4, 1.0))
+        assert not (tmp_path / "c.pt").exists()
+        may_write.set()
+    read = load_checkpoint(tmp_path / "c.pt", IDENTITY)
+    assert len(read.history) == 1
+    assert torch.equal(read.network["weight"], before["weight"])
+    assert torch.equal(read.optimizer["state"][0]["exp_avg"] + 1, ours.optimizer["state"][0]["exp_avg"])
+
+
+def test_the_best_weights_are_written_once(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(checkpoint, "save_weights", lambda path, best: written.append(path.name) or "digest")
+    ours = state()
+    with checkpoint_writer.CheckpointWriter(tmp_path / "c.pt", IDENTITY) as writer:
+        for epoch, auc in ((2, 0.7), (3, 0.8), (4, 0.75)):
+            writer.save(ours)
+            ours.history.append(EpochMetrics(epoch, 0.5, auc, 0.6, 1e-4, 1.0))
+            if ours.best_epoch.epoch == epoch:
+                ours.best_sha256 = None
+        writer.save(ours)
+    assert written == ["best-epoch1.safetensors", "best-epoch3.safetensors"]
+
+
+def test_what_could_not_be_written_is_told(tmp_path, monkeypatch):
+    def full(*args):
+        raise StudyError("cannot write: No space left on device")
+
+    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", full)
+    with pytest.raises(StudyError, match="No space"), checkpoint_writer.CheckpointWriter(tmp_path / "c.pt", {}) as last:
+        last.save(state())
+    with checkpoint_writer.CheckpointWriter(tmp_path / "c.pt", {}) as first:
+        first.save(state())
+        with pytest.raises(StudyError, match="No space"):
+            first.save(state())
 
 
 def test_no_checkpoint_is_none(tmp_path):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from ctbone import study as study_module
 from ctbone.errors import ConfigError
 from ctbone.study import StudyError
-from ctbone.training import average, checkpoint, epochs, objective, protocol, steps, train
+from ctbone.training import average, checkpoint, checkpoint_writer, epochs, objective, protocol, steps, train
 from tests.models.small_study import TINY, model_of, small_study
 
 ALL_ON = {
@@ -190,8 +190,8 @@ def test_with_every_choice_on_a_kill_anywhere_changes_no_bit(tmp_path, monkeypat
         "step": (average.Average, "update", 6),
         "best weights": (checkpoint, "save_weights", 1),
         "checkpoint": (checkpoint, "atomic_path", 3),
-        "metrics": (epochs, "write_metrics", 3),
-        "last metrics": (epochs, "write_metrics", 3),
+        "metrics": (checkpoint_writer, "write_metrics", 3),
+        "last metrics": (checkpoint_writer, "write_metrics", 3),
     }[where]
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -231,7 +231,7 @@ def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken)
     broken = study_with_all_on(tmp_path)
     run = broken.run("m", 0)
     own = f".writing-{study_module._machine()}-{os.getpid()}-0-"
-    real = epochs.save_checkpoint
+    real = checkpoint_writer.save_checkpoint
 
     def fill_up(path, state, identity):
         if len(state.history) == 3:
@@ -240,7 +240,7 @@ def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken)
 
     with monkeypatch.context() as patch:
         patch.setattr(study_module, "_temporary", lambda path: path.with_name(own + path.name))
-        patch.setattr(epochs, "save_checkpoint", fill_up)
+        patch.setattr(checkpoint_writer, "save_checkpoint", fill_up)
         with pytest.raises(StudyError, match="No space left") as caught:
             train(broken, "m", fold=0)
     assert "free some space" in caught.value.remedy
