@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from ctbone.allocator import keep_blocks
 from ctbone.errors import CtboneError
 
 Item = TypeVar("Item")
@@ -83,6 +84,11 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Re
         return Outcome(item, None, WorkerError(f"unforeseen {type(error).__name__}{place}: {error}"))
 
 
+def _attempt_there(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:
+    keep_blocks(largest=64, together=256)  # enough for a case, and little for a worker that is another's tomorrow
+    return _attempt(function, item)
+
+
 def _over_processes(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[Outcome[Item, Result]]:
@@ -131,10 +137,9 @@ def _over_cluster(
     with client:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         needs = {"GPU": 1} if exclusive and any(worker["resources"].get("GPU") for worker in workers) else None
-        futures = {client.submit(_attempt, function, item, pure=False, resources=needs): item for item in items}
-        for future in finished(futures):
-            fault = future.exception()
-            if fault is None:
-                yield future.result()
+        futures = {client.submit(_attempt_there, function, item, pure=False, resources=needs): item for item in items}
+        for future, outcome in finished(futures, with_results=True, raise_errors=False):
+            if future.status == "finished":
+                yield outcome
             else:
-                yield Outcome(futures[future], None, WorkerError(f"the worker failed: {fault}"))
+                yield Outcome(futures[future], None, WorkerError(f"the worker failed: {future.exception()}"))

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from ctbone.allocator import keep_blocks
 from ctbone.config import TrainingSettings
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,7 @@ def choose_hardware(training: TrainingSettings, number: int | None = None) -> Ha
     """
     device = torch.device("cpu")
     if not torch.cuda.is_available():
-        _keep_large_blocks()
+        keep_blocks(largest=1024, together=2048)
     else:
         device = torch.device("cuda", torch.cuda.current_device() if number is None else number)
         torch.cuda.set_device(device)
@@ -108,21 +103,3 @@ def _computes_in_bf16(device: torch.device) -> bool:
 def _channels_last(_module: nn.Module, _seen: tuple[torch.Tensor], pooled: torch.Tensor) -> torch.Tensor:
     """Undo the layout of PyTorch's 3D average pooling, which all layers after it would else inherit, and slow down."""
     return pooled.contiguous(memory_format=torch.channels_last_3d)
-
-
-@functools.cache
-def _keep_large_blocks() -> None:
-    """Let glibc keep the blocks that every step frees and asks for again.
-
-    By default each goes back to the kernel and returns as pages that must be zeroed anew; without that a 3D
-    training step takes about half the time.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library: its own allocator is left alone
-        return
-    if not mallopt(_M_MMAP_THRESHOLD, _GIB):
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that older versions of glibc take
-    mallopt(_M_TRIM_THRESHOLD, 2 * _GIB - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,19 +73,21 @@ def make_crops(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCr
     target, scale = cube(mask, settings.crop_3d)
     planes = views(mask, settings.images_2d)
     slab = _read(image, [target, mask.grid, *(plane.grid for plane in planes)], settings.crop_3d.interpolation)
-    return CaseCrops(
-        crop=_int16(sample(slab, target, settings.crop_3d.interpolation)),
-        crop_mask=mask_on(mask, target),
-        images=np.concatenate([_int16(sample(slab, plane.grid)) for plane in planes], axis=2),
-        images_mask=np.concatenate([mask_on(mask, plane.grid) for plane in planes], axis=2),
-        cube=target,
-        scale_factor=scale,
-        views=planes,
-        scanner=image.grid,
-        lesion=measure(mask, slab),
-        components=components,
-        touches_border=touches_border(mask, image.grid),
-    )
+    with ThreadPoolExecutor(1) as beside:
+        lesion = beside.submit(measure, mask, slab)
+        return CaseCrops(
+            crop=_int16(sample(slab, target, settings.crop_3d.interpolation)),
+            crop_mask=mask_on(mask, target),
+            images=np.concatenate([_int16(sample(slab, plane.grid)) for plane in planes], axis=2),
+            images_mask=np.concatenate([mask_on(mask, plane.grid) for plane in planes], axis=2),
+            cube=target,
+            scale_factor=scale,
+            views=planes,
+            scanner=image.grid,
+            lesion=lesion.result(),
+            components=components,
+            touches_border=touches_border(mask, image.grid),
+        )
 
 
 def _read(image: NiftiFile, targets: list[Grid], interpolation: Interpolation) -> Slab:
