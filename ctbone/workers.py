@@ -85,8 +85,12 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Re
 
 
 def _attempt_there(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:
-    keep_blocks(largest=64, together=256)  # enough for a case, and little for a worker that is another's tomorrow
+    _keep_blocks()
     return _attempt(function, item)
+
+
+def _keep_blocks() -> None:
+    keep_blocks(largest=64, together=256)  # enough for a case, and little for a worker that is another's tomorrow
 
 
 def _over_processes(
@@ -119,7 +123,7 @@ def _pool(function: Callable, workers: int) -> ProcessPoolExecutor:
         # and no thread of this process is forked with its locks held.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([function.__module__])
-    return ProcessPoolExecutor(workers, mp_context=context)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_keep_blocks)
 
 
 def _over_cluster(

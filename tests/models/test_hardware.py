@@ -55,7 +55,7 @@ def test_every_layer_sees_the_layout(channels_last):
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm3d):
             module.register_forward_pre_hook(look)
-    network(torch.randn(2, 1, 16, 16, 16).contiguous(memory_format=layout))
+    network(torch.randn(16, 1, 16, 16, 16).contiguous(memory_format=layout))
     assert len(right) > 4
     assert all(right)
 
