@@ -18,6 +18,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from ctbone.errors import CtboneError
+from ctbone.grid import Grid
 from ctbone.study import atomic_path
 
 AIR = -1024
@@ -32,47 +33,6 @@ _SLICES_AT_ONCE = 16
 
 class NiftiError(CtboneError):
     """A NIfTI file is damaged, or its geometry is not that of a volume in mm."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A regular grid of voxels in the patient.
-
-    Attributes
-    ----------
-    shape
-        Voxels along the three axes.
-    affine
-        (4, 4); takes a voxel's index to its centre in RAS mm.
-    """
-
-    shape: tuple[int, int, int]
-    affine: np.ndarray
-
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Distance of neighbouring voxels along the three axes, in mm."""
-        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(x), float(y), float(z)
-
-    def to_world(self, indices: np.ndarray) -> np.ndarray:
-        """Take indices of shape (n, 3) to RAS mm.
-
-        Examples
-        --------
-        >>> Grid((4, 4, 4), np.diag([2.0, 2.0, 5.0, 1.0])).to_world(np.array([[1, 0, 3]]))
-        array([[ 2.,  0., 15.]])
-        """
-        return indices @ self.affine[:3, :3].T + self.affine[:3, 3]
-
-    def to_index(self, points: np.ndarray) -> np.ndarray:
-        """Take points of shape (n, 3) in RAS mm to (fractional) indices."""
-        return (points - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T
-
-    def corners(self) -> np.ndarray:
-        """Return the centres of the eight corner voxels, (8, 3), in RAS mm."""
-        ends = np.array([[0, n - 1] for n in self.shape], dtype=float)
-        return self.to_world(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3))
 
 
 @dataclass(frozen=True)

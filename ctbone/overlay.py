@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ctbone.errors import StudyError
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.resample import Slab, sample
 from ctbone.study import Dim, Study, read_json, record_of
 

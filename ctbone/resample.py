@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from ctbone.nifti import AIR, Grid, NiftiFile
+from ctbone.grid import Grid
+from ctbone.nifti import AIR, NiftiFile
 
 Interpolation = Literal["linear", "cubic"]
 _FWHM = 1 / (2 * np.sqrt(2 * np.log(2)))

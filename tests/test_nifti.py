@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from ctbone.nifti import Grid, NiftiError, open_nifti, to_hu, write_nifti
+from ctbone.grid import Grid
+from ctbone.nifti import NiftiError, open_nifti, to_hu, write_nifti
 
 AFFINE = np.diag([-0.8, 0.7, 2.5, 1.0])
 

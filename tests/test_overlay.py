@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctbone.errors import StudyError
-from ctbone.nifti import Grid, open_nifti
+from ctbone.grid import Grid
+from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space, to_scanner
 from ctbone.preprocess import preprocess_case
 from ctbone.study import Study, record_of

@@ -6,7 +6,8 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctbone.nifti import AIR, Grid, open_nifti, write_nifti
+from ctbone.grid import Grid
+from ctbone.nifti import AIR, open_nifti, write_nifti
 from ctbone.resample import Slab, read_slab, sample, sample_mask
 
 from .preprocess.scans import affine, ball, grids, world

@@ -18,7 +18,8 @@ from ctbone.dicom.irregular import untilted_grid
 from ctbone.dicom.series import Series, chosen, list_series
 from ctbone.dicom.volume import Volume, read_series
 from ctbone.errors import CtboneError, StudyError
-from ctbone.nifti import Grid, open_nifti, to_hu, write_nifti
+from ctbone.grid import Grid
+from ctbone.nifti import open_nifti, to_hu, write_nifti
 from ctbone.study import Study, content_hash, file_hash, provenance, read_json, record_of, write_json
 
 

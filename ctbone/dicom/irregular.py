@@ -6,7 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from ctbone.dicom.geometry import Stack
-from ctbone.nifti import AIR, Grid
+from ctbone.grid import Grid
+from ctbone.nifti import AIR
 
 _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

@@ -18,7 +18,7 @@ from ctbone.dicom.headers import Frame, quiet_pydicom
 from ctbone.dicom.irregular import resample
 from ctbone.dicom.pixels import Slice, read_plain_slice, read_slices
 from ctbone.dicom.series import Series
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 
 _LARGEST = 2**31
 _AT_ONCE = 32

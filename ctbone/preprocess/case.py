@@ -14,7 +14,8 @@ import numpy as np
 
 from ctbone.cohort import Case
 from ctbone.errors import CtboneError
-from ctbone.nifti import Grid, write_nifti
+from ctbone.grid import Grid
+from ctbone.nifti import write_nifti
 from ctbone.preprocess.crops import CaseCrops, make_crops
 from ctbone.preprocess.errors import PreprocessError
 from ctbone.preprocess.images2d import View

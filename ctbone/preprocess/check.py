@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ctbone.cohort import Case
 from ctbone.errors import CtboneError
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess.components import choose_components
 from ctbone.preprocess.mask import check_overlap, read_mask, touches_border
 from ctbone.study import Study

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ctbone.cohort import Case
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess.errors import PreprocessError
 from ctbone.preprocess.mask import Mask
 

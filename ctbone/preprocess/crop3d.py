@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ctbone.config import Crop3D
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess.mask import Mask
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from ctbone.cohort import Case
 from ctbone.config import PreprocessSettings
-from ctbone.nifti import AIR, Grid, NiftiError, NiftiFile
+from ctbone.grid import Grid
+from ctbone.nifti import AIR, NiftiError, NiftiFile
 from ctbone.preprocess.components import Components, choose_components
 from ctbone.preprocess.crop3d import cube
 from ctbone.preprocess.errors import PreprocessError, of_nifti, open_volume

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ctbone.config import Images2D
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess.mask import Mask
 from ctbone.preprocess.mask_crop import mask_on
 from ctbone.resample import sample_mask

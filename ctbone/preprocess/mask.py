@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ctbone.cohort import Case
-from ctbone.nifti import Grid, NiftiError, NiftiFile
+from ctbone.grid import Grid
+from ctbone.nifti import NiftiError, NiftiFile
 from ctbone.preprocess.errors import PreprocessError, of_nifti, open_volume
 from ctbone.preprocess.mask_dicom import is_dicom, read_dicom_mask
 from ctbone.preprocess.mask_labels import chosen_label

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 
 _FLAT = 0.1
 _OFF_SLICE = 0.25

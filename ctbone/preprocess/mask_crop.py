@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess.mask import Mask
 from ctbone.resample import sample_mask
 

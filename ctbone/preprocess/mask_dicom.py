@@ -14,7 +14,7 @@ import pydicom
 from pydicom import config as pydicom_config
 from pydicom.pixels import iter_pixels
 
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess.errors import PreprocessError
 from ctbone.preprocess.mask_contours import ContourError, fill_contours
 from ctbone.preprocess.mask_labels import chosen_label

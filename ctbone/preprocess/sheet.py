@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ctbone.config import BONE, SOFT_TISSUE, WIDE, Window
-from ctbone.nifti import Grid, open_nifti
+from ctbone.grid import Grid
+from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space
 from ctbone.preprocess.components import Components
 from ctbone.resample import Slab, read_slab, sample

@@ -40,6 +40,7 @@ def many_class_estimates(answers: Answers, settings: EvaluationSettings) -> tupl
     matrix = confusion_matrix(truth, probabilities)
 
     def area(average: Literal["macro", "weighted"]) -> Estimate:
+        """Return the mean of the one-vs-rest AUCs."""
         return multiclass_auc(
             truth,
             probabilities,

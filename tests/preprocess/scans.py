@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from ctbone.cohort import Case
-from ctbone.nifti import Grid, write_nifti
+from ctbone.grid import Grid
+from ctbone.nifti import write_nifti
 from ctbone.preprocess.mask import Mask, read_mask
 
 

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from ctbone import workflow
-from ctbone.nifti import Grid, open_nifti
+from ctbone.grid import Grid
+from ctbone.nifti import open_nifti
 from ctbone.preprocess import preprocess_case
 from ctbone.study import Study, record_of
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ctbone.cohort import Case, check_cohort, read_cohort
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess import PreprocessError, check_case, preprocess_case
 from ctbone.preprocess.components import choose_components
 from ctbone.preprocess.mask import Mask, read_mask

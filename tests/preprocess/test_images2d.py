@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from ctbone.config import Images2D
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess.images2d import views
 from ctbone.preprocess.mask import Mask
 from ctbone.preprocess.mask_crop import mask_on

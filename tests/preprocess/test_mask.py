@@ -6,7 +6,7 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 
 from ctbone.cohort import Case
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess import PreprocessError
 from ctbone.preprocess.lesion import longest
 from ctbone.preprocess.mask import check_overlap, read_mask

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess import preprocess_case
 from ctbone.preprocess.mask import Mask
 from ctbone.preprocess.mask_crop import mask_on

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from ctbone.cohort import Case
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess import PreprocessError, check_case, preprocess_case
 from ctbone.preprocess.mask import check_overlap, read_mask
 from ctbone.study import Study

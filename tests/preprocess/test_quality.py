@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ctbone.errors import StudyError
-from ctbone.nifti import Grid
+from ctbone.grid import Grid
 from ctbone.preprocess import draw_sheet, preprocess_case, write_quality
 from ctbone.preprocess.outliers import outliers, robust_z
 from ctbone.study import Study, record_of
