@@ -119,7 +119,7 @@ def report(study: Study, kept: int, seconds: float, options: argparse.Namespace)
     history = pd.read_csv(study.run("3d", 0) / "metrics.csv")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("ctbone", "torch", "monai"))
     print(f"{machine()}; {versions}")
-    print(f"{options.network} at {options.size}³, seed {options.seed}, {options.epochs} epochs in {seconds:.0f} s\n")
+    print(f"{options.network} at {options.size}³, seed {options.seed}, {len(history)} epochs in {seconds:.0f} s\n")
     print(f"| epoch | validation AUC (n = {len(truth)}) | accuracy at 0.5 |\n|---|---|---|")
     accuracy = np.mean((p >= 0.5) == truth)
     interval = f"{found.low:.3f}–{found.high:.3f}"

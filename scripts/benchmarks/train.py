@@ -146,8 +146,9 @@ def run_alone(name: str, root: Path, options: argparse.Namespace) -> dict:
 
 
 def measure(loop: Contender, batches: int, batch: int) -> dict:
-    """Time an epoch after one that warms up; seconds a sample, busy share, peak GiB."""
-    loop.epoch(1, batches)
+    """Time an epoch after two that warm up: until then the heap grows; seconds a sample, busy share, peak GiB."""
+    for _ in range(2):
+        loop.epoch(1, batches)
     settle()
     spent, began = _processor_seconds(), time.perf_counter()
     loop.epoch(2, batches)
