@@ -34,7 +34,7 @@ MODELS = {
 }
 # Sums of other order differ by rounding. Adam makes full steps of gradients that are nothing but rounding, and the
 # statistics of three samples magnify it.
-TOLERANCE = {"sgd": 1e-6, "adam": 5e-5, "mixed": 1e-3}
+TOLERANCE = {"sgd": 1e-6, "adam": 2e-4, "mixed": 1e-3}
 
 
 def under_torchrun(processes, *arguments):
