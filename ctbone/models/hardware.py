@@ -10,7 +10,6 @@ from torch import nn
 
 from ctbone.allocator import keep_blocks
 from ctbone.config import TrainingSettings
-from ctbone.models.first_convolution import fold_depth
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,6 @@ class Hardware:
         for module in network.modules():
             if isinstance(module, nn.AvgPool3d):
                 module.register_forward_hook(_channels_last)
-        if self.device.type == "cpu":
-            fold_depth(network)
         return network
 
     def arrange(self, seen: torch.Tensor) -> torch.Tensor:
