@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -11,7 +10,6 @@ _MIB = 1 << 20
 _OLD_MOST = 32 * _MIB
 
 
-@functools.cache
 def keep_blocks(largest: int, together: int) -> None:
     """Let glibc keep the blocks that every step, or every case, frees and asks for again.
 

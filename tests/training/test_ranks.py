@@ -24,7 +24,6 @@ MODELS = {
         "3d",
         training={
             **TRAINING,
-            "epochs": 1,
             "optimizer": "sgd",
             "mixup": 0.4,
             "class_weights": "balanced",
@@ -34,8 +33,8 @@ MODELS = {
     ),
 }
 # Sums of other order differ by rounding. Adam makes full steps of gradients that are nothing but rounding, and the
-# statistics of three samples magnify it: with all of it on, tenfold an epoch, so one epoch is compared.
-TOLERANCE = {"sgd": 1e-6, "adam": 2e-4, "mixed": 2e-4}
+# statistics of three samples magnify it.
+TOLERANCE = {"sgd": 1e-6, "adam": 5e-5, "mixed": 1e-3}
 
 
 def under_torchrun(processes, *arguments):
