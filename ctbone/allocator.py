@@ -8,9 +8,10 @@ import sys
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MIB = 1 << 20
 _OLD_MOST = 32 * _MIB
+_NEVER = -1
 
 
-def keep_blocks(largest: int, together: int) -> None:
+def keep_blocks(largest: int, together: int | None) -> None:
     """Let glibc keep the blocks that every step, or every case, frees and asks for again.
 
     By default large ones go back to the kernel each time and return as pages that must be zeroed anew. A 3D training
@@ -22,7 +23,7 @@ def keep_blocks(largest: int, together: int) -> None:
     largest
         MiB of the largest block that is kept.
     together
-        MiB that are kept before any go back.
+        MiB that are kept before any go back; None: none goes back while the process lives.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -32,4 +33,4 @@ def keep_blocks(largest: int, together: int) -> None:
         return
     if not mallopt(_M_MMAP_THRESHOLD, largest * _MIB):
         mallopt(_M_MMAP_THRESHOLD, _OLD_MOST)  # the most that older versions take
-    mallopt(_M_TRIM_THRESHOLD, min(together * _MIB, 2**31 - 1))
+    mallopt(_M_TRIM_THRESHOLD, _NEVER if together is None else together * _MIB)

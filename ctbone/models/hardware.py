@@ -10,6 +10,7 @@ from torch import nn
 
 from ctbone.allocator import keep_blocks
 from ctbone.config import TrainingSettings
+from ctbone.models.processor_convolutions import choose_convolutions
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Hardware:
         for module in network.modules():
             if isinstance(module, nn.AvgPool3d):
                 module.register_forward_hook(_channels_last)
+        if self.device.type == "cpu" and not self.bf16 and torch.backends.cpu.get_cpu_capability() == "AVX2":
+            choose_convolutions(network)
         return network
 
     def arrange(self, seen: torch.Tensor) -> torch.Tensor:
@@ -82,7 +85,7 @@ def choose_hardware(training: TrainingSettings, number: int | None = None) -> Ha
     """
     device = torch.device("cpu")
     if not torch.cuda.is_available():
-        keep_blocks(largest=1024, together=2048)
+        keep_blocks(largest=1024, together=None)
     else:
         device = torch.device("cuda", torch.cuda.current_device() if number is None else number)
         torch.cuda.set_device(device)

@@ -5,6 +5,7 @@ from ctbone.config import WIDE, ModelSettings, TrainingSettings
 from ctbone.models.hardware import Hardware, choose_hardware
 from ctbone.models.intake import network_input
 from ctbone.models.networks import build_network
+from ctbone.models.processor_convolutions import ConvolvedGradientConv3d, PlainLayoutConv3d
 from tests.models.small_study import TINY
 
 CPU = torch.device("cpu")
@@ -58,6 +59,23 @@ def test_every_layer_sees_the_layout(channels_last):
     network(torch.randn(16, 1, 16, 16, 16).contiguous(memory_format=layout))
     assert len(right) > 4
     assert all(right)
+
+
+@pytest.mark.parametrize(
+    ("capability", "bf16", "channels_last", "expected"),
+    [
+        ("AVX2", False, True, True),
+        ("AVX2", True, True, False),
+        ("AVX2", False, False, False),
+        ("AVX512", False, True, False),
+        ("DEFAULT", False, True, False),
+    ],
+)
+def test_convolutions_are_chosen_where_they_were_measured(monkeypatch, capability, bf16, channels_last, expected):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    network = Hardware(CPU, bf16, channels_last).place(tiny())
+    ours = (ConvolvedGradientConv3d, PlainLayoutConv3d)
+    assert any(isinstance(module, ours) for module in network.modules()) == expected
 
 
 def test_an_image_is_laid_out_as_asked():
