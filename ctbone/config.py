@@ -136,7 +136,7 @@ class TrainingSettings(_Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: bf16 where the device computes in it, else fp32."""
     channels_last: bool = True
-    """Images and kernels lie channels-last in memory; false: as PyTorch lays them out."""
+    """Images and kernels lie channels-last in memory; false: as PyTorch lays them out, and convolves them."""
     compile: bool = False
     """The network is compiled first: pays on a GPU in long runs; false, since that takes minutes."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
