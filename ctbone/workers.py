@@ -75,7 +75,8 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Re
     try:
         return Outcome(item, function(item), None)
     except CtboneError as error:
-        return Outcome(item, None, error)
+        error.__cause__ = error.__context__ = None  # they hold on to all that the item had in memory
+        return Outcome(item, None, error.with_traceback(None))
     except Exception as error:
         where = error.__traceback__
         while where and where.tb_next:

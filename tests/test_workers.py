@@ -34,6 +34,18 @@ def test_a_bad_case_stops_no_other(workers):
     assert "unforeseen ZeroDivisionError at square" in str(outcomes[4].error)
 
 
+def test_an_error_does_not_hold_what_the_item_had_in_memory():
+    (outcome,) = map_cases(fail_over, [1], workers=1)
+    assert outcome.error.__traceback__ is outcome.error.__cause__ is outcome.error.__context__ is None
+
+
+def fail_over(number: int) -> int:
+    try:
+        return square(4)
+    except ZeroDivisionError as error:
+        raise CohortError(f"{number} is bad") from error
+
+
 def test_a_process_that_dies_takes_no_other_case_with_it():
     outcomes = {outcome.item: outcome for outcome in map_cases(die, range(5), workers=2)}
     assert {item for item, outcome in outcomes.items() if outcome.error} == {2}

@@ -16,6 +16,7 @@ _SUBJECTS = {
     "training": "training settings",
     "preprocess": "preprocessing settings",
     "metadata_values": "values of its metadata",
+    "computed_in": "arithmetic",
 }
 
 

@@ -58,6 +58,7 @@ def place_crops(crops: Crops, device: torch.device) -> CropSource:
     if device.type == "cpu":
         return Resident(crops, device)
     needed = crops.images.nbytes + (0 if crops.masks is None else crops.masks.nbytes)
+    torch.cuda.empty_cache()  # what an earlier fold has left in PyTorch's own hands is free as well
     free, _ = torch.cuda.mem_get_info(device)
     return Resident(crops, device) if needed <= _SHARE * free else Streamed(crops, device)
 
@@ -111,7 +112,8 @@ class Streamed:
         """Yield the images ``order[part]`` of each part in turn."""
         left = iter(parts)
         waiting: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(1, thread_name_prefix="crops") as thread:
+        # A new thread would take the first GPU, and memory there, when it goes back from its stream.
+        with ThreadPoolExecutor(1, thread_name_prefix="crops", initializer=self._take_device) as thread:
             try:
                 for part in left:
                     waiting.append(thread.submit(self._send, order[part]))
@@ -122,6 +124,10 @@ class Streamed:
             finally:
                 for future in waiting:
                     future.cancel()
+
+    def _take_device(self) -> None:
+        if self._stream is not None:
+            torch.cuda.set_device(self._device)
 
     def _send(self, samples: np.ndarray) -> Batch:
         rows = torch.from_numpy(samples)

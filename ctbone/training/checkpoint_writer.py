@@ -61,18 +61,21 @@ class CheckpointWriter:
 
 def _copy_of(state: FoldState) -> FoldState:
     """Copy what the next epoch changes; the best weights are replaced as a whole, never changed."""
-    return replace(
-        state,
-        network=_copied(state.network),
-        optimizer=_copied(state.optimizer),
-        average=_copied(state.average),
-        history=list(state.history),
-    )
+    changing = copy_to_processor({"network": state.network, "optimizer": state.optimizer, "average": state.average})
+    return replace(state, history=list(state.history), **changing)
+
+
+def copy_to_processor(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy every tensor of a state; from a GPU all of them under way at once, and one wait for the last."""
+    copied = _copied(state)
+    if torch.cuda.is_initialized():
+        torch.cuda.current_stream().synchronize()
+    return copied
 
 
 def _copied(content: Any) -> Any:
     if isinstance(content, torch.Tensor):
-        return content.detach().to("cpu", copy=True)
+        return content.detach().to("cpu", non_blocking=True, copy=True)
     if isinstance(content, Mapping):
         return {name: _copied(value) for name, value in content.items()}
     return [_copied(value) for value in content] if isinstance(content, list) else content

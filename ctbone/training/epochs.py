@@ -12,7 +12,7 @@ from ctbone.models.pretrained import load_initial_weights
 from ctbone.progress import progress
 from ctbone.training.average import Average
 from ctbone.training.checkpoint import EpochMetrics, FoldState, load_checkpoint
-from ctbone.training.checkpoint_writer import CheckpointWriter
+from ctbone.training.checkpoint_writer import CheckpointWriter, copy_to_processor
 from ctbone.training.curves import write_metrics
 from ctbone.training.errors import TrainingError
 from ctbone.training.learner import Learner
@@ -38,13 +38,13 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
         another training's.
     """
     refuse_absent_classes(task)
-    learner, state = start_fold(task, load_checkpoint(task.checkpoint, task.identity))
+    learner, state = start_fold(task, load_checkpoint(task.checkpoint, task.computed_identity))
     epochs = task.model.training.epochs
     title = f"Train {task.name}, fold {task.fold}"
     with (
         progress(title, epochs, shown=task.ranks.writes) as bar,
         open_tracker(task, len(state.history)) as tracker,
-        CheckpointWriter(task.checkpoint, task.identity) as writer,
+        CheckpointWriter(task.checkpoint, task.computed_identity) as writer,
     ):
         if state.history:
             bar.advance("resumed", steps=len(state.history))
@@ -78,7 +78,7 @@ def _take_over(learner: Learner, state: FoldState, row: EpochMetrics) -> None:
     state.network, state.optimizer = learner.network.state_dict(), learner.optimizer.state_dict()
     state.average = {} if learner.average is None else learner.average.network.state_dict()
     if state.best_epoch is row:
-        state.best = {name: x.detach().to("cpu", copy=True) for name, x in learner.judged.state_dict().items()}
+        state.best = copy_to_processor(learner.judged.state_dict())
         state.best_sha256 = None
 
 

@@ -35,6 +35,9 @@ from ctbone.training.task import FoldTask, Log
 from ctbone.training.tracking import refuse_missing
 from ctbone.training.validation import logits_by_ranks
 
+_MEMORY_SIGNS = ("out of memory", "allocate memory", "alloc_failed", "unable to find an engine")
+"""What PyTorch, cuBLAS and, for want of a workspace, cuDNN say where it is not enough, by plain RuntimeErrors."""
+
 
 @dataclass(frozen=True)
 class FoldSummary:
@@ -87,7 +90,13 @@ class TrainingSummary:
 
 
 def train(
-    study: Study, model: str, *, fold: int | None = None, dry_run: bool = False, log: Log = "none"
+    study: Study,
+    model: str,
+    *,
+    fold: int | None = None,
+    dry_run: bool = False,
+    log: Log = "none",
+    ranks: Ranks | None = None,
 ) -> TrainingSummary:
     """Train a model by the study's cross-validation, going on where an earlier run stopped.
 
@@ -107,6 +116,8 @@ def train(
         Run one batch and one validation of the first fold asked for, and write nothing.
     log
         ``tensorboard`` or ``mlflow``: what is told of each epoch beside ``metrics.csv``, see ``open_tracker``.
+    ranks
+        The processes that train together; None: those that ``torchrun`` or ``srun`` started, see ``join_ranks``.
 
     Returns
     -------
@@ -126,7 +137,8 @@ def train(
     ours = model_settings(study.settings, model)
     refuse_missing(log)
     chosen = chosen_folds(study, fold)
-    cohort, ranks = read_cohort(study), join_ranks()
+    cohort = read_cohort(study)
+    ranks = join_ranks() if ranks is None else ranks
     with ranks.first():
         folds = _folds(study, cohort, dry_run)
     with _memory_is_enough(ours):
@@ -236,7 +248,8 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: FoldState) -> Card:
     write_fold_table(study, name, fold, "internal", rows, record)
     draw_curves(task.checkpoint.with_name("curves.png"), f"{name}, fold {fold}", state.history, best.epoch)
     encoding = None if task.encoding is None else task.encoding.to_json()
-    card = Card(task.identity, fold, best.epoch, best.validation_auc, best.validation_loss, digest, origin, encoding)
+    identity, auc, loss = task.computed_identity, best.validation_auc, best.validation_loss
+    card = Card(identity, fold, best.epoch, auc, loss, digest, origin, encoding)
     save_trained(study, name, card)
     forget_best(task.checkpoint)  # they are the fold's weights now
     task.ranks.wait()
@@ -269,9 +282,8 @@ def _memory_is_enough(model: ModelSettings) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # PyTorch tells the processor's memory by a plain RuntimeError, the GPU's by a subclass of it.
         text = str(error).lower()
-        if not (isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text):
+        if not (isinstance(error, MemoryError) or any(sign in text for sign in _MEMORY_SIGNS)):
             raise
         size = "preprocess.crop_3d.size" if model.dim == "3d" else "preprocess.images_2d.size"
         raise TrainingError(

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ctbone.training.errors import TrainingError
 from ctbone.training.shared_norm import share_batch_statistics
 
 
@@ -59,7 +60,12 @@ class Ranks:
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """Return the network as it is trained: its gradients, after a step, are the mean over the processes."""
-        return network if self.fabric is None else self.fabric.setup_module(network)
+        if self.fabric is None:
+            return network
+        wrapped = self.fabric.setup_module(network)
+        if self.fabric.device.type == "cuda":
+            torch.cuda.synchronize(self.fabric.device)  # it sends the first weights on a stream of its own
+        return wrapped
 
     def unify(self, network: nn.Module) -> nn.Module:
         """Let the network's batch statistics be those of the whole batch; the names of its tensors stay."""
@@ -100,14 +106,26 @@ def join_ranks() -> Ranks:
     """Join the processes that ``torchrun`` or ``srun`` started; alone where neither did.
 
     On GPUs they talk by NCCL, on processors by Gloo.
+
+    Raises
+    ------
+    TrainingError
+        A process does not see one GPU for each process on its machine.
     """
     count, nodes = _started()
     if count == 1:
         return Ranks()
     from lightning_fabric import Fabric
 
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    fabric = Fabric(accelerator=accelerator, devices=count // nodes, num_nodes=nodes, strategy="ddp")
+    accelerator, here = "cuda" if torch.cuda.is_available() else "cpu", count // nodes
+    if accelerator == "cuda" and torch.cuda.device_count() < here:
+        raise TrainingError(
+            "there are more processes than GPUs that one of them sees",
+            found=f"{here} processes on a machine, {torch.cuda.device_count()} GPUs",
+            expected="one GPU for each",
+            remedy="let every process see all GPUs of its machine (Slurm: --gpus-per-node, not --gpus-per-task)",
+        )
+    fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=nodes, strategy="ddp")
     fabric.launch()
     return Ranks(fabric.global_rank, fabric.world_size, fabric.local_rank, fabric)
 

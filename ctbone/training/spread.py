@@ -15,6 +15,7 @@ from ctbone.progress import use_lines
 from ctbone.study import Study
 from ctbone.training.errors import TrainingError
 from ctbone.training.protocol import FoldSummary, TrainingSummary, chosen_folds, summary_of, train
+from ctbone.training.ranks import Ranks
 from ctbone.training.task import Log
 from ctbone.workers import map_cases
 
@@ -95,7 +96,8 @@ def _train_one(job: FoldJob) -> FoldSummary:
         torch.set_num_threads(job.threads or _worker_threads())
         try:
             _take_gpu()
-            (summary,) = train(job.study, job.model, fold=job.fold, log=job.log).folds
+            alone = Ranks()  # though a batch system may have started several workers together
+            (summary,) = train(job.study, job.model, fold=job.fold, log=job.log, ranks=alone).folds
         finally:
             torch.set_num_threads(before)
     return summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -42,7 +43,8 @@ def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None =
         for part in plan.parts[step]:
             own, seen = next(shown)
             with ranks.holding_gradients(network, hold=part.stop < batch.stop):
-                with task.hardware.autocast():
+                # Of no sample, synchronised statistics have the type of what came in, and the others send fp32.
+                with task.hardware.autocast() if len(seen) else contextlib.nullcontext():
                     logits = network(seen) if plan.metadata is None else network(seen, plan.metadata[own])
                 loss = _loss(criterion, logits.float(), plan.targets[own], plan.targets[batch])
                 (loss * ranks.count).backward()  # the gradients become the mean over the processes

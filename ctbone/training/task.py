@@ -68,6 +68,11 @@ class FoldTask:
         return self.study.run(self.name, self.fold) / "checkpoint.pt"
 
     @property
+    def computed_identity(self) -> dict[str, Any]:
+        """The identity with what ``precision: auto`` means here; a fold is not begun in one and ended in another."""
+        return {**self.identity, "computed_in": "bf16" if self.hardware.bf16 else "fp32"}
+
+    @property
     def seeds(self) -> dict[str, int]:
         """What every random number of this fold starts from, apart from its epoch."""
         return {"seed": self.model.training.seed, "fold": self.fold}

@@ -150,6 +150,8 @@ def measure(loop: Contender, batches: int, batch: int) -> dict:
     for _ in range(2):
         loop.epoch(1, batches)
     settle()
+    if GPU:
+        torch.cuda.reset_peak_memory_stats()  # without what timing the convolutions took
     spent, began = _processor_seconds(), time.perf_counter()
     loop.epoch(2, batches)
     settle()
@@ -172,15 +174,16 @@ def gpu_busy(run) -> float:
     """Share of the wall time in which the GPU runs a kernel or a copy."""
     from torch.profiler import ProfilerActivity, profile
 
-    began = time.perf_counter()
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        settle()  # the profiler's own start is no time of the loop's
+        began = time.perf_counter()
         run()
         settle()
         seconds = time.perf_counter() - began
     spans = sorted(
         (event.time_range.start, event.time_range.end)
         for event in profiler.events()
-        if event.device_type == torch.autograd.DeviceType.CUDA
+        if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
     )
     busy = end = 0.0
     for start, stop in spans:

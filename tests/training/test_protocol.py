@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from ctbone.cohort import read_cohort
 from ctbone.folds import FoldError, read_folds
-from ctbone.models import ModelError
+from ctbone.models import ModelError, hardware
+from ctbone.models.trained import read_card
 from ctbone.predictions import case_probabilities, read_predictions
 from ctbone.study import Study, file_hash, record_of
 from ctbone.training import TrainingError, epochs, protocol, sampling, steps, train
@@ -250,15 +251,50 @@ def test_a_loss_that_is_no_number_names_the_batch_s_cases(study, monkeypatch):
     assert len(pd.read_csv(study.run("3d", 0) / "metrics.csv")) == 2
 
 
-def test_memory_that_is_not_enough_names_the_setting(study, monkeypatch):
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
+        "CUDA out of memory. Tried to allocate 20.00 MiB",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
+def test_memory_that_is_not_enough_names_the_setting(study, monkeypatch, said):
     def full(*args, **kwargs):
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        raise RuntimeError(said)
 
     monkeypatch.setattr(steps, "network_input", full)
     with pytest.raises(TrainingError, match="memory is not enough") as caught:
         train(study, "3d")
     assert "training.batch_size" in caught.value.remedy
     assert "training.micro_batch" in caught.value.remedy
+
+
+def test_a_fold_is_not_begun_in_one_arithmetic_and_ended_in_another(tmp_path, monkeypatch):
+    study = small_study(tmp_path, models={"3d": model_of("3d", training={"epochs": 2, "precision": "auto"})})
+    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: False)
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol, "_finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(study, "3d", fold=0)
+    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: True)
+    with pytest.raises(TrainingError, match="other arithmetic") as caught:
+        train(study, "3d", fold=0)
+    assert (caught.value.found, caught.value.expected) == ("fp32", "bf16, as it is now")
+
+
+def test_a_finished_fold_is_finished_on_any_device(tmp_path, monkeypatch):
+    study = small_study(tmp_path, models={"3d": model_of("3d", training={"epochs": 1, "precision": "auto"})})
+    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: False)
+    train(study, "3d")
+    assert read_card(study, "3d", 0).identity["computed_in"] == "fp32"
+    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: True)
+    assert [fold.seconds for fold in train(study, "3d").folds] == [0.0, 0.0]
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def test_each_patient_s_three_images_are_all_trained_on(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from ctbone.predictions import read_predictions
-from ctbone.training import train
+from ctbone.training import TrainingError, train
 from ctbone.training.ranks import Ranks, join_ranks
 from tests.models.small_study import model_of, small_study
 
@@ -88,3 +88,13 @@ def test_a_batch_job_of_several_tasks_that_did_not_use_srun_is_alone(monkeypatch
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_PROCID", "0")
     assert join_ranks.__wrapped__().count == 1
+
+
+def test_processes_that_see_too_few_gpus_are_told(monkeypatch):
+    for name, value in {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(TrainingError, match="more processes than GPUs") as caught:
+        join_ranks.__wrapped__()
+    assert caught.value.found == "2 processes on a machine, 1 GPUs"

@@ -11,7 +11,7 @@ from ctbone.models import fold_tables
 from ctbone.models.fold_tables import join_fold_tables
 from ctbone.predictions import read_predictions
 from ctbone.study import Study, read_json, record_of
-from ctbone.training import TrainingError, train, train_folds
+from ctbone.training import TrainingError, protocol, train, train_folds
 from tests.models.small_study import model_of, small_study
 
 CLASSES = ("benign", "malignant")
@@ -60,6 +60,15 @@ def test_a_bad_fold_is_told_after_the_others_are_done(tmp_path):
     with pytest.raises(TrainingError, match="damaged"):
         train_folds(study, "3d", at_once=1)
     assert (study.run("3d", 1) / "card.json").is_file()
+
+
+def test_workers_that_a_batch_system_started_together_train_their_folds_alone(tmp_path, monkeypatch):
+    def join():
+        raise AssertionError("folds of several workers would become one")
+
+    monkeypatch.setattr(protocol, "join_ranks", join)
+    summary = train_folds(made(tmp_path / "study"), "3d")
+    assert [fold.fold for fold in summary.folds] == [0, 1]
 
 
 def test_an_unknown_fold_is_refused(tmp_path):
