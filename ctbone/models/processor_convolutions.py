@@ -15,12 +15,12 @@ _Gradients = tuple[torch.Tensor | None, ...]
 
 
 def choose_convolutions(network: nn.Module) -> None:
-    """Give the first and the 3 × 3 × 3 convolutions of a network another way to the same sums, in place.
+    """Give the large first and the 3 × 3 × 3 convolutions of a network another way to the same sums, in place.
 
     For fp32, channels-last, on a processor with AVX2 and no AVX-512, where oneDNN has no better kernels: a large kernel
     over an image of few channels takes two and a half times as long channels-last as it does in the plain layout, and
     weight gradients are products of matrices of unfolded images, at a half to an eighth of a convolution's speed.
-    Parameters, their names and what the network gives stay as they are.
+    Parameters and their names stay, and what the network gives, but for rounding.
     """
     for module in network.modules():
         if type(module) is not nn.Conv3d or module.padding_mode != "zeros" or isinstance(module.padding, str):
@@ -50,6 +50,8 @@ class ConvolvedGradientConv3d(nn.Conv3d):
 
 
 class _InPlainLayout(torch.autograd.Function):
+    """Forward channels-first, backward as the image lies."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -71,6 +73,8 @@ class _InPlainLayout(torch.autograd.Function):
 
 
 class _WithConvolvedGradient(torch.autograd.Function):
+    """Forward as PyTorch does; backward too, but for the weight where ``weight_gradient`` is the faster way."""
+
     @staticmethod
     def forward(ctx: Any, seen: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         ctx.save_for_backward(seen, weight)
