@@ -33,9 +33,12 @@ app = typer.Typer(
 )
 
 StudyDir = Annotated[Path, typer.Option("--study", help="The study folder.", metavar="DIR")]
-DimOption = Annotated[Literal["2d", "3d"] | None, typer.Option("--dim", help="Only the models of this dimension.")]
+DimOption = Annotated[
+    Literal["2d", "3d"] | None, typer.Option("--dim", help="Only the models of this dimension.")
+]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes; default: one a processor.", metavar="N")
+    int | None,
+    typer.Option("--workers", min=1, help="Processes; default: one a processor.", metavar="N"),
 ]
 HERE = Path()
 
@@ -51,7 +54,10 @@ def main() -> NoReturn:
     except CtboneError as error:
         fail(error)
     except KeyboardInterrupt:
-        print("\nstopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        print(
+            "\nstopped; what was finished is kept, the same command goes on from there",
+            file=sys.stderr,
+        )
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output (head, less) is gone: nothing to say, and nobody to say it to.
@@ -94,13 +100,18 @@ def options(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder.")] = Path("ctbone-demo"),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder.")] = Path(
+        "ctbone-demo"
+    ),
     shuffle_labels: Annotated[
         bool,
-        typer.Option("--shuffle-labels", help="Permute the labels: then there is nothing to learn."),
+        typer.Option(
+            "--shuffle-labels", help="Permute the labels: then there is nothing to learn."
+        ),
     ] = False,
     difficulty: Annotated[
-        float | None, typer.Option(min=0, max=1, help="0: classes never overlap; 1: they cannot be told apart.")
+        float | None,
+        typer.Option(min=0, max=1, help="0: classes never overlap; 1: they cannot be told apart."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draw other patients.")] = 0,
 ) -> None:
@@ -118,7 +129,9 @@ def demo(
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study folder to make.")],
-    config: Annotated[str, typer.Option(help="A config by name (sacral_ct, demo) or a YAML file.")] = "sacral_ct",
+    config: Annotated[
+        str, typer.Option(help="A config by name (sacral_ct, demo) or a YAML file.")
+    ] = "sacral_ct",
 ) -> None:
     """Make a study folder: commented settings and an empty cohort.
 
@@ -144,19 +157,28 @@ def check(study: StudyDir = HERE) -> None:
         print(f"note: {note}")
     _print_problems(problems)
     if problems:
-        print(f"{len(problems)} problem{'s' * (len(problems) > 1)} in {opened.cohort_csv}", file=sys.stderr)
+        print(
+            f"{len(problems)} problem{'s' * (len(problems) > 1)} in {opened.cohort_csv}",
+            file=sys.stderr,
+        )
         sys.exit(WRONG_INPUT)
     from ctbone.cohort import read_cohort
 
     cohort = read_cohort(opened)
-    print(f"{len(cohort)} cases are in order: {len(cohort.internal)} internal, {len(cohort.external)} external")
+    print(
+        f"{len(cohort)} cases are in order: {len(cohort.internal)} internal, {len(cohort.external)} external"
+    )
 
 
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with DICOM files.")],
-    out: Annotated[Path | None, typer.Argument(metavar="[OUT.nii.gz]", help="The NIfTI file to write.")] = None,
-    show: Annotated[bool, typer.Option("--list", help="Show the series and why each is taken or not.")] = False,
+    out: Annotated[
+        Path | None, typer.Argument(metavar="[OUT.nii.gz]", help="The NIfTI file to write.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--list", help="Show the series and why each is taken or not.")
+    ] = False,
 ) -> None:
     """Convert one DICOM series to NIfTI in Hounsfield units."""
     from ctbone import dicom
@@ -174,13 +196,17 @@ def convert(
 @app.command()
 def preprocess(
     study: StudyDir = HERE,
-    case: Annotated[str | None, typer.Option("--case", help="Only this case.", metavar="ID")] = None,
+    case: Annotated[
+        str | None, typer.Option("--case", help="Only this case.", metavar="ID")
+    ] = None,
     workers: WorkersOption = None,
     cluster: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler that gets the cases.", metavar="ADDRESS")
+        str | None,
+        typer.Option(help="Address of a Dask scheduler that gets the cases.", metavar="ADDRESS"),
     ] = None,
     qc: Annotated[
-        bool, typer.Option("--qc", help="Also draw a contact sheet of each case, and a page of all.")
+        bool,
+        typer.Option("--qc", help="Also draw a contact sheet of each case, and a page of all."),
     ] = False,
 ) -> None:
     """Take every case from DICOM to its 3D crop and 2D images.
@@ -190,10 +216,14 @@ def preprocess(
     opened = _open(study)
     from ctbone import workflow
 
-    outcomes = workflow.preprocess(opened, case_id=case, workers=workers, cluster=cluster, quality=qc)
+    outcomes = workflow.preprocess(
+        opened, case_id=case, workers=workers, cluster=cluster, quality=qc
+    )
     failed = [outcome.error for outcome in outcomes if outcome.error]
     _print_problems(failed)
-    print(f"{len(outcomes) - len(failed)} cases are ready in {opened.root / 'crops'}, {len(failed)} failed")
+    print(
+        f"{len(outcomes) - len(failed)} cases are ready in {opened.root / 'crops'}, {len(failed)} failed"
+    )
     if qc:
         print(f"Look at {opened.qc / 'index.html'}")
     if failed:
@@ -203,15 +233,25 @@ def preprocess(
 @app.command()
 def train(
     dim: DimOption = None,
-    fold: Annotated[int | None, typer.Option(min=0, help="Only this fold, from 0.", metavar="K")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="One batch of each fold, nothing kept.")] = False,
+    fold: Annotated[
+        int | None, typer.Option(min=0, help="Only this fold, from 0.", metavar="K")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="One batch of each fold, nothing kept.")
+    ] = False,
     at_once: Annotated[
-        int, typer.Option("--at-once", min=1, help="Folds that train side by side on this machine.", metavar="N")
+        int,
+        typer.Option(
+            "--at-once", min=1, help="Folds that train side by side on this machine.", metavar="N"
+        ),
     ] = 1,
     cluster: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler that gets the folds.", metavar="ADDRESS")
+        str | None,
+        typer.Option(help="Address of a Dask scheduler that gets the folds.", metavar="ADDRESS"),
     ] = None,
-    log: Annotated[Literal["none", "tensorboard", "mlflow"], typer.Option(help="Tell each epoch there too.")] = "none",
+    log: Annotated[
+        Literal["none", "tensorboard", "mlflow"], typer.Option(help="Tell each epoch there too.")
+    ] = "none",
     study: StudyDir = HERE,
 ) -> None:
     """Train the folds, going on where they were stopped.
@@ -235,8 +275,12 @@ def train(
 
 @app.command()
 def predict(
-    image: Annotated[Path | None, typer.Argument(metavar="[DICOM_DIR]", help="A new patient (not yet).")] = None,
-    mask: Annotated[Path | None, typer.Option(help="The new patient's lesion mask (not yet).")] = None,
+    image: Annotated[
+        Path | None, typer.Argument(metavar="[DICOM_DIR]", help="A new patient (not yet).")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="The new patient's lesion mask (not yet).")
+    ] = None,
     dim: DimOption = None,
     study: StudyDir = HERE,
 ) -> None:
@@ -256,9 +300,14 @@ def predict(
 @app.command()
 def fuse(
     with_reader: Annotated[
-        Path | None, typer.Option(metavar="SCORES.csv", help="The radiologists' scores; default: none takes part.")
+        Path | None,
+        typer.Option(
+            metavar="SCORES.csv", help="The radiologists' scores; default: none takes part."
+        ),
     ] = None,
-    reader: Annotated[str | None, typer.Option(help="Which reader, where several scored every case.")] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="Which reader, where several scored every case.")
+    ] = None,
     study: StudyDir = HERE,
 ) -> None:
     """Fuse the models with one another and with a radiologist.
@@ -268,29 +317,50 @@ def fuse(
     opened = _open(study)
     from ctbone import fusion
 
-    scores = with_reader if with_reader is None or with_reader.exists() else opened.root / with_reader
+    scores = (
+        with_reader if with_reader is None or with_reader.exists() else opened.root / with_reader
+    )
     for summary in fusion.fuse(opened, scores=scores, reader=reader):
         print(summary)
 
 
 @app.command()
 def evaluate(
-    table: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Any table with a label and probabilities.")],
-    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of truths; default: label.")] = None,
+    table: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", help="Any table with a label and probabilities.")
+    ],
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of truths; default: label.")
+    ] = None,
     prob: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="A column of probabilities; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="A column of probabilities; may be given several times."
+        ),
     ] = None,
     positive: Annotated[
-        str | None, typer.Option(metavar="CLASS", help="The label that the probabilities speak for.")
+        str | None,
+        typer.Option(metavar="CLASS", help="The label that the probabilities speak for."),
     ] = None,
     threshold: Annotated[
-        str, typer.Option(metavar="P", help="Probability that counts as positive, or youden (needs validation rows).")
+        str,
+        typer.Option(
+            metavar="P",
+            help="Probability that counts as positive, or youden (needs validation rows).",
+        ),
     ] = "0.5",
     prevalence: Annotated[
-        float | None, typer.Option(metavar="P", help="Decision curves at this prevalence, for case-control data.")
+        float | None,
+        typer.Option(
+            metavar="P", help="Decision curves at this prevalence, for case-control data."
+        ),
     ] = None,
-    bands: Annotated[bool, typer.Option("--bands", help="Bootstrap bands around the curves; takes longer.")] = False,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path("evaluation"),
+    bands: Annotated[
+        bool, typer.Option("--bands", help="Bootstrap bands around the curves; takes longer.")
+    ] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path(
+        "evaluation"
+    ),
 ) -> None:
     """Analyse any table of probabilities; no images needed.
 
@@ -303,7 +373,13 @@ def evaluate(
 
     settings = checked(EvaluationSettings, {"threshold": threshold, "prevalence": prevalence})
     page = reporting.evaluate(
-        table, label=label, prob=prob or [], positive=positive, bands=bands, out=out, settings=settings
+        table,
+        label=label,
+        prob=prob or [],
+        positive=positive,
+        bands=bands,
+        out=out,
+        settings=settings,
     )
     print(f"Report: {page}")
 
@@ -319,7 +395,9 @@ def report(study: StudyDir = HERE) -> None:
 
 @app.command()
 def run(
-    with_reader: Annotated[Path | None, typer.Option(metavar="SCORES.csv", help="The radiologists' scores.")] = None,
+    with_reader: Annotated[
+        Path | None, typer.Option(metavar="SCORES.csv", help="The radiologists' scores.")
+    ] = None,
     workers: WorkersOption = None,
     study: StudyDir = HERE,
 ) -> None:
@@ -338,19 +416,25 @@ def readers(
     out: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
 ) -> None:
     """Compare readers with and without AI (not yet)."""
-    not_yet("has no reader study", "'ctbone fuse' and 'ctbone report' use one reader's unaided scores")
+    not_yet(
+        "has no reader study", "'ctbone fuse' and 'ctbone report' use one reader's unaided scores"
+    )
 
 
 @app.command()
 def explain(study: StudyDir = HERE) -> None:
     """Draw heat maps over the cases (not yet)."""
-    not_yet("draws no heat maps", "the weights in runs/ are safetensors that other tools can explain")
+    not_yet(
+        "draws no heat maps", "the weights in runs/ are safetensors that other tools can explain"
+    )
 
 
 @app.command()
 def read(study: StudyDir = HERE) -> None:
     """Collect scores on a page in the browser (not yet)."""
-    not_yet("has no reading page", "write scores.csv by hand: reader_id, level, session, case_id, score")
+    not_yet(
+        "has no reading page", "write scores.csv by hand: reader_id, level, session, case_id, score"
+    )
 
 
 def _print_problems(problems: Iterable[CtboneError]) -> None:
@@ -375,12 +459,31 @@ def _print_series(series: Iterable[Series]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    headings = ("", "Modality", "Kernel", "Files", "Slices", "Spacing mm", "Thick mm", "Tilt °", "Transfer syntax")
+    headings = (
+        "",
+        "Modality",
+        "Kernel",
+        "Files",
+        "Slices",
+        "Spacing mm",
+        "Thick mm",
+        "Tilt °",
+        "Transfer syntax",
+    )
     table = Table(*headings, "Verdict", "Reason")
     for one in series:
         spacing = " × ".join(f"{mm:.3g}" for mm in one.spacing) if one.spacing else ""
         tilt = one.tilt or None
-        cells = [one.number, one.modality, one.kernel, len(one.files), one.slices, spacing, one.thickness, tilt]
+        cells = [
+            one.number,
+            one.modality,
+            one.kernel,
+            len(one.files),
+            one.slices,
+            spacing,
+            one.thickness,
+            tilt,
+        ]
         table.add_row(*map(_cell, [*cells, one.transfer_syntax, one.verdict, one.reason]))
     for column in table.columns:
         column.overflow = "fold"

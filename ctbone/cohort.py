@@ -93,14 +93,20 @@ class Cohort:
         for case in self.cases:
             if case.case_id == case_id:
                 return case
-        nearest = difflib.get_close_matches(case_id, [case.case_id for case in self.cases], n=1, cutoff=0)
+        nearest = difflib.get_close_matches(
+            case_id, [case.case_id for case in self.cases], n=1, cutoff=0
+        )
         raise CohortError(
-            "the cohort has no such case", case=case_id, remedy=f"did you mean '{nearest[0]}'?" if nearest else None
+            "the cohort has no such case",
+            case=case_id,
+            remedy=f"did you mean '{nearest[0]}'?" if nearest else None,
         )
 
     def identity(self) -> str:
         """Hash of what folds depend on: the internal cases, their patients and labels."""
-        return content_hash(sorted((case.case_id, case.patient_id, case.label) for case in self.internal))
+        return content_hash(
+            sorted((case.case_id, case.patient_id, case.label) for case in self.internal)
+        )
 
 
 def read_cohort(study: Study) -> Cohort:
@@ -153,13 +159,19 @@ def label_of(text: str, settings: Settings) -> str | None:
 
 def _parse(study: Study) -> tuple[list[Case], list[CtboneError]]:
     table = read_table(
-        study.cohort_csv, _REQUIRED, remedy="write one row a case: case_id, patient_id, label, cohort, image, mask"
+        study.cohort_csv,
+        _REQUIRED,
+        remedy="write one row a case: case_id, patient_id, label, cohort, image, mask",
     )
     cases: list[Case] = []
     problems: list[CtboneError] = []
     rows_of: dict[str, int] = {}
     if table.empty:
-        problems.append(CohortError("the cohort has no cases", file=study.cohort_csv, remedy="write one row a case"))
+        problems.append(
+            CohortError(
+                "the cohort has no cases", file=study.cohort_csv, remedy="write one row a case"
+            )
+        )
     for number, cells in enumerate(table.to_dict("records"), start=2):
         row = {str(name): str(cell) for name, cell in cells.items()}
         case_id = row["case_id"]
@@ -190,7 +202,9 @@ def _case(study: Study, row: dict[str, str], label: str) -> Case:
     )
 
 
-def _row_problems(study: Study, row: dict[str, str], number: int, rows_of: dict[str, int]) -> list[CtboneError]:
+def _row_problems(
+    study: Study, row: dict[str, str], number: int, rows_of: dict[str, int]
+) -> list[CtboneError]:
     where = f"{study.cohort_csv}, row {number}"
     case_id = row["case_id"]
     problems: list[CtboneError] = []
@@ -224,7 +238,11 @@ def _row_problems(study: Study, row: dict[str, str], number: int, rows_of: dict[
             )
         )
     if not row["image"]:
-        problems.append(CohortError("the case has no image", case=case_id, file=where, remedy="fill the image column"))
+        problems.append(
+            CohortError(
+                "the case has no image", case=case_id, file=where, remedy="fill the image column"
+            )
+        )
     lesion = row.get(LESION, "")
     if lesion and not (lesion.isascii() and lesion.isdecimal() and 0 < int(lesion) < 1000):
         problems.append(
@@ -240,7 +258,13 @@ def _row_problems(study: Study, row: dict[str, str], number: int, rows_of: dict[
     cohort = row.get("cohort", "")
     if cohort and not _SAFE_ID.fullmatch(cohort):
         problems.append(
-            CohortError("the cohort's name is unfit", case=case_id, file=where, found=repr(cohort), expected="a word")
+            CohortError(
+                "the cohort's name is unfit",
+                case=case_id,
+                file=where,
+                found=repr(cohort),
+                expected="a word",
+            )
         )
     return problems
 
@@ -250,7 +274,11 @@ def _missing_files(study: Study, case: Case) -> list[CtboneError]:
     for kind, path in (("image", case.image), ("mask", case.mask)):
         if path is not None and not path.exists():
             remedy = f"mend the {kind} column of {study.cohort_csv.name}; paths are relative to the study folder"
-            problems.append(CohortError(f"the {kind} does not exist", case=case.case_id, file=path, remedy=remedy))
+            problems.append(
+                CohortError(
+                    f"the {kind} does not exist", case=case.case_id, file=path, remedy=remedy
+                )
+            )
     return problems
 
 
@@ -258,7 +286,9 @@ def _too_few(study: Study, cases: Sequence[Case]) -> list[CtboneError]:
     folds = study.settings.folds.count
     problems: list[CtboneError] = []
     for name in study.settings.classes:
-        patients = {case.patient_id for case in cases if case.cohort == INTERNAL and case.label == name}
+        patients = {
+            case.patient_id for case in cases if case.cohort == INTERNAL and case.label == name
+        }
         if len(patients) < folds:
             problems.append(
                 CohortError(

@@ -98,7 +98,9 @@ class Augmentation(_Section):
     """Share of the edge along each axis."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """0.1 draws a zoom between 0.9 and 1.1."""
-    flip: tuple[Literal["left_right", "anterior_posterior", "superior_inferior"], ...] = ("left_right",)
+    flip: tuple[Literal["left_right", "anterior_posterior", "superior_inferior"], ...] = (
+        "left_right",
+    )
     """Axes that are mirrored with probability one half each."""
 
 
@@ -144,9 +146,13 @@ class TrainingSettings(_Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> TrainingSettings:
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs is {self.warmup_epochs}, expected fewer than the {self.epochs} epochs")
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs}, expected fewer than the {self.epochs} epochs"
+            )
         if self.micro_batch is not None and self.micro_batch > self.batch_size:
-            raise ValueError(f"micro_batch is {self.micro_batch}, expected at most batch_size, {self.batch_size}")
+            raise ValueError(
+                f"micro_batch is {self.micro_batch}, expected at most batch_size, {self.batch_size}"
+            )
         return self
 
 
@@ -174,7 +180,9 @@ class ModelSettings(_Section):
     @model_validator(mode="after")
     def _mask_is_used(self) -> ModelSettings:
         if self.mask_dilation and self.mask == "none":
-            raise ValueError("mask_dilation grows a mask that is not used; set mask to channel or only")
+            raise ValueError(
+                "mask_dilation grows a mask that is not used; set mask to channel or only"
+            )
         return self
 
     @property
@@ -324,7 +332,9 @@ class Settings(_Section):
     @model_validator(mode="after")
     def _names_meet(self) -> Settings:
         if self.positive is not None and self.positive not in self.classes:
-            raise ValueError(f"positive is '{self.positive}', expected one of the classes {list(self.classes)}")
+            raise ValueError(
+                f"positive is '{self.positive}', expected one of the classes {list(self.classes)}"
+            )
         worst = self.evaluation.dangerous_error
         for key, name in (("truth", worst.truth), ("called", worst.called)) if worst else ():
             if name not in self.classes:
@@ -332,7 +342,9 @@ class Settings(_Section):
                     f"evaluation.dangerous_error.{key} is '{name}', expected one of the classes {list(self.classes)}"
                 )
         if READER in self.models:
-            raise ValueError(f"models: '{READER}' is the radiologist's name in a fusion, call the model otherwise")
+            raise ValueError(
+                f"models: '{READER}' is the radiologist's name in a fusion, call the model otherwise"
+            )
         for name, model in self.models.items():
             weights = model.training.class_weights
             if isinstance(weights, dict) and set(weights) != set(self.classes):
@@ -347,13 +359,19 @@ class Settings(_Section):
                 raise ValueError(f"fusion.combinations.{name}: each part once, found {list(parts)}")
         for name in self.fusion.stacking:
             if name in self.models or name in self.fusion.combinations or name == READER:
-                raise ValueError(f"fusion.stacking: '{name}' is the name of a model, a combination or the reader")
+                raise ValueError(
+                    f"fusion.stacking: '{name}' is the name of a model, a combination or the reader"
+                )
         taken = {*self.models, *self.fusion.combinations, *self.fusion.stacking, READER}
         for name, recalibration in self.fusion.recalibration.items():
             if name in taken:
-                raise ValueError(f"fusion.recalibration: '{name}' is the name of a model, a fusion or the reader")
+                raise ValueError(
+                    f"fusion.recalibration: '{name}' is the name of a model, a fusion or the reader"
+                )
             if recalibration.of in self.fusion.recalibration:
-                raise ValueError(f"fusion.recalibration.{name}: '{recalibration.of}' is recalibrated already")
+                raise ValueError(
+                    f"fusion.recalibration.{name}: '{recalibration.of}' is recalibrated already"
+                )
         return self
 
     @property

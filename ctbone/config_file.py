@@ -26,15 +26,25 @@ def load_settings(path: Path) -> Settings:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the settings ({error.__class__.__name__})", file=path) from error
+        raise ConfigError(
+            f"cannot read the settings ({error.__class__.__name__})", file=path
+        ) from error
     try:
         raw = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         raise ConfigError(
-            "the settings are not valid YAML", file=path, found=" ".join(str(error).split()), remedy="mend that line"
+            "the settings are not valid YAML",
+            file=path,
+            found=" ".join(str(error).split()),
+            remedy="mend that line",
         ) from error
     if not isinstance(raw, dict):
-        raise ConfigError("the settings hold no keys", file=path, found=type(raw).__name__, expected="key: value lines")
+        raise ConfigError(
+            "the settings hold no keys",
+            file=path,
+            found=type(raw).__name__,
+            expected="key: value lines",
+        )
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
@@ -55,13 +65,17 @@ def checked(section: type[Section], given: dict[str, Any]) -> Section:
         return section.model_validate(given)
     except ValidationError as error:
         faults = error.errors()
-        told = dict.fromkeys(f"{fault['loc'][0]}: {fault['msg'][0].lower()}{fault['msg'][1:]}" for fault in faults)
+        told = dict.fromkeys(
+            f"{fault['loc'][0]}: {fault['msg'][0].lower()}{fault['msg'][1:]}" for fault in faults
+        )
         raise ConfigError("; or ".join(told), found=repr(faults[0]["input"])) from error
 
 
 def _without_model(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """Name a fault in the shared training settings once, not again for each model that takes them over."""
-    return location[2:] if location[:1] == ("models",) and location[2:3] == ("training",) else location
+    return (
+        location[2:] if location[:1] == ("models",) and location[2:3] == ("training",) else location
+    )
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -71,7 +85,9 @@ class _StrictLoader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key}' is written twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"'{key}' is written twice", node.start_mark
+                )
         return super().construct_mapping(node, deep)
 
 
@@ -81,7 +97,11 @@ def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         known = _keys_beside(error["loc"])
         nearest = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0)
-        return f"{location}: unknown key; did you mean '{nearest[0]}'?" if nearest else f"{location}: unknown key"
+        return (
+            f"{location}: unknown key; did you mean '{nearest[0]}'?"
+            if nearest
+            else f"{location}: unknown key"
+        )
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] in ("missing", "value_error") or not location:
         return f"{location}: {message}" if location else message
@@ -93,9 +113,16 @@ def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
     section: Any = Settings
     for part in location[:-1]:
         if isinstance(section, type) and issubclass(section, BaseModel):
-            section = section.model_fields[str(part)].annotation if str(part) in section.model_fields else None
+            section = (
+                section.model_fields[str(part)].annotation
+                if str(part) in section.model_fields
+                else None
+            )
         else:  # the value type of a dict or a tuple of sections
-            section = next((a for a in get_args(section) if isinstance(a, type) and issubclass(a, BaseModel)), None)
+            section = next(
+                (a for a in get_args(section) if isinstance(a, type) and issubclass(a, BaseModel)),
+                None,
+            )
     if isinstance(section, type) and issubclass(section, BaseModel):
         return list(section.model_fields)
     return []

@@ -55,13 +55,23 @@ class CtboneError(Exception):
             ("expected", self.expected),
             ("remedy", self.remedy),
         ]
-        return "\n".join([head, *(f"  {name + ':':<9} {value}" for name, value in details if value)])
+        return "\n".join(
+            [head, *(f"  {name + ':':<9} {value}" for name, value in details if value)]
+        )
 
     def __reduce__(self) -> tuple:
         # Worker processes send their errors home by pickle, which would otherwise drop the keyword arguments.
         return (
             _rebuild,
-            (type(self), self.problem, self.case, self.file, self.found, self.expected, self.remedy),
+            (
+                type(self),
+                self.problem,
+                self.case,
+                self.file,
+                self.found,
+                self.expected,
+                self.remedy,
+            ),
         )
 
 
@@ -87,3 +97,59 @@ class StudyError(CtboneError):
 
 class CohortError(CtboneError):
     """The cohort table, the folds or the scores do not fit."""
+
+
+class PredictionError(CtboneError):
+    """A table of probabilities is not what the next stage can trust."""
+
+
+class ScoreError(CtboneError):
+    """A score is not on the scale, or not of a case of the cohort."""
+
+
+class FoldError(CtboneError):
+    """The folds cannot be drawn, or do not belong to this cohort."""
+
+
+class WorkerError(CtboneError):
+    """A case broke in a way that no stage foresaw, or its process died."""
+
+
+class NiftiError(CtboneError):
+    """A NIfTI file is damaged, or its geometry is not that of a volume in mm."""
+
+
+class PhantomError(CtboneError):
+    """A synthetic patient or cohort cannot be made as asked."""
+
+
+class DicomError(CtboneError):
+    """A folder holds no series that can be trusted as a volume in HU; no message quotes a file's text."""
+
+
+class PreprocessError(CtboneError):
+    """A volume or a mask from which no crop can be made."""
+
+
+class ModelError(CtboneError):
+    """A network, its weights or what it is fed is not what the settings ask for."""
+
+
+class TrainingError(CtboneError):
+    """A network cannot be trained as the settings ask."""
+
+
+class InferenceError(CtboneError):
+    """The ensemble cannot answer for the external cases."""
+
+
+class FusionError(CtboneError):
+    """The parts of a fusion do not fit together, or its weights cannot be found."""
+
+
+class StatsError(CtboneError):
+    """The numbers handed to a statistic cannot be what they claim to be."""
+
+
+class ReportError(CtboneError):
+    """There is nothing to report on, or it does not fit together."""

@@ -12,14 +12,10 @@ import pandas as pd
 
 from ctbone.cohort import Case, Cohort
 from ctbone.config import Settings
-from ctbone.errors import CtboneError, StudyError
+from ctbone.errors import FoldError, StudyError
 from ctbone.study import Study, file_hash, read_json, read_table, record_of, write_json, write_text
 
 Role = Literal["train", "val", "test"]
-
-
-class FoldError(CtboneError):
-    """The folds cannot be drawn, or do not belong to this cohort."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +74,25 @@ def read_folds(study: Study, cohort: Cohort) -> Folds:
         The file was changed after it was written, the cohort's cases, patients or labels changed since, the
         settings ask for other folds, or a patient plays two roles in one fold.
     """
-    remedy = f"undo the change; or delete {study.folds_csv.name} and the folder runs, and train anew"
-    table = read_table(study.folds_csv, ("case_id", "patient_id", "label", "fold"), remedy="run 'ctbone train' first")
+    remedy = (
+        f"undo the change; or delete {study.folds_csv.name} and the folder runs, and train anew"
+    )
+    table = read_table(
+        study.folds_csv,
+        ("case_id", "patient_id", "label", "fold"),
+        remedy="run 'ctbone train' first",
+    )
     try:
         record = read_json(record_of(study.folds_csv))
     except StudyError as error:
-        raise FoldError("the folds have no readable record", file=error.file, remedy=remedy) from error
+        raise FoldError(
+            "the folds have no readable record", file=error.file, remedy=remedy
+        ) from error
     digest = file_hash(study.folds_csv)
     if record.get("sha256") != digest:
-        raise FoldError("the folds were changed after they were drawn", file=study.folds_csv, remedy=remedy)
+        raise FoldError(
+            "the folds were changed after they were drawn", file=study.folds_csv, remedy=remedy
+        )
     if record.get("cohort") != cohort.identity():
         raise FoldError(
             "the folds do not belong to this cohort",
@@ -144,16 +150,26 @@ def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
     labels = np.array([settings.classes.index(case.label) for case in cases])
     groups = np.array([case.patient_id for case in cases])
     fold = _deal(labels, groups, np.full(count, 1 / count), seed)
-    roles = {f"role_{k}": _roles(labels, groups, fold == k, settings, seed + k + 1) for k in range(count)}
-    columns = {"case_id": [c.case_id for c in cases], "patient_id": groups, "label": [c.label for c in cases]}
+    roles = {
+        f"role_{k}": _roles(labels, groups, fold == k, settings, seed + k + 1) for k in range(count)
+    }
+    columns = {
+        "case_id": [c.case_id for c in cases],
+        "patient_id": groups,
+        "label": [c.label for c in cases],
+    }
     return pd.DataFrame({**columns, "fold": fold, **roles})
 
 
-def _roles(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, settings: Settings, seed: int) -> np.ndarray:
+def _roles(
+    labels: np.ndarray, groups: np.ndarray, test: np.ndarray, settings: Settings, seed: int
+) -> np.ndarray:
     rest = np.flatnonzero(~test)
     share = settings.folds.validation_share
     roles = np.full(len(labels), "test", dtype=object)
-    roles[rest] = np.array(["val", "train"])[_deal(labels[rest], groups[rest], np.array([share, 1 - share]), seed)]
+    roles[rest] = np.array(["val", "train"])[
+        _deal(labels[rest], groups[rest], np.array([share, 1 - share]), seed)
+    ]
     for index, name in enumerate(settings.classes):
         for role in ("train", "val", "test"):
             if not np.any(labels[roles == role] == index):
@@ -180,7 +196,9 @@ def _deal(labels: np.ndarray, groups: np.ndarray, shares: np.ndarray, seed: int)
         for patient in mine[np.argsort(-counts[mine].sum(axis=1), kind="stable")]:
             # Last key first: an empty part, then the one least full of this class, then the one least full of all.
             after = load + counts[patient]
-            order = np.lexsort((after.sum(axis=1) / shares, after[:, one_class] / shares, load[:, one_class] > 0))
+            order = np.lexsort(
+                (after.sum(axis=1) / shares, after[:, one_class] / shares, load[:, one_class] > 0)
+            )
             part[patient] = order[0]
             load[order[0]] += counts[patient]
     return part[patient_of]

@@ -17,7 +17,7 @@ from isal import igzip, igzip_threaded
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from ctbone.errors import CtboneError
+from ctbone.errors import NiftiError
 from ctbone.grid import Grid
 from ctbone.study import atomic_path
 
@@ -29,10 +29,6 @@ _SHEAR = 2e-3
 _CHUNK = 1 << 22
 _BLOCK = 1 << 20
 _SLICES_AT_ONCE = 16
-
-
-class NiftiError(CtboneError):
-    """A NIfTI file is damaged, or its geometry is not that of a volume in mm."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,10 @@ class NiftiFile:
                 for first in range(start, stop, count):
                     run = buffer[: min(count, stop - first) * slice_bytes]
                     _fill(file, run)
-                    yield first, self._values(np.frombuffer(run, self.dtype).reshape((x, y, -1), order="F"))
+                    yield (
+                        first,
+                        self._values(np.frombuffer(run, self.dtype).reshape((x, y, -1), order="F")),
+                    )
                 if stop == z:
                     _drain(file, buffer)
 
@@ -128,7 +127,9 @@ class NiftiFile:
     def _stored(self, start: int, stop: int) -> np.ndarray:
         x, y, z = self.grid.shape
         slice_bytes = x * y * self.dtype.itemsize
-        stored = _read_bytes(self, start * slice_bytes, (stop - start) * slice_bytes, to_end=stop == z)
+        stored = _read_bytes(
+            self, start * slice_bytes, (stop - start) * slice_bytes, to_end=stop == z
+        )
         return np.frombuffer(stored, self.dtype).reshape((x, y, stop - start), order="F")
 
     def _values(self, stored: np.ndarray) -> np.ndarray:
@@ -207,7 +208,9 @@ def write_nifti(path: Path, data: np.ndarray, affine: np.ndarray, level: int = 1
     with atomic_path(path) as temporary, _writer(temporary, level) as file:
         file.write(head)
         for start in range(0, data.shape[2], _SLICES_AT_ONCE):
-            file.write(np.ascontiguousarray(data[:, :, start : start + _SLICES_AT_ONCE].T).data.cast("B"))
+            file.write(
+                np.ascontiguousarray(data[:, :, start : start + _SLICES_AT_ONCE].T).data.cast("B")
+            )
 
 
 def to_hu(values: np.ndarray) -> tuple[np.ndarray, int]:
@@ -247,13 +250,27 @@ def _check_shape(shape: tuple[int, ...], dtype: np.dtype, path: Path, case: str 
         raise NiftiError("the voxels are no plain numbers", case=case, file=path, found=str(dtype))
 
 
-def _affine(header: nib.Nifti1Header, shape: tuple[int, ...], path: Path, case: str | None) -> np.ndarray:
+def _affine(
+    header: nib.Nifti1Header, shape: tuple[int, ...], path: Path, case: str | None
+) -> np.ndarray:
     zooms = np.asarray(header["pixdim"][1:4], dtype=float)
     if not np.all(np.isfinite(zooms)) or np.any(zooms <= 0):
-        raise NiftiError("the spacing is not positive", case=case, file=path, found=zooms.tolist(), expected="mm > 0")
+        raise NiftiError(
+            "the spacing is not positive",
+            case=case,
+            file=path,
+            found=zooms.tolist(),
+            expected="mm > 0",
+        )
     units = header.get_xyzt_units()[0]
     if units in ("meter", "micron"):
-        raise NiftiError("the spacing is not in mm", case=case, file=path, found=units, remedy="export it again in mm")
+        raise NiftiError(
+            "the spacing is not in mm",
+            case=case,
+            file=path,
+            found=units,
+            remedy="export it again in mm",
+        )
     try:
         sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
     except (ValueError, HeaderDataError):
@@ -270,7 +287,9 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, ...], path: Path, case: 
     _check_affine(affine, path, case)
     if sform is not None and qform is not None:
         ends = Grid(cast(tuple[int, int, int], shape[:3]), affine).corners()
-        others = Grid(cast(tuple[int, int, int], shape[:3]), np.asarray(qform, dtype=float)).corners()
+        others = Grid(
+            cast(tuple[int, int, int], shape[:3]), np.asarray(qform, dtype=float)
+        ).corners()
         apart = float(np.abs(ends - others).max())
         if not apart <= 0.1 * zooms.min():
             raise NiftiError(
@@ -288,7 +307,9 @@ def _check_affine(affine: np.ndarray, path: Path, case: str | None) -> None:
     columns = affine[:3, :3]
     spacing = np.linalg.norm(columns, axis=0)
     if not np.all(np.isfinite(affine)) or np.any(spacing <= 0):
-        raise NiftiError("the affine has no spacing", case=case, file=path, found=affine[:3].round(4).tolist())
+        raise NiftiError(
+            "the affine has no spacing", case=case, file=path, found=affine[:3].round(4).tolist()
+        )
     if spacing.max() < 0.02 or spacing.max() > 100:
         raise NiftiError(
             "the spacing cannot be mm",
@@ -310,7 +331,9 @@ def _check_affine(affine: np.ndarray, path: Path, case: str | None) -> None:
         )
 
 
-def _read_bytes(nifti: NiftiFile, start: int, count: int, *, to_end: bool) -> bytearray | np.ndarray:
+def _read_bytes(
+    nifti: NiftiFile, start: int, count: int, *, to_end: bool
+) -> bytearray | np.ndarray:
     """Read ``count`` bytes of voxels from ``start``; ``to_end`` also checks the sum at the end of a .gz."""
     path = nifti.path
     with _told_as_damage(nifti):
@@ -349,11 +372,15 @@ def _writer(path: Path, level: int) -> BufferedIOBase:
         return cast(BufferedIOBase, path.open("wb"))
     # The bytes are the same for any number of threads, as long as there is one.
     threads = min(4, os.cpu_count() or 1)
-    return cast(BufferedIOBase, igzip_threaded.open(path, "wb", level, threads=threads, block_size=_BLOCK))
+    return cast(
+        BufferedIOBase, igzip_threaded.open(path, "wb", level, threads=threads, block_size=_BLOCK)
+    )
 
 
 def _stream(path: Path) -> BufferedIOBase:
-    return cast(BufferedIOBase, igzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb"))
+    return cast(
+        BufferedIOBase, igzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
+    )
 
 
 def _fill(file: BufferedIOBase, view: memoryview) -> None:

@@ -48,7 +48,9 @@ def crop_space(study: Study, case_id: str, dim: Dim) -> CropSpace:
         return CropSpace(tuple(_grid(plane, view["affine"]) for view in record["views"]), scanner)
     except (KeyError, TypeError, ValueError) as error:
         raise StudyError(
-            "the record does not say where the crop lies", file=record_of(crop), remedy="run 'ctbone preprocess' again"
+            "the record does not say where the crop lies",
+            file=record_of(crop),
+            remedy="run 'ctbone preprocess' again",
         ) from error
 
 

@@ -12,16 +12,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ctbone.errors import CtboneError
+from ctbone.errors import PredictionError
 from ctbone.study import read_table, record_of, write_json, write_table
 
 Split = Literal["val", "test", "external"]
 COLUMNS = ("case_id", "patient_id", "cohort", "model", "fold", "split", "view", "label")
 _TOLERANCE = 1e-3
-
-
-class PredictionError(CtboneError):
-    """A table of probabilities is not what the next stage can trust."""
 
 
 def probability_columns(classes: Sequence[str]) -> list[str]:
@@ -35,7 +31,9 @@ def probability_columns(classes: Sequence[str]) -> list[str]:
     return [f"p_{name}" for name in classes]
 
 
-def write_predictions(path: Path, table: pd.DataFrame, classes: Sequence[str], record: Mapping[str, Any]) -> None:
+def write_predictions(
+    path: Path, table: pd.DataFrame, classes: Sequence[str], record: Mapping[str, Any]
+) -> None:
     """Write a table of probabilities and, beside it, the record of where it came from.
 
     Parameters
@@ -69,7 +67,9 @@ def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
         with the same fold, split and view, is tested in two folds, or has two labels.
     """
     required = ["case_id", "label", *probability_columns(classes)]
-    table = read_table(path, required, remedy="run the stage that writes it, or drop in another program's table")
+    table = read_table(
+        path, required, remedy="run the stage that writes it, or drop in another program's table"
+    )
     defaults = {"cohort": "internal", "model": path.stem, "fold": "", "split": "test", "view": ""}
     table = table.assign(**{name: text for name, text in defaults.items() if name not in table})
     if "patient_id" not in table:
@@ -112,12 +112,23 @@ def _check(table: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
     columns = probability_columns(classes)
     probabilities = table[columns].to_numpy(float)
 
-    def refuse(wrong: np.ndarray, problem: str, shown: Sequence[str], expected: str, remedy: str | None = None) -> None:
+    def refuse(
+        wrong: np.ndarray,
+        problem: str,
+        shown: Sequence[str],
+        expected: str,
+        remedy: str | None = None,
+    ) -> None:
         if wrong.any():
             row = table.iloc[int(np.argmax(wrong))]
             found = ", ".join(f"{name} = {row[name]}" for name in shown)
             raise PredictionError(
-                problem, case=row["case_id"], file=path, found=found, expected=expected, remedy=remedy
+                problem,
+                case=row["case_id"],
+                file=path,
+                found=found,
+                expected=expected,
+                remedy=remedy,
             )
 
     refuse(
@@ -129,7 +140,12 @@ def _check(table: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
     )
     uneven = np.abs(probabilities.sum(axis=1) - 1) > _TOLERANCE
     refuse(uneven, "the classes' probabilities do not add up", columns, "a sum of 1")
-    refuse(~table["label"].isin(list(classes)).to_numpy(), "the label is no class", ["label"], ", ".join(classes))
+    refuse(
+        ~table["label"].isin(list(classes)).to_numpy(),
+        "the label is no class",
+        ["label"],
+        ", ".join(classes),
+    )
     splits = table["split"].isin(["val", "test", "external"]).to_numpy()
     refuse(~splits, "the split is unknown", ["split"], "val, test or external")
     _check_cases(table, path)
@@ -140,14 +156,20 @@ def _check_cases(table: pd.DataFrame, path: Path) -> None:
     if doubled.any():
         row = table.iloc[int(np.argmax(doubled))]
         raise PredictionError(
-            "the case stands twice with the same fold, split and view", case=row["case_id"], file=path
+            "the case stands twice with the same fold, split and view",
+            case=row["case_id"],
+            file=path,
         )
     tested = table[(table["split"] == "test") & (table["view"] == "")]
     twice = tested.duplicated("case_id")
     if twice.any():
         case = tested.loc[twice.idxmax(), "case_id"]
-        raise PredictionError("the case is tested in more than one fold", case=case, file=path, expected="one fold")
+        raise PredictionError(
+            "the case is tested in more than one fold", case=case, file=path, expected="one fold"
+        )
     for column in ("label", "patient_id", "cohort"):
         several = table.groupby("case_id")[column].nunique()
         if (several > 1).any():
-            raise PredictionError(f"the case has more than one {column}", case=str(several.idxmax()), file=path)
+            raise PredictionError(
+                f"the case has more than one {column}", case=str(several.idxmax()), file=path
+            )

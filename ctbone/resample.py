@@ -44,7 +44,9 @@ class Slab:
     volume: Grid
 
 
-def read_slab(image: NiftiFile, targets: Sequence[Grid], interpolation: Interpolation = "linear") -> Slab:
+def read_slab(
+    image: NiftiFile, targets: Sequence[Grid], interpolation: Interpolation = "linear"
+) -> Slab:
     """Read the voxels that sampling onto ``targets`` needs, and no others."""
     spans = [_span(image.grid, target, interpolation) for target in targets]
     low = np.min([first for first, _ in spans], axis=0)
@@ -53,7 +55,9 @@ def read_slab(image: NiftiFile, targets: Sequence[Grid], interpolation: Interpol
     return Slab(image.read_box(low.tolist(), high.tolist()), low, image.grid)
 
 
-def sample(slab: Slab, target: Grid, interpolation: Interpolation = "linear", outside: float = AIR) -> np.ndarray:
+def sample(
+    slab: Slab, target: Grid, interpolation: Interpolation = "linear", outside: float = AIR
+) -> np.ndarray:
     """Sample a volume at the voxel centres of another grid.
 
     Along each source axis on which the target's step is wider than a voxel, the slab is first smoothed by a Gaussian
@@ -82,7 +86,9 @@ def sample(slab: Slab, target: Grid, interpolation: Interpolation = "linear", ou
     Cardoso et al., "Scale factor point spread function matching: beyond aliasing in image resampling", MICCAI 2015.
     """
     first, last = _span(slab.volume, target, interpolation)
-    part = tuple(slice(max(0, a - s), max(0, b - s)) for a, b, s in zip(first, last, slab.start, strict=True))
+    part = tuple(
+        slice(max(0, a - s), max(0, b - s)) for a, b, s in zip(first, last, slab.start, strict=True)
+    )
     if any(span.stop <= span.start for span in part):
         return np.full(target.shape, outside, np.float32)
     matrix, offset = _index_map(slab.volume, target)
@@ -128,7 +134,10 @@ def _interpolate(
         return _interpolate(voxels.T, *back).T
     source = np.abs(matrix).argmax(axis=0)
     scales = matrix[source, range(3)]
-    if sorted(source) == [0, 1, 2] and np.abs(matrix).sum() - np.abs(scales).sum() < 1e-9 * np.abs(scales).min():
+    if (
+        sorted(source) == [0, 1, 2]
+        and np.abs(matrix).sum() - np.abs(scales).sum() < 1e-9 * np.abs(scales).min()
+    ):
         # The axes are parallel, in some order: then one axis after another, the one that loses most voxels first.
         values = voxels.transpose(source)
         for axis in sorted(range(3), key=lambda axis: shape[axis] / values.shape[axis]):
@@ -138,17 +147,23 @@ def _interpolate(
                 values = _linear(values, axis, at)
         if order == 1:
             return values
-        return ndimage.affine_transform(values, scales, offset[source], output_shape=shape, order=order, mode="nearest")
+        return ndimage.affine_transform(
+            values, scales, offset[source], output_shape=shape, order=order, mode="nearest"
+        )
     values = voxels.astype(np.float32)
     for axis in range(3):
         values = _smooth(values, sigmas[axis], axis)
-    return ndimage.affine_transform(values, matrix, offset, output_shape=shape, order=order, mode="nearest")
+    return ndimage.affine_transform(
+        values, matrix, offset, output_shape=shape, order=order, mode="nearest"
+    )
 
 
 def _smooth(voxels: np.ndarray, sigma: float, axis: int) -> np.ndarray:
     if sigma <= 0:
         return voxels if voxels.dtype == np.float32 else voxels.astype(np.float32)
-    return ndimage.gaussian_filter1d(voxels, sigma, axis, output=np.float32, mode="nearest", truncate=_TRUNCATE)
+    return ndimage.gaussian_filter1d(
+        voxels, sigma, axis, output=np.float32, mode="nearest", truncate=_TRUNCATE
+    )
 
 
 def _linear(values: np.ndarray, axis: int, at: np.ndarray) -> np.ndarray:
@@ -156,7 +171,9 @@ def _linear(values: np.ndarray, axis: int, at: np.ndarray) -> np.ndarray:
     last = values.shape[axis] - 1
     at = np.clip(at, 0, last)
     low = np.minimum(np.floor(at).astype(int), max(last - 1, 0))
-    share = (at - low).astype(np.float32).reshape([-1 if other == axis else 1 for other in range(3)])
+    share = (
+        (at - low).astype(np.float32).reshape([-1 if other == axis else 1 for other in range(3)])
+    )
     first = values.take(low, axis)
     second = values.take(np.minimum(low + 1, last), axis)
     second -= first
@@ -177,7 +194,9 @@ def _sigmas(source: Grid, target: Grid, interpolation: Interpolation) -> np.ndar
     return np.sqrt(np.maximum((steps**2 - 1) * _FWHM**2 - _OWN_WIDTH[interpolation], 0))
 
 
-def _span(source: Grid, target: Grid, interpolation: Interpolation) -> tuple[np.ndarray, np.ndarray]:
+def _span(
+    source: Grid, target: Grid, interpolation: Interpolation
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the first source voxel that the target needs, and the one after the last, along each axis."""
     corners = source.to_index(target.corners())
     reach = _SUPPORT[interpolation] + np.ceil(_TRUNCATE * _sigmas(source, target, interpolation))
@@ -188,12 +207,19 @@ def _span(source: Grid, target: Grid, interpolation: Interpolation) -> tuple[np.
 
 
 def _clear_outside(
-    values: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, int, int], outside: float
+    values: np.ndarray,
+    matrix: np.ndarray,
+    offset: np.ndarray,
+    shape: tuple[int, int, int],
+    outside: float,
 ) -> None:
     """Overwrite what is further from the outermost centres than half a voxel."""
     index = np.ogrid[tuple(slice(0, n) for n in values.shape)]
     for axis, size in enumerate(shape):
-        at = sum((matrix[axis, other] * index[other] for other in range(3)), start=np.float64(offset[axis]))
+        at = sum(
+            (matrix[axis, other] * index[other] for other in range(3)),
+            start=np.float64(offset[axis]),
+        )
         beyond = (at < -0.5 - 1e-6) | (at > size - 0.5 + 1e-6)
         if beyond.any():
             values[np.broadcast_to(beyond, values.shape)] = outside

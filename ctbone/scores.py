@@ -7,16 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from ctbone.cohort import Cohort
-from ctbone.errors import CtboneError
+from ctbone.errors import ScoreError
 from ctbone.study import read_table
 
 COLUMNS = ("reader_id", "level", "session", "case_id", "score")
 SESSIONS = ("unaided", "aided")
 MIDPOINT = 5
-
-
-class ScoreError(CtboneError):
-    """A score is not on the scale, or not of a case of the cohort."""
 
 
 def read_scores(path: Path, cohort: Cohort) -> pd.DataFrame:
@@ -50,7 +46,10 @@ def read_scores(path: Path, cohort: Cohort) -> pd.DataFrame:
         where = f"{path}, row {number}"
         if case not in known:
             raise ScoreError(
-                "the scored case is not in the cohort", case=case, file=where, remedy="mend case_id, or cohort.csv"
+                "the scored case is not in the cohort",
+                case=case,
+                file=where,
+                remedy="mend case_id, or cohort.csv",
             )
         if score == str(MIDPOINT):
             raise ScoreError(
@@ -63,18 +62,28 @@ def read_scores(path: Path, cohort: Cohort) -> pd.DataFrame:
             )
         if score not in {"1", "2", "3", "4", "6", "7", "8", "9"}:
             raise ScoreError(
-                "the score is not on the scale", case=case, file=where, found=repr(score), expected="1–9 without 5"
+                "the score is not on the scale",
+                case=case,
+                file=where,
+                found=repr(score),
+                expected="1–9 without 5",
             )
         if session not in SESSIONS:
             raise ScoreError(
-                "unknown session", case=case, file=where, found=repr(session), expected=" or ".join(SESSIONS)
+                "unknown session",
+                case=case,
+                file=where,
+                found=repr(session),
+                expected=" or ".join(SESSIONS),
             )
         if not reader:
             raise ScoreError("the reading has no reader_id", case=case, file=where)
         earlier = seen.setdefault((reader, session, case), number)
         if earlier != number:
             raise ScoreError(
-                f"reader {reader} scored this case in row {earlier} already ({session})", case=case, file=where
+                f"reader {reader} scored this case in row {earlier} already ({session})",
+                case=case,
+                file=where,
             )
     return table.assign(score=table["score"].astype(int))
 

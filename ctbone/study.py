@@ -168,10 +168,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.filename and not path.is_relative_to(error.filename) and Path(error.filename) != temporary:
+        if (
+            error.filename
+            and not path.is_relative_to(error.filename)
+            and Path(error.filename) != temporary
+        ):
             raise
-        remedy = "free some space on the disk" if error.errno == 28 else "check the folder and its permissions"
-        raise StudyError(f"cannot write: {error.strerror or error}", file=path, remedy=remedy) from error
+        remedy = (
+            "free some space on the disk"
+            if error.errno == 28
+            else "check the folder and its permissions"
+        )
+        raise StudyError(
+            f"cannot write: {error.strerror or error}", file=path, remedy=remedy
+        ) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -237,7 +247,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise StudyError(f"cannot read this JSON ({error.__class__.__name__})", file=path) from error
+        raise StudyError(
+            f"cannot read this JSON ({error.__class__.__name__})", file=path
+        ) from error
     if not isinstance(content, dict):
         raise StudyError("this JSON is not an object", file=path, found=type(content).__name__)
     return content
@@ -276,7 +288,9 @@ def read_table(path: Path, required: Sequence[str] = (), remedy: str | None = No
     except FileNotFoundError as error:
         raise StudyError("the table is missing", file=path, remedy=remedy) from error
     except UnicodeDecodeError as error:
-        raise StudyError("the table is not UTF-8 text", file=path, remedy="save it as 'CSV UTF-8'") from error
+        raise StudyError(
+            "the table is not UTF-8 text", file=path, remedy="save it as 'CSV UTF-8'"
+        ) from error
     except OSError as error:
         raise StudyError(f"cannot read the table: {error.strerror}", file=path) from error
     first = text.split("\n", 1)[0]
@@ -302,7 +316,9 @@ def read_table(path: Path, required: Sequence[str] = (), remedy: str | None = No
 def _rows(text: str, delimiter: str, path: Path) -> list[list[str]]:
     rows: list[list[str]] = []
     try:
-        for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True), start=1):
+        for number, cells in enumerate(
+            csv.reader(io.StringIO(text), delimiter=delimiter, strict=True), start=1
+        ):
             cells = [cell.strip() for cell in cells]
             if not any(cells):
                 continue
@@ -336,7 +352,9 @@ def content_hash(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def provenance(study: Study, stage: str, inputs: Mapping[str, Path] | None = None) -> dict[str, Any]:
+def provenance(
+    study: Study, stage: str, inputs: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
     """Say where an output came from: ctbone's version, the settings, the hashes of its inputs, the libraries.
 
     Parameters
@@ -360,9 +378,21 @@ def provenance(study: Study, stage: str, inputs: Mapping[str, Path] | None = Non
 
 @cache
 def _versions() -> tuple[tuple[str, str], ...]:
-    libraries = ("numpy", "scipy", "pandas", "torch", "monai", "timm", "pydicom", "simpleitk", "scikit-learn")
+    libraries = (
+        "numpy",
+        "scipy",
+        "pandas",
+        "torch",
+        "monai",
+        "timm",
+        "pydicom",
+        "simpleitk",
+        "scikit-learn",
+    )
     found = []
     for name in libraries:
-        with suppress(metadata.PackageNotFoundError):  # a machine that only trains may lack what reads DICOM
+        with suppress(
+            metadata.PackageNotFoundError
+        ):  # a machine that only trains may lack what reads DICOM
             found.append((name, metadata.version(name)))
     return tuple(found)

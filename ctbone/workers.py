@@ -14,14 +14,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ctbone.allocator import keep_blocks
-from ctbone.errors import CtboneError
+from ctbone.errors import CtboneError, WorkerError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class WorkerError(CtboneError):
-    """A case broke in a way that no stage foresaw, or its process died."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +71,18 @@ def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Re
     try:
         return Outcome(item, function(item), None)
     except CtboneError as error:
-        error.__cause__ = error.__context__ = None  # they hold on to all that the item had in memory
+        error.__cause__ = error.__context__ = (
+            None  # they hold on to all that the item had in memory
+        )
         return Outcome(item, None, error.with_traceback(None))
     except Exception as error:
         where = error.__traceback__
         while where and where.tb_next:
             where = where.tb_next
         place = f" at {where.tb_frame.f_code.co_name}:{where.tb_lineno}" if where else ""
-        return Outcome(item, None, WorkerError(f"unforeseen {type(error).__name__}{place}: {error}"))
+        return Outcome(
+            item, None, WorkerError(f"unforeseen {type(error).__name__}{place}: {error}")
+        )
 
 
 def _attempt_there(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:
@@ -91,7 +91,9 @@ def _attempt_there(function: Callable[[Item], Result], item: Item) -> Outcome[It
 
 
 def _keep_blocks() -> None:
-    keep_blocks(largest=64, together=256)  # enough for a case, and little for a worker that is another's tomorrow
+    keep_blocks(
+        largest=64, together=256
+    )  # enough for a case, and little for a worker that is another's tomorrow
 
 
 def _over_processes(
@@ -112,7 +114,9 @@ def _over_processes(
                 with _pool(function, 1) as pool:
                     outcome = pool.submit(_attempt, function, item).result()
             except BrokenProcessPool:
-                outcome = Outcome(item, None, WorkerError("the process died; is the memory enough?"))
+                outcome = Outcome(
+                    item, None, WorkerError("the process died; is the memory enough?")
+                )
             yield outcome
 
 
@@ -137,14 +141,25 @@ def _over_cluster(
         client = Client(address, timeout="10s")
     except (OSError, TimeoutError, ValueError) as error:
         raise WorkerError(
-            "no Dask scheduler answers", found=address, remedy="start one: dask scheduler; dask worker ADDRESS"
+            "no Dask scheduler answers",
+            found=address,
+            remedy="start one: dask scheduler; dask worker ADDRESS",
         ) from error
     with client:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        needs = {"GPU": 1} if exclusive and any(worker["resources"].get("GPU") for worker in workers) else None
-        futures = {client.submit(_attempt_there, function, item, pure=False, resources=needs): item for item in items}
+        needs = (
+            {"GPU": 1}
+            if exclusive and any(worker["resources"].get("GPU") for worker in workers)
+            else None
+        )
+        futures = {
+            client.submit(_attempt_there, function, item, pure=False, resources=needs): item
+            for item in items
+        }
         for future, outcome in finished(futures, with_results=True, raise_errors=False):
             if future.status == "finished":
                 yield outcome
             else:
-                yield Outcome(futures[future], None, WorkerError(f"the worker failed: {future.exception()}"))
+                yield Outcome(
+                    futures[future], None, WorkerError(f"the worker failed: {future.exception()}")
+                )

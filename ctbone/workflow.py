@@ -52,7 +52,9 @@ def init_study(folder: Path, config: str) -> Study:
     for path in (study.settings_file, study.cohort_csv):
         if path.exists():
             raise StudyError(
-                "this file is there already and is not overwritten", file=path, remedy="choose another DIR"
+                "this file is there already and is not overwritten",
+                file=path,
+                remedy="choose another DIR",
             )
     write_text(study.settings_file, source.read_text(encoding="utf-8"))
     write_text(study.cohort_csv, ",".join([*COLUMNS, "age", "sex"]) + "\n")
@@ -82,7 +84,9 @@ def check(study: Study) -> CohortCheck:
         return CohortCheck(problems, [])
     cases = list(read_cohort(study))
     with progress("Check", total=len(cases)) as bar:
-        for outcome in map_cases(_check_one, [CaseJob(study, case) for case in cases], workers=default_workers()):
+        for outcome in map_cases(
+            _check_one, [CaseJob(study, case) for case in cases], workers=default_workers()
+        ):
             case_id = outcome.item.case.case_id
             fault = outcome.error or (outcome.result.fault if outcome.result else None)
             problems += [fault] if fault else []
@@ -126,7 +130,9 @@ def preprocess(
             outcomes.append(outcome)
             bar.advance(note=f"{outcome.item.case.case_id}{' failed' if outcome.error else ''}")
     outcomes.sort(key=lambda outcome: cases.index(outcome.item.case))
-    write_summary(study, {o.item.case.case_id: o.error or cast("CropSummary", o.result) for o in outcomes})
+    write_summary(
+        study, {o.item.case.case_id: o.error or cast("CropSummary", o.result) for o in outcomes}
+    )
     if quality:
         write_quality(study, [case.case_id for case in cohort])
     return outcomes
@@ -160,7 +166,11 @@ def models_of(study: Study, dim: Dim | None = None) -> list[str]:
     """
     names = [name for name, model in study.settings.models.items() if dim in (None, model.dim)]
     if not names:
-        raise StudyError(f"the study has no {dim} model", file=study.settings_file, remedy="add one under 'models'")
+        raise StudyError(
+            f"the study has no {dim} model",
+            file=study.settings_file,
+            remedy="add one under 'models'",
+        )
     return names
 
 
@@ -195,7 +205,9 @@ def run(study: Study, *, scores: Path | None, workers: int | None = None) -> Pat
     return report.report(study)
 
 
-def demo(folder: Path, *, shuffle_labels: bool = False, difficulty: float | None = None, seed: int = 0) -> Path:
+def demo(
+    folder: Path, *, shuffle_labels: bool = False, difficulty: float | None = None, seed: int = 0
+) -> Path:
     """Make a cohort of synthetic patients in ``folder`` and run every stage on it.
 
     A demo that was interrupted goes on where it stopped.
@@ -222,15 +234,21 @@ def demo(folder: Path, *, shuffle_labels: bool = False, difficulty: float | None
     if difficulty is not None:
         cohort = dataclasses.replace(cohort, difficulty=difficulty)
     if folder.exists() and any(folder.iterdir()) and not (folder / DEMO_MARK).exists():
-        raise StudyError("this folder holds something else", file=folder, remedy="name an empty folder")
+        raise StudyError(
+            "this folder holds something else", file=folder, remedy="name an empty folder"
+        )
     study = Study(folder)
     mark = repr(cohort)
     if (folder / DEMO_MARK).exists() and (folder / DEMO_MARK).read_text(encoding="utf-8") != mark:
-        raise StudyError("this demo was made with other choices", file=folder, remedy="name an empty folder")
+        raise StudyError(
+            "this demo was made with other choices", file=folder, remedy="name an empty folder"
+        )
     if not (folder / "truth.json").exists():
         write_text(folder / DEMO_MARK, mark)
         shutil.copyfile(builtin_config("demo"), study.settings_file)
         total = cohort.internal + sum(cohort.external.values())
         with progress("Synthetic patients", total=total) as bar:
-            write_cohort(folder, cohort, workers=default_workers(), progress=lambda done, _: bar.advance())
+            write_cohort(
+                folder, cohort, workers=default_workers(), progress=lambda done, _: bar.advance()
+            )
     return run(Study.open(folder), scores=study.scores_csv)

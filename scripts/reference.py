@@ -33,7 +33,12 @@ class _Setting:
 
 def reference() -> str:
     """Return the whole page."""
-    return "\n".join([_HEAD, "## Commands", "", *_commands(), "## Settings", "", *_settings()]).rstrip() + "\n"
+    return (
+        "\n".join(
+            [_HEAD, "## Commands", "", *_commands(), "## Settings", "", *_settings()]
+        ).rstrip()
+        + "\n"
+    )
 
 
 def _commands() -> Iterator[str]:
@@ -55,7 +60,11 @@ def _settings() -> Iterator[str]:
     """Walk through the sections of ``study.yaml``, outermost first."""
     source = (ROOT / "ctbone" / "config.py").read_text(encoding="utf-8")
     classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
-    sections = {name: node for name, node in classes.items() if any(_name(base) == "_Section" for base in node.bases)}
+    sections = {
+        name: node
+        for name, node in classes.items()
+        if any(_name(base) == "_Section" for base in node.bases)
+    }
     seen: list[tuple[str, str]] = [("", "Settings")]
     for place, name in seen:
         node = sections[name]
@@ -66,8 +75,14 @@ def _settings() -> Iterator[str]:
             yield f"| `{setting.name}` | {kind} | {setting.default} | {setting.meaning} |"
             path = f"{place}.{setting.name}" if place else setting.name
             path += ".NAME" if kind.startswith("dict") else ""
-            names = {_name(part) for part in ast.walk(setting.annotation) if isinstance(part, ast.Name)}
-            seen += [(path, other) for other in sections if other in names and other not in dict(map(reversed, seen))]  # type: ignore[arg-type]
+            names = {
+                _name(part) for part in ast.walk(setting.annotation) if isinstance(part, ast.Name)
+            }
+            seen += [
+                (path, other)
+                for other in sections
+                if other in names and other not in dict(map(reversed, seen))
+            ]  # type: ignore[arg-type]
         yield ""
 
 
@@ -99,12 +114,24 @@ def _kind(annotation: ast.expr, sections: Collection[str]) -> str:
     if isinstance(annotation, ast.BinOp):
         return f"{_kind(annotation.left, sections)} or {_kind(annotation.right, sections)}"
     if isinstance(annotation, ast.Subscript) and _name(annotation.value) == "Literal":
-        values = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        values = (
+            annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        )
         return ", ".join(f"`{ast.literal_eval(value)}`" for value in values)
     if isinstance(annotation, ast.Subscript):
-        inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
-        kinds = [_kind(one, sections) for one in inner if not (isinstance(one, ast.Constant) and one.value is ...)]
-        return f"list of {kinds[0]}" if _name(annotation.value) == "tuple" else f"dict of {', '.join(kinds)}"
+        inner = (
+            annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        )
+        kinds = [
+            _kind(one, sections)
+            for one in inner
+            if not (isinstance(one, ast.Constant) and one.value is ...)
+        ]
+        return (
+            f"list of {kinds[0]}"
+            if _name(annotation.value) == "tuple"
+            else f"dict of {', '.join(kinds)}"
+        )
     word = ast.unparse(annotation)
     return "section" if word in sections else _WORDS.get(word, word)
 
@@ -133,7 +160,9 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "see there"
-    return f"`{json.dumps(to_jsonable_python(value), ensure_ascii=False)}`" if value != {} else "none"
+    return (
+        f"`{json.dumps(to_jsonable_python(value), ensure_ascii=False)}`" if value != {} else "none"
+    )
 
 
 def _summary(node: ast.ClassDef) -> str:

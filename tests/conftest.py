@@ -16,7 +16,9 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
 
-def cohort_rows(patients: int = 30, external: int = 6, malignant_every: int = 2) -> list[dict[str, str]]:
+def cohort_rows(
+    patients: int = 30, external: int = 6, malignant_every: int = 2
+) -> list[dict[str, str]]:
     """Rows of a cohort table: two classes, one external centre, patient P001 with two cases."""
     rows = []
     for number in range(patients + external):

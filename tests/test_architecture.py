@@ -9,12 +9,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {"phantom", "dicom", "preprocess", "training", "inference", "fusion", "report"}
-SHARED = {"models": {"training", "inference"}}
+SHARED = {
+    "document": {"preprocess", "training", "report"},
+    "models": {"training", "inference"},
+}
 ORDER = {"workflow", "cli", "__main__", "__init__"}
 
 
 def rooms():
-    return {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    return {path.stem for path in PACKAGE.glob("*.py")} | {
+        path.parent.name for path in PACKAGE.glob("*/__init__.py")
+    }
 
 
 def room_of(file):
@@ -26,7 +31,9 @@ def imported(file):
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names if node.module == "ctbone"]
+            names = [node.module] + [
+                f"{node.module}.{alias.name}" for alias in node.names if node.module == "ctbone"
+            ]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
@@ -34,7 +41,9 @@ def imported(file):
                 yield name.split(".")[1]
 
 
-@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE))
+)
 def test_nothing_imports_upward_or_across(file):
     room = room_of(file)
     if room in ORDER:

@@ -55,8 +55,12 @@ def trained(tmp_path_factory):
         mask = np.zeros((24, 24, 24), np.uint8)
         mask[8:16, 9:15, 7:17] = 1
         save(root / row["mask"], mask)
-    scores = [f"r1,senior,unaided,{row['case_id']},{3 + 4 * (n % 2)}" for n, row in enumerate(rows())]
-    (root / "scores.csv").write_text("\n".join(["reader_id,level,session,case_id,score", *scores]) + "\n")
+    scores = [
+        f"r1,senior,unaided,{row['case_id']},{3 + 4 * (n % 2)}" for n, row in enumerate(rows())
+    ]
+    (root / "scores.csv").write_text(
+        "\n".join(["reader_id,level,session,case_id,score", *scores]) + "\n"
+    )
     for command in (["preprocess", "--workers", "1"], ["train"]):
         done = ctbone(*command, "--study", root)
         assert done.returncode == 0, done.stderr
@@ -70,7 +74,9 @@ def study(trained, tmp_path):
 
 def written(root) -> dict[str, tuple[int, int]]:
     return {
-        str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(root.rglob("*")) if path.is_file()
+        str(path): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
     }
 
 
@@ -112,13 +118,21 @@ def test_a_bad_case_stops_no_other(study):
 def test_a_score_at_the_midpoint(study):
     text = (study / "scores.csv").read_text()
     (study / "scores.csv").write_text(text.replace("S02,3", "S02,5"))
-    refuse(study, ["fuse", "--with-reader", study / "scores.csv"], ["S02", "scores.csv, row 4", "midpoint", "remedy"])
+    refuse(
+        study,
+        ["fuse", "--with-reader", study / "scores.csv"],
+        ["S02", "scores.csv, row 4", "midpoint", "remedy"],
+    )
 
 
 def test_a_score_of_a_case_that_is_not_in_the_cohort(study):
     with (study / "scores.csv").open("a") as file:
         file.write("r1,senior,unaided,S99,7\n")
-    refuse(study, ["fuse", "--with-reader", study / "scores.csv"], ["S99", "scores.csv, row 18", "not in the cohort"])
+    refuse(
+        study,
+        ["fuse", "--with-reader", study / "scores.csv"],
+        ["S99", "scores.csv, row 18", "not in the cohort"],
+    )
 
 
 @pytest.mark.parametrize("command", ["train", "fuse"])
@@ -141,7 +155,9 @@ def test_scores_that_are_not_there(study):
 
 
 def test_crops_of_other_settings_are_not_trained_on(study):
-    (study / "study.yaml").write_text(SETTINGS.replace("size: 16, spacing: 2.0", "size: 16, spacing: 1.5"))
+    (study / "study.yaml").write_text(
+        SETTINGS.replace("size: 16, spacing: 2.0", "size: 16, spacing: 1.5")
+    )
     shutil.rmtree(study / "runs")
     refuse(study, ["train"], ["S00", "made with other settings", "ctbone preprocess"])
 

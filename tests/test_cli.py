@@ -12,7 +12,12 @@ COMMANDS = (
 
 
 def ctbone(*arguments, cwd=None):
-    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {
+        **os.environ,
+        "COLUMNS": "200",
+        "NO_COLOR": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     return subprocess.run(
         [sys.executable, "-m", "ctbone", *map(str, arguments)],
         capture_output=True,
@@ -32,7 +37,9 @@ def test_help_names_every_command_and_imports_nothing_heavy():
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert [name for name in COMMANDS if name not in done.stdout] == []
 
@@ -50,7 +57,12 @@ def test_version():
 
 @pytest.mark.parametrize(
     "arguments",
-    [("readers", "scores.csv"), ("explain",), ("read",), ("predict", "some_dicom_folder", "--mask", "m.nii")],
+    [
+        ("readers", "scores.csv"),
+        ("explain",),
+        ("read",),
+        ("predict", "some_dicom_folder", "--mask", "m.nii"),
+    ],
 )
 def test_what_comes_later_says_so(tmp_path, arguments):
     done = ctbone(*arguments, cwd=tmp_path)
@@ -89,7 +101,10 @@ def _no_label_column(root):
 
 
 def _label_outside_the_classes(root):
-    write_rows(root / "cohort.csv", [*cohort_rows(), {**cohort_rows()[0], "case_id": "C900", "label": "chordoma"}])
+    write_rows(
+        root / "cohort.csv",
+        [*cohort_rows(), {**cohort_rows()[0], "case_id": "C900", "label": "chordoma"}],
+    )
 
 
 def _duplicate_case(root):
@@ -131,7 +146,9 @@ def test_check_names_what_is_wrong_and_writes_nothing(study, spoil, words):
     assert sorted(path.name for path in study.root.iterdir()) == before
 
 
-@pytest.mark.parametrize("command", ["check", "preprocess", "train", "predict", "fuse", "report", "run"])
+@pytest.mark.parametrize(
+    "command", ["check", "preprocess", "train", "predict", "fuse", "report", "run"]
+)
 def test_a_folder_that_is_no_study_is_refused(tmp_path, command):
     done = ctbone(command, "--study", tmp_path)
     assert (done.returncode, "study.yaml" in done.stderr) == (2, True)

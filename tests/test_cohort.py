@@ -23,7 +23,12 @@ def test_a_cohort_is_read_as_written(study):
 def test_only_case_label_and_image_are_needed(study):
     study.cohort_csv.write_text("case_id,label,image\nA,0,a.nii\nB,Malignant,/data/b.nii\n")
     first, second = read_cohort(study)
-    assert (first.patient_id, first.label, first.cohort, first.mask) == ("A", "benign", "internal", None)
+    assert (first.patient_id, first.label, first.cohort, first.mask) == (
+        "A",
+        "benign",
+        "internal",
+        None,
+    )
     assert (second.label, str(second.image)) == ("malignant", "/data/b.nii")
 
 
@@ -32,7 +37,10 @@ def test_only_case_label_and_image_are_needed(study):
     [
         (lambda rows: rows[4].update(case_id="C003"), ["case C003", "row 5 already", "row 6"]),
         (lambda rows: rows[4].update(case_id="c003"), ["row 5 already"]),
-        (lambda rows: rows[4].update(label="maligant"), ["case C004", "row 6", "'maligant'", "benign, malignant"]),
+        (
+            lambda rows: rows[4].update(label="maligant"),
+            ["case C004", "row 6", "'maligant'", "benign, malignant"],
+        ),
         (lambda rows: rows[4].update(label="2"), ["none of the classes"]),
         (lambda rows: rows[4].update(label=""), ["none of the classes"]),
         (lambda rows: rows[4].update(case_id="../../etc"), ["cannot name a file"]),
@@ -50,7 +58,14 @@ def test_a_faulty_row_is_named(study, change, words):
 
 
 def test_all_faults_are_listed_and_the_first_counts_them(study):
-    rewrite(study, lambda rows: (rows[2].update(label="x"), rows[7].update(label="y"), rows[9].update(case_id="C001")))
+    rewrite(
+        study,
+        lambda rows: (
+            rows[2].update(label="x"),
+            rows[7].update(label="y"),
+            rows[9].update(case_id="C001"),
+        ),
+    )
     assert len([p for p in check_cohort(study) if p.case in ("C002", "C007", "C001")]) >= 3
     with pytest.raises(CohortError, match="2 more problems: 'ctbone check'"):
         read_cohort(study)
@@ -70,7 +85,9 @@ def test_missing_images_and_masks_are_listed(study):
 def test_fewer_patients_of_a_class_than_folds(study):
     rewrite(study, lambda rows: [row.update(label="benign") for row in rows[5:]])
     problems = [p for p in check_cohort(study) if "fewer internal patients" in p.problem]
-    assert [(p.found, p.expected) for p in problems] == [("1", "5 or more")]  # C001 and C003 are one patient
+    assert [(p.found, p.expected) for p in problems] == [
+        ("1", "5 or more")
+    ]  # C001 and C003 are one patient
 
 
 @pytest.mark.parametrize("text", ["", "case_id,label,image\n", "case_id,image\nA,b\n"])

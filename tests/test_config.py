@@ -36,7 +36,9 @@ def test_paper_protocol_states_what_the_paper_states():
 def test_every_value_of_the_paper_protocol_names_its_source():
     """A line with a value ends in [paper] or [ours], or belongs to a block whose heading does."""
     lines = (CONFIGS / "sacral_ct.yaml").read_text().splitlines()
-    values = [line for line in lines if ": " in line and not line.startswith(("#", "name", "title"))]
+    values = [
+        line for line in lines if ": " in line and not line.startswith(("#", "name", "title"))
+    ]
     unmarked = [line for line in values if "[paper]" not in line and "[ours]" not in line]
     inherited = ("center:", "3d+", "dim:", "training:  ")
     assert [line for line in unmarked if not any(mark in line for mark in inherited)] == []
@@ -54,8 +56,16 @@ def test_shipped_configs_hold(path):
         ("name: s\ntraining: {bach_size: 3}", "training.bach_size", "batch_size"),
         ("name: s\nmodels:\n  3d: {dim: 3d, netwrk: x}", "models.3d.netwrk", "network"),
         ("name: s\npreprocess: {crop_3d: {siz: 64}}", "preprocess.crop_3d.siz", "size"),
-        ("name: s\nmodels:\n  3d: {dim: 3d, windows: [{center: 0, widht: 4}]}", "models.3d.windows.0.widht", "width"),
-        ("name: s\nmodels:\n  3d: {dim: 3d, training: {epoch: 4}}", "models.3d.training.epoch", "epochs"),
+        (
+            "name: s\nmodels:\n  3d: {dim: 3d, windows: [{center: 0, widht: 4}]}",
+            "models.3d.windows.0.widht",
+            "width",
+        ),
+        (
+            "name: s\nmodels:\n  3d: {dim: 3d, training: {epoch: 4}}",
+            "models.3d.training.epoch",
+            "epochs",
+        ),
     ],
 )
 def test_unknown_key_is_refused_with_the_nearest(tmp_path, text, key, nearest):
@@ -77,8 +87,14 @@ def test_unknown_key_is_refused_with_the_nearest(tmp_path, text, key, nearest):
         ("name: s\npositive: maligant", "positive"),
         ("name: s\nevaluation: {prevalence: 1}", "evaluation.prevalence"),
         ("name: s\nevaluation: {prevalence: 0}", "evaluation.prevalence"),
-        ("name: s\nevaluation: {dangerous_error: {truth: malignant, called: normal}}", "called is 'normal'"),
-        ("name: s\nevaluation: {dangerous_error: {truth: maligant, called: benign}}", "truth is 'maligant'"),
+        (
+            "name: s\nevaluation: {dangerous_error: {truth: malignant, called: normal}}",
+            "called is 'normal'",
+        ),
+        (
+            "name: s\nevaluation: {dangerous_error: {truth: maligant, called: benign}}",
+            "truth is 'maligant'",
+        ),
         ("name: s\nevaluation: {dangerous_error: {truth: benign, called: benign}}", "two classes"),
         ("name: s\ntraining: {epochs: 0}", "training.epochs"),
         ("name: s\ntraining: {learning_rate: .nan}", "training.learning_rate"),

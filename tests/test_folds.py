@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from ctbone.cohort import Case, read_cohort
 from ctbone.config import Settings
-from ctbone.folds import FoldError, draw_folds, read_folds, read_or_draw_folds
+from ctbone.errors import FoldError
+from ctbone.folds import draw_folds, read_folds, read_or_draw_folds
 from tests.conftest import cohort_rows, write_rows
 
 
@@ -53,9 +54,9 @@ def test_folds_are_drawn_once(study):
     first = read_or_draw_folds(study, cohort)
     second = read_or_draw_folds(study, cohort)
     assert first.hash == second.hash
-    assert set(first.cases(0, "test")) | set(first.cases(0, "val")) | set(first.cases(0, "train")) == {
-        case.case_id for case in cohort.internal
-    }
+    assert set(first.cases(0, "test")) | set(first.cases(0, "val")) | set(
+        first.cases(0, "train")
+    ) == {case.case_id for case in cohort.internal}
 
 
 def test_another_seed_draws_other_folds():
@@ -86,7 +87,10 @@ def test_edited_folds_are_refused(study):
         (lambda rows: rows[3].update(label="benign"), "case C003 was"),
         (lambda rows: rows[3].update(patient_id="P099"), "case C003 was"),
         (lambda rows: rows.pop(7), "case C007 is in the folds but not"),
-        (lambda rows: rows[33].update(cohort="internal"), "case C033 is in the cohort but not in the folds"),
+        (
+            lambda rows: rows[33].update(cohort="internal"),
+            "case C033 is in the cohort but not in the folds",
+        ),
     ],
 )
 def test_a_changed_cohort_is_refused(study, change, words):

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from ctbone.errors import NiftiError
 from ctbone.grid import Grid
-from ctbone.nifti import NiftiError, open_nifti, to_hu, write_nifti
+from ctbone.nifti import open_nifti, to_hu, write_nifti
 
 AFFINE = np.diag([-0.8, 0.7, 2.5, 1.0])
 
@@ -51,7 +52,9 @@ def test_scaled_voxels_are_values(tmp_path, suffix):
     image = nib.Nifti1Image(volume(), AFFINE)
     image.header.set_slope_inter(2.0, -1024.0)
     nib.save(image, path)
-    np.testing.assert_array_equal(open_nifti(path).read(1, 3), nib.load(path).get_fdata()[:, :, 1:3])
+    np.testing.assert_array_equal(
+        open_nifti(path).read(1, 3), nib.load(path).get_fdata()[:, :, 1:3]
+    )
 
 
 def test_big_endian_and_nifti_2_are_read(tmp_path):

@@ -34,7 +34,9 @@ def small(study, rest=""):
     return Study.open(study.root)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(grid=grids((36, 36, 36), finest=0.8, coarsest=2.5), radius=st.sampled_from([7.0, 10.0]))
 def test_a_heat_map_lands_on_the_lesion(study, grid, radius):
     study = small(study)
@@ -57,8 +59,13 @@ def test_a_lesion_that_was_scaled_to_fit_comes_back_in_full(study):
     assert np.abs(np.argwhere(lit).mean(axis=0) - np.argwhere(drawn).mean(axis=0)).max() < 0.2
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(grid=grids((36, 36, 36), finest=0.8, coarsest=2.5), views=st.sampled_from(["planes", "neighbours"]))
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    grid=grids((36, 36, 36), finest=0.8, coarsest=2.5),
+    views=st.sampled_from(["planes", "neighbours"]),
+)
 def test_each_image_lands_in_its_plane(study, grid, views):
     study = small(study, f", views: {views}, distance: 3")
     drawn, heat, _ = drawn_by_the_network(study, grid, 9.0, "2d")
@@ -78,12 +85,20 @@ def test_each_image_lands_in_its_plane(study, grid, views):
         assert np.abs(np.linalg.inv(grid.affine[:3, :3]) @ apart).max() < 0.5
     np.testing.assert_array_equal(
         to_scanner(heat, space),
-        np.max([to_scanner(np.where(np.arange(3)[:, None, None] == k, heat, 0), space) for k in range(3)], axis=0),
+        np.max(
+            [
+                to_scanner(np.where(np.arange(3)[:, None, None] == k, heat, 0), space)
+                for k in range(3)
+            ],
+            axis=0,
+        ),
     )
 
 
 def test_one_hot_voxel_lands_where_its_affine_says(study):
-    grid = Grid((60, 60, 60), affine((20, -30, 100), (1.1, 0.9, 1.3), (1, 1, -1), shape=(60, 60, 60)))
+    grid = Grid(
+        (60, 60, 60), affine((20, -30, 100), (1.1, 0.9, 1.3), (1, 1, -1), shape=(60, 60, 60))
+    )
     study = small(study)
     drawn_by_the_network(study, grid, 9.0, "3d")
     affine_of_crop = nib.load(study.crop("P1", "3d")).affine

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctbone.predictions import PredictionError, case_probabilities, read_predictions, write_predictions
+from ctbone.errors import PredictionError
+from ctbone.predictions import case_probabilities, read_predictions, write_predictions
 from ctbone.study import record_of
 
 CLASSES = ("benign", "malignant")
@@ -12,13 +13,46 @@ def table() -> pd.DataFrame:
     rows = []
     for number in range(6):
         label = CLASSES[number % 2]
-        rows.append((f"C{number}", f"P{number}", "internal", "3d", number % 2, "test", "", label, 0.1 * number))
+        rows.append(
+            (
+                f"C{number}",
+                f"P{number}",
+                "internal",
+                "3d",
+                number % 2,
+                "test",
+                "",
+                label,
+                0.1 * number,
+            )
+        )
     for number in range(2):
         rows += [
-            (f"X{number}", f"X{number}", "centre2", "3d", k, "external", "", "benign", 0.2 + 0.2 * k) for k in (0, 1)
+            (
+                f"X{number}",
+                f"X{number}",
+                "centre2",
+                "3d",
+                k,
+                "external",
+                "",
+                "benign",
+                0.2 + 0.2 * k,
+            )
+            for k in (0, 1)
         ]
     rows.append(("X0", "X0", "centre2", "3d", 0, "external", "axial", "benign", 0.9))
-    columns = ["case_id", "patient_id", "cohort", "model", "fold", "split", "view", "label", "p_malignant"]
+    columns = [
+        "case_id",
+        "patient_id",
+        "cohort",
+        "model",
+        "fold",
+        "split",
+        "view",
+        "label",
+        "p_malignant",
+    ]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(p_benign=1 - frame["p_malignant"])
 
@@ -42,7 +76,12 @@ def test_another_programs_table_needs_three_columns(tmp_path):
     path = tmp_path / "radiomics.csv"
     path.write_text("case_id;label;p_benign;p_malignant\nA;benign;0,3;0,7\n".replace("0,", "0."))
     row = read_predictions(path, CLASSES).iloc[0]
-    assert (row["model"], row["split"], row["patient_id"], row["cohort"]) == ("radiomics", "test", "A", "internal")
+    assert (row["model"], row["split"], row["patient_id"], row["cohort"]) == (
+        "radiomics",
+        "test",
+        "A",
+        "internal",
+    )
 
 
 @pytest.mark.parametrize(

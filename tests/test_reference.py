@@ -7,5 +7,7 @@ from pathlib import Path
 
 def test_the_reference_is_current():
     script = Path(__file__).parents[1] / "scripts" / "reference.py"
-    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, script, "--check"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -52,7 +52,9 @@ def test_a_ramp_in_mm_stays_a_ramp(grid, interpolation):
     # A cube so small that neither smoothing nor the spline meets the border of the scan.
     target = Grid((5, 6, 7), affine(spacing=(min(grid.spacing) * 0.4,) * 3, shape=(5, 6, 7)))
     expected = (world(target) - CENTER) @ SLOPE
-    np.testing.assert_allclose(sample(whole(voxels, grid), target, interpolation), expected, atol=1e-3)
+    np.testing.assert_allclose(
+        sample(whole(voxels, grid), target, interpolation), expected, atol=1e-3
+    )
 
 
 @settings(max_examples=20, deadline=None)
@@ -65,7 +67,10 @@ def test_a_ramp_survives_the_smoothing_of_a_shrink(grid):
 
 
 @settings(max_examples=20, deadline=None)
-@given(grid=grids(), interpolation=st.sampled_from([("linear", sitk.sitkLinear), ("cubic", sitk.sitkBSpline)]))
+@given(
+    grid=grids(),
+    interpolation=st.sampled_from([("linear", sitk.sitkLinear), ("cubic", sitk.sitkBSpline)]),
+)
 def test_values_equal_those_of_itk_on_the_same_grid(grid, interpolation):
     ours, theirs = interpolation
     voxels = np.random.default_rng(0).normal(0, 300, grid.shape).astype(np.float32)
@@ -91,7 +96,9 @@ def test_the_slab_that_is_read_suffices(tmp_path, suffix, interpolation):
 
 def test_outside_the_scan_is_air_and_its_outermost_voxels_are_not():
     grid = Grid((4, 4, 4), np.diag([2.0, 2.0, 2.0, 1.0]))
-    target = Grid((8, 1, 1), np.array([[1.0, 0, 0, -2.5], [0, 1, 0, 2], [0, 0, 1, 2], [0, 0, 0, 1]]))
+    target = Grid(
+        (8, 1, 1), np.array([[1.0, 0, 0, -2.5], [0, 1, 0, 2], [0, 0, 1, 2], [0, 0, 0, 1]])
+    )
     values = sample(whole(np.full((4, 4, 4), 50.0), grid), target).ravel()
     np.testing.assert_array_equal(values, [AIR, AIR, 50, 50, 50, 50, 50, 50])
     far = Grid((2, 2, 2), affine(center=(900, 0, 0), shape=(2, 2, 2)))
@@ -106,7 +113,9 @@ def test_a_grid_that_ends_on_the_scans_outermost_centres_is_filled():
 
 def test_shrinking_does_not_alias():
     grid = Grid((60, 60, 60), affine(spacing=(0.5,) * 3, shape=(60,) * 3))
-    stripes = np.broadcast_to(np.where(np.arange(60) % 2, 500.0, -500.0)[:, None, None], (60, 60, 60))
+    stripes = np.broadcast_to(
+        np.where(np.arange(60) % 2, 500.0, -500.0)[:, None, None], (60, 60, 60)
+    )
     values = sample(whole(stripes, grid), cube(10, 2.1))
     assert np.abs(values).max() < 5
     flat = sample(whole(np.full((60, 60, 60), 123.0), grid), cube(10, 2.1))
@@ -114,17 +123,24 @@ def test_shrinking_does_not_alias():
 
 
 @settings(max_examples=15, deadline=None)
-@given(angles=st.tuples(*[st.floats(-180, 180)] * 3), spacing=st.sampled_from([(0.7, 0.7, 1.0), (1.0, 0.8, 2.0)]))
+@given(
+    angles=st.tuples(*[st.floats(-180, 180)] * 3),
+    spacing=st.sampled_from([(0.7, 0.7, 1.0), (1.0, 0.8, 2.0)]),
+)
 def test_a_sphere_keeps_its_volume(angles, spacing):
     shape = tuple(int(60 / mm) for mm in spacing)
     grid = Grid(shape, affine(angles, spacing, shape=shape))
     target = cube(56, 1.0)
     values = sample(whole(np.where(ball(grid, 20.0), 1000.0, 0.0), grid), target) / 1000
-    inside = values[values > -0.5].sum(dtype=np.float64)  # corners of the cube are outside the turned scan
+    inside = values[values > -0.5].sum(
+        dtype=np.float64
+    )  # corners of the cube are outside the turned scan
     assert inside == pytest.approx(4 / 3 * np.pi * 20**3, rel=0.01)
 
 
-@pytest.mark.parametrize("angles", [(0, 0, 0), (0, 0, 7), (11, 23, 31), (90, 0, 180), (77, -50, 160)])
+@pytest.mark.parametrize(
+    "angles", [(0, 0, 0), (0, 0, 7), (11, 23, 31), (90, 0, 180), (77, -50, 160)]
+)
 def test_a_mask_keeps_its_volume(angles):
     # Point samples of a binary set beat against its grid: at 45° and 0.7 mm onto 1 mm this costs 2 %.
     grid = Grid((85, 85, 60), affine(angles, (0.7, 0.7, 1.0), shape=(85, 85, 60)))
@@ -140,7 +156,9 @@ class Waves:
         rng = np.random.default_rng(seed)
         cycles = rng.uniform(0.01, 0.9, 120)
         directions = rng.normal(size=(120, 3))
-        self.vectors = directions / np.linalg.norm(directions, axis=1, keepdims=True) * cycles[:, None]
+        self.vectors = (
+            directions / np.linalg.norm(directions, axis=1, keepdims=True) * cycles[:, None]
+        )
         self.heights = 100 / (1 + (cycles / 0.1) ** 2) + noise
         self.phases = rng.uniform(0, 2 * np.pi, 120)
 
@@ -155,7 +173,8 @@ class Waves:
 
 
 @pytest.mark.parametrize(
-    ("spacing", "step", "angles"), [((0.5, 0.5, 0.5), 1.5, (12, -25, 40)), ((0.5, 0.6, 1.0), 1.6, (0, 0, 0))]
+    ("spacing", "step", "angles"),
+    [((0.5, 0.5, 0.5), 1.5, (12, -25, 40)), ((0.5, 0.6, 1.0), 1.6, (0, 0, 0))],
 )
 def test_shrinking_comes_near_to_the_ideal_filter(spacing, step, angles):
     """What the coarse grid can hold of the waves, at its own voxels, is what an ideal (sinc) resampling gives."""
@@ -168,7 +187,9 @@ def test_shrinking_comes_near_to_the_ideal_filter(spacing, step, angles):
     between = Grid((24, 24, 24), affine(spacing=(1.0,) * 3, shape=(24,) * 3))
     once = by_itk(voxels, grid, between, sitk.sitkLinear)
     twice = np.std(by_itk(once, between, target, sitk.sitkLinear) - ideal)
-    assert ours < 0.85 * plain, "one interpolation without a filter folds the short waves into the long ones"
+    assert ours < 0.85 * plain, (
+        "one interpolation without a filter folds the short waves into the long ones"
+    )
     assert ours < 1.05 * twice, "a grid between the two is a filter too, though of a chance width"
 
 

@@ -1,8 +1,8 @@
 import pytest
 
 from ctbone.cohort import read_cohort
-from ctbone.errors import StudyError
-from ctbone.scores import ScoreError, read_scores
+from ctbone.errors import ScoreError, StudyError
+from ctbone.scores import read_scores
 
 HEADER = "reader_id,level,session,case_id,score\n"
 

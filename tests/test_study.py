@@ -101,7 +101,9 @@ def test_a_folder_that_is_a_file_is_named(tmp_path):
 
 
 def test_tables_come_back_as_text(tmp_path):
-    write_table(tmp_path / "t.csv", pd.DataFrame({"id": ["007", "NA"], "p": [0.1 + 0.2, float("nan")]}))
+    write_table(
+        tmp_path / "t.csv", pd.DataFrame({"id": ["007", "NA"], "p": [0.1 + 0.2, float("nan")]})
+    )
     table = read_table(tmp_path / "t.csv")
     assert table["id"].tolist() == ["007", "NA"]
     assert table["p"].tolist() == ["0.30000000000000004", ""]
@@ -172,7 +174,9 @@ def test_what_a_killed_process_left_is_swept(tmp_path):
     assert done.returncode == -signal.SIGKILL
     (left,) = path.parent.iterdir()
     assert not path.exists(), "half a file never gets the name"
-    old, young, working = (path.parent / f".writing-{name}" for name in ("deadbeef-1-a.nii", "deadbeef-1-b.nii", "x"))
+    old, young, working = (
+        path.parent / f".writing-{name}" for name in ("deadbeef-1-a.nii", "deadbeef-1-b.nii", "x")
+    )
     for other in (old, young, working):
         other.write_text("another machine's")
     os.utime(old, (0, 0))

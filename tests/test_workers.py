@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ctbone.errors import CohortError, CtboneError
-from ctbone.workers import WorkerError, map_cases
+from ctbone.errors import CohortError, CtboneError, WorkerError
+from ctbone.workers import map_cases
 
 
 def square(number: int) -> int:
@@ -28,7 +28,14 @@ def die(number: int) -> int:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bad_case_stops_no_other(workers):
     outcomes = {outcome.item: outcome for outcome in map_cases(square, range(6), workers=workers)}
-    assert {item: outcome.result for item, outcome in outcomes.items()} == {0: 0, 1: 1, 2: 4, 3: None, 4: None, 5: 25}
+    assert {item: outcome.result for item, outcome in outcomes.items()} == {
+        0: 0,
+        1: 1,
+        2: 4,
+        3: None,
+        4: None,
+        5: 25,
+    }
     assert (outcomes[3].error.case, outcomes[3].error.remedy) == ("3", "choose another")
     assert isinstance(outcomes[3].error, CohortError)
     assert "unforeseen ZeroDivisionError at square" in str(outcomes[4].error)
@@ -36,7 +43,9 @@ def test_a_bad_case_stops_no_other(workers):
 
 def test_an_error_does_not_hold_what_the_item_had_in_memory():
     (outcome,) = map_cases(fail_over, [1], workers=1)
-    assert outcome.error.__traceback__ is outcome.error.__cause__ is outcome.error.__context__ is None
+    assert (
+        outcome.error.__traceback__ is outcome.error.__cause__ is outcome.error.__context__ is None
+    )
 
 
 def fail_over(number: int) -> int:
@@ -61,12 +70,25 @@ def test_a_dask_cluster_gives_the_same():
         "        print(cluster.scheduler_address, flush=True); input()\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as scheduler:
         address = scheduler.stdout.readline().strip()
-        outcomes = {outcome.item: outcome for outcome in map_cases(square, range(6), cluster=address)}
+        outcomes = {
+            outcome.item: outcome for outcome in map_cases(square, range(6), cluster=address)
+        }
         scheduler.communicate("\n", timeout=60)
-    assert {item: outcome.result for item, outcome in outcomes.items()} == {0: 0, 1: 1, 2: 4, 3: None, 4: None, 5: 25}
+    assert {item: outcome.result for item, outcome in outcomes.items()} == {
+        0: 0,
+        1: 1,
+        2: 4,
+        3: None,
+        4: None,
+        5: 25,
+    }
 
 
 def test_a_scheduler_that_is_not_there_is_named():

@@ -12,15 +12,22 @@ import pydicom
 import ctbone
 from ctbone.cohort import Case
 from ctbone.config import DicomSettings
-from ctbone.dicom.errors import DicomError
 from ctbone.dicom.headers import walk
 from ctbone.dicom.irregular import untilted_grid
 from ctbone.dicom.series import Series, chosen, list_series
 from ctbone.dicom.volume import Volume, read_series
-from ctbone.errors import CtboneError, StudyError
+from ctbone.errors import CtboneError, DicomError, StudyError
 from ctbone.grid import Grid
 from ctbone.nifti import open_nifti, to_hu, write_nifti
-from ctbone.study import Study, content_hash, file_hash, provenance, read_json, record_of, write_json
+from ctbone.study import (
+    Study,
+    content_hash,
+    file_hash,
+    provenance,
+    read_json,
+    record_of,
+    write_json,
+)
 
 
 def convert_series(folder: Path, out: Path, settings: DicomSettings) -> Path:
@@ -32,13 +39,20 @@ def convert_series(folder: Path, out: Path, settings: DicomSettings) -> Path:
         No series can be taken, or ``out`` has another suffix.
     """
     if not out.name.endswith((".nii", ".nii.gz")):
-        raise DicomError("the output must be a NIfTI file", file=out, expected="a name that ends in .nii or .nii.gz")
+        raise DicomError(
+            "the output must be a NIfTI file",
+            file=out,
+            expected="a name that ends in .nii or .nii.gz",
+        )
     found = list_series(folder, settings)
     series = chosen(found, folder)
     volume = read_series(series)
     write_nifti(out, volume.data, volume.affine)
     versions = {"stage": "dicom", "ctbone": ctbone.__version__, "pydicom": pydicom.__version__}
-    write_json(record_of(out), {**_told(volume, found), "settings": settings.model_dump(mode="json"), **versions})
+    write_json(
+        record_of(out),
+        {**_told(volume, found), "settings": settings.model_dump(mode="json"), **versions},
+    )
     return out
 
 
@@ -94,7 +108,11 @@ def grid_of(study: Study, case: Case) -> Grid:
         error.case = case.case_id
         raise
     assert series.stack is not None
-    return untilted_grid(series.stack) if series.stack.irregular else Grid(series.stack.shape, series.stack.affine)
+    return (
+        untilted_grid(series.stack)
+        if series.stack.irregular
+        else Grid(series.stack.shape, series.stack.affine)
+    )
 
 
 def _is_nifti(path: Path) -> bool:
@@ -160,4 +178,8 @@ def _told(volume: Volume, found: list[Series]) -> dict[str, Any]:
 
 
 def _geometry(grid: Grid) -> dict[str, Any]:
-    return {"shape": list(grid.shape), "spacing_mm": list(grid.spacing), "affine": grid.affine.tolist()}
+    return {
+        "shape": list(grid.shape),
+        "spacing_mm": list(grid.spacing),
+        "affine": grid.affine.tolist(),
+    }

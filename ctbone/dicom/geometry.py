@@ -108,7 +108,11 @@ def stack(frames: Sequence[Frame]) -> Stack | str:
 
 def _mixed(frames: Sequence[Frame]) -> str:
     """Say what is missing from, or differs between, the headers of one series."""
-    for name, word in (("orientation", "orientation"), ("position", "position"), ("pixel_spacing", "pixel spacing")):
+    for name, word in (
+        ("orientation", "orientation"),
+        ("position", "position"),
+        ("pixel_spacing", "pixel spacing"),
+    ):
         lacking = sum(getattr(frame, name) is None for frame in frames)
         if lacking:
             return f"{lacking} of {len(frames)} slices have no {word}"
@@ -116,7 +120,9 @@ def _mixed(frames: Sequence[Frame]) -> str:
         return f"too few slices: {len(frames)}, a volume has {FEWEST_SLICES} or more"
     sizes = sorted({(frame.columns, frame.rows) for frame in frames})
     if len(sizes) > 1:
-        return "mixed sizes: " + ", ".join(f"{columns} × {rows}" for columns, rows in sizes[:_NAMED])
+        return "mixed sizes: " + ", ".join(
+            f"{columns} × {rows}" for columns, rows in sizes[:_NAMED]
+        )
     spacings = np.array([frame.pixel_spacing for frame in frames])
     if not (spacings > 0).all():
         return "the pixel spacing is not positive"

@@ -18,8 +18,8 @@ import pydicom
 from pydicom import config as pydicom_config
 from pydicom.uid import UID
 
-from ctbone.dicom.allowed import known_kernel, known_maker, known_modality, known_model
-from ctbone.dicom.plain import StoredPixels, inflates_beyond, read_plain
+from ctbone.dicom.fast_header import StoredPixels, inflates_beyond, read_plain
+from ctbone.dicom.header_vocabulary import known_kernel, known_maker, known_modality, known_model
 
 _TAGS = [
     "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "ConvolutionKernel",
@@ -95,7 +95,10 @@ class Frame:
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Keep pydicom from checking and quoting every value: a warning may hold a patient's name."""
-    settings, logs = pydicom_config.settings, [logging.getLogger(name) for name in ("pydicom", "pylibjpeg", "openjpeg")]
+    settings, logs = (
+        pydicom_config.settings,
+        [logging.getLogger(name) for name in ("pydicom", "pylibjpeg", "openjpeg")],
+    )
     before, levels = settings.reading_validation_mode, [log.level for log in logs]
     settings.reading_validation_mode = pydicom_config.IGNORE
     for log in logs:
@@ -155,7 +158,9 @@ def read_frames(path: Path) -> list[Frame] | Stranger:
 
 def _read_any(path: Path, file: BufferedIOBase) -> list[Frame]:
     with quiet_pydicom():
-        return _frames(path, pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS))
+        return _frames(
+            path, pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+        )
 
 
 def _is_regular(path: Path) -> bool:
@@ -166,7 +171,11 @@ def _is_regular(path: Path) -> bool:
 
 
 def _frames(path: Path, header: pydicom.Dataset) -> list[Frame]:
-    syntax = getattr(header.file_meta, "TransferSyntaxUID", None) if hasattr(header, "file_meta") else None
+    syntax = (
+        getattr(header.file_meta, "TransferSyntaxUID", None)
+        if hasattr(header, "file_meta")
+        else None
+    )
     count = _whole(header.get("NumberOfFrames")) or 1
     shared = _first(header.get("SharedFunctionalGroupsSequence"))
     groups = header.get("PerFrameFunctionalGroupsSequence") or []
@@ -197,9 +206,13 @@ def _frame(
                 return item.get(keyword)
         return header.get(keyword)
 
-    image_type = {str(word).strip().upper() for word in _many(find("CTImageFrameTypeSequence", "FrameType"))}
+    image_type = {
+        str(word).strip().upper() for word in _many(find("CTImageFrameTypeSequence", "FrameType"))
+    }
     image_type |= {str(word).strip().upper() for word in _many(header.get("ImageType"))}
-    exposure = _number(find("CTExposureSequence", "ExposureInmAs")) or _number(header.get("Exposure"))
+    exposure = _number(find("CTExposureSequence", "ExposureInmAs")) or _number(
+        header.get("Exposure")
+    )
     if exposure is None:
         current, time = _number(header.get("XRayTubeCurrent")), _number(header.get("ExposureTime"))
         exposure = current * time / 1000 if current is not None and time is not None else None
@@ -218,7 +231,9 @@ def _frame(
         position=_numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3),
         pixel_spacing=_numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2),
         slope=1.0 if table else _number(find("PixelValueTransformationSequence", "RescaleSlope")),
-        intercept=0.0 if table else _number(find("PixelValueTransformationSequence", "RescaleIntercept")),
+        intercept=0.0
+        if table
+        else _number(find("PixelValueTransformationSequence", "RescaleIntercept")),
         kernel=known_kernel(_text(find("CTReconstructionSequence", "ConvolutionKernel"))),
         contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
         thickness=_number(find("PixelMeasuresSequence", "SliceThickness")),
@@ -232,7 +247,9 @@ def _frame(
     )
 
 
-def _kind(header: pydicom.Dataset | dict[str, Any], image_type: set[str], count: int, *, in_groups: bool) -> str:
+def _kind(
+    header: pydicom.Dataset | dict[str, Any], image_type: set[str], count: int, *, in_groups: bool
+) -> str:
     rows, columns = _whole(header.get("Rows")), _whole(header.get("Columns"))
     if not rows or not columns:
         return "no image (directory, dose or structured report)"

@@ -41,10 +41,16 @@ def resample(data: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
         index = np.stack([i, j, np.full_like(i, k)], axis=-1).reshape(-1, 3)
         points = index @ affine[:3, :3].T + affine[:3, 3]
         at = np.interp(points @ stack.normal, along, slices, left=-2.0, right=len(along) + 1.0)
-        firsts = np.stack([np.interp(at, slices, stack.positions[:, axis]) for axis in range(3)], axis=-1)
+        firsts = np.stack(
+            [np.interp(at, slices, stack.positions[:, axis]) for axis in range(3)], axis=-1
+        )
         offset = points - firsts
-        coordinates = np.stack([offset @ stack.row / stack.pixel[0], offset @ stack.column / stack.pixel[1], at])
-        values = ndimage.map_coordinates(data, coordinates, np.float32, order=1, mode="constant", cval=AIR)
+        coordinates = np.stack(
+            [offset @ stack.row / stack.pixel[0], offset @ stack.column / stack.pixel[1], at]
+        )
+        values = ndimage.map_coordinates(
+            data, coordinates, np.float32, order=1, mode="constant", cval=AIR
+        )
         plane = values.reshape(shape[0], shape[1]).T
         result[k] = plane if data.dtype == np.float32 else np.rint(plane)
     return result.transpose(2, 1, 0), grid.affine
@@ -75,12 +81,17 @@ def _steps(stack: Stack, axes: np.ndarray) -> np.ndarray:
     return np.array([*stack.pixel, float(np.median(between))])
 
 
-def _extent(stack: Stack, axes: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+def _extent(
+    stack: Stack, axes: np.ndarray, steps: np.ndarray
+) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Return the first voxel's place along the new axes, and the voxels that hold every slice."""
     columns, rows, _ = stack.shape
     right = stack.row * stack.pixel[0] * (columns - 1)
     down = stack.column * stack.pixel[1] * (rows - 1)
-    corners = np.concatenate([stack.positions + a * right + b * down for a in (0, 1) for b in (0, 1)]) @ axes
+    corners = (
+        np.concatenate([stack.positions + a * right + b * down for a in (0, 1) for b in (0, 1)])
+        @ axes
+    )
     low, high = corners.min(axis=0), corners.max(axis=0)
     x, y, z = (int(n) for n in np.floor((high - low) / steps + 1e-3) + 1)
     return low, (x, y, z)

@@ -9,9 +9,9 @@ import numpy as np
 import pydicom
 from pydicom.pixels import apply_modality_lut, iter_pixels
 
-from ctbone.dicom.decoding import DecodingError, decode
-from ctbone.dicom.errors import DicomError
+from ctbone.dicom.decoder_pool import DecodingError, decode
 from ctbone.dicom.headers import Frame
+from ctbone.errors import DicomError
 from ctbone.nifti import AIR
 
 _INT16 = np.iinfo(np.int16)
@@ -61,10 +61,15 @@ def read_plain_slice(frame: Frame, out: np.ndarray) -> int | None:
         if pixels.padding is not None:
             padding = padding | _padded(stored, *pixels.padding)
     if padding is not None and padding.any():
-        stored[padding] = min(max(AIR - int(intercept), np.iinfo(stored.dtype).min), np.iinfo(stored.dtype).max)
+        stored[padding] = min(
+            max(AIR - int(intercept), np.iinfo(stored.dtype).min), np.iinfo(stored.dtype).max
+        )
     else:
         padding = None
-    low, high = int(stored.min(initial=0)) + int(intercept), int(stored.max(initial=0)) + int(intercept)
+    low, high = (
+        int(stored.min(initial=0)) + int(intercept),
+        int(stored.max(initial=0)) + int(intercept),
+    )
     if low < _INT16.min or high > _INT16.max or abs(intercept) > _INT16.max:
         return None
     if intercept:
@@ -90,13 +95,19 @@ def read_slices(frames: Sequence[Frame]) -> Iterator[Slice]:
     try:
         path, compressed = frames[0].path, frames[0].compressed
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=compressed)
-        indices = [frame.index for frame in frames] if int(dataset.get("NumberOfFrames") or 1) > 1 else None
+        indices = (
+            [frame.index for frame in frames]
+            if int(dataset.get("NumberOfFrames") or 1) > 1
+            else None
+        )
         pixels = decode(path, indices) if compressed else iter_pixels(dataset, indices=indices)
         for frame, stored in zip(frames, pixels, strict=True):
             yield _to_hu(stored, frame, dataset)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # codecs raise anything, one of them beyond Exception, and quote the header
+    except (
+        BaseException
+    ) as error:  # codecs raise anything, one of them beyond Exception, and quote the header
         raise DicomError("the pixel data cannot be decoded", found=_cause(error)) from None
 
 
@@ -119,10 +130,19 @@ def _to_hu(stored: np.ndarray, frame: Frame, dataset: pydicom.Dataset) -> Slice:
 
 
 def _rescale(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    if slope == int(slope) and intercept == int(intercept) and abs(slope) < 2**15 and abs(intercept) < 2**30:
+    if (
+        slope == int(slope)
+        and intercept == int(intercept)
+        and abs(slope) < 2**15
+        and abs(intercept) < 2**30
+    ):
         if slope == 1:
             return stored.astype(np.int32) + np.int32(intercept)
-        return (stored.astype(np.int64) * int(slope) + int(intercept)).clip(-(2**31), 2**31 - 1).astype(np.int32)
+        return (
+            (stored.astype(np.int64) * int(slope) + int(intercept))
+            .clip(-(2**31), 2**31 - 1)
+            .astype(np.int32)
+        )
     return (stored * slope + intercept).astype(np.float32)
 
 
@@ -133,7 +153,9 @@ def _padding(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
 
 def _padded(stored: np.ndarray, value: int, limit: int | None) -> np.ndarray:
     """Find the pixels of PixelPaddingValue, or of the range up to PixelPaddingRangeLimit."""
-    ends = [_as_stored(int(end), stored.dtype) for end in (value, value if limit is None else limit)]
+    ends = [
+        _as_stored(int(end), stored.dtype) for end in (value, value if limit is None else limit)
+    ]
     return (stored >= min(ends)) & (stored <= max(ends))
 
 

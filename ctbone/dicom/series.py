@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from ctbone.config import DicomSettings
-from ctbone.dicom.errors import DicomError
 from ctbone.dicom.geometry import Stack, stack
 from ctbone.dicom.headers import Frame, Stranger, read_frames, walk
 from ctbone.dicom.kernels import tissue_of
+from ctbone.errors import DicomError
 
 Verdict = Literal["taken", "passed over", "refused"]
 
@@ -65,7 +65,11 @@ class Series:
         """What messages call the series; free of anything private."""
         if not self.slices:
             return f"{len(self.files)} file{'s' * (len(self.files) != 1)}"
-        parts = [self.modality or "no image", f"kernel {self.kernel}" if self.kernel else "", f"{self.slices} slices"]
+        parts = [
+            self.modality or "no image",
+            f"kernel {self.kernel}" if self.kernel else "",
+            f"{self.slices} slices",
+        ]
         return f"series {self.number} ({', '.join(part for part in parts if part)})"
 
 
@@ -94,11 +98,16 @@ def list_series(folder: Path, settings: DicomSettings) -> list[Series]:
             f"the file is no image of a series: {stranger}",
             file=folder,
             expected="a folder with DICOM files, or one file of a series",
-            remedy="unpack archives first" if zipfile.is_zipfile(folder) else "name the folder of the series",
+            remedy="unpack archives first"
+            if zipfile.is_zipfile(folder)
+            else "name the folder of the series",
         )
     files = walk(root)
     if not folder.exists() or not files:
-        raise DicomError("the folder holds no files" if folder.is_dir() else "there is no such folder", file=folder)
+        raise DicomError(
+            "the folder holds no files" if folder.is_dir() else "there is no such folder",
+            file=folder,
+        )
     found = _group(root, files, settings)
     if folder.is_file():
         wanted = folder.resolve()
@@ -123,11 +132,15 @@ def chosen(found: Sequence[Series], folder: Path, case: str | None = None) -> Se
     more = f"; and {len(told) - 4} more" if len(told) > 4 else ""
     problem = "no CT series of the folder can be taken"
     remedy = "list the folder with 'ctbone convert --list'; export the series again, whole"
-    if any(series.stack is not None and series.stack.irregular == series.reason for series in refused):
+    if any(
+        series.stack is not None and series.stack.irregular == series.reason for series in refused
+    ):
         remedy = "set dicom.irregular to resample, or export a series of regular slices"
     if any(series.reason.startswith(("as good as", "several")) for series in refused):
         problem = "several CT series fit equally well"
-        remedy = "name one DICOM file of the wanted series instead of the folder, or set dicom.kernel"
+        remedy = (
+            "name one DICOM file of the wanted series instead of the folder, or set dicom.kernel"
+        )
     raise DicomError(
         problem,
         case=case,
@@ -148,7 +161,10 @@ def _group(folder: Path, files: Sequence[Path], settings: DicomSettings) -> list
             continue
         for frame in frames:
             groups[(frame.series if frame.rows else "", frame.kind, frame.kernel)].append(frame)
-    found = [_series(number, folder, frames, settings) for number, frames in enumerate(groups.values(), start=1)]
+    found = [
+        _series(number, folder, frames, settings)
+        for number, frames in enumerate(groups.values(), start=1)
+    ]
     for reason in sorted(strangers):
         found.append(
             Series(
@@ -207,7 +223,9 @@ def _series(number: int, folder: Path, frames: list[Frame], settings: DicomSetti
 def _only(series: Series, wanted: Path) -> Series:
     """Take the series that the file named by the user belongs to."""
     if wanted not in {path.resolve() for path in series.files}:
-        return replace(series, verdict="passed over", reason="not the series of the file that was named")
+        return replace(
+            series, verdict="passed over", reason="not the series of the file that was named"
+        )
     if series.verdict == "refused" or series.stack is None:
         return replace(series, verdict="refused")
     return replace(series, verdict="taken", reason="the file that was named belongs to it")
@@ -226,7 +244,9 @@ def _judge(found: list[Series], settings: DicomSettings) -> list[Series]:
         if series.number in candidates:
             if len(studies) > 1:
                 series = replace(
-                    series, verdict="refused", reason=f"several examinations in one folder: {len(studies)}"
+                    series,
+                    verdict="refused",
+                    reason=f"several examinations in one folder: {len(studies)}",
                 )
             elif series.number not in equal:
                 series = replace(series, reason=_worse(ranks[series.number], best, equal[0]))
@@ -239,7 +259,14 @@ def _judge(found: list[Series], settings: DicomSettings) -> list[Series]:
     return judged
 
 
-_ORDER = ("regular slices", "original images", "no contrast agent", "the kernel asked for", "thinner", "more slices")
+_ORDER = (
+    "regular slices",
+    "original images",
+    "no contrast agent",
+    "the kernel asked for",
+    "thinner",
+    "more slices",
+)
 
 
 def _rank(series: Series, settings: DicomSettings) -> tuple[float, ...]:

@@ -12,12 +12,12 @@ from itertools import groupby
 
 import numpy as np
 
-from ctbone.dicom.errors import DicomError
 from ctbone.dicom.geometry import Stack
 from ctbone.dicom.headers import Frame, quiet_pydicom
 from ctbone.dicom.irregular import resample
 from ctbone.dicom.pixels import Slice, read_plain_slice, read_slices
 from ctbone.dicom.series import Series
+from ctbone.errors import DicomError
 from ctbone.grid import Grid
 
 _LARGEST = 2**31
@@ -98,7 +98,9 @@ def read_series(series: Series) -> Volume:
         )
     x, y, z = stack.shape
     if x * y * z > _LARGEST:
-        raise DicomError(f"{series.name} is too large", file=series.folder, found=f"{x} × {y} × {z} voxels")
+        raise DicomError(
+            f"{series.name} is too large", file=series.folder, found=f"{x} × {y} × {z} voxels"
+        )
     data, air = _read(stack, series)
     first = stack.frames[0]
     facts = ScanFacts(first.kernel, first.kvp, first.mas, first.thickness, first.maker, first.model)
@@ -150,7 +152,9 @@ def _decode(members: list[tuple[int, Frame]], data: np.ndarray, series: Series) 
     try:
         air = read_plain_slice(frame, data[place]) if data.dtype == np.int16 else None
     except OSError as error:
-        raise DicomError(f"{series.name}: a file cannot be read", file=series.folder, found=error.strerror) from None
+        raise DicomError(
+            f"{series.name}: a file cannot be read", file=series.folder, found=error.strerror
+        ) from None
     return list(slices) if air is None else [Slice(data[place], air)]
 
 
@@ -160,5 +164,7 @@ def _named(members: list[tuple[int, Frame]], series: Series) -> Iterator[Slice]:
         yield from read_slices([frame for _, frame in members])
     except DicomError as error:
         error.file = str(series.folder)
-        error.problem = f"{series.name}: {error.problem}, slice {members[0][0] + 1} along the normal"
+        error.problem = (
+            f"{series.name}: {error.problem}, slice {members[0][0] + 1} along the normal"
+        )
         raise

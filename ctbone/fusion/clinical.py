@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ctbone.cohort import Cohort
-from ctbone.fusion.parts import FusionError
+from ctbone.errors import FusionError
 
 MISSING = "missing"
 """The level of a case whose cell is empty."""
@@ -18,7 +18,9 @@ MISSING = "missing"
 _MOST_LEVELS = 12
 
 
-def clinical_columns(cohort: Cohort, columns: Sequence[str], case_ids: Sequence[str]) -> pd.DataFrame:
+def clinical_columns(
+    cohort: Cohort, columns: Sequence[str], case_ids: Sequence[str]
+) -> pd.DataFrame:
     """Lay the clinical columns out, one row for each named case.
 
     A column in which every known cell of the cohort is a number is a number, missing where empty; any other is a level,
@@ -64,7 +66,11 @@ def clinical_columns(cohort: Cohort, columns: Sequence[str], case_ids: Sequence[
 def _values(name: str, cells: Sequence[str], labels: Sequence[str]) -> np.ndarray:
     known = [cell for cell in cells if cell]
     if not known:
-        raise FusionError("the clinical column is empty", found=name, remedy="fill it, or leave it out of the stack")
+        raise FusionError(
+            "the clinical column is empty",
+            found=name,
+            remedy="fill it, or leave it out of the stack",
+        )
     numbers = [_number(cell) for cell in cells]
     levels = set(known)
     numeric = all(number is not None for number, cell in zip(numbers, cells, strict=True) if cell)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ctbone.fusion.parts import FusionError
+from ctbone.errors import FusionError
 
 _INNER_FOLDS = 5
 
@@ -14,7 +14,9 @@ Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From the rows to fit on and the rows to answer for to these rows' probabilities, (rows, classes)."""
 
 
-def cross_fitted(fit: Fit, labels: np.ndarray, patients: np.ndarray, classes: int, seed: int) -> np.ndarray:
+def cross_fitted(
+    fit: Fit, labels: np.ndarray, patients: np.ndarray, classes: int, seed: int
+) -> np.ndarray:
     """Answer for rows that a fit would otherwise have seen: thresholds found on those would be too good.
 
     Parameters

@@ -12,8 +12,9 @@ import pandas as pd
 
 from ctbone.cohort import Cohort, read_cohort
 from ctbone.config import READER, Recalibration, Settings, Stacking
+from ctbone.errors import FusionError
 from ctbone.fusion.clinical import clinical_columns
-from ctbone.fusion.parts import FusionError, Parts, lay_over, read_part
+from ctbone.fusion.parts import Parts, lay_over, read_part
 from ctbone.fusion.reader import Reader, read_reader, with_reader
 from ctbone.fusion.recalibrating import in_words, recalibrate, recalibration_record
 from ctbone.fusion.stacking import MODELS, stack, stack_record
@@ -112,17 +113,23 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
     """
     settings, cohort = study.settings, read_cohort(study)
     if READER in settings.fusion.combinations:
-        raise FusionError(f"a combination cannot be called '{READER}'", remedy="rename it in fusion.combinations")
+        raise FusionError(
+            f"a combination cannot be called '{READER}'", remedy="rename it in fusion.combinations"
+        )
     wanted: dict[str, tuple[str, ...]] = {
         **settings.fusion.combinations,
         **{name: stacking.parts for name, stacking in settings.fusion.stacking.items()},
     }
-    possible = {name: parts for name, parts in wanted.items() if scores is not None or READER not in parts}
+    possible = {
+        name: parts for name, parts in wanted.items() if scores is not None or READER not in parts
+    }
     names = dict.fromkeys(part for parts in possible.values() for part in parts if part != READER)
     models = {name: read_part(study.predictions(name), cohort, settings.classes) for name in names}
     who = None
     if scores is not None and any(READER in parts for parts in possible.values()):
-        cases = {case for table in models.values() for case in table.index.get_level_values("case_id")}
+        cases = {
+            case for table in models.values() for case in table.index.get_level_values("case_id")
+        }
         who = read_reader(scores, cohort, cases, reader or settings.fusion.reader)
     done: dict[str, _Fused] = {}
     with progress("Fuse", total=len(possible)) as bar:
@@ -147,7 +154,9 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
         write_predictions(result.path, table, settings.classes, {**result.origin, **result.details})
     why = "no reader's scores were given (--with-reader scores.csv)"
     return [
-        done[name].summary if name in done else FusionSummary(name, parts, skipped=_left_over(study, name, why))
+        done[name].summary
+        if name in done
+        else FusionSummary(name, parts, skipped=_left_over(study, name, why))
         for name, parts in wanted.items()
     ]
 
@@ -167,7 +176,12 @@ def _lay_out(
 ) -> Parts:
     """Lay the parts of one combination over one another."""
     fitted = fitted or settings.fusion.weights in ("auc", "log_loss")
-    parts = lay_over({name: models[name] for name in names if name != READER}, cohort, settings.classes, fitted=fitted)
+    parts = lay_over(
+        {name: models[name] for name in names if name != READER},
+        cohort,
+        settings.classes,
+        fitted=fitted,
+    )
     return parts if who is None or READER not in names else with_reader(parts, who, names, settings)
 
 
@@ -188,7 +202,9 @@ def _fuse_one(study: Study, name: str, parts: Parts, who: Reader | None) -> _Fus
     return _Fused(summary, path, parts, average(parts, weights), origin, details)
 
 
-def _stack_one(study: Study, name: str, parts: Parts, who: Reader | None, stacking: Stacking, cohort: Cohort) -> _Fused:
+def _stack_one(
+    study: Study, name: str, parts: Parts, who: Reader | None, stacking: Stacking, cohort: Cohort
+) -> _Fused:
     settings = study.settings
     try:
         clinical = clinical_columns(cohort, stacking.columns, list(parts.rows["case_id"]))
@@ -196,18 +212,24 @@ def _stack_one(study: Study, name: str, parts: Parts, who: Reader | None, stacki
     except FusionError as error:
         error.problem = f"stack '{name}': {error.problem}"
         raise
-    origin = _origin(study, parts, who, {study.cohort_csv.name: study.cohort_csv} if stacking.columns else {})
+    origin = _origin(
+        study, parts, who, {study.cohort_csv.name: study.cohort_csv} if stacking.columns else {}
+    )
     words = f"{MODELS[stacking.model].split(' (')[0]} over {', '.join([*stacking.parts, *stacking.columns])}"
     path = study.fusion(name)
     summary = FusionSummary(name, parts.names, path=path, reader=origin["reader"], made_of=words)
-    return _Fused(summary, path, parts, stacked.probabilities, origin, stack_record(stacked, stacking))
+    return _Fused(
+        summary, path, parts, stacked.probabilities, origin, stack_record(stacked, stacking)
+    )
 
 
 def _origin(
     study: Study, parts: Parts, who: Reader | None, further: Mapping[str, Path] | None = None
 ) -> dict[str, Any]:
     """Say what a fusion was made from, and where the scores lay if within the study."""
-    inputs = {part: study.predictions(part) for part in parts.names if part != READER} | dict(further or {})
+    inputs = {part: study.predictions(part) for part in parts.names if part != READER} | dict(
+        further or {}
+    )
     if who is None or READER not in parts.names:
         return {**provenance(study, "fusion", inputs), "reader": None}
     record = provenance(study, "fusion", {**inputs, READER: who.file})
@@ -221,20 +243,29 @@ def _place(study: Study, file: Path) -> str | None:
 
 
 def _table(parts: Parts, probabilities: np.ndarray, name: str, settings: Settings) -> pd.DataFrame:
-    columns = zip(probability_columns(settings.classes), np.clip(probabilities, 0, 1).T, strict=True)
+    columns = zip(
+        probability_columns(settings.classes), np.clip(probabilities, 0, 1).T, strict=True
+    )
     return parts.rows.assign(model=name, view="", **dict(columns))
 
 
 def _reader_alone(study: Study, fused: list[_Fused], who: Reader) -> _Fused:
     """Set the reader beside the models: the reader's own probabilities, on the rows of the longest fusion."""
-    parts = max((result.parts for result in fused if READER in result.parts.names), key=lambda parts: len(parts.rows))
+    parts = max(
+        (result.parts for result in fused if READER in result.parts.names),
+        key=lambda parts: len(parts.rows),
+    )
     own = parts.probabilities[parts.names.index(READER)]
     alone = Parts((READER,), parts.rows, own[None])
     summary = FusionSummary(READER, (READER,), path=study.fusion(READER), reader=who.reader_id)
-    return _Fused(summary, study.fusion(READER), alone, own, _origin(study, alone, who), {"parts": [READER]})
+    return _Fused(
+        summary, study.fusion(READER), alone, own, _origin(study, alone, who), {"parts": [READER]}
+    )
 
 
-def _source(study: Study, name: str, done: Mapping[str, _Fused], cohort: Cohort) -> tuple[Parts, dict[str, Any]] | None:
+def _source(
+    study: Study, name: str, done: Mapping[str, _Fused], cohort: Cohort
+) -> tuple[Parts, dict[str, Any]] | None:
     """Return what is to be recalibrated and where it came from; None for a fusion or a reader that was left out."""
     fusion = study.settings.fusion
     if name in done:
@@ -259,4 +290,11 @@ def _recalibrate_one(
     path = study.fusion(name)
     words = in_words(found.learned, recalibration)
     summary = FusionSummary(name, parts.names, path=path, reader=origin["reader"], made_of=words)
-    return _Fused(summary, path, parts, found.probabilities, origin, recalibration_record(found, recalibration))
+    return _Fused(
+        summary,
+        path,
+        parts,
+        found.probabilities,
+        origin,
+        recalibration_record(found, recalibration),
+    )

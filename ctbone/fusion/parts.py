@@ -10,15 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ctbone.cohort import Cohort
-from ctbone.errors import CtboneError
+from ctbone.errors import FusionError
 from ctbone.predictions import probability_columns, read_predictions
 
 KEYS = ["split", "fold", "case_id"]
 _NO_FOLD = -1
-
-
-class FusionError(CtboneError):
-    """The parts of a fusion do not fit together, or its weights cannot be found."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +39,20 @@ class Parts:
     @property
     def folds(self) -> tuple[int, ...]:
         """The folds in which internal cases are tested."""
-        return tuple(sorted({int(fold) for fold in self.rows.loc[self.rows["split"] == "test", "fold"].dropna()}))
+        return tuple(
+            sorted(
+                {int(fold) for fold in self.rows.loc[self.rows["split"] == "test", "fold"].dropna()}
+            )
+        )
 
     def of(self, split: str, fold: int | None = None) -> np.ndarray:
         """Return which rows belong to a split and, where given, a fold; shape (rows,), bool."""
         mask = (self.rows["split"] == split).to_numpy()
-        return mask if fold is None else mask & (self.rows["fold"] == fold).fillna(False).to_numpy(bool)
+        return (
+            mask
+            if fold is None
+            else mask & (self.rows["fold"] == fold).fillna(False).to_numpy(bool)
+        )
 
 
 def read_part(path: Path, cohort: Cohort, classes: Sequence[str]) -> pd.DataFrame:
@@ -69,7 +73,9 @@ def read_part(path: Path, cohort: Cohort, classes: Sequence[str]) -> pd.DataFram
     table = read_predictions(path, classes)
     table = table[table["view"] == ""]
     if table.empty:
-        raise FusionError("the table has no case's own probability", file=path, expected="rows with an empty view")
+        raise FusionError(
+            "the table has no case's own probability", file=path, expected="rows with an empty view"
+        )
     labels = {case.case_id: case.label for case in cohort}
     for case_id, label in zip(table["case_id"], table["label"], strict=True):
         if case_id not in labels:
@@ -88,7 +94,9 @@ def read_part(path: Path, cohort: Cohort, classes: Sequence[str]) -> pd.DataFram
     return table.groupby([*KEYS, "label"], sort=False)[columns].mean().reset_index("label")
 
 
-def lay_over(tables: Mapping[str, pd.DataFrame], cohort: Cohort, classes: Sequence[str], *, fitted: bool) -> Parts:
+def lay_over(
+    tables: Mapping[str, pd.DataFrame], cohort: Cohort, classes: Sequence[str], *, fitted: bool
+) -> Parts:
     """Bring the parts into one order of rows; every part must answer for every row.
 
     Parameters
@@ -121,7 +129,10 @@ def lay_over(tables: Mapping[str, pd.DataFrame], cohort: Cohort, classes: Sequen
     for column in ("patient_id", "cohort", "label"):
         rows[column] = [getattr(case, column) for case in of_rows]
     stacked = np.stack(
-        [table.reindex(index)[probability_columns(classes)].to_numpy(float) for table in tables.values()]
+        [
+            table.reindex(index)[probability_columns(classes)].to_numpy(float)
+            for table in tables.values()
+        ]
     )
     return Parts(tuple(tables), rows, stacked)
 
@@ -130,7 +141,10 @@ def _without_folds(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame
     """Let a part that has no folds take over those of the others; drop validation rows that not all parts have."""
     splits = [set(table.index.get_level_values("split")) for table in tables.values()]
     if not all("val" in found for found in splits):
-        tables = {name: table[table.index.get_level_values("split") != "val"] for name, table in tables.items()}
+        tables = {
+            name: table[table.index.get_level_values("split") != "val"]
+            for name, table in tables.items()
+        }
     known: dict[str, int] = {}
     for table in tables.values():
         tested = table[table.index.get_level_values("split") == "test"].index
@@ -172,7 +186,9 @@ def _refuse_gaps(there: pd.DataFrame, there_name: str, here: pd.DataFrame, here_
     more = f" ({len(gaps)} rows in all)" if len(gaps) > 1 else ""
     remedy = "complete the table; the same stages must have run for every part"
     if split == "val":
-        remedy += "; where a part cannot have validation rows, set fusion.weights to 'equal' or give them"
+        remedy += (
+            "; where a part cannot have validation rows, set fusion.weights to 'equal' or give them"
+        )
     raise FusionError(
         f"'{here_name}' lacks this case, which '{there_name}' has in its {where}{more}",
         case=case,

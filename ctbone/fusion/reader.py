@@ -11,7 +11,8 @@ import pandas as pd
 
 from ctbone.cohort import Cohort
 from ctbone.config import READER, Settings
-from ctbone.fusion.parts import FusionError, Parts
+from ctbone.errors import FusionError
+from ctbone.fusion.parts import Parts
 from ctbone.scores import read_scores, score_probability
 
 
@@ -62,17 +63,24 @@ def read_reader(path: Path, cohort: Cohort, needed: Iterable[str], reader: str |
     table = read_scores(path, cohort)
     unaided = table[table["session"] == "unaided"]
     cases = set(needed)
-    missing = {str(name): len(cases - set(rows["case_id"])) for name, rows in unaided.groupby("reader_id")}
+    missing = {
+        str(name): len(cases - set(rows["case_id"])) for name, rows in unaided.groupby("reader_id")
+    }
     if reader is not None and reader not in missing:
         raise FusionError(
-            "this reader has no unaided scores", file=path, found=reader, expected=", ".join(missing) or "any reader"
+            "this reader has no unaided scores",
+            file=path,
+            found=reader,
+            expected=", ".join(missing) or "any reader",
         )
     complete = [name for name, gaps in missing.items() if gaps == 0 and reader in (None, name)]
     if not complete:
         asked = {reader: missing[reader]} if reader is not None else missing
         gaps = ", ".join(f"{name} misses {count}" for name, count in asked.items())
         raise FusionError(
-            "no reader scored every case without AI" if reader is None else "the reader did not score every case",
+            "no reader scored every case without AI"
+            if reader is None
+            else "the reader did not score every case",
             file=path,
             found=f"of {len(cases)} cases {gaps}" if gaps else "no unaided scores",
             remedy="complete the scores, or leave the reader out of fusion.combinations",
@@ -116,6 +124,8 @@ def with_reader(parts: Parts, reader: Reader, order: tuple[str, ...], settings: 
             remedy="leave the reader out of fusion.combinations",
         )
     p = reader.probabilities.reindex(parts.rows["case_id"]).to_numpy(float)
-    own = np.column_stack([p if name == settings.positive_class else 1 - p for name in settings.classes])
+    own = np.column_stack(
+        [p if name == settings.positive_class else 1 - p for name in settings.classes]
+    )
     slices = {**dict(zip(parts.names, parts.probabilities, strict=True)), READER: own}
     return Parts(order, parts.rows, np.stack([slices[name] for name in order]))

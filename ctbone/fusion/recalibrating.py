@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ctbone.config import Recalibration
+from ctbone.errors import FusionError
 from ctbone.fusion.cross_fitting import check_rows, cross_fitted
-from ctbone.fusion.parts import FusionError, Parts
+from ctbone.fusion.parts import Parts
 from ctbone.stats import Isotonic, Platt, Temperature, fit_isotonic, fit_platt, fit_temperature
 
 METHODS = {
@@ -40,7 +41,9 @@ class Recalibrated:
     learned: dict[int, dict[str, float]]
 
 
-def recalibrate(parts: Parts, settings: Recalibration, classes: Sequence[str], positive: str) -> Recalibrated:
+def recalibrate(
+    parts: Parts, settings: Recalibration, classes: Sequence[str], positive: str
+) -> Recalibrated:
     """Fit one map a fold on its validation rows and let it answer for the rows that it has not seen.
 
     Parameters
@@ -67,7 +70,9 @@ def recalibrate(parts: Parts, settings: Recalibration, classes: Sequence[str], p
         raise FusionError("no internal test rows with a fold, so no folds to recalibrate in")
     if len(classes) > 2 and settings.method != "temperature":
         raise FusionError(
-            f"{METHODS[settings.method]} is for two classes", found=f"{len(classes)} classes", remedy="use temperature"
+            f"{METHODS[settings.method]} is for two classes",
+            found=f"{len(classes)} classes",
+            remedy="use temperature",
         )
     p = parts.probabilities[0]
     labels = np.array([classes.index(label) for label in parts.rows["label"]])
@@ -104,7 +109,10 @@ def recalibration_record(found: Recalibrated, settings: Recalibration) -> dict[s
         "of": settings.of,
         "method": settings.method,
         "how": f"{METHODS[settings.method]} of {settings.of}, fitted on the fold's validation rows",
-        "learned": {str(fold): {k: round(v, 10) for k, v in values.items()} for fold, values in found.learned.items()},
+        "learned": {
+            str(fold): {k: round(v, 10) for k, v in values.items()}
+            for fold, values in found.learned.items()
+        },
     }
 
 
@@ -128,10 +136,16 @@ def _fit(
         if settings.method == "temperature":
             return fit_temperature(labels, p)
         truth = labels == place
-        return fit_platt(truth, p[:, place]) if settings.method == "platt" else fit_isotonic(truth, p[:, place])
+        return (
+            fit_platt(truth, p[:, place])
+            if settings.method == "platt"
+            else fit_isotonic(truth, p[:, place])
+        )
     except StatsError as error:
         raise FusionError(
-            f"fold {fold} cannot be recalibrated", found=error.found, remedy="recalibrate by temperature, or not at all"
+            f"fold {fold} cannot be recalibrated",
+            found=error.found,
+            remedy="recalibrate by temperature, or not at all",
         ) from error
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from ctbone.config import Stacking
+from ctbone.errors import FusionError
 from ctbone.fusion.cross_fitting import check_rows, cross_fitted
-from ctbone.fusion.parts import FusionError, Parts
+from ctbone.fusion.parts import Parts
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -47,7 +48,9 @@ class Stack:
     learned: dict[int, dict[str, float]]
 
 
-def stack(parts: Parts, clinical: pd.DataFrame, settings: Stacking, classes: Sequence[str], positive: str) -> Stack:
+def stack(
+    parts: Parts, clinical: pd.DataFrame, settings: Stacking, classes: Sequence[str], positive: str
+) -> Stack:
     """Fit one stacker a fold on its validation rows and let it answer for the rows that it has not seen.
 
     Probabilities enter as log ratios to the first class. Missing numbers are replaced by the median of the fold's
@@ -80,7 +83,9 @@ def stack(parts: Parts, clinical: pd.DataFrame, settings: Stacking, classes: Seq
     labels = np.array([classes.index(label) for label in parts.rows["label"]])
     patients = parts.rows["patient_id"].to_numpy(str)
     answers = np.full((len(parts.rows), len(classes)), np.nan)
-    beyond = np.ones(len(parts.rows), dtype=bool)  # external rows, and validation rows of folds that test nothing
+    beyond = np.ones(
+        len(parts.rows), dtype=bool
+    )  # external rows, and validation rows of folds that test nothing
     total = np.zeros_like(answers)
     learned = {}
     for fold in parts.folds:
@@ -89,7 +94,9 @@ def stack(parts: Parts, clinical: pd.DataFrame, settings: Stacking, classes: Seq
         stacker = _fit(features[fitted], labels[fitted], settings)
         if test.any():
             answers[test] = stacker.predict_proba(features[test])
-        answers[fitted] = _without_own_patient(features[fitted], labels[fitted], patients[fitted], settings, classes)
+        answers[fitted] = _without_own_patient(
+            features[fitted], labels[fitted], patients[fitted], settings, classes
+        )
         beyond &= ~(fitted | test)
         if beyond.any():
             total[beyond] += stacker.predict_proba(features[beyond])
@@ -129,7 +136,11 @@ def _features(parts: Parts, clinical: pd.DataFrame, classes: Sequence[str]) -> p
 
 
 def _without_own_patient(
-    features: pd.DataFrame, labels: np.ndarray, patients: np.ndarray, settings: Stacking, classes: Sequence[str]
+    features: pd.DataFrame,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    settings: Stacking,
+    classes: Sequence[str],
 ) -> np.ndarray:
     def fit(kept: np.ndarray, left_out: np.ndarray) -> np.ndarray:
         stacker = _fit(features.iloc[kept], labels[kept], settings)
@@ -151,7 +162,10 @@ def _fit(features: pd.DataFrame, labels: np.ndarray, settings: Stacking) -> Pipe
     filled = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
     encoded = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     encoder = ColumnTransformer(
-        [("numbers", make_pipeline(filled, StandardScaler()), numbers), ("levels", encoded, levels)],
+        [
+            ("numbers", make_pipeline(filled, StandardScaler()), numbers),
+            ("levels", encoded, levels),
+        ],
         verbose_feature_names_out=False,
     )
     pipeline = make_pipeline(encoder, _model(settings))
@@ -169,13 +183,22 @@ def _model(settings: Stacking) -> Any:
     from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 
     if settings.model == "random_forest":
-        return RandomForestClassifier(n_estimators=300, min_samples_leaf=5, random_state=settings.seed)
-    return GradientBoostingClassifier(n_estimators=100, learning_rate=0.05, max_depth=2, random_state=settings.seed)
+        return RandomForestClassifier(
+            n_estimators=300, min_samples_leaf=5, random_state=settings.seed
+        )
+    return GradientBoostingClassifier(
+        n_estimators=100, learning_rate=0.05, max_depth=2, random_state=settings.seed
+    )
 
 
-def _learned(stacker: Pipeline, settings: Stacking, classes: Sequence[str], positive: str) -> dict[str, float]:
+def _learned(
+    stacker: Pipeline, settings: Stacking, classes: Sequence[str], positive: str
+) -> dict[str, float]:
     encoder, model = stacker[0], stacker[-1]
-    names = [str(name).replace("missingindicator_", "missing: ") for name in encoder.get_feature_names_out()]
+    names = [
+        str(name).replace("missingindicator_", "missing: ")
+        for name in encoder.get_feature_names_out()
+    ]
     if settings.model != "logistic":
         values = model.feature_importances_
     elif len(classes) == 2:

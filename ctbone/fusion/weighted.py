@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ctbone.config import Settings
-from ctbone.fusion.parts import FusionError, Parts
+from ctbone.errors import FusionError
+from ctbone.fusion.parts import Parts
 from ctbone.fusion.weights import Search, aucs, search_weights, simplex_grid
 
 _HOW = {
@@ -28,7 +29,11 @@ def weights_of(parts: Parts, settings: Settings) -> tuple[dict[int, np.ndarray],
         missing = [part for part in parts.names if part not in rule]
         given = np.array([rule.get(part, 0.0) for part in parts.names])
         if missing or given.sum() == 0:
-            problem = f"fusion.weights gives none to {', '.join(missing)}" if missing else "all given weights are 0"
+            problem = (
+                f"fusion.weights gives none to {', '.join(missing)}"
+                if missing
+                else "all given weights are 0"
+            )
             raise FusionError(problem, found=rule, expected="a weight for every part, not all 0")
         return dict.fromkeys(folds, given / given.sum()), {}
     if rule == "equal":
@@ -62,20 +67,27 @@ def _class_numbers(parts: Parts, settings: Settings) -> np.ndarray:
 def average(parts: Parts, weights: Mapping[int, np.ndarray]) -> np.ndarray:
     """Average the parts: each fold's rows with its own weights, external rows with the mean of all."""
     mean = np.mean(list(weights.values()), axis=0)
-    of_rows = np.array([mean if pd.isna(fold) else weights.get(int(fold), mean) for fold in parts.rows["fold"]])
+    of_rows = np.array(
+        [mean if pd.isna(fold) else weights.get(int(fold), mean) for fold in parts.rows["fold"]]
+    )
     fused: np.ndarray = np.einsum("rp,prc->rc", of_rows, parts.probabilities)
     return fused
 
 
 def weight_record(
-    parts: Parts, weights: Mapping[int, np.ndarray], searches: Mapping[int, Search], settings: Settings
+    parts: Parts,
+    weights: Mapping[int, np.ndarray],
+    searches: Mapping[int, Search],
+    settings: Settings,
 ) -> dict[str, Any]:
     """Return what the fusion's JSON says of the weights: fold by fold, their spread, and the curve of two parts."""
     rule = settings.fusion.weights if isinstance(settings.fusion.weights, str) else "given"
     matrix = np.array(list(weights.values()))
 
     def named(values: np.ndarray) -> dict[str, float]:
-        return {part: round(float(value), 10) for part, value in zip(parts.names, values, strict=True)}
+        return {
+            part: round(float(value), 10) for part, value in zip(parts.names, values, strict=True)
+        }
 
     return {
         "parts": list(parts.names),
@@ -107,5 +119,9 @@ def _curve(parts: Parts, settings: Settings) -> dict[str, Any] | None:
     for fold in parts.folds:
         rows = parts.of("val", fold)
         if len(np.unique(labels[rows])) == len(settings.classes):
-            curves[str(fold)] = np.round(aucs(grid, parts.probabilities[:, rows], labels[rows]), 10).tolist()
-    return {"part": parts.names[0], "weight": grid[:, 0].tolist(), "auc": curves} if curves else None
+            curves[str(fold)] = np.round(
+                aucs(grid, parts.probabilities[:, rows], labels[rows]), 10
+            ).tolist()
+    return (
+        {"part": parts.names[0], "weight": grid[:, 0].tolist(), "auc": curves} if curves else None
+    )

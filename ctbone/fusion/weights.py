@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ctbone.fusion.parts import FusionError
+from ctbone.errors import FusionError
 from ctbone.stats import auc
 
 Aim = Literal["auc", "log_loss"]
@@ -61,11 +61,16 @@ def simplex_grid(parts: int) -> np.ndarray:
     fitting = [steps for steps in _STEPS if math.comb(steps + parts - 1, parts - 1) <= _MOST_POINTS]
     if not fitting:
         raise FusionError(
-            "too many parts to search their weights", found=parts, expected="7 or fewer", remedy="weights: equal"
+            "too many parts to search their weights",
+            found=parts,
+            expected="7 or fewer",
+            remedy="weights: equal",
         )
     steps = fitting[0]
     bars = np.array(list(combinations(range(steps + parts - 1), parts - 1)))
-    edges = np.hstack([np.full((len(bars), 1), -1), bars, np.full((len(bars), 1), steps + parts - 1)])
+    edges = np.hstack(
+        [np.full((len(bars), 1), -1), bars, np.full((len(bars), 1), steps + parts - 1)]
+    )
     return np.diff(edges, axis=1) - 1
 
 
@@ -170,6 +175,8 @@ def _pieces(points: np.ndarray) -> np.ndarray:
     from scipy.spatial import cKDTree
 
     pairs = cKDTree(points).query_pairs(1.5, output_type="ndarray")
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))
+    links = coo_array(
+        (np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points))
+    )
     numbers: np.ndarray = connected_components(links, directed=False)[1]
     return numbers

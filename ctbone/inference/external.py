@@ -7,22 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from ctbone.cohort import read_cohort
-from ctbone.errors import CtboneError, StudyError
+from ctbone.errors import InferenceError, StudyError
 from ctbone.folds import read_folds
+from ctbone.models.batches import place_crops
 from ctbone.models.crops import load_crops
 from ctbone.models.duplicates import refuse_shared_voxels
 from ctbone.models.fold_tables import join_fold_tables, table_record, write_fold_table
 from ctbone.models.hardware import choose_hardware
-from ctbone.models.identity import model_settings
 from ctbone.models.probabilities import logits_of, prediction_rows, probabilities_of, view_shares
-from ctbone.models.source import place_crops
 from ctbone.models.trained import card_file, load_trained
+from ctbone.models.training_key import model_settings
 from ctbone.progress import progress
 from ctbone.study import Study, provenance
-
-
-class InferenceError(CtboneError):
-    """The ensemble cannot answer for the external cases."""
 
 
 def predict_external(study: Study, model: str) -> Path:
@@ -68,7 +64,9 @@ def predict_external(study: Study, model: str) -> Path:
             file=study.run(model, int(missing[0])).parent,
             remedy="run 'ctbone train' until all folds are trained",
         )
-    crops = load_crops(study, cohort.external, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation)
+    crops = load_crops(
+        study, cohort.external, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation
+    )
     refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
     shares = view_shares(ours, crops)
     hardware = choose_hardware(ours.training)
@@ -78,7 +76,9 @@ def predict_external(study: Study, model: str) -> Path:
         for fold in range(count):
             network, card = load_trained(study, model, fold, folds.hash)
             metadata = None if card.encoding is None else card.encoding.encode(cohort.external)
-            logits = logits_of(hardware.place(network), source, rows_of_all, ours, hardware, metadata)
+            logits = logits_of(
+                hardware.place(network), source, rows_of_all, ours, hardware, metadata
+            )
             rows = prediction_rows(
                 probabilities_of(logits),
                 shares,
@@ -89,8 +89,13 @@ def predict_external(study: Study, model: str) -> Path:
                 fold=fold,
                 split="external",
             )
-            origin = provenance(study, "inference", {"cohort": study.cohort_csv, "folds": study.folds_csv})
-            record = {**table_record(card.weights_sha256, cohort, "external", ours.metadata), "provenance": origin}
+            origin = provenance(
+                study, "inference", {"cohort": study.cohort_csv, "folds": study.folds_csv}
+            )
+            record = {
+                **table_record(card.weights_sha256, cohort, "external", ours.metadata),
+                "provenance": origin,
+            }
             write_fold_table(study, model, fold, "external", rows, record)
             bar.advance(f"fold {fold}")
     table = join_fold_tables(study, model, cohort)

@@ -1,5 +1,5 @@
 """Networks, losses, pretrained weights, and the door between HU and a network that training and inference share."""
 
-from ctbone.models.errors import ModelError
+from ctbone.errors import ModelError
 
 __all__ = ["ModelError"]

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from ctbone.cohort import Case
-from ctbone.errors import StudyError
-from ctbone.models.errors import ModelError
+from ctbone.errors import ModelError, StudyError
 from ctbone.study import Dim, Study, content_hash, read_json, record_of
 
 AXES_3D = ("left_right", "anterior_posterior", "superior_inferior")
@@ -60,7 +59,11 @@ class Crops:
     @property
     def digest(self) -> str:
         """SHA-256 that changes when any case or voxel does, or a mask that is used."""
-        parts = [self.case_ids, self.digests, *([self.mask_digests] if self.masks is not None else [])]
+        parts = [
+            self.case_ids,
+            self.digests,
+            *([self.mask_digests] if self.masks is not None else []),
+        ]
         return content_hash(sorted(zip(*parts, strict=True)))
 
     def rows(self, case_ids: Sequence[str]) -> list[int]:
@@ -77,7 +80,9 @@ class _Views:
     spacings: tuple[float, ...]
 
 
-def load_crops(study: Study, cases: Sequence[Case], dim: Dim, *, masks: bool = False, dilation: float = 0.0) -> Crops:
+def load_crops(
+    study: Study, cases: Sequence[Case], dim: Dim, *, masks: bool = False, dilation: float = 0.0
+) -> Crops:
     """Read the crops of these cases.
 
     A cohort larger than half of the machine's memory is laid into a temporary file that is mapped into memory.
@@ -99,10 +104,16 @@ def load_crops(study: Study, cases: Sequence[Case], dim: Dim, *, masks: bool = F
     """
     _refuse_missing(study, cases, [study.crop(case.case_id, dim) for case in cases], f"{dim} crop")
     if masks:
-        _refuse_missing(study, cases, [study.crop_mask(case.case_id, dim) for case in cases], f"{dim} mask")
+        _refuse_missing(
+            study, cases, [study.crop_mask(case.case_id, dim) for case in cases], f"{dim} mask"
+        )
     if not cases:
         raise ModelError("there are no cases to read crops of", file=study.cohort_csv)
-    size = study.settings.preprocess.crop_3d.size if dim == "3d" else study.settings.preprocess.images_2d.size
+    size = (
+        study.settings.preprocess.crop_3d.size
+        if dim == "3d"
+        else study.settings.preprocess.images_2d.size
+    )
     first = _views(study, cases[0], dim)
     shape = (len(cases), len(first.names), *[size] * len(first.axes[0]))
     images = block(shape, torch.int16, study.root)
@@ -125,14 +136,28 @@ def load_crops(study: Study, cases: Sequence[Case], dim: Dim, *, masks: bool = F
         areas.append(views.areas)
         digests.append(hashlib.sha256(voxels.data).hexdigest())
         if lesions is not None:
-            drawn, spacing = _read(study.crop_mask(case.case_id, dim), case, shape[1:], dim, np.uint8)
+            drawn, spacing = _read(
+                study.crop_mask(case.case_id, dim), case, shape[1:], dim, np.uint8
+            )
             mask_digests.append(hashlib.sha256(drawn.data).hexdigest())
             edges = views.spacings if len(views.spacings) == len(drawn) else (spacing,) * len(drawn)
-            grown = [grow((view != 0).astype(np.uint8), dilation / mm) for view, mm in zip(drawn, edges, strict=True)]
+            grown = [
+                grow((view != 0).astype(np.uint8), dilation / mm)
+                for view, mm in zip(drawn, edges, strict=True)
+            ]
             lesions[row] = torch.from_numpy(np.stack(grown))
     names = tuple(case.case_id for case in cases)
     areas_mm2 = np.array(areas)
-    return Crops(names, images, first.names, first.axes, areas_mm2, tuple(digests), lesions, tuple(mask_digests))
+    return Crops(
+        names,
+        images,
+        first.names,
+        first.axes,
+        areas_mm2,
+        tuple(digests),
+        lesions,
+        tuple(mask_digests),
+    )
 
 
 def block(shape: tuple[int, ...], dtype: torch.dtype, folder: Path) -> torch.Tensor:
@@ -151,7 +176,9 @@ def block(shape: tuple[int, ...], dtype: torch.dtype, folder: Path) -> torch.Ten
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.truncate(size)
-            return torch.from_numpy(np.memmap(file, torch.empty(0, dtype=dtype).numpy().dtype, "r+", shape=shape))
+            return torch.from_numpy(
+                np.memmap(file, torch.empty(0, dtype=dtype).numpy().dtype, "r+", shape=shape)
+            )
     except OSError as error:
         raise ModelError(
             "the crops are too large for the memory, and for the disk",
@@ -190,11 +217,17 @@ def grow(lesion: np.ndarray, distance: float) -> np.ndarray:
 
 def _memory() -> int:
     """Bytes of the machine's memory; more than anybody has where it does not say."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 62
+    return (
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if hasattr(os, "sysconf")
+        else 1 << 62
+    )
 
 
 def _refuse_missing(study: Study, cases: Sequence[Case], files: Sequence[Path], kind: str) -> None:
-    missing = [(case.case_id, file) for case, file in zip(cases, files, strict=True) if not file.is_file()]
+    missing = [
+        (case.case_id, file) for case, file in zip(cases, files, strict=True) if not file.is_file()
+    ]
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         named = ", ".join(case for case, _ in missing[:_NAMED])
@@ -217,7 +250,10 @@ def _refuse_stale(study: Study, case: Case, dim: Dim) -> None:
     try:
         record = read_json(file)
         made_with = record["settings"]["preprocess"]
-        then = {**{name: made_with[name] for name in names}, "lesion": record.get("case", {}).get("lesion")}
+        then = {
+            **{name: made_with[name] for name in names},
+            "lesion": record.get("case", {}).get("lesion"),
+        }
     except (StudyError, KeyError, TypeError, AttributeError) as error:
         problem = "the crop has no record of the settings that it was made with"
         raise ModelError(problem, case=case.case_id, file=file, remedy=remedy) from error
@@ -225,10 +261,14 @@ def _refuse_stale(study: Study, case: Case, dim: Dim) -> None:
         problem = "the crop was made with other settings"
         changed = [name for name in now if then[name] != now[name]]
         found, expected = ({name: side[name] for name in changed} for side in (then, now))
-        raise ModelError(problem, case=case.case_id, file=file, found=found, expected=expected, remedy=remedy)
+        raise ModelError(
+            problem, case=case.case_id, file=file, found=found, expected=expected, remedy=remedy
+        )
 
 
-def _read(path: Path, case: Case, shape: tuple[int, ...], dim: Dim, kind: type) -> tuple[np.ndarray, float]:
+def _read(
+    path: Path, case: Case, shape: tuple[int, ...], dim: Dim, kind: type
+) -> tuple[np.ndarray, float]:
     """Return voxels, (views, …grid), and the edge of one in mm."""
     import nibabel
     from nibabel.filebasedimages import ImageFileError
@@ -249,9 +289,13 @@ def _read(path: Path, case: Case, shape: tuple[int, ...], dim: Dim, kind: type) 
             )
         voxels = np.asarray(image.dataobj.get_unscaled())
     except (OSError, ValueError, ImageFileError) as error:
-        raise ModelError("the crop cannot be read", case=case.case_id, file=path, remedy=remedy) from error
+        raise ModelError(
+            "the crop cannot be read", case=case.case_id, file=path, remedy=remedy
+        ) from error
     spacing = float(image.header.get_zooms()[0])
-    return np.ascontiguousarray(voxels[None] if dim == "3d" else np.moveaxis(voxels, -1, 0), dtype=kind), spacing
+    return np.ascontiguousarray(
+        voxels[None] if dim == "3d" else np.moveaxis(voxels, -1, 0), dtype=kind
+    ), spacing
 
 
 def _views(study: Study, case: Case, dim: Dim) -> _Views:
@@ -277,7 +321,13 @@ def _views(study: Study, case: Case, dim: Dim) -> _Views:
     known = all(len(axes) == 2 and set(axes) <= set(AXES_3D) for axes in parsed.axes)
     sound = all(np.isfinite(area) and area >= 0 for area in parsed.areas)
     sound &= all(np.isfinite(mm) and mm > 0 for mm in parsed.spacings)
-    if not (parsed.names and all(parsed.names) and len(set(parsed.names)) == len(parsed.names) and known and sound):
+    if not (
+        parsed.names
+        and all(parsed.names)
+        and len(set(parsed.names)) == len(parsed.names)
+        and known
+        and sound
+    ):
         raise ModelError(
             "the record beside the images makes no sense",
             case=case.case_id,

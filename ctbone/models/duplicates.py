@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ctbone.cohort import Case, Cohort
-from ctbone.models.errors import ModelError
+from ctbone.errors import ModelError
 from ctbone.study import Study, read_table
 
 

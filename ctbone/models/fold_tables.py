@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from ctbone.cohort import Cohort
-from ctbone.models.errors import ModelError
+from ctbone.errors import ModelError
 from ctbone.models.metadata import metadata_digest
 from ctbone.models.trained import card_file, read_card
 from ctbone.predictions import read_predictions, write_predictions
@@ -27,12 +27,16 @@ def fold_table(study: Study, model: str, fold: int, part: Part) -> Path:
     return study.run(model, fold) / f"predictions_{part}.csv"
 
 
-def write_fold_table(study: Study, model: str, fold: int, part: Part, rows: pd.DataFrame, record: dict) -> None:
+def write_fold_table(
+    study: Study, model: str, fold: int, part: Part, rows: pd.DataFrame, record: dict
+) -> None:
     """Write a fold's rows; ``record`` says which weights and cases they are of."""
     write_predictions(fold_table(study, model, fold, part), rows, study.settings.classes, record)
 
 
-def table_record(weights: str, cohort: Cohort, part: Part, columns: Sequence[str] = ()) -> dict[str, Any]:
+def table_record(
+    weights: str, cohort: Cohort, part: Part, columns: Sequence[str] = ()
+) -> dict[str, Any]:
     """Say what a fold's rows depend on: the digest of the weights, and the cases with their patients and labels.
 
     ``columns`` are the clinical ones that the model takes; their cells count too.
@@ -90,7 +94,11 @@ def _write_joined(study: Study, model: str, cohort: Cohort, folds: Iterable[int]
                 )
     path = study.predictions(model)
     table = pd.concat(parts, ignore_index=True)
-    record = {**provenance(study, "predictions", {"folds": study.folds_csv}), "model": model, "weights": weights}
+    record = {
+        **provenance(study, "predictions", {"folds": study.folds_csv}),
+        "model": model,
+        "weights": weights,
+    }
     write_predictions(path, table, study.settings.classes, record)
     return path
 

@@ -45,12 +45,20 @@ class Hardware:
             return network
         for parameter in network.parameters():
             layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
-            if layout is not None:  # copied, as ``contiguous`` leaves the strides of a kernel of one channel alone
-                parameter.data = torch.empty_like(parameter.data, memory_format=layout).copy_(parameter.data)
+            if (
+                layout is not None
+            ):  # copied, as ``contiguous`` leaves the strides of a kernel of one channel alone
+                parameter.data = torch.empty_like(parameter.data, memory_format=layout).copy_(
+                    parameter.data
+                )
         for module in network.modules():
             if isinstance(module, nn.AvgPool3d):
                 module.register_forward_hook(_channels_last)
-        if self.device.type == "cpu" and not self.bf16 and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        if (
+            self.device.type == "cpu"
+            and not self.bf16
+            and torch.backends.cpu.get_cpu_capability() == "AVX2"
+        ):
             choose_convolutions(network)
         return network
 
@@ -92,7 +100,9 @@ def choose_hardware(training: TrainingSettings, number: int | None = None) -> Ha
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
-    bf16 = training.precision == "bf16" or (training.precision == "auto" and _computes_in_bf16(device))
+    bf16 = training.precision == "bf16" or (
+        training.precision == "auto" and _computes_in_bf16(device)
+    )
     return Hardware(device, bf16, training.channels_last, training.compile)
 
 
@@ -103,6 +113,8 @@ def _computes_in_bf16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _channels_last(_module: nn.Module, _seen: tuple[torch.Tensor], pooled: torch.Tensor) -> torch.Tensor:
+def _channels_last(
+    _module: nn.Module, _seen: tuple[torch.Tensor], pooled: torch.Tensor
+) -> torch.Tensor:
     """Undo the layout of PyTorch's 3D average pooling, which all layers after it would else inherit, and slow down."""
     return pooled.contiguous(memory_format=torch.channels_last_3d)

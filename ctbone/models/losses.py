@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from ctbone.models.errors import ModelError
+from ctbone.errors import ModelError
 
 LOSSES = ("cross_entropy", "focal")
 
@@ -66,7 +66,9 @@ class Loss:
         """
         if self.name == "cross_entropy" and targets.dim() == 1:
             weights = self._weights(logits)
-            return functional.cross_entropy(logits, targets, weight=weights, label_smoothing=self.smoothing)
+            return functional.cross_entropy(
+                logits, targets, weight=weights, label_smoothing=self.smoothing
+            )
         classes = logits.shape[1]
         shares = shares_of(targets, classes).to(logits.dtype)
         logs = functional.log_softmax(logits, dim=1)

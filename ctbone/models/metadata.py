@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ctbone.cohort import Case
-from ctbone.models.errors import ModelError
+from ctbone.errors import ModelError
 from ctbone.study import content_hash
 
 _MOST_LEVELS = 12
@@ -88,12 +88,16 @@ class Encoding:
             The cohort lacks a column, or text stands in one that holds numbers; the case is named.
         """
         _refuse_absent(cases, [column.name for column in self.columns])
-        rows = [[value for column in self.columns for value in column.encode(case)] for case in cases]
+        rows = [
+            [value for column in self.columns for value in column.encode(case)] for case in cases
+        ]
         return torch.tensor(rows, dtype=torch.float32).reshape(len(cases), self.width)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
-        return {"columns": [asdict(column) | {"levels": list(column.levels)} for column in self.columns]}
+        return {
+            "columns": [asdict(column) | {"levels": list(column.levels)} for column in self.columns]
+        }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Encoding:
@@ -105,9 +109,16 @@ class Encoding:
             It is something else.
         """
         try:
-            return cls(tuple(Column(**column | {"levels": tuple(column["levels"])}) for column in content["columns"]))
+            return cls(
+                tuple(
+                    Column(**column | {"levels": tuple(column["levels"])})
+                    for column in content["columns"]
+                )
+            )
         except (KeyError, TypeError) as error:
-            raise ModelError("the card's encoding of the clinical columns cannot be read") from error
+            raise ModelError(
+                "the card's encoding of the clinical columns cannot be read"
+            ) from error
 
 
 def fit_encoding(cases: Sequence[Case], columns: Sequence[str]) -> Encoding:
@@ -153,7 +164,11 @@ def refuse_giveaway(cases: Sequence[Case], columns: Sequence[str]) -> None:
         for case in cases:
             classes.setdefault(_cell(case, name), set()).add(case.label)
         text = any(_number(cell) is None for cell in classes if cell)
-        if text and 1 < len(classes) <= _MOST_LEVELS and all(len(found) == 1 for found in classes.values()):
+        if (
+            text
+            and 1 < len(classes) <= _MOST_LEVELS
+            and all(len(found) == 1 for found in classes.values())
+        ):
             raise ModelError(
                 "the clinical column gives the class of every case away",
                 found=name,
@@ -164,7 +179,9 @@ def refuse_giveaway(cases: Sequence[Case], columns: Sequence[str]) -> None:
 
 def metadata_digest(cases: Sequence[Case], columns: Sequence[str]) -> str:
     """Return a digest that changes when any of these cells does."""
-    return content_hash(sorted((case.case_id, [_cell(case, name) for name in columns]) for case in cases))
+    return content_hash(
+        sorted((case.case_id, [_cell(case, name) for name in columns]) for case in cases)
+    )
 
 
 def _fit(cases: Sequence[Case], name: str) -> Column:
@@ -172,7 +189,9 @@ def _fit(cases: Sequence[Case], name: str) -> Column:
     known = [cell for cell in cells if cell]
     if not known:
         remedy = "fill it, or leave it out of the model's metadata"
-        raise ModelError("the clinical column is empty in the training part", found=name, remedy=remedy)
+        raise ModelError(
+            "the clinical column is empty in the training part", found=name, remedy=remedy
+        )
     missing = len(known) < len(cells)
     numbers = [number for number in map(_number, known) if number is not None]
     if len(numbers) == len(known):

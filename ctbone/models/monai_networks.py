@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import torch
 from torch import nn
 
-from ctbone.models.errors import ModelError
+from ctbone.errors import ModelError
 
 _INPUTS = ("in_channels", "n_input_channels")
 _OUTPUTS = ("out_channels", "num_classes")
@@ -28,7 +28,13 @@ def is_monai(name: str) -> bool:
 
 
 def build_monai(
-    name: str, options: Mapping[str, Any], *, dimensions: int, channels: int, classes: int, size: int | None
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    dimensions: int,
+    channels: int,
+    classes: int,
+    size: int | None,
 ) -> nn.Module:
     """Build one of MONAI's networks.
 
@@ -98,12 +104,20 @@ def _makers() -> dict[str, Callable[..., nn.Module]]:
 def _parameters(make: Callable[..., nn.Module]) -> list[str]:
     """Names of the arguments of a class or function, those that it hands on included."""
     names: list[str] = []
-    sources: list[Any] = list(make.__mro__) if inspect.isclass(make) else [make, get_type_hints(make).get("return")]
+    sources: list[Any] = (
+        list(make.__mro__) if inspect.isclass(make) else [make, get_type_hints(make).get("return")]
+    )
     for source in sources:
         if source is None:
             break
-        found = inspect.signature(source.__init__ if inspect.isclass(source) else source).parameters.values()
-        names += [p.name for p in found if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "self"]
+        found = inspect.signature(
+            source.__init__ if inspect.isclass(source) else source
+        ).parameters.values()
+        names += [
+            p.name
+            for p in found
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "self"
+        ]
         if not any(p.kind is p.VAR_KEYWORD for p in found):
             break
     return list(dict.fromkeys(names))

@@ -10,15 +10,17 @@ import torch
 from torch import nn
 
 from ctbone.config import ModelSettings
-from ctbone.models.errors import ModelError
-from ctbone.models.joined import WithMetadata
+from ctbone.errors import ModelError
 from ctbone.models.monai_networks import build_monai, is_monai, monai_names
+from ctbone.models.with_metadata import WithMetadata
 
 _MONAI = "monai."
 _TIMM_OWN = {"in_chans", "num_classes", "pretrained", "pretrained_cfg", "checkpoint_path"}
 
 
-def build_network(model: ModelSettings, classes: int, *, size: int | None = None, metadata: int = 0) -> nn.Module:
+def build_network(
+    model: ModelSettings, classes: int, *, size: int | None = None, metadata: int = 0
+) -> nn.Module:
     """Build the network that the settings name, with weights drawn at random.
 
     In 3D the name is one of MONAI's: ``densenet121``, ``resnet18``, ``seresnet50``, ``efficientnetbn``, ``vit`` …; in
@@ -76,7 +78,15 @@ def build_network(model: ModelSettings, classes: int, *, size: int | None = None
             )
         else:
             raise _unknown(model)
-    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError, IndexError, AttributeError) as error:
+    except (
+        TypeError,
+        ValueError,
+        AssertionError,
+        RuntimeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+    ) as error:
         raise ModelError(
             f"the network '{model.network}' cannot be built with these options: {error}",
             found=model.network_options,
@@ -84,7 +94,9 @@ def build_network(model: ModelSettings, classes: int, *, size: int | None = None
         ) from error
     except ImportError as error:
         problem = f"the network '{model.network}' needs a package that is not installed: {str(error).splitlines()[0]}"
-        raise ModelError(problem, remedy="install that package, or name another network in study.yaml") from error
+        raise ModelError(
+            problem, remedy="install that package, or name another network in study.yaml"
+        ) from error
     if metadata:
         network = WithMetadata(network, metadata, classes)
     if size is not None:
@@ -127,7 +139,9 @@ def _timm(model: ModelSettings, classes: int, size: int | None) -> nn.Module:
 
     options = timm_options(model, size)
     channels = model.channels
-    network = timm.create_model(model.network, pretrained=False, in_chans=channels, num_classes=classes, **options)
+    network = timm.create_model(
+        model.network, pretrained=False, in_chans=channels, num_classes=classes, **options
+    )
     if model.weights != "none":
         mean, deviation = (network.pretrained_cfg[key] for key in ("mean", "std"))
         windows = len(model.windows)
@@ -152,7 +166,9 @@ def _normalised(network: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.T
     return (inputs[0] - network.input_mean) / network.input_deviation, *inputs[1:]
 
 
-def _refuse_misfit(network: nn.Module, model: ModelSettings, classes: int, size: int, metadata: int) -> None:
+def _refuse_misfit(
+    network: nn.Module, model: ModelSettings, classes: int, size: int, metadata: int
+) -> None:
     """Try the network on two empty samples, by their shapes alone where it can be done without computing."""
     shapes = [(2, model.channels, *[size] * (3 if model.dim == "3d" else 2)), (2, metadata)]
     output, reason = None, None
@@ -187,4 +203,8 @@ def _unknown(model: ModelSettings) -> ModelError:
 
         known += timm.list_models()
     nearest = difflib.get_close_matches(model.network.casefold(), known, n=1, cutoff=0)
-    return ModelError("there is no network of this name", found=model.network, remedy=f"did you mean '{nearest[0]}'?")
+    return ModelError(
+        "there is no network of this name",
+        found=model.network,
+        remedy=f"did you mean '{nearest[0]}'?",
+    )

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from ctbone.config import ModelSettings
-from ctbone.models.errors import ModelError
-from ctbone.models.joined import WithMetadata
+from ctbone.errors import ModelError
 from ctbone.models.networks import is_timm, timm_options
+from ctbone.models.with_metadata import WithMetadata
 
 _REMEDIES = (
     "(1) save the weights as a safetensors file and name it under 'weights'; "
@@ -21,7 +21,9 @@ _REMEDIES = (
 )
 
 
-def load_initial_weights(network: nn.Module, model: ModelSettings, folder: Path, *, size: int | None = None) -> None:
+def load_initial_weights(
+    network: nn.Module, model: ModelSettings, folder: Path, *, size: int | None = None
+) -> None:
     """Give a fresh network the weights that the settings name.
 
     Parameters
@@ -61,7 +63,9 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         The file is missing, damaged, or holds anything but tensors by name.
     """
     if not path.is_file():
-        raise ModelError("the file of weights does not exist", file=path, remedy="mend 'weights' in study.yaml")
+        raise ModelError(
+            "the file of weights does not exist", file=path, remedy="mend 'weights' in study.yaml"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -79,7 +83,9 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"the file of weights cannot be read: {detail}", file=path) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(value, torch.Tensor) for value in state.values()
+    ):
         raise ModelError("the file holds no tensors by name", file=path, expected="a state dict")
     return {str(name): value for name, value in state.items()}
 
@@ -94,7 +100,9 @@ def _imagenet(model: ModelSettings, size: int | None) -> Mapping[str, torch.Tens
 
     try:
         options = timm_options(model, size)
-        source = timm.create_model(model.network, pretrained=True, in_chans=model.channels, **options)
+        source = timm.create_model(
+            model.network, pretrained=True, in_chans=model.channels, **options
+        )
     except Exception as error:  # the hub's client raises its own and its transport's errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(

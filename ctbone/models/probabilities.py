@@ -11,11 +11,11 @@ from torch import nn
 
 from ctbone.cohort import Case
 from ctbone.config import ModelSettings
+from ctbone.errors import ModelError
+from ctbone.models.batches import CropSource
 from ctbone.models.crops import Crops
-from ctbone.models.errors import ModelError
 from ctbone.models.hardware import Hardware
-from ctbone.models.intake import network_input
-from ctbone.models.source import CropSource
+from ctbone.models.network_input import network_input
 from ctbone.predictions import Split, probability_columns
 
 
@@ -53,12 +53,18 @@ def logits_of(
     samples = (rows[:, None] * source.views + np.arange(source.views)).ravel()
     size = model.training.batch_size
     slices = [slice(start, start + size) for start in range(0, len(samples), size)]
-    seconds = None if metadata is None else metadata.to(hardware.device).repeat_interleave(source.views, dim=0)
+    seconds = (
+        None
+        if metadata is None
+        else metadata.to(hardware.device).repeat_interleave(source.views, dim=0)
+    )
     parts = []
     with torch.inference_mode(), hardware.autocast():
         for part, batch in zip(slices, source.batches(samples, slices), strict=True):
             seen = hardware.arrange(network_input(batch.hu, model.windows, batch.mask, model.mask))
-            parts.append((network(seen) if seconds is None else network(seen, seconds[part])).float())
+            parts.append(
+                (network(seen) if seconds is None else network(seen, seconds[part])).float()
+            )
     return torch.cat(parts).cpu().unflatten(0, (len(rows), source.views))
 
 
@@ -100,7 +106,9 @@ def view_shares(model: ModelSettings, crops: Crops) -> np.ndarray:
     sums = weights.sum(axis=1, keepdims=True)
     if not (sums > 0).all():
         case = crops.case_ids[int(np.argmin(sums))]
-        raise ModelError("the lesion has no area in any view", case=case, remedy="use 'view_weights: equal'")
+        raise ModelError(
+            "the lesion has no area in any view", case=case, remedy="use 'view_weights: equal'"
+        )
     return weights / sums
 
 
@@ -146,7 +154,13 @@ def prediction_rows(
                     "split": split,
                     "view": view,
                     "label": case.label,
-                    **dict(zip(probability_columns(classes), np.clip(values, 0, 1).tolist(), strict=True)),
+                    **dict(
+                        zip(
+                            probability_columns(classes),
+                            np.clip(values, 0, 1).tolist(),
+                            strict=True,
+                        )
+                    ),
                 }
             )
     return pd.DataFrame(rows)

@@ -23,13 +23,21 @@ def choose_convolutions(network: nn.Module) -> None:
     Parameters and their names stay, and what the network gives, but for rounding.
     """
     for module in network.modules():
-        if type(module) is not nn.Conv3d or module.padding_mode != "zeros" or isinstance(module.padding, str):
+        if (
+            type(module) is not nn.Conv3d
+            or module.padding_mode != "zeros"
+            or isinstance(module.padding, str)
+        ):
             continue
         if module.groups != 1 or module.dilation != (1, 1, 1):
             continue
         if min(module.kernel_size) >= 7 and module.in_channels <= 8:
             module.__class__ = PlainLayoutConv3d
-        elif (module.kernel_size, module.stride, module.padding) == ((3, 3, 3), (1, 1, 1), (1, 1, 1)):
+        elif (module.kernel_size, module.stride, module.padding) == (
+            (3, 3, 3),
+            (1, 1, 1),
+            (1, 1, 1),
+        ):
             module.__class__ = ConvolvedGradientConv3d
 
 
@@ -69,14 +77,20 @@ class _InPlainLayout(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> _Gradients:
-        return *_gradients(ctx, gradient, ctx.stride, ctx.padding, ctx.needs_input_grad[:3]), None, None
+        return (
+            *_gradients(ctx, gradient, ctx.stride, ctx.padding, ctx.needs_input_grad[:3]),
+            None,
+            None,
+        )
 
 
 class _WithConvolvedGradient(torch.autograd.Function):
     """Forward as PyTorch does; backward too, but for the weight where ``weight_gradient`` is the faster way."""
 
     @staticmethod
-    def forward(ctx: Any, seen: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def forward(
+        ctx: Any, seen: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
         ctx.save_for_backward(seen, weight)
         ctx.biased = bias is not None
         return conv3d(seen, weight, bias, padding=1)
@@ -93,13 +107,19 @@ class _WithConvolvedGradient(torch.autograd.Function):
 
 
 def _gradients(
-    ctx: Any, gradient: torch.Tensor, stride: tuple[int, ...], padding: tuple[int, ...], wanted: tuple[bool, ...]
+    ctx: Any,
+    gradient: torch.Tensor,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    wanted: tuple[bool, ...],
 ) -> _Gradients:
     """Return PyTorch's gradients of what was seen, of the weight and of the bias; None for those not wanted."""
     seen, weight = ctx.saved_tensors
     bias = [len(weight)] if ctx.biased else None
     back = torch.ops.aten.convolution_backward
-    return back(gradient, seen, weight, bias, stride, padding, (1, 1, 1), False, (0, 0, 0), 1, list(wanted))
+    return back(
+        gradient, seen, weight, bias, stride, padding, (1, 1, 1), False, (0, 0, 0), 1, list(wanted)
+    )
 
 
 def _plain(laid_out: torch.Tensor) -> torch.Tensor:

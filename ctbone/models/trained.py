@@ -10,11 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ctbone.errors import StudyError
-from ctbone.models.errors import ModelError
-from ctbone.models.identity import model_settings, refuse_other, training_identity
+from ctbone.errors import ModelError, StudyError
 from ctbone.models.metadata import Encoding
 from ctbone.models.networks import build_network
+from ctbone.models.training_key import model_settings, refuse_other, training_identity
 from ctbone.study import Study, atomic_path, file_hash, read_json, write_json
 
 _FORMAT = 1
@@ -94,18 +93,32 @@ def read_card(study: Study, model: str, fold: int) -> Card:
     file, weights = card_file(study, model, fold), weights_file(study, model, fold)
     remedy = f"delete the folder {file.parent} and run 'ctbone train' again"
     if not file.is_file():
-        raise ModelError(f"fold {fold} of '{model}' is not trained", file=file, remedy="run 'ctbone train'")
+        raise ModelError(
+            f"fold {fold} of '{model}' is not trained", file=file, remedy="run 'ctbone train'"
+        )
     try:
         content = read_json(file)
         if content.pop("format", None) != _FORMAT:
-            raise ModelError("the card has another format", file=file, expected=_FORMAT, remedy=remedy)
+            raise ModelError(
+                "the card has another format", file=file, expected=_FORMAT, remedy=remedy
+            )
         card = Card(**content)
         if not isinstance(card.identity, dict) or card.fold != fold:
-            raise ModelError("the card is another fold's", file=file, found=card.fold, expected=fold, remedy=remedy)
+            raise ModelError(
+                "the card is another fold's",
+                file=file,
+                found=card.fold,
+                expected=fold,
+                remedy=remedy,
+            )
     except (StudyError, TypeError) as error:
-        raise ModelError("the card of the trained fold cannot be read", file=file, remedy=remedy) from error
+        raise ModelError(
+            "the card of the trained fold cannot be read", file=file, remedy=remedy
+        ) from error
     if not weights.is_file() or file_hash(weights) != card.weights_sha256:
-        raise ModelError("the weights are missing or not those of the card", file=weights, remedy=remedy)
+        raise ModelError(
+            "the weights are missing or not those of the card", file=weights, remedy=remedy
+        )
     return card
 
 
@@ -129,7 +142,10 @@ def load_trained(study: Study, model: str, fold: int, folds: str) -> tuple[nn.Mo
     card = read_card(study, model, fold)
     settings = model_settings(study.settings, model)
     refuse_other(
-        card.identity, training_identity(study.settings, model, folds), card_file(study, model, fold), ModelError
+        card.identity,
+        training_identity(study.settings, model, folds),
+        card_file(study, model, fold),
+        ModelError,
     )
     preprocess, encoding = study.settings.preprocess, card.encoding
     size = preprocess.crop_3d.size if settings.dim == "3d" else preprocess.images_2d.size
@@ -139,5 +155,7 @@ def load_trained(study: Study, model: str, fold: int, folds: str) -> tuple[nn.Mo
     try:
         network.load_state_dict(read_state(file))
     except RuntimeError as error:
-        raise ModelError("the weights are of another network", file=file, remedy="train anew") from error
+        raise ModelError(
+            "the weights are of another network", file=file, remedy="train anew"
+        ) from error
     return network, card

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import conv2d, conv3d
 
-_CACHED = 5120  # voxels whose gradients, 32 channels of them, take 640 KiB: a core's own cache holds them
+_CACHED = (
+    5120  # voxels whose gradients, 32 channels of them, take 640 KiB: a core's own cache holds them
+)
 _FEWEST = 8  # samples of a plane; over fewer the sums are too short to be fast
 
 
@@ -43,7 +45,10 @@ def weight_gradient(seen: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """
     batch, _, depth, height, width = seen.shape
     if batch * depth * height * width <= _CACHED:
-        turned = [part.transpose(0, 1).contiguous(memory_format=torch.channels_last_3d) for part in (seen, gradient)]
+        turned = [
+            part.transpose(0, 1).contiguous(memory_format=torch.channels_last_3d)
+            for part in (seen, gradient)
+        ]
         return conv3d(*turned, padding=1).transpose(0, 1)
     samples = max(_CACHED // (height * width), 1)
     parts = zip(seen.split(samples), gradient.split(samples), strict=True)
@@ -57,7 +62,9 @@ def _by_planes(seen: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     taps = seen.new_zeros(3, channels, gradient.shape[1], 3, 3)
     for middle in range(depth):
         first, end = max(middle - 1, 0), min(middle + 2, depth)
-        around = planes[first:end].flatten(0, 1).permute(0, 3, 1, 2)  # (planes x channels, batch, height, width)
+        around = (
+            planes[first:end].flatten(0, 1).permute(0, 3, 1, 2)
+        )  # (planes x channels, batch, height, width)
         found = conv2d(around, kernels[middle].permute(0, 3, 1, 2), padding=1)
         taps[first - middle + 1 : end - middle + 1] += found.unflatten(0, (end - first, channels))
     return taps.permute(2, 1, 0, 3, 4)

@@ -35,7 +35,9 @@ class Anatomy:
     sacrum: NDArray[np.bool_]
 
 
-def render(patient: Patient, affine: NDArray, shape: tuple[int, int, int], *, prone: bool = False) -> Anatomy:
+def render(
+    patient: Patient, affine: NDArray, shape: tuple[int, int, int], *, prone: bool = False
+) -> Anatomy:
     """Render a patient on a grid.
 
     Every tissue is a surface given by its signed distance; borders are blended over one in-plane voxel, and along the
@@ -76,14 +78,19 @@ def render(patient: Patient, affine: NDArray, shape: tuple[int, int, int], *, pr
     hu = np.empty(shape, dtype=np.float32)
     bone = np.empty(shape, dtype=bool)
     for k in range(shape[2]):
-        x, y, z = ((matrix[a, :2] @ plane + (matrix[a, 2] * k + matrix[a, 3])).astype(np.float32) for a in range(3))
+        x, y, z = (
+            (matrix[a, :2] @ plane + (matrix[a, 2] * k + matrix[a, 3])).astype(np.float32)
+            for a in range(3)
+        )
         canvas = Canvas(x, y, z, np.empty(x.size, np.float32), edge)
         paint_soft_tissue(canvas, patient, prone=prone)
         paint_organs(canvas, patient, prone=prone)
         share = np.zeros(x.size, dtype=np.float32)
         near = canvas.near((0, 45, 0), (140 * patient.size, 110 * patient.size, 118 * patient.size))
         if near.size:
-            slabs = [_paint_bones(canvas, patient, near, matrix[:3, 2] * offset) for offset in offsets]
+            slabs = [
+                _paint_bones(canvas, patient, near, matrix[:3, 2] * offset) for offset in offsets
+            ]
             canvas.hu[near] = np.mean([slab_hu for slab_hu, _ in slabs], axis=0)
             share[near] = np.mean([inside for _, inside in slabs], axis=0)
         hu[:, :, k] = canvas.hu.reshape(shape[:2])
@@ -95,7 +102,9 @@ def _paint_bones(
     soft: Canvas, patient: Patient, near: NDArray[np.intp], shift: NDArray
 ) -> tuple[Field, NDArray[np.bool_]]:
     """Bones of one sub-slice, ``shift`` mm off the slice's middle: HU and what is sacrum, at ``near``."""
-    x, y, z = (axis[near] + float(d) for axis, d in zip((soft.x, soft.y, soft.z), shift, strict=True))
+    x, y, z = (
+        axis[near] + float(d) for axis, d in zip((soft.x, soft.y, soft.z), shift, strict=True)
+    )
     canvas = Canvas(x, y, z, soft.hu[near], soft.edge)
     distance = np.full(x.shape, 50, dtype=np.float32)
     size, length = patient.size, patient.sacral_length_mm
@@ -129,24 +138,39 @@ def _paint_bones(
 def _paint_hips(canvas: Canvas, patient: Patient, sacrum_distance: Field) -> None:
     reach = 90 * patient.size
     for side in (-1, 1):
-        where = canvas.near((side * reach, 50 * patient.size, 0), (0.62 * reach, 90 * patient.size, 115 * patient.size))
+        where = canvas.near(
+            (side * reach, 50 * patient.size, 0),
+            (0.62 * reach, 90 * patient.size, 115 * patient.size),
+        )
         # The wing runs obliquely; the corners of the box hold none of it.
-        across = 0.84 * (np.abs(canvas.x[where]) - 85 * patient.size) - 0.54 * (canvas.y[where] - 47 * patient.size)
+        across = 0.84 * (np.abs(canvas.x[where]) - 85 * patient.size) - 0.54 * (
+            canvas.y[where] - 47 * patient.size
+        )
         where = where[np.abs(across) < 44 * patient.size]
         if not where.size:
             continue
         x, y, z = canvas.x[where], canvas.y[where], canvas.z[where]
-        _paint_bone(canvas, patient, skeleton.ilium(patient, x, y, z, sacrum_distance[where]), where, marrow=0.95)
+        _paint_bone(
+            canvas,
+            patient,
+            skeleton.ilium(patient, x, y, z, sacrum_distance[where]),
+            where,
+            marrow=0.95,
+        )
         if canvas.bottom < -35:
             _paint_bone(canvas, patient, skeleton.femoral_head(patient, x, y, z), where, marrow=1.6)
 
 
 def _marrow_texture(canvas: Canvas, patient: Patient, where: NDArray[np.intp]) -> Field:
     x, y, z = canvas.x[where], canvas.y[where], canvas.z[where]
-    return 0.75 * Texture(patient.seed + 5, 2.4)(x, y, z) + 0.65 * Texture(patient.seed + 6, 9.0)(x, y, z)
+    return 0.75 * Texture(patient.seed + 5, 2.4)(x, y, z) + 0.65 * Texture(patient.seed + 6, 9.0)(
+        x, y, z
+    )
 
 
-def _paint_bone(canvas: Canvas, patient: Patient, distance: Field, where: NDArray[np.intp], *, marrow: float) -> None:
+def _paint_bone(
+    canvas: Canvas, patient: Patient, distance: Field, where: NDArray[np.intp], *, marrow: float
+) -> None:
     """Paint a bone of cortex and marrow."""
     close = np.flatnonzero(distance < 3)
     if not close.size:
@@ -160,7 +184,11 @@ def _paint_bone(canvas: Canvas, patient: Patient, distance: Field, where: NDArra
 
 
 def _paint_sacrum(
-    canvas: Canvas, patient: Patient, points: skeleton.SacralPoints, distance: Field, where: NDArray[np.intp]
+    canvas: Canvas,
+    patient: Patient,
+    points: skeleton.SacralPoints,
+    distance: Field,
+    where: NDArray[np.intp],
 ) -> None:
     """Paint the sacrum: denser bodies, fatty alae, traces of the discs between its vertebrae."""
     close = np.flatnonzero(distance < 3)
@@ -181,10 +209,15 @@ def _paint_sacrum(
     canvas.paint(distance + thickness, marrow.astype(np.float32), where)
 
 
-def _paint_canal(canvas: Canvas, patient: Patient, points: skeleton.SacralPoints, where: NDArray[np.intp]) -> None:
+def _paint_canal(
+    canvas: Canvas, patient: Patient, points: skeleton.SacralPoints, where: NDArray[np.intp]
+) -> None:
     """Paint fat, thecal sac and nerve roots of the canal; bone is painted over what lies outside of it."""
     inside = np.flatnonzero(
-        (np.abs(points.across) < 42) & (points.ahead > -22) & (points.ahead < 30) & (points.along > -40)
+        (np.abs(points.across) < 42)
+        & (points.ahead > -22)
+        & (points.ahead < 30)
+        & (points.along > -40)
     )
     if not inside.size:
         return
@@ -193,7 +226,8 @@ def _paint_canal(canvas: Canvas, patient: Patient, points: skeleton.SacralPoints
     tube = np.maximum(skeleton.length_of(across, (ahead + 8) * 1.1) - 14, ahead - 3)
     canvas.paint(np.where(along > -2, tube, 10).astype(np.float32), -60.0, where[inside])
     sac = np.maximum(
-        skeleton.length_of(across, (ahead + 7.5) * 1.2) - 7.5 * np.clip(1.2 - along / (0.55 * length), 0, 1),
+        skeleton.length_of(across, (ahead + 7.5) * 1.2)
+        - 7.5 * np.clip(1.2 - along / (0.55 * length), 0, 1),
         -along - 40,
     )
     canvas.paint(sac, 18.0, where[inside])
@@ -201,7 +235,8 @@ def _paint_canal(canvas: Canvas, patient: Patient, points: skeleton.SacralPoints
         level = along - (share + 0.02) * length
         reach = np.clip((ahead + 3) / 28, 0, 1)
         root = skeleton.length_of(
-            np.abs(across) - patient.size * (0.55 + 0.62 * reach) * lateral, level + 2.5 * (1 - reach)
+            np.abs(across) - patient.size * (0.55 + 0.62 * reach) * lateral,
+            level + 2.5 * (1 - reach),
         )
         root = np.where(ahead > -5, root, 20)
         canvas.paint((root - 6.5).astype(np.float32), -75.0, where[inside])

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import softmax
 from scipy.stats import norm
 
-from ctbone.phantom.errors import PhantomError
+from ctbone.errors import PhantomError
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,9 @@ def separation(difficulty: float) -> float:
     (1.9, 0.0, inf)
     """
     if not 0 <= difficulty <= 1:
-        raise PhantomError("the difficulty of the phantoms is out of range", found=difficulty, expected="0 to 1")
+        raise PhantomError(
+            "the difficulty of the phantoms is out of range", found=difficulty, expected="0 to 1"
+        )
     return math.inf if difficulty == 0 else _SEPARATION_AT_HALF * (1 - difficulty) / difficulty
 
 
@@ -190,10 +192,15 @@ def draw_evidence(
     apart = separation(difficulty)
     if math.isinf(apart):
         noise, apart = np.clip(noise, -1.0, 1.0), 4.0
-    return tuple(float(value + apart * (name == class_name)) for value, name in zip(noise, classes, strict=True))
+    return tuple(
+        float(value + apart * (name == class_name))
+        for value, name in zip(noise, classes, strict=True)
+    )
 
 
-def draw_appearance(rng: np.random.Generator, evidence: Sequence[float], classes: Sequence[str]) -> Appearance:
+def draw_appearance(
+    rng: np.random.Generator, evidence: Sequence[float], classes: Sequence[str]
+) -> Appearance:
     """Draw a lesion's appearance between the profiles of the classes, nearest to those with the highest evidence.
 
     Parameters
@@ -217,8 +224,14 @@ def draw_appearance(rng: np.random.Generator, evidence: Sequence[float], classes
     profiles = [PROFILES[name] for name in classes]
     values = {}
     for field in fields(Appearance):
-        centre = sum(float(w) * getattr(p.typical, field.name) for w, p in zip(weights, profiles, strict=True))
-        spread = sum(float(w) * getattr(p.scatter, field.name) for w, p in zip(weights, profiles, strict=True))
+        centre = sum(
+            float(w) * getattr(p.typical, field.name)
+            for w, p in zip(weights, profiles, strict=True)
+        )
+        spread = sum(
+            float(w) * getattr(p.scatter, field.name)
+            for w, p in zip(weights, profiles, strict=True)
+        )
         values[field.name] = max(0.0, centre + spread * float(rng.standard_normal()))
     contents = profiles[int(rng.choice(len(profiles), p=weights))].matrices
     shares = np.array([share for _, share in contents])

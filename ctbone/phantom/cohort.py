@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ctbone.errors import PhantomError
 from ctbone.phantom.case import PhantomCase, write_case
-from ctbone.phantom.errors import PhantomError
 from ctbone.phantom.lesion import draw_lesion
 from ctbone.phantom.patient import Sex, draw_patient
 from ctbone.phantom.reading import Score, draw_readers, draw_scores
@@ -63,7 +63,9 @@ class PhantomCohort:
     def __post_init__(self) -> None:
         if len(self.classes) != len(self.shares) or min(self.shares) <= 0:
             raise PhantomError(
-                "every class of the phantom cohort needs a positive share", found=self.shares, expected=self.classes
+                "every class of the phantom cohort needs a positive share",
+                found=self.shares,
+                expected=self.classes,
             )
         if INTERNAL in self.external:
             raise PhantomError("an external centre cannot be called internal", found=INTERNAL)
@@ -144,17 +146,29 @@ def draw_cohort(settings: PhantomCohort) -> list[PhantomCase]:
     cases: list[PhantomCase] = []
     centres = {INTERNAL: settings.internal, **settings.external}
     seeds = np.random.SeedSequence(settings.seed).spawn(len(centres))
-    for number, ((cohort, count), seed) in enumerate(zip(centres.items(), seeds, strict=True), start=1):
+    for number, ((cohort, count), seed) in enumerate(
+        zip(centres.items(), seeds, strict=True), start=1
+    ):
         table_seed, *case_seeds = seed.spawn(count + 1)
         labels = _labels(settings, count, np.random.default_rng(table_seed))
         drawn: list[PhantomCase] = []
         for index, (label, case_seed) in enumerate(zip(labels, case_seeds, strict=True), start=1):
             # About one patient in twenty comes back with a second lesion.
-            earlier = [case for case in drawn if case.lesion.class_name == label and case.patient_id == case.case_id]
+            earlier = [
+                case
+                for case in drawn
+                if case.lesion.class_name == label and case.patient_id == case.case_id
+            ]
             returning = earlier[-1] if index % 20 == 0 and earlier else None
             rng = np.random.default_rng(case_seed)
-            drawn.append(_draw_case(rng, settings, f"C{number}_{index:03d}", cohort, label, returning))
-        cases += _shuffled(drawn, np.random.default_rng(table_seed.spawn(1)[0])) if settings.shuffle_labels else drawn
+            drawn.append(
+                _draw_case(rng, settings, f"C{number}_{index:03d}", cohort, label, returning)
+            )
+        cases += (
+            _shuffled(drawn, np.random.default_rng(table_seed.spawn(1)[0]))
+            if settings.shuffle_labels
+            else drawn
+        )
     return cases
 
 
@@ -239,7 +253,9 @@ def _draw_case(
             outwards=(float(front[0]), float(front[1]), float(front[2])),
             difficulty=settings.difficulty,
         ),
-        scan=draw_acquisition(rng, cohort, body_size=patient.size * patient.girth, scale=settings.scale),
+        scan=draw_acquisition(
+            rng, cohort, body_size=patient.size * patient.girth, scale=settings.scale
+        ),
         mask_suffix=".nrrd" if rng.random() < 0.1 else ".nii.gz",
         localizer=bool(rng.random() < 0.3),
         seed=int(rng.integers(2**53)),
@@ -259,10 +275,16 @@ def _scores(settings: PhantomCohort, cases: Sequence[PhantomCase]) -> list[Score
     internal = [case for case in cases if case.cohort == INTERNAL]
     scores: list[Score] = []
     for reader in readers:
-        ids, shown = [case.case_id for case in external], [_speaks_for_last(case.lesion.evidence) for case in external]
+        ids, shown = (
+            [case.case_id for case in external],
+            [_speaks_for_last(case.lesion.evidence) for case in external],
+        )
         scores += draw_scores(rng, reader, ids, shown, ("unaided", "aided"))
     senior = next(reader for reader in readers if reader.level == "senior")
-    ids, shown = [case.case_id for case in internal], [_speaks_for_last(case.lesion.evidence) for case in internal]
+    ids, shown = (
+        [case.case_id for case in internal],
+        [_speaks_for_last(case.lesion.evidence) for case in internal],
+    )
     return scores + draw_scores(rng, senior, ids, shown, ("unaided",))
 
 
@@ -294,12 +316,16 @@ def _write_table(file: Path, cases: Sequence[PhantomCase]) -> None:
 
 
 def _write_scores(file: Path, scores: Sequence[Score]) -> None:
-    rows: list[Sequence[object]] = [("reader_id", "level", "session", "case_id", "score", "read_at", "seconds")]
+    rows: list[Sequence[object]] = [
+        ("reader_id", "level", "session", "case_id", "score", "read_at", "seconds")
+    ]
     start = datetime(2024, 3, 4, 9, 0)
     clock: dict[tuple[str, str, int], datetime] = {}
     for score in scores:
         key = (score.reader_id, score.session, score.day)
-        when = clock.get(key, start + timedelta(days=score.day)) + timedelta(seconds=score.seconds + 20)
+        when = clock.get(key, start + timedelta(days=score.day)) + timedelta(
+            seconds=score.seconds + 20
+        )
         clock[key] = when
         rows.append(
             (

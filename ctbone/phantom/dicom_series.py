@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ctbone.phantom.errors import PhantomError
+from ctbone.errors import PhantomError
 from ctbone.phantom.scanner import PatientPosition, PixelFormat
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class SeriesHeader:
     description: str = "PELVIS"
 
 
-def write_series(folder: Path, hu: NDArray, affine: NDArray, header: SeriesHeader, *, localizer: bool = False) -> None:
+def write_series(
+    folder: Path, hu: NDArray, affine: NDArray, header: SeriesHeader, *, localizer: bool = False
+) -> None:
     """Write a volume as one CT series, a file a slice, file names in no spatial order.
 
     Parameters
@@ -91,7 +93,11 @@ def write_series(folder: Path, hu: NDArray, affine: NDArray, header: SeriesHeade
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     cosines = matrix[:3, :3] / spacing
     if not np.allclose(cosines.T @ cosines, np.eye(3), atol=1e-5):
-        raise PhantomError("a DICOM series needs a grid with right angles", case=header.case_id, found=cosines.round(4))
+        raise PhantomError(
+            "a DICOM series needs a grid with right angles",
+            case=header.case_id,
+            found=cosines.round(4),
+        )
     folder.mkdir(parents=True, exist_ok=True)
     count = hu.shape[2]
     template = _template(hu, matrix, header)
@@ -132,7 +138,9 @@ class _Template:
 
 # Marks that stand for a slice's values until they are known. They fill their width, for padding would be stripped.
 _UID_DIGITS = 5
-_POSITION_MARK = "\\".join(f"{value:14.6f}" for value in (-777777.123456, -777777.234567, -777777.345678))
+_POSITION_MARK = "\\".join(
+    f"{value:14.6f}" for value in (-777777.123456, -777777.234567, -777777.345678)
+)
 _LOCATION_MARK = f"{-777777.456789:14.6f}"
 _NUMBER_MARK = "777123"
 _UID_MARK = "uid"
@@ -172,7 +180,9 @@ def _template(hu: NDArray, matrix: NDArray, header: SeriesHeader) -> _Template:
         _LOCATION_MARK: _LOCATION_MARK,
         _NUMBER_MARK: _NUMBER_MARK,
     }
-    found = sorted((place, text) for text in marks for place in _places(encoded, text.encode("ascii")))
+    found = sorted(
+        (place, text) for text in marks for place in _places(encoded, text.encode("ascii"))
+    )
     if len(found) != len(marks) + 1:  # the slice's UID stands in the file's preamble, too
         raise RuntimeError(f"the encoded DICOM header holds {len(found)} marks")
     pieces, fields, end = [], [], 0
@@ -273,7 +283,9 @@ def _stored(hu: NDArray, header: SeriesHeader) -> NDArray:
     if header.padding and header.pixels == "signed 16":
         rows, columns = values.shape[1:]
         down, across = np.ogrid[:rows, :columns]
-        outside = (2 * down - rows + 1) ** 2 / rows**2 + (2 * across - columns + 1) ** 2 / columns**2 > 1
+        outside = (2 * down - rows + 1) ** 2 / rows**2 + (
+            2 * across - columns + 1
+        ) ** 2 / columns**2 > 1
         values[:, outside] = _PADDING
     return np.ascontiguousarray(values.astype(kind))
 
@@ -282,7 +294,9 @@ def _write_localizer(file: Path, hu: NDArray, matrix: NDArray, header: SeriesHea
     """Write a frontal scout: the mean along the row axis of the volume, in a coronal plane through its middle."""
     mean = np.asarray(hu, dtype=np.float32).mean(axis=1)
     repeat = max(1, round(float(np.linalg.norm(matrix[:3, 2]) / np.linalg.norm(matrix[:3, 0]))))
-    scout = np.clip(np.rint(np.repeat(mean, repeat, axis=1) * 2 + 600), -1024, 3071).astype(np.int16)[:, :, None]
+    scout = np.clip(np.rint(np.repeat(mean, repeat, axis=1) * 2 + 600), -1024, 3071).astype(
+        np.int16
+    )[:, :, None]
     frame = np.eye(4)
     frame[:3, 0], frame[:3, 1] = matrix[:3, 0], matrix[:3, 2] / repeat
     frame[:3, 2] = np.cross(frame[:3, 0], frame[:3, 1])
@@ -294,7 +308,9 @@ def _write_localizer(file: Path, hu: NDArray, matrix: NDArray, header: SeriesHea
     dataset.SeriesInstanceUID = make_uid(header.case_id, header.seed, "series", "scout")
     dataset.SeriesNumber = "1"
     dataset.SliceThickness = "500"
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = _slice_uid(dataset.SeriesInstanceUID, 0)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = _slice_uid(
+        dataset.SeriesInstanceUID, 0
+    )
     dataset.ImagePositionPatient = [_decimal(value) for value in frame[:3, 3] * (-1, -1, 1)]
     dataset.InstanceNumber = "1"
     if "PixelPaddingValue" in dataset:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, laplace
 from scipy.spatial.transform import Rotation
 
+from ctbone.errors import PhantomError
 from ctbone.phantom.appearance import Appearance, draw_appearance, draw_evidence
-from ctbone.phantom.errors import PhantomError
 from ctbone.phantom.texture import Texture
 
 Field = NDArray[np.floating]
@@ -141,7 +141,9 @@ def choose_centre(
         If the mask is empty.
     """
     if not bone_mask.any():
-        raise PhantomError("the mask of the bone is empty", remedy="give a mask that covers the bone")
+        raise PhantomError(
+            "the mask of the bone is empty", remedy="give a mask that covers the bone"
+        )
     depth = distance_transform_edt(bone_mask, sampling=np.linalg.norm(affine[:3, :3], axis=0))
     weight = np.clip(depth - min(depth_mm, 0.6 * depth.max()), 0, None).ravel()
     index = np.unravel_index(int(rng.choice(weight.size, p=weight / weight.sum())), depth.shape)
@@ -149,7 +151,11 @@ def choose_centre(
 
 
 def paint_lesion(
-    hu: NDArray, affine: NDArray, bone_mask: NDArray[np.bool_], lesion: Lesion, rng: np.random.Generator
+    hu: NDArray,
+    affine: NDArray,
+    bone_mask: NDArray[np.bool_],
+    lesion: Lesion,
+    rng: np.random.Generator,
 ) -> tuple[Field, NDArray[np.bool_]]:
     """Paint a lesion into a CT.
 
@@ -182,7 +188,9 @@ def paint_lesion(
         If the lesion does not lie in the image or the shapes differ.
     """
     if hu.shape != bone_mask.shape:
-        raise PhantomError("image and bone mask differ in shape", found=bone_mask.shape, expected=hu.shape)
+        raise PhantomError(
+            "image and bone mask differ in shape", found=bone_mask.shape, expected=hu.shape
+        )
     block = _block(lesion, np.asarray(affine, dtype=float), hu.shape)
     patch = hu[block.slices].astype(np.float32)
     fine = _Fine(block, patch, bone_mask[block.slices])
@@ -226,13 +234,19 @@ class _Fine:
     def __init__(self, block: _Block, patch: Field, bone: NDArray[np.bool_]) -> None:
         self.parts = tuple(max(1, round(float(step) / _FINEST_MM)) for step in block.spacing)
         self.shape = patch.shape
-        places = [(np.arange(n * p) + 0.5) / p - 0.5 for n, p in zip(patch.shape, self.parts, strict=True)]
+        places = [
+            (np.arange(n * p) + 0.5) / p - 0.5 for n, p in zip(patch.shape, self.parts, strict=True)
+        ]
         index = np.stack(np.meshgrid(*places, indexing="ij")).astype(np.float32)
         linear = block.affine[:3, :3].astype(np.float32)
         start = block.affine[:3, 3]
-        self.x, self.y, self.z = (np.tensordot(linear[axis], index, axes=1) + float(start[axis]) for axis in range(3))
+        self.x, self.y, self.z = (
+            np.tensordot(linear[axis], index, axes=1) + float(start[axis]) for axis in range(3)
+        )
         sampling = block.spacing
-        outside = distance_transform_edt(~bone, sampling=sampling) - distance_transform_edt(bone, sampling=sampling)
+        outside = distance_transform_edt(~bone, sampling=sampling) - distance_transform_edt(
+            bone, sampling=sampling
+        )
         self.outside_mm = _interpolate(outside.astype(np.float32), places)
         self.hu = _interpolate(patch, places)
         self.voxel_ml = float(np.prod(block.spacing)) / 1000 / math.prod(self.parts)
@@ -250,7 +264,9 @@ def _interpolate(values: Field, places: list[NDArray]) -> Field:
             continue
         low = np.clip(np.floor(place).astype(int), 0, max(0, values.shape[axis] - 2))
         high = np.minimum(low + 1, values.shape[axis] - 1)
-        share = np.expand_dims(np.clip(place - low, 0, 1).astype(np.float32), tuple(a for a in range(3) if a != axis))
+        share = np.expand_dims(
+            np.clip(place - low, 0, 1).astype(np.float32), tuple(a for a in range(3) if a != axis)
+        )
         values = values.take(low, axis) * (1 - share) + values.take(high, axis) * share
     return values
 
@@ -258,7 +274,9 @@ def _interpolate(values: Field, places: list[NDArray]) -> Field:
 def _level(lesion: Lesion, fine: _Fine) -> Field:
     """Signed distance to the lesion's surface, about mm, negative in exactly the lesion's volume."""
     look, radius = lesion.appearance, lesion.radius_mm
-    x, y, z = (axis - float(c) for axis, c in zip((fine.x, fine.y, fine.z), lesion.centre, strict=True))
+    x, y, z = (
+        axis - float(c) for axis, c in zip((fine.x, fine.y, fine.z), lesion.centre, strict=True)
+    )
     turn = Rotation.from_rotvec(lesion.rotation).as_matrix().T / np.array(lesion.axes)[:, None]
     reach = np.sqrt(sum(np.square(float(a) * x + float(b) * y + float(c) * z) for a, b, c in turn))
     if look.mass_offset > 0.05:
@@ -274,7 +292,9 @@ def _level(lesion: Lesion, fine: _Fine) -> Field:
     level += 40 * np.clip((_AIR_HU - fine.hu) / 300, 0, 1)
     count = round(lesion.volume_ml / fine.voxel_ml)
     if count >= level.size:
-        raise PhantomError("the image is too small for the lesion", found=f"{lesion.volume_ml:.1f} ml")
+        raise PhantomError(
+            "the image is too small for the lesion", found=f"{lesion.volume_ml:.1f} ml"
+        )
     return level - np.partition(level.ravel(), count)[count]
 
 
@@ -289,15 +309,27 @@ def _tissue(lesion: Lesion, fine: _Fine, level: Field) -> tuple[Field, Field]:
     share = np.clip(0.5 - ragged / look.margin_mm, 0, 1)
     # In fat and muscle a lesion has an ordinary surface; only bone can be permeated.
     share = share * in_bone + np.clip(0.5 - level / 1.5, 0, 1) * (1 - in_bone)
-    holes = np.clip((fleck - 2.0 + 1.4 * look.permeation) * 3, 0, 1) * np.clip(1 - level / 8, 0, 1) * (level > 0)
+    holes = (
+        np.clip((fleck - 2.0 + 1.4 * look.permeation) * 3, 0, 1)
+        * np.clip(1 - level / 8, 0, 1)
+        * (level > 0)
+    )
     share = np.maximum(share, 0.85 * holes * in_bone * min(1.0, 2 * look.permeation))
     shell = np.clip(1.6 - np.abs(fine.outside_mm + 1.0), 0, 1)
     # What lies deep inside, such as the wall of a foramen, goes; the bone's outer surface over the lesion stays.
     share *= 1 - look.cortex_kept * shell * (fine.hu > 250) * np.clip((level + 6) / 3, 0, 1)
     inside = look.matrix_hu + look.heterogeneity_hu * (0.8 * blotch + 0.5 * fleck)
-    bits = np.clip((fleck + 0.6 * blotch - 2.9 + 10 * look.mineral) * 2, 0, 1) * in_bone * (look.mineral > 0.01)
+    bits = (
+        np.clip((fleck + 0.6 * blotch - 2.9 + 10 * look.mineral) * 2, 0, 1)
+        * in_bone
+        * (look.mineral > 0.01)
+    )
     inside = inside + bits * (420 - inside)
-    rim = np.clip(look.rim_mm - 0.3 * look.rim_mm * np.abs(blotch) + level, 0, 1.2) / 1.2 * np.clip(1.0 - level, 0, 1)
+    rim = (
+        np.clip(look.rim_mm - 0.3 * look.rim_mm * np.abs(blotch) + level, 0, 1.2)
+        / 1.2
+        * np.clip(1.0 - level, 0, 1)
+    )
     near_bone = np.clip((look.breach_mm + 3 - fine.outside_mm) / 2, 0, 1)
     rim *= near_bone
     share = np.maximum(share, rim)

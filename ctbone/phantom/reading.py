@@ -98,13 +98,17 @@ def draw_scores(
     habit = rng.standard_normal(shown.size)
     scores = []
     for number, session in enumerate(sessions):
-        error = math.sqrt(_SAME_ERROR) * habit + math.sqrt(1 - _SAME_ERROR) * rng.standard_normal(shown.size)
+        error = math.sqrt(_SAME_ERROR) * habit + math.sqrt(1 - _SAME_ERROR) * rng.standard_normal(
+            shown.size
+        )
         spread = _error_size((_UNAIDED if session == "unaided" else _AIDED)[reader.level])
         percept = (shown + spread * error) / math.sqrt(2 + spread**2)
         percept += reader.bias * (1.0 if session == "unaided" else 0.6)
         steps = np.floor(8 * np.clip(ndtr(0.75 * percept), 0, 1 - 1e-9)).astype(int)
         # Doubtful cases take longer.
-        seconds = np.exp(rng.normal(math.log(75), 0.35, shown.size)) * (1 + 0.6 * np.exp(-np.square(percept)))
+        seconds = np.exp(rng.normal(math.log(75), 0.35, shown.size)) * (
+            1 + 0.6 * np.exp(-np.square(percept))
+        )
         for place, index in enumerate(rng.permutation(shown.size)):
             step = int(steps[index])
             scores.append(

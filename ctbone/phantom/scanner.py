@@ -16,7 +16,9 @@ PatientPosition = Literal["HFS", "FFS", "HFP", "FFP"]
 PixelFormat = Literal["unsigned 12", "signed 16", "unsigned 16"]
 
 # Direction in the patient (RAS) of the image's columns index, row index, and of the slices from first to last.
-_DIRECTIONS: Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]] = {
+_DIRECTIONS: Mapping[
+    str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
+] = {
     "HFS": ((-1, 0, 0), (0, -1, 0), (0, 0, -1)),
     "FFS": ((1, 0, 0), (0, -1, 0), (0, 0, 1)),
     "HFP": ((1, 0, 0), (0, 1, 0), (0, 0, -1)),
@@ -175,7 +177,12 @@ class Acquisition:
 
 
 def draw_acquisition(
-    rng: np.random.Generator, centre: str, *, body_size: float = 1.0, coverage_mm: float = 138.0, scale: float = 1.0
+    rng: np.random.Generator,
+    centre: str,
+    *,
+    body_size: float = 1.0,
+    coverage_mm: float = 138.0,
+    scale: float = 1.0,
 ) -> Acquisition:
     """Draw a scan at a centre.
 
@@ -206,7 +213,9 @@ def draw_acquisition(
     field = float(rng.uniform(*scanner.field_mm)) * min(1.08, max(0.95, body_size))
     step = float(rng.choice(scanner.slice_mm)) / scale
     noise = kernel.noise_hu * math.sqrt(100 / mas * 2 / (step * scanner.overlap)) * body_size**3
-    oblique = float(rng.uniform(-scanner.oblique_deg, scanner.oblique_deg)) if rng.random() < 0.6 else 0.0
+    oblique = (
+        float(rng.uniform(-scanner.oblique_deg, scanner.oblique_deg)) if rng.random() < 0.6 else 0.0
+    )
     return Acquisition(
         scanner=scanner,
         kernel=kernel,
@@ -214,14 +223,20 @@ def draw_acquisition(
         spacing_mm=(round(field / matrix, 6), step),
         thickness_mm=step * scanner.overlap,
         shape=(matrix, matrix, max(8, math.ceil(coverage_mm / step))),
-        position=scanner.positions[int(rng.choice(len(scanner.positions), p=_shares(len(scanner.positions))))],
+        position=scanner.positions[
+            int(rng.choice(len(scanner.positions), p=_shares(len(scanner.positions))))
+        ],
         oblique_deg=round(oblique, 2),
         centre_mm=(
             float(rng.normal(0, 4)),
             float(rng.normal(28, 5)) + 0.22 * max(0.0, field - 230),
             float(rng.normal(-3, 3)),
         ),
-        table_mm=(float(rng.normal(0, 8)), float(rng.normal(-20, 20)), float(rng.uniform(-900, -300))),
+        table_mm=(
+            float(rng.normal(0, 8)),
+            float(rng.normal(-20, 20)),
+            float(rng.uniform(-900, -300)),
+        ),
         noise_hu=round(float(np.clip(noise, 4, 60)), 2),
     )
 
@@ -282,10 +297,14 @@ def acquire(hu: NDArray, scan: Acquisition, rng: np.random.Generator) -> NDArray
         HU, cut at −1024 and 3071 as scanners do, of the same shape.
     """
     kernel, step = scan.kernel, scan.spacing_mm[0]
-    sharp = gaussian_filter(hu.astype(np.float32), (kernel.blur_mm / step, kernel.blur_mm / step, 0), truncate=2.5)
+    sharp = gaussian_filter(
+        hu.astype(np.float32), (kernel.blur_mm / step, kernel.blur_mm / step, 0), truncate=2.5
+    )
     extra = scan.thickness_mm**2 - scan.spacing_mm[1] ** 2
     if extra > 0:
-        sharp = gaussian_filter1d(sharp, math.sqrt(extra / 12) / scan.spacing_mm[1], axis=2, truncate=3)
+        sharp = gaussian_filter1d(
+            sharp, math.sqrt(extra / 12) / scan.spacing_mm[1], axis=2, truncate=3
+        )
     sharp += _noise(scan, hu.shape, rng)
     if kernel.edge:
         wide = 1.1 / step
@@ -293,7 +312,9 @@ def acquire(hu: NDArray, scan: Acquisition, rng: np.random.Generator) -> NDArray
     return np.clip(np.rint(sharp), -1024, 3071).astype(np.int16)
 
 
-def _noise(scan: Acquisition, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+def _noise(
+    scan: Acquisition, shape: tuple[int, ...], rng: np.random.Generator
+) -> NDArray[np.float32]:
     """Noise with the grain of the kernel; strongest in the middle of the body, where fewest photons arrive."""
     white = rng.standard_normal(shape, dtype=np.float32)
     grain = scan.kernel.grain_mm / scan.spacing_mm[0]

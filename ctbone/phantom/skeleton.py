@@ -20,7 +20,9 @@ SACRAL_JUNCTIONS = (0.26, 0.49, 0.68, 0.85)
 # in mm, half the width relative to the widest place, and how far the lateral mass reaches behind the bodies in mm.
 _BODY_DEPTH = Curve((-0.05, 0.1, 0.26, 0.5, 0.75, 1.0), (31, 30, 23, 16, 11, 7))
 _CANAL_HEIGHT = Curve((0, 0.3, 0.6, 0.85, 1), (15, 11, 6.5, 3.5, 2))
-_HALF_WIDTH = Curve((0, 0.1, 0.3, 0.45, 0.62, 0.8, 0.93, 1), (0.93, 1, 0.95, 0.8, 0.66, 0.52, 0.3, 0.2))
+_HALF_WIDTH = Curve(
+    (0, 0.1, 0.3, 0.45, 0.62, 0.8, 0.93, 1), (0.93, 1, 0.95, 0.8, 0.66, 0.52, 0.3, 0.2)
+)
 _LATERAL_DEPTH = Curve((0, 0.12, 0.35, 0.5, 0.7, 1), (9, 20, 20, 10, 5, 2))
 _FORAMEN_RADIUS = (5.2, 4.8, 3.9, 3.0)
 _FORAMEN_LATERAL = (25.0, 22.0, 19.0, 16.0)
@@ -61,7 +63,9 @@ def to_sacral(patient: Patient, x: Field, y: Field, z: Field) -> SacralPoints:
     return SacralPoints(across=x, along=along, ahead=radius - np.sqrt(dy * dy + dz * dz))
 
 
-def from_sacral(patient: Patient, *, across: float, along: float, ahead: float) -> tuple[float, float, float]:
+def from_sacral(
+    patient: Patient, *, across: float, along: float, ahead: float
+) -> tuple[float, float, float]:
     """Patient coordinates (RAS, mm) of one point of the sacral frame."""
     tilt, radius = math.radians(patient.sacral_tilt_deg), patient.sacral_radius_mm
     angle = tilt - (along - patient.sacral_length_mm / 2) / radius
@@ -88,15 +92,28 @@ def sacrum(patient: Patient, points: SacralPoints) -> Field:
     front = depth * (1 - 0.36 * _step(out, 0.34, 0.62) + 0.12 * _step(out, 0.6, 1.0)) - 2.5 * out
     front += 1.2 * np.exp(-np.square(to_junction(patient, along) / 4)) * (out < 0.5)
     crest = (
-        9 * size * np.exp(-np.square(lateral / 3.5)) * (0.35 + 0.65 * np.square(np.sin(np.pi * 4.5 * along / length)))
+        9
+        * size
+        * np.exp(-np.square(lateral / 3.5))
+        * (0.35 + 0.65 * np.square(np.sin(np.pi * 4.5 * along / length)))
     )
     crest *= _step(along, -4, 6) * (1 - _step(along, 0.72 * length, 0.86 * length))
     lateral_back = _along(patient, _LATERAL_DEPTH, along)
-    back = (canal_height + 3.5) * (1 - _step(lateral, 12, 26)) + lateral_back * _step(lateral, 12, 26) + crest
+    back = (
+        (canal_height + 3.5) * (1 - _step(lateral, 12, 26))
+        + lateral_back * _step(lateral, 12, 26)
+        + crest
+    )
     # The joint surface runs inwards towards the back: the sacrum is a wedge, wider in front.
-    slope = width - 0.42 * np.clip(front - ahead, 0, 60) * (1 - 0.7 * _step(along, 0.5 * length, 0.75 * length))
-    solid = _smooth_max(_smooth_max(ahead - front, -ahead - back, 3.0), 0.85 * (lateral - slope), 4.0)
-    solid = _smooth_max(solid, _smooth_max(-along - 0.16 * np.clip(-ahead, 0, 30), along - length, 3.0), 3.0)
+    slope = width - 0.42 * np.clip(front - ahead, 0, 60) * (
+        1 - 0.7 * _step(along, 0.5 * length, 0.75 * length)
+    )
+    solid = _smooth_max(
+        _smooth_max(ahead - front, -ahead - back, 3.0), 0.85 * (lateral - slope), 4.0
+    )
+    solid = _smooth_max(
+        solid, _smooth_max(-along - 0.16 * np.clip(-ahead, 0, 30), along - length, 3.0), 3.0
+    )
     # The ala's upper edge slopes down away from the endplate.
     solid = _smooth_max(solid, 0.35 * np.clip(lateral - 24, 0, 60) - along - 4, 3.0)
     return np.maximum(solid, -_hollows(patient, points, lateral, canal_height))
@@ -106,10 +123,14 @@ def _hollows(patient: Patient, points: SacralPoints, lateral: Field, canal_heigh
     """Signed distance to sacral canal and foramina, negative inside them."""
     along, ahead, size = points.along, points.ahead, patient.size
     half_width = canal_height * 0.95 + 2.5
-    triangle = np.maximum(-ahead - canal_height, 0.75 * (lateral - half_width * (1 + ahead / (canal_height + 8))))
+    triangle = np.maximum(
+        -ahead - canal_height, 0.75 * (lateral - half_width * (1 + ahead / (canal_height + 8)))
+    )
     canal = np.maximum(np.maximum(triangle, ahead + 0.5), along - 0.93 * patient.sacral_length_mm)
     hollow = canal
-    for share, radius, outwards in zip(SACRAL_JUNCTIONS, _FORAMEN_RADIUS, _FORAMEN_LATERAL, strict=True):
+    for share, radius, outwards in zip(
+        SACRAL_JUNCTIONS, _FORAMEN_RADIUS, _FORAMEN_LATERAL, strict=True
+    ):
         level = along - (share + 0.02) * patient.sacral_length_mm
         reach = np.clip((ahead + 3) / 28, 0, 1)
         ventral = length_of(
@@ -128,7 +149,10 @@ def coccyx(patient: Patient, points: SacralPoints) -> Field:
     for number, (gap, half) in enumerate(((8.0, 6.0), (19.0, 4.5), (28.0, 3.5))):
         along = points.along - patient.sacral_length_mm - gap
         ahead = points.ahead - 3 - 3 * number
-        ball = np.sqrt(np.square(points.across / 1.4) + np.square(along) + np.square(ahead * 1.2)) - half
+        ball = (
+            np.sqrt(np.square(points.across / 1.4) + np.square(along) + np.square(ahead * 1.2))
+            - half
+        )
         distance = np.minimum(distance, ball)
     return distance
 
@@ -145,7 +169,10 @@ def lumbar(patient: Patient, x: Field, y: Field, z: Field) -> Lumbar:
     """Signed distances to L5 with its arch and to the L5/S1 disc, mm."""
     size = patient.size
     _, y0, z0 = from_sacral(patient, across=0, along=0, ahead=15 * size)
-    top = math.radians(patient.sacral_tilt_deg) + patient.sacral_length_mm / 2 / patient.sacral_radius_mm
+    top = (
+        math.radians(patient.sacral_tilt_deg)
+        + patient.sacral_length_mm / 2 / patient.sacral_radius_mm
+    )
     tilt = top - math.radians(patient.lordosis_deg)
     up = (math.sin(tilt) * (y - y0) + math.cos(tilt) * (z - z0)) / size
     ahead = (math.cos(tilt) * (y - y0) - math.sin(tilt) * (z - z0)) / size
@@ -155,7 +182,9 @@ def lumbar(patient: Patient, x: Field, y: Field, z: Field) -> Lumbar:
     body = _smooth_max(section + waist, np.abs(up - 24) - 14, 2.0)
     disc = _smooth_max(section - 0.5, np.abs(up - 4.5) - 7.5, 2.0)
     behind = -ahead - 17
-    canal = np.maximum(np.maximum(-behind, behind - 13), 0.8 * (lateral - 13 * (1.25 - behind / 22)))
+    canal = np.maximum(
+        np.maximum(-behind, behind - 13), 0.8 * (lateral - 13 * (1.25 - behind / 22))
+    )
     arch = np.maximum(np.maximum(canal - 5, np.abs(up - 20) - 10), -behind)
     arch = np.maximum(arch, -canal)
     spine = np.maximum(np.maximum(lateral - 3.2, np.abs(up - 14) - 9), np.abs(behind - 24) - 13)
@@ -204,7 +233,9 @@ def femoral_head(patient: Patient, x: Field, y: Field, z: Field) -> Field:
     """Signed distance to both femoral heads, mm."""
     size = patient.size
     lateral = np.abs(x) / size
-    return size * (np.sqrt(np.square(lateral - 86) + np.square(y / size - 66) + np.square(z / size + 66)) - 23)
+    return size * (
+        np.sqrt(np.square(lateral - 86) + np.square(y / size - 66) + np.square(z / size + 66)) - 23
+    )
 
 
 def to_junction(patient: Patient, along: Field) -> Field:

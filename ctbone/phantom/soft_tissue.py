@@ -35,7 +35,9 @@ class Canvas:
     def __post_init__(self) -> None:
         self.bottom, self.top = float(self.z.min()), float(self.z.max())
 
-    def paint(self, distance: Field, value: Field | float, where: NDArray[np.intp] | slice = slice(None)) -> None:
+    def paint(
+        self, distance: Field, value: Field | float, where: NDArray[np.intp] | slice = slice(None)
+    ) -> None:
         """Cover the inside of a surface (negative signed distance, mm) with ``value`` HU, softly at its border."""
         share = distance * np.float32(-1 / self.edge)
         share += np.float32(0.5)
@@ -45,7 +47,9 @@ class Canvas:
         share += below
         self.hu[where] = share
 
-    def near(self, centre: tuple[float, float, float], reach: tuple[float, float, float]) -> NDArray[np.intp]:
+    def near(
+        self, centre: tuple[float, float, float], reach: tuple[float, float, float]
+    ) -> NDArray[np.intp]:
         """Find the points inside a box of half-widths ``reach`` around ``centre``, both in mm."""
         if self.bottom > centre[2] + reach[2] or self.top < centre[2] - reach[2]:
             return np.empty(0, dtype=np.intp)
@@ -97,7 +101,11 @@ def _body(canvas: Canvas, patient: Patient) -> Field:
     distance = (radius - 1) * (120 * patient.girth)
     buttocks = np.clip(-(canvas.z + 20) / 40, 0, 1)
     cleft = np.exp(-np.square(canvas.x / 7)) * buttocks * 16 * (canvas.y < centre_y)
-    return distance + cleft - 5 * buttocks * np.exp(-np.square((np.abs(canvas.x) - 60) / 45)) * (canvas.y < centre_y)
+    return (
+        distance
+        + cleft
+        - 5 * buttocks * np.exp(-np.square((np.abs(canvas.x) - 60) / 45)) * (canvas.y < centre_y)
+    )
 
 
 def _paint_table(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
@@ -111,7 +119,9 @@ def _paint_table(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
     canvas.paint(foam, -930.0)
 
 
-def _paint_septa(canvas: Canvas, patient: Patient, inside: NDArray[np.intp], depth: Field, wave: Field) -> None:
+def _paint_septa(
+    canvas: Canvas, patient: Patient, inside: NDArray[np.intp], depth: Field, wave: Field
+) -> None:
     """Thin fat planes between the layers of the gluteal muscles, and fat beside the coccyx."""
     x, y, z = (axis[inside] for axis in (canvas.x, canvas.y, canvas.z))
     lateral = np.abs(x)
@@ -120,14 +130,22 @@ def _paint_septa(canvas: Canvas, patient: Patient, inside: NDArray[np.intp], dep
         layer = np.abs(depth + level + 2.0 * wave + 0.12 * (z + 20)) - thickness
         septum = np.where(outside_pelvis & (y < 70), layer, 10).astype(np.float32)
         canvas.paint(septum, FAT_HU + 25, inside)
-    fossa = np.sqrt(np.square((lateral - 34) / 20) + np.square((y + 2) / 24) + np.square((z + 82) / 34)) - 1
+    fossa = (
+        np.sqrt(np.square((lateral - 34) / 20) + np.square((y + 2) / 24) + np.square((z + 82) / 34))
+        - 1
+    )
     canvas.paint(fossa * 20 + 0.8 * wave, FAT_HU, inside)
     midline = np.sqrt(np.square(lateral / 7) + np.square((y + 44) / 16)) - 1
     canvas.paint(midline * 7, FAT_HU, inside)
 
 
 def _paint_cavity(
-    canvas: Canvas, patient: Patient, inside: NDArray[np.intp], depth: Field, wave: Field, grain: Field
+    canvas: Canvas,
+    patient: Patient,
+    inside: NDArray[np.intp],
+    depth: Field,
+    wave: Field,
+    grain: Field,
 ) -> None:
     """Paint the pelvic cavity filled with fat, bounded by abdominal wall, iliacus and psoas."""
     x, y, z = (axis[inside] / patient.size for axis in (canvas.x, canvas.y, canvas.z))
@@ -153,11 +171,19 @@ def paint_organs(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
     _paint_vessels(canvas, patient)
     filled = 0.6 + 0.5 * patient.bladder
     _ellipsoid(canvas, (0, 92 * size, -52 * size), (46 * filled, 38 * filled, 36 * filled), 34.0)
-    _ellipsoid(canvas, (0, 92 * size, -52 * size), (46 * filled - 3.5, 38 * filled - 3.5, 36 * filled - 3.5), WATER_HU)
+    _ellipsoid(
+        canvas,
+        (0, 92 * size, -52 * size),
+        (46 * filled - 3.5, 38 * filled - 3.5, 36 * filled - 3.5),
+        WATER_HU,
+    )
     if patient.sex == "female":
         tilt = 6 * math.sin(patient.seed)
         _ellipsoid(
-            canvas, (tilt, 52 * size, -24 * size), (27 * size, 21 * size, 26 * size), 72 + 0.3 * patient.enhancement_hu
+            canvas,
+            (tilt, 52 * size, -24 * size),
+            (27 * size, 21 * size, 26 * size),
+            72 + 0.3 * patient.enhancement_hu,
         )
         _ellipsoid(canvas, (tilt, 52 * size, -22 * size), (9 * size, 4 * size, 13 * size), 48.0)
         for side in (-1, 1):
@@ -165,15 +191,24 @@ def paint_organs(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
     else:
         for side in (-1, 1):
             _ellipsoid(canvas, (side * 17 * size, 40 * size, -58 * size), (19, 8, 8), 38.0)
-        _ellipsoid(canvas, (0, 48 * size, -82 * size), (24, 19, 18), 48 + 0.2 * patient.enhancement_hu)
+        _ellipsoid(
+            canvas, (0, 48 * size, -82 * size), (24, 19, 18), 48 + 0.2 * patient.enhancement_hu
+        )
     _paint_rectum(canvas, patient, prone=prone)
 
 
-def _ellipsoid(canvas: Canvas, centre: tuple[float, float, float], half: tuple[float, float, float], hu: float) -> None:
+def _ellipsoid(
+    canvas: Canvas, centre: tuple[float, float, float], half: tuple[float, float, float], hu: float
+) -> None:
     where = canvas.near(centre, (half[0] + 3, half[1] + 3, half[2] + 3))
     if where.size:
         axes = (canvas.x, canvas.y, canvas.z)
-        radius = np.sqrt(sum(np.square((axis[where] - c) / h) for axis, c, h in zip(axes, centre, half, strict=True)))
+        radius = np.sqrt(
+            sum(
+                np.square((axis[where] - c) / h)
+                for axis, c, h in zip(axes, centre, half, strict=True)
+            )
+        )
         canvas.paint((radius - 1) * min(half), hu, where)
 
 
@@ -183,7 +218,9 @@ _VESSEL_Y = Curve((-70, -10, 40, 70), (112, 62, 42, 46))
 
 def _paint_vessels(canvas: Canvas, patient: Patient) -> None:
     """Paint common and external iliac arteries and, behind them, veins."""
-    where = canvas.near((0, 78 * patient.size, 0), (75 * patient.size, 52 * patient.size, 120 * patient.size))
+    where = canvas.near(
+        (0, 78 * patient.size, 0), (75 * patient.size, 52 * patient.size, 120 * patient.size)
+    )
     if not where.size:
         return
     lateral, y, z = (
@@ -208,13 +245,20 @@ def _paint_rectum(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
     shift = 13 * np.sin(along / 24 + patient.seed % 5) * np.clip((length + 10 - along) / 60, 0, 1)
     radius = 15 + 3.5 * np.sin(along / 11 + patient.seed % 3)
     distance = np.maximum(
-        np.sqrt(np.square(across - shift) + np.square(ahead - middle)) - radius, 0.38 * length - along
+        np.sqrt(np.square(across - shift) + np.square(ahead - middle)) - radius,
+        0.38 * length - along,
     )
     canvas.paint(distance, ORGAN_HU, where)
     stool = Texture(patient.seed + 3, 4.5)(canvas.x[where], canvas.y[where], canvas.z[where])
-    canvas.paint(distance + 4, np.where(stool > 1.0, -450, 30 + 18 * stool).astype(np.float32), where)
+    canvas.paint(
+        distance + 4, np.where(stool > 1.0, -450, 30 + 18 * stool).astype(np.float32), where
+    )
     rise = -1 if prone else 1
-    canvas.paint(np.maximum(distance + 4, rise * (middle - ahead) + 5 - 6 * np.sin(along / 19)), GAS_HU, where)
+    canvas.paint(
+        np.maximum(distance + 4, rise * (middle - ahead) + 5 - 6 * np.sin(along / 19)),
+        GAS_HU,
+        where,
+    )
 
 
 def _paint_bowel(whole: Canvas, patient: Patient, *, prone: bool) -> None:
@@ -234,13 +278,18 @@ def _paint_bowel(whole: Canvas, patient: Patient, *, prone: bool) -> None:
         heading /= np.linalg.norm(heading)
         gas, stool = rng.random() < patient.bowel_gas, rng.random() < 0.35
         reach = float(half + radius + 4)
-        where = canvas.near((float(centre[0]), float(centre[1]), float(centre[2])), (reach, reach, reach))
+        where = canvas.near(
+            (float(centre[0]), float(centre[1]), float(centre[2])), (reach, reach, reach)
+        )
         if not where.size:
             continue
-        x, y, z = (axis[where] - float(c) for axis, c in zip((canvas.x, canvas.y, canvas.z), centre, strict=True))
-        run = np.clip(x * float(heading[0]) + y * float(heading[1]) + z * float(heading[2]), -half, half).astype(
-            np.float32
+        x, y, z = (
+            axis[where] - float(c)
+            for axis, c in zip((canvas.x, canvas.y, canvas.z), centre, strict=True)
         )
+        run = np.clip(
+            x * float(heading[0]) + y * float(heading[1]) + z * float(heading[2]), -half, half
+        ).astype(np.float32)
         bend = 5 * np.cos(run / float(half) * 1.6)
         distance = np.sqrt(
             np.square(x - run * float(heading[0]))

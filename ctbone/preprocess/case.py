@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from ctbone.cohort import Case
-from ctbone.errors import CtboneError
+from ctbone.errors import CtboneError, PreprocessError
 from ctbone.grid import Grid
 from ctbone.nifti import write_nifti
 from ctbone.preprocess.crops import CaseCrops, make_crops
-from ctbone.preprocess.errors import PreprocessError
 from ctbone.preprocess.images2d import View
 from ctbone.study import Dim, Study, file_hash, provenance, read_json, record_of, write_json
 
@@ -65,13 +64,17 @@ def preprocess_case(study: Study, case: Case) -> CropSummary:
     """
     started = time.perf_counter()
     inputs = _inputs(study, case)
-    with ThreadPoolExecutor(4) as aside:  # hashing and writing wait for the disk, and meanwhile the rest is done
+    with ThreadPoolExecutor(
+        4
+    ) as aside:  # hashing and writing wait for the disk, and meanwhile the rest is done
         hashing = {
             "image": aside.submit(_volume_hash, inputs["image"]),
             "mask": aside.submit(file_hash, inputs["mask"]),
         }
         known = _known(study, case)
-        if known is not None and known.inputs == {name: hashed.result() for name, hashed in hashing.items()}:
+        if known is not None and known.inputs == {
+            name: hashed.result() for name, hashed in hashing.items()
+        }:
             return known.summary
         made = make_crops(inputs["image"], case, study.settings.preprocess)
         _write(study, case, made, aside)
@@ -94,14 +97,21 @@ def _inputs(study: Study, case: Case) -> dict[str, Path]:
     image = study.nifti(case.case_id)
     if not image.is_file():
         raise PreprocessError(
-            "the case has no volume yet", case=case.case_id, file=image, remedy="convert its DICOM series first"
+            "the case has no volume yet",
+            case=case.case_id,
+            file=image,
+            remedy="convert its DICOM series first",
         )
     if case.mask is None:
-        raise PreprocessError("the case has no mask", case=case.case_id, remedy="fill the mask column of cohort.csv")
+        raise PreprocessError(
+            "the case has no mask", case=case.case_id, remedy="fill the mask column of cohort.csv"
+        )
     if not case.mask.exists():
         raise PreprocessError("the mask does not exist", case=case.case_id, file=case.mask)
     if case.mask.is_dir():
-        raise PreprocessError("the mask is a folder", case=case.case_id, file=case.mask, remedy="name the file in it")
+        raise PreprocessError(
+            "the mask is a folder", case=case.case_id, file=case.mask, remedy="name the file in it"
+        )
     return {"image": image, "mask": case.mask}
 
 
@@ -109,7 +119,10 @@ def _volume_hash(volume: Path) -> str:
     """Take the hash from the record of the conversion, if the volume was not touched since that was written."""
     try:
         record, status = record_of(volume), volume.stat()
-        if os.name == "posix" and max(status.st_mtime_ns, status.st_ctime_ns) < record.stat().st_mtime_ns:
+        if (
+            os.name == "posix"
+            and max(status.st_mtime_ns, status.st_ctime_ns) < record.stat().st_mtime_ns
+        ):
             return str(read_json(record)["volume"])
     except (CtboneError, OSError, KeyError):
         pass
@@ -137,7 +150,9 @@ def _known(study: Study, case: Case) -> _Known | None:
                 if record[name] != file_hash(path):
                     return None
         told = records[0]["summary"]
-        return _Known(CropSummary(**{**told, "spacing": tuple(told["spacing"])}), records[0]["inputs"])
+        return _Known(
+            CropSummary(**{**told, "spacing": tuple(told["spacing"])}), records[0]["inputs"]
+        )
     except (CtboneError, OSError, KeyError, TypeError):
         return None
 
@@ -158,7 +173,9 @@ def _write(study: Study, case: Case, made: CaseCrops, aside: Executor) -> None:
         written.result()
 
 
-def _record(study: Study, case: Case, hashes: dict[str, str], summary: CropSummary, made: CaseCrops) -> None:
+def _record(
+    study: Study, case: Case, hashes: dict[str, str], summary: CropSummary, made: CaseCrops
+) -> None:
     common: dict[str, Any] = {
         "scanner": _told(made.scanner),
         "case": {
@@ -181,7 +198,9 @@ def _record(study: Study, case: Case, hashes: dict[str, str], summary: CropSumma
     }
     for dim in _DIMS:
         files = {name: file_hash(path) for name, path in _files(study, case, dim).items()}
-        write_json(record_of(study.crop(case.case_id, dim)), {**special[dim], **files, **common, **origin})
+        write_json(
+            record_of(study.crop(case.case_id, dim)), {**special[dim], **files, **common, **origin}
+        )
 
 
 def _told(grid: Grid) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from ctbone.cohort import Case
+from ctbone.errors import PreprocessError
 from ctbone.grid import Grid
-from ctbone.preprocess.errors import PreprocessError
 from ctbone.preprocess.mask import Mask
 
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)
@@ -50,7 +50,9 @@ class Components:
         return f"the mask has {len(self.volumes_ml)} separate parts ({listed(self.volumes_ml)}); {told}"
 
 
-def choose_components(mask: Mask, rule: Literal["all", "largest"], case: Case) -> tuple[Mask, Components]:
+def choose_components(
+    mask: Mask, rule: Literal["all", "largest"], case: Case
+) -> tuple[Mask, Components]:
     """Cut a mask to the parts that are this case's lesion.
 
     Parameters
@@ -75,13 +77,19 @@ def choose_components(mask: Mask, rule: Literal["all", "largest"], case: Case) -
     labels, count = ndimage.label(mask.voxels, _TOUCHING)
     voxel_ml = abs(np.linalg.det(mask.grid.affine[:3, :3])) / 1000
     if count == 1 and case.lesion in (None, 1):
-        return mask, Components((float(np.count_nonzero(mask.voxels) * voxel_ml),), case.lesion or rule)
+        return mask, Components(
+            (float(np.count_nonzero(mask.voxels) * voxel_ml),), case.lesion or rule
+        )
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     boxes = ndimage.find_objects(labels)
     corners = np.array([[span.start for span in box] for box in boxes], dtype=float)
     # Of equal parts the lower comes first, then the one further back, then the one further left: as seen in the
     # patient, whatever the order of the voxels.
-    x, y, z = mask.grid.to_world(corners + [[(s.stop - s.start - 1) / 2 for s in box] for box in boxes]).round(2).T
+    x, y, z = (
+        mask.grid.to_world(corners + [[(s.stop - s.start - 1) / 2 for s in box] for box in boxes])
+        .round(2)
+        .T
+    )
     order = np.lexsort((x, y, z, -sizes))
     volumes = tuple(float(ml) for ml in sizes[order] * voxel_ml)
     found = Components(volumes, case.lesion or rule, _reach(boxes, boxes[order[0]], mask.grid))
@@ -120,10 +128,16 @@ def listed(volumes_ml: tuple[float, ...]) -> str:
     return f"{shown}{', …' if len(volumes_ml) > _LISTED else ''} ml"
 
 
-def _reach(boxes: list[tuple[slice, slice, slice]], largest: tuple[slice, slice, slice], grid: Grid) -> float:
+def _reach(
+    boxes: list[tuple[slice, slice, slice]], largest: tuple[slice, slice, slice], grid: Grid
+) -> float:
     """Return how far in mm the boxes of all parts reach beyond that of the largest."""
     reach = [
-        max(span.start - min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes) - span.stop) * mm
+        max(
+            span.start - min(box[axis].start for box in boxes),
+            max(box[axis].stop for box in boxes) - span.stop,
+        )
+        * mm
         for axis, (span, mm) in enumerate(zip(largest, grid.spacing, strict=True))
     ]
     return float(max(reach))

@@ -10,11 +10,12 @@ import numpy as np
 
 from ctbone.cohort import Case
 from ctbone.config import PreprocessSettings
+from ctbone.errors import NiftiError, PreprocessError
 from ctbone.grid import Grid
-from ctbone.nifti import AIR, NiftiError, NiftiFile
+from ctbone.nifti import AIR, NiftiFile
 from ctbone.preprocess.components import Components, choose_components
 from ctbone.preprocess.crop3d import cube
-from ctbone.preprocess.errors import PreprocessError, of_nifti, open_volume
+from ctbone.preprocess.errors import of_nifti, open_volume
 from ctbone.preprocess.images2d import View, views
 from ctbone.preprocess.lesion import Lesion, measure
 from ctbone.preprocess.mask import check_overlap, read_mask, touches_border
@@ -73,7 +74,11 @@ def make_crops(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCr
     check_overlap(mask, image.grid, case)
     target, scale = cube(mask, settings.crop_3d)
     planes = views(mask, settings.images_2d)
-    slab = _read(image, [target, mask.grid, *(plane.grid for plane in planes)], settings.crop_3d.interpolation)
+    slab = _read(
+        image,
+        [target, mask.grid, *(plane.grid for plane in planes)],
+        settings.crop_3d.interpolation,
+    )
     with ThreadPoolExecutor(1) as beside:
         lesion = beside.submit(measure, mask, slab)
         return CaseCrops(
@@ -98,7 +103,10 @@ def _read(image: NiftiFile, targets: list[Grid], interpolation: Interpolation) -
         raise of_nifti(error, "the image") from None
     if slab.voxels.dtype.kind == "f" and not np.isfinite(slab.voxels).all():
         raise PreprocessError(
-            "the image holds values that are no numbers", case=image.case, file=image.path, remedy="export it again"
+            "the image holds values that are no numbers",
+            case=image.case,
+            file=image.path,
+            remedy="export it again",
         )
     return slab
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ctbone.errors import CtboneError
-from ctbone.nifti import NiftiError, NiftiFile, open_nifti
-
-
-class PreprocessError(CtboneError):
-    """A volume or a mask from which no crop can be made."""
+from ctbone.errors import NiftiError, PreprocessError
+from ctbone.nifti import NiftiFile, open_nifti
 
 
 def open_volume(path: Path, case: str, what: str, remedy: str | None = None) -> NiftiFile:

@@ -55,7 +55,8 @@ def views(mask: Mask, settings: Images2D) -> tuple[View, View, View]:
     straight = _straighten(mask)
     if settings.views == "planes":
         first, second, third = (
-            _view(mask, settings, name, normal, *_largest(*straight, normal)) for name, normal in _PLANES
+            _view(mask, settings, name, normal, *_largest(*straight, normal))
+            for name, normal in _PLANES
         )
         return first, second, third
     middle, area = _largest(*straight, 2)
@@ -64,7 +65,9 @@ def views(mask: Mask, settings: Images2D) -> tuple[View, View, View]:
     return below, _view(mask, settings, "axial", 2, middle, area), above
 
 
-def _view(mask: Mask, settings: Images2D, name: str, normal: int, at: float, area: float | None = None) -> View:
+def _view(
+    mask: Mask, settings: Images2D, name: str, normal: int, at: float, area: float | None = None
+) -> View:
     low, high = mask.box
     first, second = (axis for axis in range(3) if axis != normal)
     edge = float(max(high[first] - low[first], high[second] - low[second])) + 2 * settings.margin
@@ -101,7 +104,9 @@ def _straighten(mask: Mask) -> tuple[np.ndarray, Grid]:
 
 def _areas(voxels: np.ndarray, grid: Grid, normal: int) -> np.ndarray:
     first, second = (axis for axis in range(3) if axis != normal)
-    return np.count_nonzero(voxels, axis=(first, second)) * (grid.spacing[first] * grid.spacing[second])
+    return np.count_nonzero(voxels, axis=(first, second)) * (
+        grid.spacing[first] * grid.spacing[second]
+    )
 
 
 def _largest(voxels: np.ndarray, grid: Grid, normal: int) -> tuple[float, float]:

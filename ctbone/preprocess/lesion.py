@@ -38,7 +38,9 @@ def measure(mask: Mask, slab: Slab) -> Lesion:
     """Measure a lesion."""
     low, high = (tuple(round(float(mm), 3) for mm in corner) for corner in mask.box)
     return Lesion(
-        volume_ml=float(np.count_nonzero(mask.voxels) * abs(np.linalg.det(mask.grid.affine[:3, :3])) / 1000),
+        volume_ml=float(
+            np.count_nonzero(mask.voxels) * abs(np.linalg.det(mask.grid.affine[:3, :3])) / 1000
+        ),
         longest_mm=longest(mask.grid.to_world(mask.ends)),
         mean_hu=float(values_at(slab, mask.grid)[mask.voxels].mean(dtype=np.float64)),
         box_mm=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
@@ -66,7 +68,9 @@ def _candidates(points: np.ndarray) -> np.ndarray:
     """Leave out the points that cannot be an end of the longest distance: they are too near to the middle."""
     from_middle = np.linalg.norm(points - (points.min(axis=0) + points.max(axis=0)) / 2, axis=1)
     end, reached = points[from_middle.argmax()], 0.0
-    for _ in range(3):  # to the point farthest away, and from there again: a distance that is surely reached
+    for _ in range(
+        3
+    ):  # to the point farthest away, and from there again: a distance that is surely reached
         away = np.linalg.norm(points - end, axis=1)
         end, reached = points[away.argmax()], max(reached, float(away.max()))
     return points[from_middle + from_middle.max() >= reached * (1 - 1e-9)]

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ctbone.cohort import Case
+from ctbone.errors import NiftiError, PreprocessError
 from ctbone.grid import Grid
-from ctbone.nifti import NiftiError, NiftiFile
-from ctbone.preprocess.errors import PreprocessError, of_nifti, open_volume
+from ctbone.nifti import NiftiFile
+from ctbone.preprocess.errors import of_nifti, open_volume
 from ctbone.preprocess.mask_dicom import is_dicom, read_dicom_mask
 from ctbone.preprocess.mask_labels import chosen_label
 
@@ -81,11 +82,15 @@ def read_mask(case: Case, label: int | str | None = None, image: Grid | None = N
     """
     path = case.mask
     if path is None:
-        raise PreprocessError("the case has no mask", case=case.case_id, remedy="fill the mask column of cohort.csv")
+        raise PreprocessError(
+            "the case has no mask", case=case.case_id, remedy="fill the mask column of cohort.csv"
+        )
     if not path.exists():
         raise PreprocessError("the mask does not exist", case=case.case_id, file=path)
     if path.is_dir():
-        raise PreprocessError("the mask is a folder", case=case.case_id, file=path, remedy="name the file in it")
+        raise PreprocessError(
+            "the mask is a folder", case=case.case_id, file=path, remedy="name the file in it"
+        )
     if path.name.endswith((".nii", ".nii.gz")):
         nifti = open_volume(path, case.case_id, "the mask")
         try:
@@ -98,7 +103,9 @@ def read_mask(case: Case, label: int | str | None = None, image: Grid | None = N
     try:
         readable = is_dicom(path)
     except OSError as error:
-        raise PreprocessError("the mask cannot be read", case=case.case_id, file=path, found=error.strerror) from None
+        raise PreprocessError(
+            "the mask cannot be read", case=case.case_id, file=path, found=error.strerror
+        ) from None
     if readable:
         drawn, grid = read_dicom_mask(path, case.case_id, label, image)
         return _lesion(drawn, np.zeros(3, int), grid, path, case.case_id)
@@ -129,7 +136,9 @@ def check_overlap(mask: Mask, image: Grid, case: Case) -> None:
     corners = image.corners()
     where = f"lesion at {_span(low, high)}; image at {_span(corners.min(axis=0), corners.max(axis=0))} (RAS mm)"
     raise PreprocessError(
-        "the mask does not overlap the image" if share == 1 else "the mask lies partly outside the image",
+        "the mask does not overlap the image"
+        if share == 1
+        else "the mask lies partly outside the image",
         case=case.case_id,
         file=case.mask,
         found=where if share == 1 else f"{max(share, 0.001):.1%} of the lesion outside; {where}",
@@ -167,13 +176,31 @@ def _drawn(nifti: NiftiFile, label: int | str | None) -> tuple[np.ndarray, np.nd
     pieces: list[tuple[list[slice], np.ndarray]] = []
     for first, run in nifti.runs():
         # Most of a mask is empty: whole runs of zero bytes are passed over at the speed of memory.
-        if np.frombuffer(run.T, np.uint8).view(np.bool_).any() and (box := _box(run != 0)) is not None:
-            pieces.append(([*box[:2], slice(box[2].start + first, box[2].stop + first)], run[tuple(box)].copy("F")))
-    low = np.min([[span.start for span in box] for box, _ in pieces], axis=0) if pieces else np.zeros(3, int)
-    high = np.max([[span.stop for span in box] for box, _ in pieces], axis=0) if pieces else np.zeros(3, int)
+        if (
+            np.frombuffer(run.T, np.uint8).view(np.bool_).any()
+            and (box := _box(run != 0)) is not None
+        ):
+            pieces.append(
+                (
+                    [*box[:2], slice(box[2].start + first, box[2].stop + first)],
+                    run[tuple(box)].copy("F"),
+                )
+            )
+    low = (
+        np.min([[span.start for span in box] for box, _ in pieces], axis=0)
+        if pieces
+        else np.zeros(3, int)
+    )
+    high = (
+        np.max([[span.stop for span in box] for box, _ in pieces], axis=0)
+        if pieces
+        else np.zeros(3, int)
+    )
     values = np.zeros(high - low, pieces[0][1].dtype if pieces else nifti.dtype, order="F")
     for box, piece in pieces:
-        values[tuple(slice(span.start - a, span.stop - a) for span, a in zip(box, low, strict=True))] = piece
+        values[
+            tuple(slice(span.start - a, span.stop - a) for span, a in zip(box, low, strict=True))
+        ] = piece
     return _labelled(values, label, {}, nifti.path, nifti.case or ""), low
 
 
@@ -212,7 +239,10 @@ def _lesion(drawn: np.ndarray, start: np.ndarray, source: Grid, path: Path, case
     voxels = np.ascontiguousarray(drawn[tuple(box)])
     if voxels.size == 1:
         raise PreprocessError(
-            "the mask is a single voxel", case=case, file=path, remedy="draw the lesion; is this a slip of the brush?"
+            "the mask is a single voxel",
+            case=case,
+            file=path,
+            remedy="draw the lesion; is this a slip of the brush?",
         )
     affine = source.affine.copy()
     affine[:3, 3] = source.to_world((start + [span.start for span in box])[None].astype(float))[0]
@@ -237,10 +267,16 @@ def _read_itk(path: Path, case: str, label: int | str | None) -> tuple[np.ndarra
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:
-        raise PreprocessError("the mask cannot be read", case=case, file=path, remedy="export it again") from None
+        raise PreprocessError(
+            "the mask cannot be read", case=case, file=path, remedy="export it again"
+        ) from None
     if image.GetDimension() != 3:
         raise PreprocessError(
-            "the mask is no 3D volume", case=case, file=path, found=f"{image.GetDimension()} axes", expected="3"
+            "the mask is no 3D volume",
+            case=case,
+            file=path,
+            found=f"{image.GetDimension()} axes",
+            expected="3",
         )
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
@@ -248,15 +284,23 @@ def _read_itk(path: Path, case: str, label: int | str | None) -> tuple[np.ndarra
     x, y, z = image.GetSize()
     values = sitk.GetArrayFromImage(image)
     values = values.reshape(z, y, x, -1).transpose(2, 1, 0, 3)
-    return _segment(values, label, _slicer_segments(image), path, case), Grid((x, y, z), _TO_RAS @ affine)
+    return _segment(values, label, _slicer_segments(image), path, case), Grid(
+        (x, y, z), _TO_RAS @ affine
+    )
 
 
 def _segment(
-    layers: np.ndarray, label: int | str | None, segments: list[tuple[str, int, int]], path: Path, case: str
+    layers: np.ndarray,
+    label: int | str | None,
+    segments: list[tuple[str, int, int]],
+    path: Path,
+    case: str,
 ) -> np.ndarray:
     """Choose one segment of a labelmap, or of several that 3D Slicer laid over one another."""
     if layers.shape[3] == 1:
-        return _labelled(layers[..., 0], label, {value: name for name, value, _ in segments}, path, case)
+        return _labelled(
+            layers[..., 0], label, {value: name for name, value, _ in segments}, path, case
+        )
     if not segments:
         raise PreprocessError(
             "the mask is no single layer, and does not name its segments",
@@ -265,7 +309,9 @@ def _segment(
             found=f"{layers.shape[3]} layers",
             remedy="export the lesion's segment alone, as a labelmap",
         )
-    number = chosen_label(label, {k: name for k, (name, _, _) in enumerate(segments, start=1)}, path, case)
+    number = chosen_label(
+        label, {k: name for k, (name, _, _) in enumerate(segments, start=1)}, path, case
+    )
     _, value, layer = segments[number - 1]
     if not 0 <= layer < layers.shape[3]:
         raise PreprocessError("the mask names a layer that is not there", case=case, file=path)
@@ -278,9 +324,14 @@ def _slicer_segments(image: Any) -> list[tuple[str, int, int]]:
     found = []
     with suppress(RuntimeError, ValueError):  # the first number without a segment ends them
         for k in range(1000):
-            name, value = image.GetMetaData(f"Segment{k}_Name"), int(image.GetMetaData(f"Segment{k}_LabelValue"))
+            name, value = (
+                image.GetMetaData(f"Segment{k}_Name"),
+                int(image.GetMetaData(f"Segment{k}_LabelValue")),
+            )
             key = f"Segment{k}_Layer"
-            found.append((name, value, int(image.GetMetaData(key)) if image.HasMetaDataKey(key) else 0))
+            found.append(
+                (name, value, int(image.GetMetaData(key)) if image.HasMetaDataKey(key) else 0)
+            )
     return found
 
 
@@ -296,4 +347,6 @@ def _span(low: np.ndarray, high: np.ndarray) -> str:
 
 
 def _rows(grid: Grid) -> str:
-    return "[" + "; ".join(" ".join(f"{value:.4g}" for value in row) for row in grid.affine[:3]) + "]"
+    return (
+        "[" + "; ".join(" ".join(f"{value:.4g}" for value in row) for row in grid.affine[:3]) + "]"
+    )

@@ -57,7 +57,9 @@ def fill_contours(contours: Sequence[np.ndarray], image: Grid) -> tuple[np.ndarr
     planes = np.array([points[:, axis].mean() for points in indices])
     slices = np.rint(planes).astype(int)
     if np.abs(planes - slices).max() > _OFF_SLICE:
-        raise ContourError("its contours lie between the slices of the image: were they drawn on another series?")
+        raise ContourError(
+            "its contours lie between the slices of the image: were they drawn on another series?"
+        )
     gaps = np.diff(np.unique(slices))
     step = int(gaps.min()) if len(gaps) else 1
     if len(gaps) and (gaps % step).any():
@@ -127,7 +129,9 @@ def _slice_axis(indices: Sequence[np.ndarray]) -> int:
     extents = np.array([np.ptp(points, axis=0) for points in indices])
     flat = (extents <= _FLAT).all(axis=0)
     if not flat.any():
-        raise ContourError("its contours do not lie in the slices of the image: were they drawn on a tilted series?")
+        raise ContourError(
+            "its contours do not lie in the slices of the image: were they drawn on a tilted series?"
+        )
     return int(np.flatnonzero(flat)[-1])
 
 

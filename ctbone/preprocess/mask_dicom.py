@@ -14,8 +14,8 @@ import pydicom
 from pydicom import config as pydicom_config
 from pydicom.pixels import iter_pixels
 
+from ctbone.errors import PreprocessError
 from ctbone.grid import Grid
-from ctbone.preprocess.errors import PreprocessError
 from ctbone.preprocess.mask_contours import ContourError, fill_contours
 from ctbone.preprocess.mask_labels import chosen_label
 
@@ -37,7 +37,9 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def read_dicom_mask(path: Path, case: str, label: int | str | None, image: Grid | None) -> tuple[np.ndarray, Grid]:
+def read_dicom_mask(
+    path: Path, case: str, label: int | str | None, image: Grid | None
+) -> tuple[np.ndarray, Grid]:
     """Read one segment of a SEG, or one structure of an RTSTRUCT.
 
     A segmentation lies where its own frames say; a fractional one counts from one half. Contours are filled on the
@@ -73,7 +75,9 @@ def read_dicom_mask(path: Path, case: str, label: int | str | None, image: Grid 
                 if image is None:
                     raise _FaultError("contours need the image that they were drawn on")
                 return _structure(dataset, path, case, label, image)
-            raise _FaultError("the DICOM file is neither a segmentation (SEG) nor a structure set (RTSTRUCT)")
+            raise _FaultError(
+                "the DICOM file is neither a segmentation (SEG) nor a structure set (RTSTRUCT)"
+            )
     except PreprocessError:
         raise
     except (_FaultError, ContourError) as fault:
@@ -81,15 +85,27 @@ def read_dicom_mask(path: Path, case: str, label: int | str | None, image: Grid 
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # a damaged file raises anything, and quotes itself
-        raise PreprocessError("the mask is damaged DICOM", case=case, file=path, remedy=_EXPORT) from None
+        raise PreprocessError(
+            "the mask is damaged DICOM", case=case, file=path, remedy=_EXPORT
+        ) from None
 
 
-def _segment(dataset: pydicom.Dataset, path: Path, case: str, label: int | str | None) -> tuple[np.ndarray, Grid]:
-    names = {int(item.SegmentNumber): str(item.get("SegmentLabel") or "") for item in dataset.SegmentSequence}
+def _segment(
+    dataset: pydicom.Dataset, path: Path, case: str, label: int | str | None
+) -> tuple[np.ndarray, Grid]:
+    names = {
+        int(item.SegmentNumber): str(item.get("SegmentLabel") or "")
+        for item in dataset.SegmentSequence
+    }
     number = chosen_label(label, names, path, case)
-    shared, groups = _first(dataset, "SharedFunctionalGroupsSequence"), dataset.PerFrameFunctionalGroupsSequence
+    shared, groups = (
+        _first(dataset, "SharedFunctionalGroupsSequence"),
+        dataset.PerFrameFunctionalGroupsSequence,
+    )
     kind = str(dataset.get("SegmentationType", "BINARY"))
-    frames = [k for k, own in enumerate(groups) if kind == "LABELMAP" or _number_of(own, shared) == number]
+    frames = [
+        k for k, own in enumerate(groups) if kind == "LABELMAP" or _number_of(own, shared) == number
+    ]
     if not frames:
         raise PreprocessError("the mask is empty", case=case, file=path, remedy="draw the lesion")
     rows, columns = int(dataset.Rows), int(dataset.Columns)
@@ -106,26 +122,40 @@ def _segment(dataset: pydicom.Dataset, path: Path, case: str, label: int | str |
     return voxels.transpose(2, 1, 0), Grid((columns, rows, depth), _TO_RAS @ axes)
 
 
-def _stored(dataset: pydicom.Dataset, frames: list[int], rows: int, columns: int) -> Iterator[np.ndarray]:
+def _stored(
+    dataset: pydicom.Dataset, frames: list[int], rows: int, columns: int
+) -> Iterator[np.ndarray]:
     """Yield some frames one by one: a hundred other segments would be gigabytes."""
     if int(dataset.BitsAllocated) != 1 or dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        yield from iter_pixels(dataset, indices=frames if int(dataset.get("NumberOfFrames") or 1) > 1 else None)
+        yield from iter_pixels(
+            dataset, indices=frames if int(dataset.get("NumberOfFrames") or 1) > 1 else None
+        )
         return
     # Bits run on from frame to frame, the lowest of a byte first; pydicom's iterator loses some where a frame does not
     # begin at a byte.
     size = rows * columns
     for frame in frames:
         first, last = frame * size // 8, -(-(frame + 1) * size // 8)
-        bits = np.unpackbits(np.frombuffer(dataset.PixelData[first:last], np.uint8), bitorder="little")
+        bits = np.unpackbits(
+            np.frombuffer(dataset.PixelData[first:last], np.uint8), bitorder="little"
+        )
         yield bits[frame * size - 8 * first :][:size].reshape(rows, columns)
 
 
 def _slices(groups: Any, shared: Any, frames: list[int]) -> tuple[np.ndarray, list[int]]:
     """Return the affine (LPS) of the grid of some frames, and the slice of each of them on it."""
     orientations = np.array(
-        [_numbers(own, shared, "PlaneOrientationSequence", "ImageOrientationPatient", 6) for own in groups]
+        [
+            _numbers(own, shared, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+            for own in groups
+        ]
     )
-    every = np.array([_numbers(own, shared, "PlanePositionSequence", "ImagePositionPatient", 3) for own in groups])
+    every = np.array(
+        [
+            _numbers(own, shared, "PlanePositionSequence", "ImagePositionPatient", 3)
+            for own in groups
+        ]
+    )
     measures = [_numbers(own, shared, "PixelMeasuresSequence", "PixelSpacing", 2) for own in groups]
     if np.ptp(orientations, axis=0).max() > 1e-3 or np.ptp(measures, axis=0).max() > 1e-4:
         raise _FaultError("its frames differ in orientation or pixel spacing")
@@ -143,7 +173,9 @@ def _slices(groups: Any, shared: Any, frames: list[int]) -> tuple[np.ndarray, li
     if np.abs(exact - places).max() > 0.1 or sideways.max() > max(0.1 * min(measures[0]), 0.02):
         raise _FaultError("its frames do not lie on a regular grid")
     affine = np.eye(4)
-    affine[:3, :3] = np.stack([row * measures[0][1], column * measures[0][0], normal * step], axis=1)
+    affine[:3, :3] = np.stack(
+        [row * measures[0][1], column * measures[0][0], normal * step], axis=1
+    )
     affine[:3, 3] = first
     return affine, [int(place) for place in places]
 
@@ -152,7 +184,10 @@ def _step(along: np.ndarray, groups: Any, shared: Any, frames: list[int]) -> flo
     """Return the distance of neighbouring slices: as the frames of all segments lie, else as the header says."""
     gaps = np.diff(along)
     gaps = gaps[gaps > 0.01]
-    told = [_number(groups[frames[0]], shared, word) for word in ("SpacingBetweenSlices", "SliceThickness")]
+    told = [
+        _number(groups[frames[0]], shared, word)
+        for word in ("SpacingBetweenSlices", "SliceThickness")
+    ]
     spacing = next((abs(value) for value in told if value), None)
     if not len(gaps):
         if spacing is None:
@@ -161,7 +196,11 @@ def _step(along: np.ndarray, groups: Any, shared: Any, frames: list[int]) -> flo
     smallest = float(gaps.min())
     between = abs(told[0]) if told[0] else None
     # Where only every second slice is drawn on, the header's spacing is finer than the smallest gap.
-    if between and between < 0.9 * smallest and np.abs(gaps / between - np.rint(gaps / between)).max() < 0.1:
+    if (
+        between
+        and between < 0.9 * smallest
+        and np.abs(gaps / between - np.rint(gaps / between)).max() < 0.1
+    ):
         return between
     return float(along[-1] - along[0]) / round(float(along[-1] - along[0]) / smallest)
 
@@ -169,7 +208,11 @@ def _step(along: np.ndarray, groups: Any, shared: Any, frames: list[int]) -> flo
 def _structure(
     dataset: pydicom.Dataset, path: Path, case: str, label: int | str | None, image: Grid
 ) -> tuple[np.ndarray, Grid]:
-    drawn = {int(item.ReferencedROINumber): item for item in dataset.ROIContourSequence if item.get("ContourSequence")}
+    drawn = {
+        int(item.ReferencedROINumber): item
+        for item in dataset.ROIContourSequence
+        if item.get("ContourSequence")
+    }
     names = {
         int(item.ROINumber): str(item.get("ROIName") or "")
         for item in dataset.StructureSetROISequence

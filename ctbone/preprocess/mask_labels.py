@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ctbone.preprocess.errors import PreprocessError
+from ctbone.errors import PreprocessError
 
 _LISTED = 8
 
@@ -32,7 +32,9 @@ def chosen_label(wanted: int | str | None, labels: Mapping[int, str], path: Path
     2
     """
     numbers = sorted(labels)
-    found = ", ".join(str(number) for number in numbers[:_LISTED]) + (" …" if len(numbers) > _LISTED else "")
+    found = ", ".join(str(number) for number in numbers[:_LISTED]) + (
+        " …" if len(numbers) > _LISTED else ""
+    )
     if not numbers:
         raise PreprocessError("the mask is empty", case=case, file=path, remedy="draw the lesion")
     if wanted is None:
@@ -49,7 +51,11 @@ def chosen_label(wanted: int | str | None, labels: Mapping[int, str], path: Path
     if isinstance(wanted, int):
         matches = [number for number in numbers if number == wanted]
     else:
-        matches = [number for number in numbers if labels[number].strip().casefold() == wanted.strip().casefold()]
+        matches = [
+            number
+            for number in numbers
+            if labels[number].strip().casefold() == wanted.strip().casefold()
+        ]
     if len(matches) == 1:
         return matches[0]
     named = any(labels.values())

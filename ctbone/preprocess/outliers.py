@@ -41,10 +41,16 @@ def robust_z(values: np.ndarray) -> np.ndarray:
         return np.full(len(values), np.nan)
     away = np.abs(known - np.median(known))
     deviation = 1.4826 * np.median(away) or 1.2533 * away.mean()
-    return (values - np.median(known)) / deviation if deviation else np.where(np.isnan(values), np.nan, 0.0)
+    return (
+        (values - np.median(known)) / deviation
+        if deviation
+        else np.where(np.isnan(values), np.nan, 0.0)
+    )
 
 
-def outliers(table: pd.DataFrame, lengths: tuple[str, ...], numbers: tuple[str, ...]) -> list[list[str]]:
+def outliers(
+    table: pd.DataFrame, lengths: tuple[str, ...], numbers: tuple[str, ...]
+) -> list[list[str]]:
     """Name for each row the measures in which it is an outlier.
 
     Parameters

@@ -15,7 +15,16 @@ from ctbone.study import Study, read_json, record_of, write_table, write_text
 
 _LENGTHS = ("lesion_ml", "longest_mm", "spacing_x_mm", "spacing_y_mm", "spacing_z_mm")
 _NUMBERS = ("mean_hu",)
-COLUMNS = ("case_id", *_LENGTHS[:2], *_NUMBERS, *_LENGTHS[2:], "scale_factor", "parts", "touches_border", "flags")
+COLUMNS = (
+    "case_id",
+    *_LENGTHS[:2],
+    *_NUMBERS,
+    *_LENGTHS[2:],
+    "scale_factor",
+    "parts",
+    "touches_border",
+    "flags",
+)
 
 _STYLE = """
 :root { color-scheme: dark }
@@ -65,7 +74,8 @@ def write_quality(study: Study, case_ids: Sequence[str]) -> pd.DataFrame:
     mode = study.settings.preprocess.crop_3d.mode
     apart = outliers(table, _LENGTHS, _NUMBERS)
     table["flags"] = [
-        "; ".join([*warnings_of(record, mode), *found]) for record, found in zip(records.values(), apart, strict=True)
+        "; ".join([*warnings_of(record, mode), *found])
+        for record, found in zip(records.values(), apart, strict=True)
     ]
     write_table(study.qc / "qc.csv", table)
     write_text(study.qc / "index.html", _page(study, table))

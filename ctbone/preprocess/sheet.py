@@ -40,7 +40,9 @@ class _Picture:
     lesion: np.ndarray
     axes: tuple[int, int]
     pixel_mm: float
-    box: tuple[float, float, float, float] | None = None  # x, y, width, height of the cube, in pixels
+    box: tuple[float, float, float, float] | None = (
+        None  # x, y, width, height of the cube, in pixels
+    )
 
 
 def draw_sheet(study: Study, case_id: str) -> Path:
@@ -116,18 +118,24 @@ def _cube(study: Study, case_id: str, cube: CropSpace, lesion: np.ndarray) -> li
     for name, normal in (("axial", 2), ("coronal", 1), ("sagittal", 0)):
         first, second = (axis for axis in range(3) if axis != normal)
         at = _largest(lesion, normal)
-        pictures.append(_Picture(name, hu.take(at, normal), lesion.take(at, normal), (first, second), pixel))
+        pictures.append(
+            _Picture(name, hu.take(at, normal), lesion.take(at, normal), (first, second), pixel)
+        )
     return pictures
 
 
-def _images(study: Study, case_id: str, images: CropSpace, record: dict[str, Any]) -> list[_Picture]:
+def _images(
+    study: Study, case_id: str, images: CropSpace, record: dict[str, Any]
+) -> list[_Picture]:
     hu = open_nifti(study.crop(case_id, "2d"), case_id).read()
     lesion = open_nifti(study.crop_mask(case_id, "2d"), case_id).read()
     pictures = []
     for number, (grid, view) in enumerate(zip(images.grids, record["views"], strict=True)):
         first, second = (int(np.abs(grid.affine[:3, column]).argmax()) for column in (0, 1))
         name = f"{str(view['name']).replace('_', ', ')} · {float(view['area_mm2']) / 100:.3g} cm²"
-        pictures.append(_Picture(name, hu[..., number], lesion[..., number], (first, second), grid.spacing[0]))
+        pictures.append(
+            _Picture(name, hu[..., number], lesion[..., number], (first, second), grid.spacing[0])
+        )
     return pictures
 
 
@@ -160,16 +168,35 @@ def _render(
             top = height - _HEAD - number * (_TITLE + _PANEL)
             told = f"window: center {window.center:g}, width {window.width:g} HU"
             _text(figure, _EDGE, top - 7.2, title, width, height, size=9.5, weight="bold")
-            _text(figure, width - _EDGE, top - 7.2, told, width, height, size=7.5, color=_QUIET, ha="right")
+            _text(
+                figure,
+                width - _EDGE,
+                top - 7.2,
+                told,
+                width,
+                height,
+                size=7.5,
+                color=_QUIET,
+                ha="right",
+            )
             for column, picture in enumerate(pictures):
                 left = _EDGE + column * (_PANEL + _GAP)
-                place = (left / width, (top - _TITLE - _PANEL) / height, _PANEL / width, _PANEL / height)
+                place = (
+                    left / width,
+                    (top - _TITLE - _PANEL) / height,
+                    _PANEL / width,
+                    _PANEL / height,
+                )
                 _panel(figure.add_axes(place), picture, window)
         with atomic_path(out) as temporary:
-            FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": "ctbone", "Source": mark})
+            FigureCanvasAgg(figure).print_png(
+                temporary, metadata={"Software": "ctbone", "Source": mark}
+            )
 
 
-def _head(figure: Figure, case_id: str, record: dict[str, Any], width: float, height: float, study: Study) -> None:
+def _head(
+    figure: Figure, case_id: str, record: dict[str, Any], width: float, height: float, study: Study
+) -> None:
     summary, settings = record["summary"], study.settings.preprocess.crop_3d
     spacing = " × ".join(f"{mm:.3g}" for mm in summary["spacing"])
     edge = settings.spacing / record["scale_factor"]
@@ -184,8 +211,28 @@ def _head(figure: Figure, case_id: str, record: dict[str, Any], width: float, he
     _text(figure, _EDGE, height - 14.8, "    ".join(facts), width, height, size=8.5)
     warnings = "    ".join(warnings_of(record, settings.mode))
     _text(figure, _EDGE, height - 19.6, warnings, width, height, size=8.5, color=_WARNING)
-    _text(figure, width - _EDGE, height - 9, "— lesion", width, height, size=8.5, color=_OUTLINE, ha="right")
-    _text(figure, width - _EDGE - 19, height - 9, "- - cube", width, height, size=8.5, color=_BOX, ha="right")
+    _text(
+        figure,
+        width - _EDGE,
+        height - 9,
+        "— lesion",
+        width,
+        height,
+        size=8.5,
+        color=_OUTLINE,
+        ha="right",
+    )
+    _text(
+        figure,
+        width - _EDGE - 19,
+        height - 9,
+        "- - cube",
+        width,
+        height,
+        size=8.5,
+        color=_BOX,
+        ha="right",
+    )
 
 
 def warnings_of(record: dict[str, Any], mode: str) -> list[str]:
@@ -209,7 +256,9 @@ def warnings_of(record: dict[str, Any], mode: str) -> list[str]:
     return told
 
 
-def _text(figure: Figure, x: float, y: float, text: str, width: float, height: float, **how: Any) -> None:
+def _text(
+    figure: Figure, x: float, y: float, text: str, width: float, height: float, **how: Any
+) -> None:
     how = {"color": _INK, "family": "DejaVu Sans", **how}
     figure.text(x / width, y / height, text.replace("$", r"\$"), va="baseline", **how)
 
@@ -220,12 +269,18 @@ def _panel(axes: Axes, picture: _Picture, window: Window) -> None:
 
     rows, columns = picture.hu.shape[1], picture.hu.shape[0]
     low, high = window.center - window.width / 2, window.center + window.width / 2
-    axes.imshow(picture.hu.T, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="bilinear")
+    axes.imshow(
+        picture.hu.T, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="bilinear"
+    )
     if picture.lesion.any():
         axes.contour(picture.lesion.T, levels=[0.5], colors=_OUTLINE, linewidths=0.9)
     if picture.box is not None:
         x, y, wide, tall = picture.box
-        axes.add_patch(Rectangle((x - 0.5, y - 0.5), wide, tall, fill=False, color=_BOX, lw=0.9, ls=(0, (4, 3))))
+        axes.add_patch(
+            Rectangle(
+                (x - 0.5, y - 0.5), wide, tall, fill=False, color=_BOX, lw=0.9, ls=(0, (4, 3))
+            )
+        )
     # Right and anterior grow towards the reader's left, so both across-axes are mirrored.
     axes.set(xlim=(columns - 0.5, -0.5), ylim=(-0.5, rows - 0.5))
     axes.set_axis_off()
@@ -245,7 +300,14 @@ def _scale_bar(axes: Axes, field_mm: float) -> None:
     share = length / field_mm
     edge = [withStroke(linewidth=3.2, foreground="black")]
     ends = ([0.97 - share, 0.97], [0.03, 0.03])
-    axes.plot(*ends, color=_INK, lw=1.6, transform=axes.transAxes, solid_capstyle="butt", path_effects=edge)
+    axes.plot(
+        *ends,
+        color=_INK,
+        lw=1.6,
+        transform=axes.transAxes,
+        solid_capstyle="butt",
+        path_effects=edge,
+    )
     _label(axes, 0.97 - share / 2, 0.042, f"{length:g} mm", ha="center", va="bottom", fontsize=7)
 
 

@@ -36,7 +36,10 @@ def write_summary(study: Study, outcomes: Mapping[str, CropSummary | CtboneError
     rows: dict[str, dict[str, object]] = {}
     if study.preprocess_csv.is_file():
         earlier = read_table(study.preprocess_csv, COLUMNS, remedy="delete it")
-        rows = {str(row["case_id"]): {str(k): v for k, v in row.items()} for row in earlier.to_dict("records")}
+        rows = {
+            str(row["case_id"]): {str(k): v for k, v in row.items()}
+            for row in earlier.to_dict("records")
+        }
     rows.update({case_id: _row(case_id, outcome) for case_id, outcome in outcomes.items()})
     table = pd.DataFrame([rows[case_id] for case_id in sorted(rows)], columns=list(COLUMNS))
     write_table(study.preprocess_csv, table)
@@ -44,8 +47,16 @@ def write_summary(study: Study, outcomes: Mapping[str, CropSummary | CtboneError
 
 def _row(case_id: str, outcome: CropSummary | CtboneError) -> dict[str, object]:
     if isinstance(outcome, CtboneError):
-        parts = [outcome.problem, f"found: {outcome.found}" if outcome.found else "", outcome.remedy or ""]
-        return {"case_id": case_id, "status": "failed", "reason": " | ".join(part for part in parts if part)}
+        parts = [
+            outcome.problem,
+            f"found: {outcome.found}" if outcome.found else "",
+            outcome.remedy or "",
+        ]
+        return {
+            "case_id": case_id,
+            "status": "failed",
+            "reason": " | ".join(part for part in parts if part),
+        }
     return {
         "case_id": case_id,
         "status": "ok",

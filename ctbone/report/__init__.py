@@ -1,6 +1,6 @@
 """Tables, figures and the page: of a whole study, or of any table of probabilities."""
 
-from ctbone.report.answers import ReportError
+from ctbone.errors import ReportError
 from ctbone.report.evaluate import evaluate
 from ctbone.report.study_report import report
 

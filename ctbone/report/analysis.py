@@ -8,8 +8,8 @@ from typing import Any
 
 from ctbone.config import EvaluationSettings
 from ctbone.progress import Progress
-from ctbone.report.answers import Answers, CaseSet
 from ctbone.report.metrics import Judgement, ModelComparison, compare, judge
+from ctbone.report.scored_cases import CaseSet, ScoredCases
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Analysis:
         return tuple(dict.fromkeys(j.name for judged in self.sets for j in judged.judgements))
 
     @property
-    def any_answers(self) -> Answers:
+    def any_answers(self) -> ScoredCases:
         """Some model's answers, for what all share: the classes and the positive one."""
         return self.lead.cases.answers[0]
 
@@ -95,7 +95,11 @@ class Analysis:
 
 
 def analyse(
-    sets: Sequence[CaseSet], settings: EvaluationSettings, *, bands: bool, bar: Progress | None = None
+    sets: Sequence[CaseSet],
+    settings: EvaluationSettings,
+    *,
+    bands: bool,
+    bar: Progress | None = None,
 ) -> Analysis:
     """Judge every model on every set and compare the models.
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from ctbone.cohort import Cohort
 from ctbone.config import READER
+from ctbone.document.page import Section, Shown, Text
+from ctbone.document.table import interval, number
 from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.checklists import Found, claim, tripod_ai
 from ctbone.report.fusion_records import FusionRecord, RecalibrationRecord, StackRecord
 from ctbone.report.gather import Source
-from ctbone.report.page import Section, Shown, Text
-from ctbone.report.table import interval, number
 from ctbone.report.worst_cases import has_images
 from ctbone.study import Study
 
@@ -34,9 +34,17 @@ def checklist_section(
         **_of_method(study, found, fusions, record),
         **_of_results(analysis, sections),
     }
-    answers = {key: Found(text, at, titles[at]) for key, (text, at) in raw.items() if text and at in titles}
-    words = Text(("Where this report answers the items of two reporting guidelines, and what is left to the authors.",))
-    return Section("checklists", "Checklists", (words, Shown(tripod_ai(answers)), Shown(claim(answers))))
+    answers = {
+        key: Found(text, at, titles[at]) for key, (text, at) in raw.items() if text and at in titles
+    }
+    words = Text(
+        (
+            "Where this report answers the items of two reporting guidelines, and what is left to the authors.",
+        )
+    )
+    return Section(
+        "checklists", "Checklists", (words, Shown(tripod_ai(answers)), Shown(claim(answers)))
+    )
 
 
 def _of_patients(study: Study, cohort: Cohort, analysis: Analysis) -> dict[str, tuple[str, str]]:
@@ -48,11 +56,19 @@ def _of_patients(study: Study, cohort: Cohort, analysis: Analysis) -> dict[str, 
     counts = ", ".join(f"{classes[name]} {name}" for name in study.settings.classes)
     columns = list(dict.fromkeys(name for case in cohort for name, _ in case.metadata))
     empty = {name: sum(not dict(case.metadata).get(name) for case in cohort) for name in columns}
-    gaps = ", ".join(f"{name} {count}" for name, count in empty.items() if count) or "none in the clinical columns"
-    judged = {str(case) for s in analysis.sets for a in s.cases.answers for case in a.cases["case_id"]}
+    gaps = (
+        ", ".join(f"{name} {count}" for name, count in empty.items() if count)
+        or "none in the clinical columns"
+    )
+    judged = {
+        str(case) for s in analysis.sets for a in s.cases.answers for case in a.cases["case_id"]
+    }
     left_out = sum(case.case_id not in judged for case in cohort)
     return {
-        "data": (f"{len(cohort)} cases of {patients} patients ({cases}); their origin is for the authors", "patients"),
+        "data": (
+            f"{len(cohort)} cases of {patients} patients ({cases}); their origin is for the authors",
+            "patients",
+        ),
         "flow": (f"Flow chart; {left_out} cases left out, with the reasons", "patients"),
         "sides": (
             "Table of baseline characteristics, internal and external side by side; no test between them",
@@ -68,7 +84,10 @@ def _of_patients(study: Study, cohort: Cohort, analysis: Analysis) -> dict[str, 
             "patients",
         ),
         "imbalance": (f"{counts}; folds are stratified by class", "patients"),
-        "missing": (f"Cells missing: {gaps}; cases without a probability are in the flow chart", "patients"),
+        "missing": (
+            f"Cells missing: {gaps}; cases without a probability are in the flow chart",
+            "patients",
+        ),
     }
 
 
@@ -88,26 +107,40 @@ def _of_method(
     settings = study.settings
     models = [settings.models[source.name] for source in found if source.name in settings.models]
     networks = ", ".join(
-        dict.fromkeys(f"{m.network} in {m.dim.upper()} from {_start(m.weights)} weights" for m in models)
+        dict.fromkeys(
+            f"{m.network} in {m.dim.upper()} from {_start(m.weights)} weights" for m in models
+        )
     )
     epochs = ", ".join(dict.fromkeys(f"{m.training.epochs} epochs" for m in models))
-    columns = list(dict.fromkeys(name for r in fusions if isinstance(r, StackRecord) for name in r.columns))
+    columns = list(
+        dict.fromkeys(name for r in fusions if isinstance(r, StackRecord) for name in r.columns)
+    )
     crop, flat = settings.preprocess.crop_3d, settings.preprocess.images_2d
     readers = list(dict.fromkeys(record.reader for record in fusions if record.reader))
-    images = (
-        f"CT around the lesion's mask: {crop.size}³ voxels of {crop.spacing:g} mm, three images of {flat.size}² pixels"
+    images = f"CT around the lesion's mask: {crop.size}³ voxels of {crop.spacing:g} mm, three images of {flat.size}² pixels"
+    also = "".join(
+        [
+            f"; clinical: {', '.join(columns)}" if columns else "",
+            "; a reader's score" if readers else "",
+        ]
     )
-    also = "".join([f"; clinical: {', '.join(columns)}" if columns else "", "; a reader's score" if readers else ""])
     names = ", ".join(record.name for record in fusions)
     recalibrated = [record.name for record in fusions if isinstance(record, RecalibrationRecord)]
     versions = ", ".join(
-        f"{name} {record['libraries'][name]}" for name in ("torch", "monai") if name in record["libraries"]
+        f"{name} {record['libraries'][name]}"
+        for name in ("torch", "monai")
+        if name in record["libraries"]
     )
     return {
-        "preparation": ("One resampling of CT in Hounsfield units; a case that fails is left out and listed", "method"),
+        "preparation": (
+            "One resampling of CT in Hounsfield units; a case that fails is left out and listed",
+            "method",
+        ),
         "predictors": (images + also, "method"),
         "reader": (
-            f"Reader {', '.join(readers)}; training and experience are for the authors" if readers else "",
+            f"Reader {', '.join(readers)}; training and experience are for the authors"
+            if readers
+            else "",
             "method",
         ),
         "partition": (
@@ -116,14 +149,19 @@ def _of_method(
             "method",
         ),
         "model": (f"{networks}, {epochs}; every setting is listed" if models else "", "method"),
-        "selection": ("The epoch with the highest validation AUC of its fold" if models else "", "method"),
+        "selection": (
+            "The epoch with the highest validation AUC of its fold" if models else "",
+            "method",
+        ),
         "ensemble": (
             "Internal: the one model that has not seen the patient; external: mean of the folds' models"
             + (f"; fusions {names}" if names else ""),
             "method",
         ),
         "updating": (
-            f"Recalibrated inside the folds: {', '.join(recalibrated)}" if recalibrated else "No model was updated",
+            f"Recalibrated inside the folds: {', '.join(recalibrated)}"
+            if recalibrated
+            else "No model was updated",
             "fusion" if recalibrated else "method",
         ),
         "software": (
@@ -147,7 +185,11 @@ def _of_results(analysis: Analysis, sections: Sequence[Section]) -> dict[str, tu
     external = analysis.of("external")
     two = analysis.any_answers.two_class
     threshold = analysis.settings.threshold
-    rule = "the threshold of each fold by Youden's index" if threshold == "youden" else f"threshold {threshold:g}"
+    rule = (
+        "the threshold of each fold by Youden's index"
+        if threshold == "youden"
+        else f"threshold {threshold:g}"
+    )
     centred = external is not None and len(external.cases.answers[0].cohorts) > 1
     found = {
         "metrics": (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ctbone.report.table import Cell, Column, Link, Table, plain_table
+from ctbone.document.table import Cell, Column, Link, Table, plain_table
 
 AUTHORS = "authors"
 """Key of what no program can know."""
@@ -148,9 +148,15 @@ def claim(answers: Mapping[str, Found]) -> Table:
 
 
 def _fill(
-    key: str, title: str, items: tuple[tuple[str, str, str], ...], answers: Mapping[str, Found], source: str
+    key: str,
+    title: str,
+    items: tuple[tuple[str, str, str], ...],
+    answers: Mapping[str, Found],
+    source: str,
 ) -> Table:
-    columns = [Column(name, name.capitalize(), "text") for name in ("item", "subject", "section", "answer")]
+    columns = [
+        Column(name, name.capitalize(), "text") for name in ("item", "subject", "section", "answer")
+    ]
     rows: list[list[Cell]] = []
     answered = 0
     for number, subject, topic in items:
@@ -161,5 +167,7 @@ def _fill(
             if found is not None
             else [number, subject, "–", "For the authors to write"]
         )
-    note = f"{source} This report answers {answered} of {len(items)}; a program cannot know the rest."
+    note = (
+        f"{source} This report answers {answered} of {len(items)}; a program cannot know the rest."
+    )
     return plain_table(key, title, columns, rows, note)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ctbone.config import EvaluationSettings
-from ctbone.report.answers import Answers, ReportError
+from ctbone.errors import ReportError
+from ctbone.report.scored_cases import ScoredCases
 from ctbone.stats import Estimate, dangerous_error
 
 _BETWEEN = "_called_"
 
 
-def dangerous_estimate(answers: Answers, settings: EvaluationSettings) -> dict[str, Estimate]:
+def dangerous_estimate(answers: ScoredCases, settings: EvaluationSettings) -> dict[str, Estimate]:
     """Compute the share of a class's cases that are called a certain other class; nothing where none was asked for.
 
     Two classes are called at the cases' thresholds, more by the highest probability.
@@ -31,7 +32,7 @@ def dangerous_estimate(answers: Answers, settings: EvaluationSettings) -> dict[s
     --------
     >>> import pandas as pd
     >>> cases = {"patient_id": ["a", "b"], "label": "malignant", "threshold": 0.5, "p_malignant": [0.2, 0.7]}
-    >>> answers = Answers("3d", pd.DataFrame(cases), ("normal", "malignant"), "malignant")
+    >>> answers = ScoredCases("3d", pd.DataFrame(cases), ("normal", "malignant"), "malignant")
     >>> settings = EvaluationSettings(dangerous_error={"truth": "malignant", "called": "normal"})
     >>> print(dangerous_estimate(answers, settings)["malignant_called_normal"])
     0.5000 (0.0126 to 0.9874)
@@ -43,7 +44,9 @@ def dangerous_estimate(answers: Answers, settings: EvaluationSettings) -> dict[s
     for name in (error.truth, error.called):
         if name not in classes:
             raise ReportError(
-                "evaluation.dangerous_error names a class that there is not", found=name, expected=", ".join(classes)
+                "evaluation.dangerous_error names a class that there is not",
+                found=name,
+                expected=", ".join(classes),
             )
     if answers.two_class:
         positive = classes.index(answers.positive)

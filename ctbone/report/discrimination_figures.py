@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ctbone.report.analysis import Analysis, JudgedSet
-from ctbone.report.figure_style import (
+from ctbone.document.figure_style import (
     DOUBLE_COLUMN,
     FAINT,
     INK,
@@ -22,9 +21,10 @@ from ctbone.report.figure_style import (
     style,
     unit_axes,
 )
+from ctbone.document.table import interval, number
+from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.metrics import resamples_for
 from ctbone.report.result_tables import ordered_classes
-from ctbone.report.table import interval, number
 from ctbone.stats import auc_interval, roc_band, roc_points
 
 if TYPE_CHECKING:
@@ -40,19 +40,39 @@ def forest(analysis: Analysis) -> Drawn:
     colours, markers = strokes(models), ("o", "D", "s")
     height = (5.5 if len(sets) == 1 else 9.0) * len(models) + 2
     with style():
-        figure, (axes,) = panels(1, columns=1, size=(84, height), margin=(42, 54, 12 + 5 * (len(sets) > 1), 3))
+        figure, (axes,) = panels(
+            1, columns=1, size=(84, height), margin=(42, 54, 12 + 5 * (len(sets) > 1), 3)
+        )
         for row, name in enumerate(models):
             for place, judged in enumerate(sets):
                 found = next((j for j in judged.judgements if j.name == name), None)
                 if found is None:
                     continue
                 y = row + (place - (len(sets) - 1) / 2) * 0.36
-                _forest_row(axes, y, found.estimates["auc"], colours[name].colour, markers[place], place == 0)
+                _forest_row(
+                    axes,
+                    y,
+                    found.estimates["auc"],
+                    colours[name].colour,
+                    markers[place],
+                    place == 0,
+                )
                 areas = [part.estimates["auc"].value for part in found.folds.values()]
                 known = [area for area in areas if area is not None]
-                axes.plot(known, [y] * len(known), "|", color=FAINT, markersize=5, markeredgewidth=0.8, zorder=1)
+                axes.plot(
+                    known,
+                    [y] * len(known),
+                    "|",
+                    color=FAINT,
+                    markersize=5,
+                    markeredgewidth=0.8,
+                    zorder=1,
+                )
         known_lows = [
-            j.estimates["auc"].low for judged in sets for j in judged.judgements if j.estimates["auc"].low is not None
+            j.estimates["auc"].low
+            for judged in sets
+            for j in judged.judgements
+            if j.estimates["auc"].low is not None
         ]
         left = min(0.5, np.floor(min(known_lows, default=0.5) * 10) / 10)
         axes.axvline(0.5, color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)), zorder=0)
@@ -76,24 +96,51 @@ def forest(analysis: Analysis) -> Drawn:
         )
 
 
-def _forest_row(axes: Axes, y: float, estimate: object, colour: str, marker: str, filled: bool) -> None:
+def _forest_row(
+    axes: Axes, y: float, estimate: object, colour: str, marker: str, filled: bool
+) -> None:
     value, low, high = (getattr(estimate, part) for part in ("value", "low", "high"))
     if value is None:
-        axes.annotate("undefined", (1.03, y), xycoords=("axes fraction", "data"), va="center", fontsize=7, color=FAINT)
+        axes.annotate(
+            "undefined",
+            (1.03, y),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=7,
+            color=FAINT,
+        )
         return
     if low is not None and high is not None:
         axes.plot([low, high], [y, y], color=colour, linewidth=1.2, zorder=2)
     face = colour if filled else "white"
-    axes.plot([value], [y], marker, color=colour, markerfacecolor=face, markersize=4.5, markeredgewidth=1.1, zorder=3)
+    axes.plot(
+        [value],
+        [y],
+        marker,
+        color=colour,
+        markerfacecolor=face,
+        markersize=4.5,
+        markeredgewidth=1.1,
+        zorder=3,
+    )
     text = f"{number(value)}  ({interval(estimate)})"  # type: ignore[arg-type]
     axes.annotate(text, (1.03, y), xycoords=("axes fraction", "data"), va="center", fontsize=7)
 
 
-def _forest_legend(axes: Axes, sets: Sequence[JudgedSet], markers: Sequence[str], height: float) -> None:
+def _forest_legend(
+    axes: Axes, sets: Sequence[JudgedSet], markers: Sequence[str], height: float
+) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=INK, marker=marker, markersize=4.5, markerfacecolor=INK if place == 0 else "white")
+        Line2D(
+            [],
+            [],
+            color=INK,
+            marker=marker,
+            markersize=4.5,
+            markerfacecolor=INK if place == 0 else "white",
+        )
         for place, (_, marker) in enumerate(zip(sets, markers, strict=False))
     ]
     names = [f"{judged.cases.title} (n = {len(judged.cases.answers[0])})" for judged in sets]
@@ -121,7 +168,9 @@ def roc(analysis: Analysis) -> Drawn:
                 area = judgement.estimates["auc"]
                 label = f"{shorten(answers.name)}   {number(area.value)} ({interval(area)})"
                 stroke = lines[answers.name]
-                axes.plot(fpr, tpr, color=stroke.colour, linestyle=stroke.dash, label=label, clip_on=False)
+                axes.plot(
+                    fpr, tpr, color=stroke.colour, linestyle=stroke.dash, label=label, clip_on=False
+                )
             unit_axes(axes, "1 − specificity", "Sensitivity")
             axes.set_title(judged.cases.title)
             axes.legend(loc="upper left", bbox_to_anchor=(0, -13 / side))
@@ -141,7 +190,9 @@ def class_roc(analysis: Analysis, judged: JudgedSet) -> Drawn:
     with style():
         places = [(answers, name) for answers in judged.cases.answers for name in classes]
         columns = min(3, len(classes))
-        figure, all_axes = panels(len(places), columns=columns, size=(44, 44), gap=(16, 19), margin=(13, 3, 11, 7))
+        figure, all_axes = panels(
+            len(places), columns=columns, size=(44, 44), gap=(16, 19), margin=(13, 3, 11, 7)
+        )
         for axes, (answers, name) in zip(all_axes, places, strict=True):
             one = answers.against_rest(name)
             area = auc_interval(one.truth, one.p, level=settings.confidence, groups=one.patients)
@@ -156,12 +207,16 @@ def class_roc(analysis: Analysis, judged: JudgedSet) -> Drawn:
                     groups=one.patients,
                 )
                 method = band.method
-                axes.fill_between(band.fpr, band.low, band.high, color=lines[name].colour, alpha=0.18, linewidth=0)
+                axes.fill_between(
+                    band.fpr, band.low, band.high, color=lines[name].colour, alpha=0.18, linewidth=0
+                )
                 axes.plot(*_roc_points(one.truth, one.p), color=lines[name].colour, clip_on=False)
             unit_axes(axes, "1 − specificity", "Sensitivity")
             ends = interval(area)
             text = f"AUC {number(area.value)}" + (f"\n{ends}" if ends else "")
-            axes.text(0.98, 0.04, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=6.5)
+            axes.text(
+                0.98, 0.04, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=6.5
+            )
             axes.set_title(f"{shorten(answers.name, 12)}: {shorten(name, 13)}")
         return finish(
             figure,
@@ -182,7 +237,9 @@ def roc_bands(analysis: Analysis, judged: JudgedSet) -> Drawn:
     """Draw each model's ROC curve in a panel of its own, with its pointwise bootstrap band, the others in grey."""
     lines = strokes(analysis.models)
     settings = analysis.settings
-    curves = {answers.name: _roc_points(answers.truth, answers.p) for answers in judged.cases.answers}
+    curves = {
+        answers.name: _roc_points(answers.truth, answers.p) for answers in judged.cases.answers
+    }
     method = ""
     with style():
         figure, all_axes = small_multiples(len(curves))
@@ -200,7 +257,14 @@ def roc_bands(analysis: Analysis, judged: JudgedSet) -> Drawn:
                 groups=answers.patients,
             )
             method = band.method
-            axes.fill_between(band.fpr, band.low, band.high, color=lines[answers.name].colour, alpha=0.18, linewidth=0)
+            axes.fill_between(
+                band.fpr,
+                band.low,
+                band.high,
+                color=lines[answers.name].colour,
+                alpha=0.18,
+                linewidth=0,
+            )
             axes.plot(*curves[answers.name], color=lines[answers.name].colour, clip_on=False)
             unit_axes(axes, "1 − specificity", "Sensitivity")
             axes.set_title(shorten(answers.name, 20))
@@ -222,7 +286,11 @@ def confusion_maps(judged: JudgedSet) -> Drawn:
         columns = 3 if len(order) == 2 else 2
         gap = ((DOUBLE_COLUMN - 20 - 3 - columns * size) / (columns - 1), 19.0)
         figure, all_axes = panels(
-            len(judged.judgements), columns=columns, size=(size, size), gap=gap, margin=(20, 3, 12, 7)
+            len(judged.judgements),
+            columns=columns,
+            size=(size, size),
+            gap=gap,
+            margin=(20, 3, 12, 7),
         )
         for axes, judgement in zip(all_axes, judged.judgements, strict=True):
             _heat_map(axes, judgement.matrix, [shorten(name, 14) for name in order])
@@ -244,12 +312,31 @@ def small_multiples(count: int, height: float = 44.0) -> tuple[Figure, list[Axes
 def _heat_map(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> None:
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     edges = np.arange(len(names) + 1) - 0.5
-    axes.pcolormesh(edges, edges, shares, cmap="Blues", vmin=0, vmax=1.15, edgecolors="face", linewidth=0.2)
+    axes.pcolormesh(
+        edges, edges, shares, cmap="Blues", vmin=0, vmax=1.15, edgecolors="face", linewidth=0.2
+    )
     axes.invert_yaxis()
     for (row, column), count in np.ndenumerate(matrix):
         colour = "white" if shares[row, column] > 0.62 else INK
-        axes.text(column, row - 0.04, str(count), ha="center", va="bottom", color=colour, fontsize=9, weight="bold")
-        axes.text(column, row + 0.06, f"{shares[row, column]:.0%}", ha="center", va="top", color=colour, fontsize=6.5)
+        axes.text(
+            column,
+            row - 0.04,
+            str(count),
+            ha="center",
+            va="bottom",
+            color=colour,
+            fontsize=9,
+            weight="bold",
+        )
+        axes.text(
+            column,
+            row + 0.06,
+            f"{shares[row, column]:.0%}",
+            ha="center",
+            va="top",
+            color=colour,
+            fontsize=6.5,
+        )
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names, rotation=90, va="center")
     axes.tick_params(length=0)
@@ -274,4 +361,7 @@ def model_handles(lines: Mapping[str, Stroke], names: Sequence[str]) -> list[obj
     """Return the legend's lines of some models."""
     from matplotlib.lines import Line2D
 
-    return [Line2D([], [], color=lines[name].colour, linestyle=lines[name].dash, label=shorten(name)) for name in names]
+    return [
+        Line2D([], [], color=lines[name].colour, linestyle=lines[name].dash, label=shorten(name))
+        for name in names
+    ]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ctbone.config import EvaluationSettings
+from ctbone.document.output import write_report
 from ctbone.progress import progress
 from ctbone.report.analysis import analyse
-from ctbone.report.foreign import read_foreign
-from ctbone.report.output import write_report
+from ctbone.report.column_guess import read_foreign
 from ctbone.report.sections import table_page
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ctbone.config import EvaluationSettings
-from ctbone.report.answers import Answers
+from ctbone.report.scored_cases import ScoredCases
 from ctbone.stats import Estimate, bootstrap_estimate, weighted_auc
 
 # From the weights of a fold's cases, shape (resamples, cases), and the places of these cases to the metric.
@@ -16,7 +16,7 @@ _Metric: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def fold_means(
-    answers: Answers, folds: Sequence[int], settings: EvaluationSettings, resamples: int
+    answers: ScoredCases, folds: Sequence[int], settings: EvaluationSettings, resamples: int
 ) -> dict[str, Estimate]:
     """Average each metric over the folds; resampling draws patients over all folds.
 
@@ -63,11 +63,13 @@ def fold_means(
     }
 
 
-def _of_two_classes(answers: Answers) -> Mapping[str, _Metric]:
+def _of_two_classes(answers: ScoredCases) -> Mapping[str, _Metric]:
     y, p, right = answers.truth, answers.p, answers.called == answers.truth
 
     def share(events: np.ndarray, among: np.ndarray) -> _Metric:
-        return lambda w, rows: _ratio(w @ (events & among)[rows].astype(float), w @ among[rows].astype(float))
+        return lambda w, rows: _ratio(
+            w @ (events & among)[rows].astype(float), w @ among[rows].astype(float)
+        )
 
     def f1(w: np.ndarray, rows: np.ndarray) -> np.ndarray:
         tp = w @ (y & right)[rows].astype(float)
@@ -82,7 +84,7 @@ def _of_two_classes(answers: Answers) -> Mapping[str, _Metric]:
     }
 
 
-def _of_many_classes(answers: Answers) -> Mapping[str, _Metric]:
+def _of_many_classes(answers: ScoredCases) -> Mapping[str, _Metric]:
     probabilities, truth = answers.matrix, answers.class_numbers
     numbers = np.arange(probabilities.shape[1])
     is_class = (truth[:, None] == numbers).astype(float)
@@ -90,13 +92,17 @@ def _of_many_classes(answers: Answers) -> Mapping[str, _Metric]:
     hit, squares = is_class * is_called, ((probabilities - is_class) ** 2).sum(axis=1)
 
     def auc(w: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return np.mean([weighted_auc(w, is_class[rows, k], probabilities[rows, k]) for k in numbers], axis=0)
+        return np.mean(
+            [weighted_auc(w, is_class[rows, k], probabilities[rows, k]) for k in numbers], axis=0
+        )
 
     return {
         "auc": auc,
         "accuracy": lambda w, rows: _ratio(w @ hit[rows].sum(axis=1), w.sum(axis=1)),
         "balanced_accuracy": lambda w, rows: _ratio(w @ hit[rows], w @ is_class[rows]).mean(axis=1),
-        "f1": lambda w, rows: _ratio(2 * (w @ hit[rows]), w @ (is_class + is_called)[rows]).mean(axis=1),
+        "f1": lambda w, rows: _ratio(2 * (w @ hit[rows]), w @ (is_class + is_called)[rows]).mean(
+            axis=1
+        ),
         "brier": lambda w, rows: _ratio(w @ squares[rows], w.sum(axis=1)),
     }
 

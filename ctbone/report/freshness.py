@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ctbone.config import READER
+from ctbone.document.page import Notice
 from ctbone.report.gather import Source
-from ctbone.report.page import Notice
 from ctbone.study import Study, file_hash, read_json, record_of
 
 
@@ -23,7 +23,11 @@ def stale_notices(study: Study, found: Sequence[Source]) -> list[Notice]:
     if not texts:
         return []
     text = f"These fused tables are not of the current probabilities, scores and settings: {'; '.join(texts)}. "
-    return [Notice("Out of date.", f"{text}Run 'ctbone fuse' again, or delete what is no longer wanted.")]
+    return [
+        Notice(
+            "Out of date.", f"{text}Run 'ctbone fuse' again, or delete what is no longer wanted."
+        )
+    ]
 
 
 def _reasons(study: Study, source: Source) -> list[str]:
@@ -34,7 +38,11 @@ def _reasons(study: Study, source: Source) -> list[str]:
     inputs = content.get("inputs")
     if not isinstance(inputs, dict):
         return ["its record names no inputs"]
-    reasons = [reason for name, digest in inputs.items() if (reason := _changed(study, str(name), digest, content))]
+    reasons = [
+        reason
+        for name, digest in inputs.items()
+        if (reason := _changed(study, str(name), digest, content))
+    ]
     if source.name != READER:
         reasons += _settings_changed(study, source.name, content)
     made_of = content.get("of")
@@ -64,13 +72,23 @@ def _settings_changed(study: Study, name: str, content: dict[str, Any]) -> list[
     if name in fusion.stacking:
         stacking = fusion.stacking[name]
         now: tuple[object, ...] = (list(stacking.parts), list(stacking.columns), stacking.model)
-        then: tuple[object, ...] = (content.get("parts"), content.get("columns"), content.get("stacker"))
+        then: tuple[object, ...] = (
+            content.get("parts"),
+            content.get("columns"),
+            content.get("stacker"),
+        )
     elif name in fusion.recalibration:
         recalibration = fusion.recalibration[name]
-        now, then = (recalibration.of, recalibration.method), (content.get("of"), content.get("method"))
+        now, then = (
+            (recalibration.of, recalibration.method),
+            (content.get("of"), content.get("method")),
+        )
     elif name in fusion.combinations:
         rule = fusion.weights if isinstance(fusion.weights, str) else "given"
-        now, then = (list(fusion.combinations[name]), rule), (content.get("parts"), content.get("chosen_by"))
+        now, then = (
+            (list(fusion.combinations[name]), rule),
+            (content.get("parts"), content.get("chosen_by")),
+        )
     else:
         return ["the settings no longer name it"]
     return [] if now == then else ["the settings have changed"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ctbone.report.answers import ReportError
+from ctbone.document.table import Column, Row, Table
+from ctbone.errors import ReportError
 from ctbone.report.gather import Source
-from ctbone.report.table import Column, Row, Table
 from ctbone.study import Study, read_json, record_of
 
 
@@ -154,7 +154,10 @@ def fusion_records(study: Study, found: Sequence[Source]) -> Records:
                 fusions.append(_record(source.name, content))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ReportError(
-                "this is not the record of a fusion", file=path, found=repr(error), remedy="run 'ctbone fuse' again"
+                "this is not the record of a fusion",
+                file=path,
+                found=repr(error),
+                remedy="run 'ctbone fuse' again",
             ) from error
     return Records(tuple(fusions), tuple(stacks), tuple(recalibrations))
 
@@ -162,7 +165,11 @@ def fusion_records(study: Study, found: Sequence[Source]) -> Records:
 def weight_table(records: Sequence[FusionRecord]) -> Table:
     """Show each part's weight: mean, standard deviation and range over the folds."""
     folds = sorted({fold for record in records for fold in record.folds}, key=int)
-    columns = [Column("fusion", "Fusion", "text"), Column("part", "Part", "text"), Column("mean", "Mean", digits=2)]
+    columns = [
+        Column("fusion", "Fusion", "text"),
+        Column("part", "Part", "text"),
+        Column("mean", "Mean", digits=2),
+    ]
     columns += [Column("sd", "SD", digits=2)]
     columns += [Column(f"fold_{fold}", f"Fold {fold}", digits=2) for fold in folds]
     rows = [
@@ -180,22 +187,34 @@ def weight_table(records: Sequence[FusionRecord]) -> Table:
         for number, part in enumerate(record.parts)
     ]
     note = "; ".join(dict.fromkeys(record.how for record in records)) + "."
-    return Table("fusion_weights", "Weights of the fusions", tuple(columns), tuple(rows), note[0].upper() + note[1:])
+    return Table(
+        "fusion_weights",
+        "Weights of the fusions",
+        tuple(columns),
+        tuple(rows),
+        note[0].upper() + note[1:],
+    )
 
 
 def stack_table(records: Sequence[StackRecord]) -> Table:
     """Show what each stack made of each feature: mean, standard deviation, and fold by fold."""
     learned = [(record.name, record.folds) for record in records]
     words = [f"{record.name}: {record.how}; {_MEANING[record.kind]}" for record in records]
-    return _learned_table("stacks", "Stacks", ("stack", "Stack"), ("feature", "Feature"), learned, words)
+    return _learned_table(
+        "stacks", "Stacks", ("stack", "Stack"), ("feature", "Feature"), learned, words
+    )
 
 
 def recalibration_table(records: Sequence[RecalibrationRecord]) -> Table:
     """Show the map of each recalibration: mean, standard deviation, and fold by fold."""
     learned = [(record.name, record.folds) for record in records]
     words = [f"{record.name}: {record.how}" for record in records]
-    words.append("Temperature 1, or intercept 0 and slope 1, would leave the probabilities as they were")
-    return _learned_table("recalibrations", "Recalibrations", ("table", "Table"), ("number", "Number"), learned, words)
+    words.append(
+        "Temperature 1, or intercept 0 and slope 1, would leave the probabilities as they were"
+    )
+    return _learned_table(
+        "recalibrations", "Recalibrations", ("table", "Table"), ("number", "Number"), learned, words
+    )
 
 
 def _learned_table(
@@ -208,7 +227,10 @@ def _learned_table(
 ) -> Table:
     folds = sorted({fold for _, of_record in learned for fold in of_record}, key=int)
     columns = [Column(*first, "text"), Column(*second, "text"), Column("mean", "Mean", digits=2)]
-    columns += [Column("sd", "SD", digits=2), *(Column(f"fold_{fold}", f"Fold {fold}", digits=2) for fold in folds)]
+    columns += [
+        Column("sd", "SD", digits=2),
+        *(Column(f"fold_{fold}", f"Fold {fold}", digits=2) for fold in folds),
+    ]
     rows = []
     for name, of_record in learned:
         features = dict.fromkeys(feature for of_fold in of_record.values() for feature in of_fold)
@@ -216,7 +238,9 @@ def _learned_table(
             values = [of_record[fold].get(feature) if fold in of_record else None for fold in folds]
             known = [value for value in values if value is not None]
             spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
-            rows.append(Row((name, feature, float(np.mean(known)), spread, *values), opens=number == 0))
+            rows.append(
+                Row((name, feature, float(np.mean(known)), spread, *values), opens=number == 0)
+            )
     return Table(key, title, tuple(columns), tuple(rows), ". ".join(words) + ".")
 
 
@@ -242,7 +266,11 @@ def _stack(name: str, content: dict[str, Any]) -> StackRecord:
 
 def _recalibration(name: str, content: dict[str, Any]) -> RecalibrationRecord:
     return RecalibrationRecord(
-        name, str(content["of"]), str(content["how"]), _by_fold(content["learned"]), content.get("reader")
+        name,
+        str(content["of"]),
+        str(content["how"]),
+        _by_fold(content["learned"]),
+        content.get("reader"),
     )
 
 
@@ -264,7 +292,10 @@ def _record(name: str, content: dict[str, Any]) -> FusionRecord:
         name=name,
         parts=parts,
         how=str(content["how"]),
-        folds={str(int(fold)): {part: float(of[part]) for part in parts} for fold, of in weights["folds"].items()},
+        folds={
+            str(int(fold)): {part: float(of[part]) for part in parts}
+            for fold, of in weights["folds"].items()
+        },
         mean={part: float(weights["mean"][part]) for part in parts},
         spread={part: float(weights["sd"][part]) for part in parts} if weights.get("sd") else None,
         reader=content.get("reader"),

@@ -11,8 +11,9 @@ import pandas as pd
 
 from ctbone.cohort import Cohort
 from ctbone.config import READER
+from ctbone.errors import ReportError
 from ctbone.predictions import case_probabilities, probability_columns, read_predictions
-from ctbone.report.answers import Answers, CaseSet, ReportError, SetKey
+from ctbone.report.scored_cases import CaseSet, ScoredCases, SetKey
 from ctbone.stats import youden_threshold
 from ctbone.study import Study
 
@@ -53,12 +54,17 @@ def sources(study: Study) -> list[Source]:
     ReportError
         There is none, or a model and a fusion share a name.
     """
-    predicted = {path.stem: path for path in sorted(study.predictions("any").parent.glob("[!.]*.csv"))}
+    predicted = {
+        path.stem: path for path in sorted(study.predictions("any").parent.glob("[!.]*.csv"))
+    }
     fused = {path.stem: path for path in sorted(study.fusion("any").parent.glob("[!.]*.csv"))}
     both = sorted(set(predicted) & set(fused))
     if both:
         raise ReportError(
-            "a model and a fusion have the same name", file=fused[both[0]], found=both[0], remedy="rename one of them"
+            "a model and a fusion have the same name",
+            file=fused[both[0]],
+            found=both[0],
+            remedy="rename one of them",
         )
     for tables in (predicted, fused):
         refuse_reserved(tables, study.root)
@@ -89,7 +95,10 @@ def refuse_reserved(names: Iterable[str], path: Path) -> None:
     for name in names:
         if name in _RESERVED:
             raise ReportError(
-                "this name is taken by a decision curve", file=path, found=name, remedy="rename the model"
+                "this name is taken by a decision curve",
+                file=path,
+                found=name,
+                remedy="rename the model",
             )
 
 
@@ -103,11 +112,15 @@ def case_sets(study: Study, cohort: Cohort, found: Sequence[Source]) -> list[Cas
     PredictionError, StudyError
         A table is faulty.
     """
-    by_key: dict[SetKey, list[Answers]] = {"internal": [], "external": [], "validation": []}
+    by_key: dict[SetKey, list[ScoredCases]] = {"internal": [], "external": [], "validation": []}
     for source in found:
         table = read_predictions(source.path, study.settings.classes)
         if not (table["view"] == "").any():
-            raise ReportError("the table has no case's own probability", file=source.path, remedy="fill or delete it")
+            raise ReportError(
+                "the table has no case's own probability",
+                file=source.path,
+                remedy="fill or delete it",
+            )
         check_against_cohort(table, cohort, source.path)
         answers = sort_rows(
             table,
@@ -120,7 +133,11 @@ def case_sets(study: Study, cohort: Cohort, found: Sequence[Source]) -> list[Cas
         for key, judged in answers.items():
             by_key[key].append(judged)
     uncompared = frozenset(study.settings.fusion.recalibration)
-    return [CaseSet(key, TITLES[key], tuple(answers), uncompared) for key, answers in by_key.items() if answers]
+    return [
+        CaseSet(key, TITLES[key], tuple(answers), uncompared)
+        for key, answers in by_key.items()
+        if answers
+    ]
 
 
 def check_against_cohort(table: pd.DataFrame, cohort: Cohort, path: Path) -> None:
@@ -130,7 +147,9 @@ def check_against_cohort(table: pd.DataFrame, cohort: Cohort, path: Path) -> Non
         if labels.get(case_id) != label:
             known = case_id in labels
             raise ReportError(
-                "the case has another label in the cohort" if known else "the predicted case is not in the cohort",
+                "the case has another label in the cohort"
+                if known
+                else "the predicted case is not in the cohort",
                 case=case_id,
                 file=path,
                 found=label if known else None,
@@ -139,8 +158,13 @@ def check_against_cohort(table: pd.DataFrame, cohort: Cohort, path: Path) -> Non
 
 
 def sort_rows(
-    table: pd.DataFrame, name: str, classes: Sequence[str], positive: str, threshold: float | str, path: Path
-) -> dict[SetKey, Answers]:
+    table: pd.DataFrame,
+    name: str,
+    classes: Sequence[str],
+    positive: str,
+    threshold: float | str,
+    path: Path,
+) -> dict[SetKey, ScoredCases]:
     """Sort one model's rows into sets of cases and give each row its threshold.
 
     Parameters
@@ -165,7 +189,9 @@ def sort_rows(
     columns = ["case_id", "patient_id", "cohort", "label", "fold", *probability_columns(classes)]
     frames: dict[SetKey, pd.DataFrame] = {
         "internal": own.loc[own["split"] == "test", columns],
-        "external": case_probabilities(own, "external", classes).assign(fold=pd.NA).astype({"fold": "Int64"}),
+        "external": case_probabilities(own, "external", classes)
+        .assign(fold=pd.NA)
+        .astype({"fold": "Int64"}),
         "validation": own.loc[own["split"] == "val", columns],
     }
     frames = {key: frame.reset_index(drop=True) for key, frame in frames.items() if len(frame)}
@@ -178,9 +204,11 @@ def sort_rows(
     else:
         thresholds, mean = {}, float(threshold)
     return {
-        key: Answers(
+        key: ScoredCases(
             name,
-            frame.assign(threshold=[_threshold_of(fold, thresholds, mean) for fold in frame["fold"]]),
+            frame.assign(
+                threshold=[_threshold_of(fold, thresholds, mean) for fold in frame["fold"]]
+            ),
             tuple(classes),
             positive,
         )
@@ -195,13 +223,20 @@ def _threshold_of(fold: object, thresholds: Mapping[int, float], mean: float) ->
 def _youden(validation: pd.DataFrame | None, positive: str, path: Path) -> dict[int, float]:
     remedy = "set evaluation.threshold to a number, or give the table validation rows of every fold"
     if validation is None:
-        raise ReportError("no validation rows to fit the Youden threshold on", file=path, remedy=remedy)
+        raise ReportError(
+            "no validation rows to fit the Youden threshold on", file=path, remedy=remedy
+        )
     found: dict[int, float] = {}
     for fold, rows in validation.groupby("fold"):
-        point = youden_threshold((rows["label"] == positive).to_numpy(), rows[f"p_{positive}"].to_numpy(float))
+        point = youden_threshold(
+            (rows["label"] == positive).to_numpy(), rows[f"p_{positive}"].to_numpy(float)
+        )
         if point.threshold is None:
             raise ReportError(
-                f"the Youden threshold of fold {fold} is undefined", file=path, found=point.why, remedy=remedy
+                f"the Youden threshold of fold {fold} is undefined",
+                file=path,
+                found=point.why,
+                remedy=remedy,
             )
         found[int(str(fold))] = point.threshold
     return found

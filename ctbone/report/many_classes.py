@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from ctbone.config import EvaluationSettings
-from ctbone.report.answers import Answers
 from ctbone.report.dangerous_errors import dangerous_estimate
+from ctbone.report.scored_cases import ScoredCases
 from ctbone.stats import (
     Estimate,
     clustered_proportion,
@@ -23,7 +23,9 @@ from ctbone.stats import (
 MANY_CLASS_METRICS = ("auc", "accuracy", "balanced_accuracy", "f1", "brier", "ece")
 
 
-def many_class_estimates(answers: Answers, settings: EvaluationSettings) -> tuple[dict[str, Estimate], np.ndarray]:
+def many_class_estimates(
+    answers: ScoredCases, settings: EvaluationSettings
+) -> tuple[dict[str, Estimate], np.ndarray]:
     """Compute the metrics of a study with more than two classes.
 
     Returns
@@ -36,7 +38,12 @@ def many_class_estimates(answers: Answers, settings: EvaluationSettings) -> tupl
         Cases by class (rows) and call (columns).
     """
     truth, probabilities, level = answers.class_numbers, answers.matrix, settings.confidence
-    resamples, seed, groups, names = settings.bootstrap, settings.seed, answers.patients, answers.classes
+    resamples, seed, groups, names = (
+        settings.bootstrap,
+        settings.seed,
+        answers.patients,
+        answers.classes,
+    )
     matrix = confusion_matrix(truth, probabilities)
 
     def area(average: Literal["macro", "weighted"]) -> Estimate:
@@ -54,13 +61,25 @@ def many_class_estimates(answers: Answers, settings: EvaluationSettings) -> tupl
 
     estimates = {
         "auc": area("macro"),
-        "accuracy": clustered_proportion(probabilities.argmax(axis=1) == truth, groups, level=level),
+        "accuracy": clustered_proportion(
+            probabilities.argmax(axis=1) == truth, groups, level=level
+        ),
         "balanced_accuracy": multiclass_balanced_accuracy(
             truth, probabilities, level=level, groups=groups, names=names
         ),
-        "f1": macro_f1(truth, probabilities, level=level, replicates=resamples, seed=seed, groups=groups, names=names),
+        "f1": macro_f1(
+            truth,
+            probabilities,
+            level=level,
+            replicates=resamples,
+            seed=seed,
+            groups=groups,
+            names=names,
+        ),
         "brier": multiclass_brier(truth, probabilities, level=level, groups=groups),
-        "ece": top_label_ece(truth, probabilities, level=level, replicates=resamples, seed=seed, groups=groups),
+        "ece": top_label_ece(
+            truth, probabilities, level=level, replicates=resamples, seed=seed, groups=groups
+        ),
         "weighted_auc": area("weighted"),
     }
     return estimates | dangerous_estimate(answers, settings), matrix

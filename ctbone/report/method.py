@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ctbone.config import ModelSettings, Settings
+from ctbone.document.page import Block, Section, Terms, Text
 from ctbone.report.analysis import Analysis
 from ctbone.report.fusion_records import FusionRecord, RecalibrationRecord, Records, StackRecord
 from ctbone.report.gather import Source
-from ctbone.report.page import Block, Section, Terms, Text
 from ctbone.report.sections import statistics
 
 _TECHNICAL = ("name", "title")
@@ -38,15 +38,30 @@ def method_section(
         The report's provenance.
     """
     words = [_folds(settings), *_models(settings, found), _out_of_fold(analysis)]
-    words += [*_fusions(records.fusions), *_stacks(records.stacks), *_recalibrations(records.recalibrations)]
-    versions = [("ctbone", record["ctbone"]), ("Python", record["python"]), *sorted(record["libraries"].items())]
-    flat = [(key, text) for key, text in _flatten(settings.model_dump(mode="json")) if key not in _TECHNICAL]
+    words += [
+        *_fusions(records.fusions),
+        *_stacks(records.stacks),
+        *_recalibrations(records.recalibrations),
+    ]
+    versions = [
+        ("ctbone", record["ctbone"]),
+        ("Python", record["python"]),
+        *sorted(record["libraries"].items()),
+    ]
+    flat = [
+        (key, text)
+        for key, text in _flatten(settings.model_dump(mode="json"))
+        if key not in _TECHNICAL
+    ]
     blocks: list[Block] = [
         Text(tuple(words)),
         *statistics(analysis),
         Terms("Settings", tuple(flat)),
         Terms("Versions", tuple((name, str(version)) for name, version in versions)),
-        Terms("Inputs (SHA-256)", tuple((name, digest[:16]) for name, digest in record["inputs"].items())),
+        Terms(
+            "Inputs (SHA-256)",
+            tuple((name, digest[:16]) for name, digest in record["inputs"].items()),
+        ),
     ]
     return Section("method", "Method", tuple(blocks))
 
@@ -65,7 +80,9 @@ def _models(settings: Settings, found: Sequence[Source]) -> list[str]:
     for source in found:
         if source.name in settings.models:
             texts.append(_model(source.name, settings.models[source.name]))
-    others = [source.name for source in found if not source.fused and source.name not in settings.models]
+    others = [
+        source.name for source in found if not source.fused and source.name not in settings.models
+    ]
     others = [name for name in others if name != "reader"]
     if others:
         texts.append(f"Made by another program and dropped in: {', '.join(others)}.")
@@ -76,7 +93,11 @@ def _model(name: str, model: ModelSettings) -> str:
     training = model.training
     start = "from random weights" if model.weights == "none" else f"from {model.weights} weights"
     means = {"equal": "average", "area": "mean, weighted by lesion area,"}
-    mean = means.get(model.view_weights, "weighted mean") if isinstance(model.view_weights, str) else "weighted mean"
+    mean = (
+        means.get(model.view_weights, "weighted mean")
+        if isinstance(model.view_weights, str)
+        else "weighted mean"
+    )
     views = "" if model.dim == "3d" else f", the case's probability being the {mean} of its images"
     return (
         f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of batches of "
@@ -114,7 +135,9 @@ def _out_of_fold(analysis: Analysis) -> str:
             "that patient; numbers made so would be too good."
         )
     if analysis.of("external"):
-        text.append("External cases have been seen by no model and are answered by the mean of the folds' models.")
+        text.append(
+            "External cases have been seen by no model and are answered by the mean of the folds' models."
+        )
     return " ".join(text)
 
 
@@ -124,7 +147,9 @@ def _fusions(records: Sequence[FusionRecord]) -> list[str]:
     names = ", ".join(record.name for record in records)
     readers = dict.fromkeys(record.reader for record in records if record.reader)
     reader = (
-        f" The reader is {', '.join(readers)}; a score from 1 to 9 without 5 stands for 10 to 90 %." if readers else ""
+        f" The reader is {', '.join(readers)}; a score from 1 to 9 without 5 stands for 10 to 90 %."
+        if readers
+        else ""
     )
     return [
         f"Fusions ({names}) are weighted averages of probabilities; {records[0].how}. Test cases get the weights of "

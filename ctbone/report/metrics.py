@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ctbone.config import EvaluationSettings
-from ctbone.report.answers import Answers, CaseSet, shared_cases
 from ctbone.report.dangerous_errors import dangerous_estimate
 from ctbone.report.fold_means import fold_means
 from ctbone.report.many_classes import many_class_estimates
+from ctbone.report.scored_cases import CaseSet, ScoredCases, shared_cases
 from ctbone.stats import (
     Comparison,
     Confusion,
@@ -63,7 +63,9 @@ FURTHER_METRICS = (
 )
 FOLD_METRICS = ("auc", "f1", "sensitivity", "specificity", "accuracy")
 
-_CURVE_RESAMPLES = 500  # each fits a loess curve: seconds, where the other resamples take milliseconds
+_CURVE_RESAMPLES = (
+    500  # each fits a loess curve: seconds, where the other resamples take milliseconds
+)
 _CURVE_CASES = 5_000_000  # cases drawn in all resamples of a curve, and of the other statistics
 _CASES = 40_000_000
 _FEWEST = 100
@@ -112,14 +114,25 @@ class Judgement:
     def as_dict(self) -> dict[str, Any]:
         """Return the entry of ``metrics.json``."""
         counts = self.confusion.as_dict() if len(self.matrix) == 2 else self.matrix.tolist()
-        content: dict[str, Any] = {name: estimate.as_dict() for name, estimate in self.estimates.items()}
-        content |= {"confusion": counts, "n": self.n, "positives": self.positives, "thresholds": list(self.thresholds)}
+        content: dict[str, Any] = {
+            name: estimate.as_dict() for name, estimate in self.estimates.items()
+        }
+        content |= {
+            "confusion": counts,
+            "n": self.n,
+            "positives": self.positives,
+            "thresholds": list(self.thresholds),
+        }
         if self.hosmer_lemeshow is not None:
             content["hosmer_lemeshow"] = self.hosmer_lemeshow.as_dict()
         if self.folds:
-            content["folds"] = {str(fold): judgement.as_dict() for fold, judgement in self.folds.items()}
+            content["folds"] = {
+                str(fold): judgement.as_dict() for fold, judgement in self.folds.items()
+            }
         if self.mean_of_folds:
-            content["mean_of_folds"] = {name: estimate.as_dict() for name, estimate in self.mean_of_folds.items()}
+            content["mean_of_folds"] = {
+                name: estimate.as_dict() for name, estimate in self.mean_of_folds.items()
+            }
         return content
 
 
@@ -157,7 +170,7 @@ class ModelComparison:
         }
 
 
-def judge(answers: Answers, settings: EvaluationSettings, *, bands: bool = True) -> Judgement:
+def judge(answers: ScoredCases, settings: EvaluationSettings, *, bands: bool = True) -> Judgement:
     """Compute every metric of one model on one set of cases.
 
     Parameters
@@ -182,7 +195,9 @@ def judge(answers: Answers, settings: EvaluationSettings, *, bands: bool = True)
     folds = answers.folds if len(answers.folds) > 1 else ()
     by_fold = {fold: _judge_once(answers.of_fold(fold), settings, bands=False) for fold in folds}
     whole = _judge_once(answers, settings, bands=bands)
-    means = fold_means(answers, folds, settings, resamples_for(len(answers), settings)) if folds else {}
+    means = (
+        fold_means(answers, folds, settings, resamples_for(len(answers), settings)) if folds else {}
+    )
     return replace(whole, folds=by_fold, mean_of_folds=means)
 
 
@@ -200,7 +215,10 @@ def compare(cases: CaseSet, settings: EvaluationSettings) -> list[ModelCompariso
         result = delong_test(a.truth, a.p, b.p, level=settings.confidence, groups=a.patients)
         pairs.append((a.name, b.name, len(a), result))
     adjusted = holm([result.p_value for *_, result in pairs])
-    return [ModelComparison(a, b, n, result, p) for (a, b, n, result), p in zip(pairs, adjusted, strict=True)]
+    return [
+        ModelComparison(a, b, n, result, p)
+        for (a, b, n, result), p in zip(pairs, adjusted, strict=True)
+    ]
 
 
 def resamples_for(n: int, settings: EvaluationSettings) -> int:
@@ -214,8 +232,10 @@ def resamples_for(n: int, settings: EvaluationSettings) -> int:
     return min(settings.bootstrap, max(_FEWEST, _CASES // n))
 
 
-def _judge_once(answers: Answers, settings: EvaluationSettings, *, bands: bool) -> Judgement:
-    thresholds = tuple(sorted(set(answers.cases["threshold"].round(12)))) if answers.two_class else ()
+def _judge_once(answers: ScoredCases, settings: EvaluationSettings, *, bands: bool) -> Judgement:
+    thresholds = (
+        tuple(sorted(set(answers.cases["threshold"].round(12)))) if answers.two_class else ()
+    )
     if not answers.two_class:
         estimates, matrix = many_class_estimates(answers, settings)
         return Judgement(answers.name, len(answers), 0, estimates, matrix, thresholds)
@@ -233,16 +253,25 @@ def _judge_once(answers: Answers, settings: EvaluationSettings, *, bands: bool) 
     )
 
 
-def _two_class_estimates(answers: Answers, settings: EvaluationSettings, *, bands: bool) -> dict[str, Estimate]:
+def _two_class_estimates(
+    answers: ScoredCases, settings: EvaluationSettings, *, bands: bool
+) -> dict[str, Estimate]:
     y, p, level, groups = answers.truth, answers.p, settings.confidence, answers.patients
     if groups is not None:
-        groups = np.unique(groups, return_inverse=True)[1]  # names are sorted once, not for each number
+        groups = np.unique(groups, return_inverse=True)[
+            1
+        ]  # names are sorted once, not for each number
     resamples = resamples_for(len(y), settings)
     curve_resamples = min(resamples, _CURVE_RESAMPLES, _CURVE_CASES // len(y)) if bands else 0
-    errors = calibration_errors(y, p, level=level, replicates=curve_resamples, seed=settings.seed, groups=groups)
+    errors = calibration_errors(
+        y, p, level=level, replicates=curve_resamples, seed=settings.seed, groups=groups
+    )
     found: dict[str, Estimate] = {
         "auc": auc_interval(y, p, level=level, groups=groups),
-        **{str(name): rate for name, rate in clustered_rates(y, answers.called, groups, level=level).items()},
+        **{
+            str(name): rate
+            for name, rate in clustered_rates(y, answers.called, groups, level=level).items()
+        },
         "brier": brier(y, p, level=level, groups=groups),
         "calibration_intercept": calibration_intercept(y, p, level=level, groups=groups),
         "calibration_slope": calibration_slope(y, p, level=level, groups=groups),

@@ -9,10 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from ctbone.cohort import Case, Cohort
+from ctbone.document.page import Flow, FlowBox
+from ctbone.document.table import Cell, Column, Row, Table, number
 from ctbone.report.analysis import Analysis
-from ctbone.report.page import Flow, FlowBox
-from ctbone.report.table import Cell, Column, Row, Table, number
-from ctbone.stats import CategoricalComparison, CategoricalSummary, compare_categorical, compare_continuous
+from ctbone.stats import (
+    CategoricalComparison,
+    CategoricalSummary,
+    compare_categorical,
+    compare_continuous,
+)
 from ctbone.stats.group_tests import CategoricalTest
 from ctbone.study import Study, read_table
 
@@ -24,14 +29,19 @@ _MOST_REASONS = 4
 def flow(study: Study, cohort: Cohort, analysis: Analysis) -> Flow:
     """Draw how the cases of the cohort became the cases of each set, and who was left out, and why."""
     judged = {
-        str(case) for of_set in analysis.sets for answers in of_set.cases.answers for case in answers.cases["case_id"]
+        str(case)
+        for of_set in analysis.sets
+        for answers in of_set.cases.answers
+        for case in answers.cases["case_id"]
     }
     reasons = _reasons(study.preprocess_csv)
     left_out = [case for case in cohort if case.case_id not in judged]
     counted = Counter(reasons.get(case.case_id, "no probability") for case in left_out)
     aside = [f"{count} × {reason}" for reason, count in counted.most_common(_MOST_REASONS)]
     if len(counted) > _MOST_REASONS:
-        aside.append(f"{sum(counted.values()) - sum(n for _, n in counted.most_common(_MOST_REASONS))} × other reasons")
+        aside.append(
+            f"{sum(counted.values()) - sum(n for _, n in counted.most_common(_MOST_REASONS))} × other reasons"
+        )
     boxes = []
     for title, cases in (("Internal", cohort.internal), ("External", cohort.external)):
         kept = [case for case in cases if case.case_id in judged]
@@ -80,16 +90,23 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     or tells who a patient is.
     """
     groups = [
-        (title, cases) for title, cases in (("Internal", cohort.internal), ("External", cohort.external)) if cases
+        (title, cases)
+        for title, cases in (("Internal", cohort.internal), ("External", cohort.external))
+        if cases
     ]
     columns = [Column("characteristic", "Characteristic", "text"), Column("level", "", "text")]
     for title, _ in groups:
         key = title.lower()
         columns.append(Column(f"{key}_all", "all", "number", group=title))
         columns += [Column(f"{key}_{name}", name, "number", group=title) for name in classes]
-        columns += [Column(f"{key}_p", "p", "p", group=title), Column(f"{key}_smd", "SMD", digits=2, group=title)]
+        columns += [
+            Column(f"{key}_p", "p", "p", group=title),
+            Column(f"{key}_smd", "SMD", digits=2, group=title),
+        ]
     rows = [Row(("Cases", "", *_counts(groups, classes)))]
-    patients = [(title, list({case.patient_id: case for case in cases}.values())) for title, cases in groups]
+    patients = [
+        (title, list({case.patient_id: case for case in cases}.values())) for title, cases in groups
+    ]
     if any(len(few) < len(many) for (_, few), (_, many) in zip(patients, groups, strict=True)):
         rows.append(Row(("Patients", "", *_counts(patients, classes))))
     names = list(dict.fromkeys(name for case in cohort for name, _ in case.metadata))
@@ -145,12 +162,18 @@ def _counts(groups: Sequence[tuple[str, Sequence[Case]]], classes: Sequence[str]
     return cells
 
 
-def _continuous_rows(name: str, groups: Sequence[tuple[str, Sequence[Case]]], classes: Sequence[str]) -> list[Row]:
+def _continuous_rows(
+    name: str, groups: Sequence[tuple[str, Sequence[Case]]], classes: Sequence[str]
+) -> list[Row]:
     cells: list[Cell] = []
     missing: list[Cell] = []
     for _, cases in groups:
-        values = np.array([_number(dict(case.metadata).get(name, "")) for case in cases], dtype=float)
-        by_class = compare_continuous(values, [case.label for case in cases], test="welch", groups=classes)
+        values = np.array(
+            [_number(dict(case.metadata).get(name, "")) for case in cases], dtype=float
+        )
+        by_class = compare_continuous(
+            values, [case.label for case in cases], test="welch", groups=classes
+        )
         whole = compare_continuous(values, ["all"] * len(cases), groups=["all", ""]).groups[0]
         summaries = [whole, *by_class.groups]
         cells += [f"{number(s.mean, 1)} ± {number(s.sd, 1)}" if s.n else "–" for s in summaries]
@@ -161,7 +184,10 @@ def _continuous_rows(name: str, groups: Sequence[tuple[str, Sequence[Case]]], cl
 
 
 def _level_rows(
-    name: str, groups: Sequence[tuple[str, Sequence[Case]]], classes: Sequence[str], levels: Sequence[str]
+    name: str,
+    groups: Sequence[tuple[str, Sequence[Case]]],
+    classes: Sequence[str],
+    levels: Sequence[str],
 ) -> list[Row]:
     compared = [_by_class(name, cases, classes, levels) for _, cases in groups]
     rows = []
@@ -188,6 +214,10 @@ def _by_class(
     values = [dict(case.metadata).get(name, "") for case in cases]
     occur = len({value for value in values if value})
     test: CategoricalTest = "yates" if len(classes) == 2 and occur == 2 else "chi-squared"
-    by_class = compare_categorical(values, [case.label for case in cases], test=test, groups=classes, categories=levels)
-    of_all = compare_categorical(values, ["all"] * len(cases), groups=["all", ""], categories=levels).groups[0]
+    by_class = compare_categorical(
+        values, [case.label for case in cases], test=test, groups=classes, categories=levels
+    )
+    of_all = compare_categorical(
+        values, ["all"] * len(cases), groups=["all", ""], categories=levels
+    ).groups[0]
     return of_all, by_class

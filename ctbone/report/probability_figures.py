@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ctbone.document.figure_style import (
+    FAINT,
+    INK,
+    Drawn,
+    finish,
+    panels,
+    shorten,
+    strokes,
+    style,
+    unit_axes,
+)
 from ctbone.report.analysis import Analysis, JudgedSet
-from ctbone.report.answers import Answers
 from ctbone.report.discrimination_figures import model_handles, small_multiples
-from ctbone.report.figure_style import FAINT, INK, Drawn, finish, panels, shorten, strokes, style, unit_axes
 from ctbone.report.result_tables import decision_curves
+from ctbone.report.scored_cases import ScoredCases
 from ctbone.stats import DecisionCurve, calibration_curve
 
 if TYPE_CHECKING:
@@ -47,7 +57,9 @@ def class_calibration(judged: JudgedSet, level: float) -> Drawn:
     with style():
         columns = min(3, len(classes))
         count = len(judged.cases.answers) * len(classes)
-        figure, all_axes = panels(count, columns=columns, size=(44, 58), gap=(16, 19), margin=(13, 3, 11, 7))
+        figure, all_axes = panels(
+            count, columns=columns, size=(44, 58), gap=(16, 19), margin=(13, 3, 11, 7)
+        )
         places = [(answers, name) for answers in judged.cases.answers for name in classes]
         for axes, (answers, name) in zip(all_axes, places, strict=True):
             method = _calibration_panel(axes, answers.against_rest(name), lines[name].colour, level)
@@ -67,8 +79,10 @@ def _wilson(judged: JudgedSet) -> str:
     return "Wilson intervals by patient" if clustered else "Wilson intervals"
 
 
-def _calibration_panel(axes: Axes, answers: Answers, colour: str, level: float) -> str:
-    curve = calibration_curve(answers.truth, answers.p, level=level, histogram_bins=25, groups=answers.patients)
+def _calibration_panel(axes: Axes, answers: ScoredCases, colour: str, level: float) -> str:
+    curve = calibration_curve(
+        answers.truth, answers.p, level=level, histogram_bins=25, groups=answers.patients
+    )
     box = axes.get_position()
     axes.set_position((box.x0, box.y0 + 0.27 * box.height, box.width, 0.73 * box.height))
     below = axes.figure.add_axes((box.x0, box.y0, box.width, 0.2 * box.height))
@@ -82,11 +96,15 @@ def _calibration_panel(axes: Axes, answers: Answers, colour: str, level: float) 
     axes.plot(means, [tenth.observed for tenth in curve.bins], "o", color=INK, markersize=2.4)
     unit_axes(axes, "", "Observed share")
     axes.tick_params(labelbottom=False)
-    _histogram(below, curve.histogram_edges, curve.histogram_positive, curve.histogram_negative, colour)
+    _histogram(
+        below, curve.histogram_edges, curve.histogram_positive, curve.histogram_negative, colour
+    )
     return curve.method
 
 
-def _histogram(axes: Axes, edges: np.ndarray, positive: np.ndarray, negative: np.ndarray, colour: str) -> None:
+def _histogram(
+    axes: Axes, edges: np.ndarray, positive: np.ndarray, negative: np.ndarray, colour: str
+) -> None:
     _bars(axes, edges, positive, colour)
     _bars(axes, edges, -negative, FAINT)
     axes.axhline(0, color=INK, linewidth=0.4)
@@ -136,10 +154,21 @@ def decision(analysis: Analysis, curves: Mapping[str, Mapping[str, DecisionCurve
             for name, curve in found.items():
                 if name in _TREAT:
                     _, colour, dash = _TREAT[name]
-                    axes.plot(curve.thresholds, curve.net_benefit, color=colour, linewidth=0.8, linestyle=dash)
+                    axes.plot(
+                        curve.thresholds,
+                        curve.net_benefit,
+                        color=colour,
+                        linewidth=0.8,
+                        linestyle=dash,
+                    )
                 else:
                     stroke = lines[name]
-                    axes.plot(curve.thresholds, curve.net_benefit, color=stroke.colour, linestyle=stroke.dash)
+                    axes.plot(
+                        curve.thresholds,
+                        curve.net_benefit,
+                        color=stroke.colour,
+                        linestyle=stroke.dash,
+                    )
             _benefit_axes(axes, found)
             axes.set_title(judged.cases.title)
         figure.legend(
@@ -158,7 +187,9 @@ def decision(analysis: Analysis, curves: Mapping[str, Mapping[str, DecisionCurve
         )
 
 
-def decision_bands(analysis: Analysis, judged: JudgedSet, curves: Mapping[str, DecisionCurve]) -> Drawn:
+def decision_bands(
+    analysis: Analysis, judged: JudgedSet, curves: Mapping[str, DecisionCurve]
+) -> Drawn:
     """Draw each model's decision curve in a panel of its own, with its bootstrap band."""
     lines = strokes(analysis.models)
     names = [answers.name for answers in judged.cases.answers]
@@ -166,9 +197,17 @@ def decision_bands(analysis: Analysis, judged: JudgedSet, curves: Mapping[str, D
         figure, all_axes = small_multiples(len(names))
         for axes, name in zip(all_axes, names, strict=True):
             for key, (_, colour, dash) in _TREAT.items():
-                axes.plot(curves[key].thresholds, curves[key].net_benefit, color=colour, linewidth=0.7, linestyle=dash)
+                axes.plot(
+                    curves[key].thresholds,
+                    curves[key].net_benefit,
+                    color=colour,
+                    linewidth=0.7,
+                    linestyle=dash,
+                )
             curve, colour = curves[name], lines[name].colour
-            axes.fill_between(curve.thresholds, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+            axes.fill_between(
+                curve.thresholds, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0
+            )
             axes.plot(curve.thresholds, curve.net_benefit, color=colour)
             _benefit_axes(axes, curves)
             axes.set_title(shorten(name, 20))
@@ -183,13 +222,20 @@ def decision_bands(analysis: Analysis, judged: JudgedSet, curves: Mapping[str, D
 
 def curves_of(analysis: Analysis, *, bands: bool) -> dict[str, dict[str, DecisionCurve]]:
     """Compute the decision curves of every reported set."""
-    return {judged.cases.key: decision_curves(analysis, judged, bands=bands) for judged in analysis.reported}
+    return {
+        judged.cases.key: decision_curves(analysis, judged, bands=bands)
+        for judged in analysis.reported
+    }
 
 
 def _prevalence(analysis: Analysis) -> str:
     """Say that the prevalence is not that of the cases."""
     prevalence = analysis.settings.prevalence
-    return "" if prevalence is None else f" The prevalence is set to {100 * prevalence:g} %, not that of the cases."
+    return (
+        ""
+        if prevalence is None
+        else f" The prevalence is set to {100 * prevalence:g} %, not that of the cases."
+    )
 
 
 def _band_methods(curves: Sequence[DecisionCurve]) -> str:
@@ -201,7 +247,9 @@ def _band_methods(curves: Sequence[DecisionCurve]) -> str:
 def _benefit_axes(axes: Axes, curves: Mapping[str, DecisionCurve]) -> None:
     values = np.concatenate([curve.net_benefit for curve in curves.values()])
     top = 1.08 * max(0.05, float(values[np.isfinite(values)].max()))  # treat-none is always there
-    axes.set(xlim=(0, 1), ylim=(-0.18 * top, top), xlabel="Threshold probability", ylabel="Net benefit")
+    axes.set(
+        xlim=(0, 1), ylim=(-0.18 * top, top), xlabel="Threshold probability", ylabel="Net benefit"
+    )
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     axes.grid(color="#e4e4e4", linewidth=0.4)
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ctbone.document.table import Cell, Column, Counts, Row, Table, plain_table
 from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.dangerous_errors import dangerous_title
 from ctbone.report.many_classes import MANY_CLASS_METRICS
 from ctbone.report.metrics import FOLD_METRICS, Judgement, judge, resamples_for
-from ctbone.report.table import Cell, Column, Counts, Row, Table, plain_table
 from ctbone.stats import DecisionCurve, Estimate, decision_curve, treat_all, treat_none
 
 TITLES = {
@@ -56,18 +56,26 @@ def glance_table(judged: JudgedSet) -> Table:
     """Show the models side by side: AUC, sensitivity, specificity, accuracy and Brier score."""
     names = _GLANCE if judged.cases.answers[0].two_class else MANY_CLASS_METRICS
     columns = [Column("model", "Model", "text"), Column("n", "Cases"), *_estimates(names)]
-    rows: list[list[Cell]] = [[j.name, j.n, *(j.estimates.get(name) for name in names)] for j in judged.judgements]
+    rows: list[list[Cell]] = [
+        [j.name, j.n, *(j.estimates.get(name) for name in names)] for j in judged.judgements
+    ]
     return plain_table(f"summary_{judged.cases.key}", judged.cases.title, columns, rows)
 
 
 def centre_table(analysis: Analysis, judged: JudgedSet) -> Table | None:
     """Show each model centre by centre; None where there are fewer than two centres."""
-    centres = tuple(dict.fromkeys(name for answers in judged.cases.answers for name in answers.cohorts))
+    centres = tuple(
+        dict.fromkeys(name for answers in judged.cases.answers for name in answers.cohorts)
+    )
     if len(centres) < 2:
         return None
     two = judged.cases.answers[0].two_class
     names = _GLANCE if two else MANY_CLASS_METRICS
-    columns = [Column("centre", "Centre", "text"), Column("model", "Model", "text"), Column("n", "Cases")]
+    columns = [
+        Column("centre", "Centre", "text"),
+        Column("model", "Model", "text"),
+        Column("n", "Cases"),
+    ]
     columns += ([Column("positives", "Positive")] if two else []) + _estimates(names)
     rows = []
     for centre in centres:
@@ -77,18 +85,33 @@ def centre_table(analysis: Analysis, judged: JudgedSet) -> Table | None:
                 continue
             found = judge(own, analysis.settings, bands=False)
             counts: list[Cell] = [found.n, found.positives] if two else [found.n]
-            rows.append(Row((centre, found.name, *counts, *(found.estimates[n] for n in names)), opens=number == 0))
+            rows.append(
+                Row(
+                    (centre, found.name, *counts, *(found.estimates[n] for n in names)),
+                    opens=number == 0,
+                )
+            )
     note = "Each centre by itself; the thresholds are those of the whole set."
     return Table(
-        f"centres_{judged.cases.key}", f"Centre by centre, {_lower(judged)}", tuple(columns), tuple(rows), note
+        f"centres_{judged.cases.key}",
+        f"Centre by centre, {_lower(judged)}",
+        tuple(columns),
+        tuple(rows),
+        note,
     )
 
 
 def class_table(analysis: Analysis, judged: JudgedSet) -> Table:
     """Show each class against the rest: AUC, Brier score and calibration of every model."""
     names = ("auc", "brier", "calibration_intercept", "calibration_slope", "ici")
-    columns = [Column("model", "Model", "text"), Column("class", "Class", "text"), Column("n", "Cases of it")]
-    settings = analysis.settings.model_copy(update={"dangerous_error": None})  # the rest has no name
+    columns = [
+        Column("model", "Model", "text"),
+        Column("class", "Class", "text"),
+        Column("n", "Cases of it"),
+    ]
+    settings = analysis.settings.model_copy(
+        update={"dangerous_error": None}
+    )  # the rest has no name
     rows = []
     for answers in judged.cases.answers:
         for place, name in enumerate(answers.classes):
@@ -96,15 +119,27 @@ def class_table(analysis: Analysis, judged: JudgedSet) -> Table:
             values = [found.estimates[metric] for metric in names]
             rows.append(Row((answers.name, name, found.positives, *values), opens=place == 0))
     columns += _estimates(names)
-    return Table(f"classes_{judged.cases.key}", f"One against the rest, {_lower(judged)}", tuple(columns), tuple(rows))
+    return Table(
+        f"classes_{judged.cases.key}",
+        f"One against the rest, {_lower(judged)}",
+        tuple(columns),
+        tuple(rows),
+    )
 
 
 def metric_table(judged: JudgedSet) -> Table:
     """Show every metric of every model: one row a metric, one column a model."""
     names = tuple(judged.judgements[0].estimates)
-    columns = [Column("metric", "Metric", "text"), *(Column(j.name, j.name, "estimate") for j in judged.judgements)]
-    rows: list[list[Cell]] = [[metric_title(name), *(j.estimates[name] for j in judged.judgements)] for name in names]
-    return plain_table(f"metrics_{judged.cases.key}", f"Every metric, {_lower(judged)}", columns, rows)
+    columns = [
+        Column("metric", "Metric", "text"),
+        *(Column(j.name, j.name, "estimate") for j in judged.judgements),
+    ]
+    rows: list[list[Cell]] = [
+        [metric_title(name), *(j.estimates[name] for j in judged.judgements)] for name in names
+    ]
+    return plain_table(
+        f"metrics_{judged.cases.key}", f"Every metric, {_lower(judged)}", columns, rows
+    )
 
 
 def fold_table(judged: JudgedSet) -> Table:
@@ -115,7 +150,10 @@ def fold_table(judged: JudgedSet) -> Table:
     columns += [Column(count.lower(), count) for count in ("TN", "FP", "FN", "TP")] if two else []
     rows: list[tuple[Cell, ...]] = []
     for judgement in judged.judgements:
-        rows += [(judgement.name, str(fold), *_values(part, names, two)) for fold, part in judgement.folds.items()]
+        rows += [
+            (judgement.name, str(fold), *_values(part, names, two))
+            for fold, part in judgement.folds.items()
+        ]
         if judgement.mean_of_folds:
             means = [judgement.mean_of_folds.get(name) for name in names]
             rows.append((judgement.name, "mean of folds", *means, *([None] * 4 if two else [])))
@@ -124,7 +162,9 @@ def fold_table(judged: JudgedSet) -> Table:
     return plain_table(f"folds_{judged.cases.key}", f"Per fold, {_lower(judged)}", columns, rows)
 
 
-def cross_validation_table(analysis: Analysis, key: str, title: str, models: Sequence[str]) -> Table:
+def cross_validation_table(
+    analysis: Analysis, key: str, title: str, models: Sequence[str]
+) -> Table:
     """Show some models fold by fold, validation, internal and external test side by side, as the main paper does.
 
     Parameters
@@ -147,13 +187,19 @@ def cross_validation_table(analysis: Analysis, key: str, title: str, models: Seq
     rows: list[Row] = []
     for model in models:
         found = {judged.cases.key: _of_model(judged, model) for judged in sets}
-        folds = sorted({fold for judgement in found.values() if judgement for fold in judgement.folds})
+        folds = sorted(
+            {fold for judgement in found.values() if judgement for fold in judgement.folds}
+        )
         for fold in folds:
-            parts = [judgement.folds.get(fold) if judgement else None for judgement in found.values()]
+            parts = [
+                judgement.folds.get(fold) if judgement else None for judgement in found.values()
+            ]
             rows.append(Row((model, str(fold), *_fold_cells(parts)), opens=fold == folds[0]))
         if folds:
             means = [_mean_cells(judgement) for judgement in found.values()]
-            rows.append(Row((model, "mean", *(cell for cells in means for cell in cells)), "strong"))
+            rows.append(
+                Row((model, "mean", *(cell for cells in means for cell in cells)), "strong")
+            )
         pooled = [None if name == "validation" else judgement for name, judgement in found.items()]
         rows.append(Row((model, "pooled", *_fold_cells(pooled)), "strong", opens=not folds))
     return Table(key, title, tuple(columns), tuple(rows), _FOLD_NOTE)
@@ -192,7 +238,9 @@ def _mean_cells(judgement: Judgement | None) -> list[Cell]:
 
 def hosmer_lemeshow_table(judged: JudgedSet) -> Table | None:
     """Show the Hosmer–Lemeshow test of every model; None where there are more than two classes."""
-    tests = {j.name: (j.n, j.hosmer_lemeshow) for j in judged.judgements if j.hosmer_lemeshow is not None}
+    tests = {
+        j.name: (j.n, j.hosmer_lemeshow) for j in judged.judgements if j.hosmer_lemeshow is not None
+    }
     if not tests:
         return None
     columns = [
@@ -204,14 +252,27 @@ def hosmer_lemeshow_table(judged: JudgedSet) -> Table | None:
         Column("method", "Method", "text"),
     ]
     rows = [
-        (name, n, test.statistic, test.df, test.p_value, f"{test.method}; {test.why}" if test.why else test.method)
+        (
+            name,
+            n,
+            test.statistic,
+            test.df,
+            test.p_value,
+            f"{test.method}; {test.why}" if test.why else test.method,
+        )
         for name, (n, test) in tests.items()
     ]
     note = (
         "A small p speaks against the calibration. The test has little power with few cases and rejects any model with "
         "many: read the curve. Each case counts as a patient of its own."
     )
-    return plain_table(f"hosmer_lemeshow_{judged.cases.key}", f"Hosmer–Lemeshow, {_lower(judged)}", columns, rows, note)
+    return plain_table(
+        f"hosmer_lemeshow_{judged.cases.key}",
+        f"Hosmer–Lemeshow, {_lower(judged)}",
+        columns,
+        rows,
+        note,
+    )
 
 
 def confusion_table(judged: JudgedSet) -> Table:
@@ -225,7 +286,9 @@ def confusion_table(judged: JudgedSet) -> Table:
         for j in judged.judgements
         for number, name in enumerate(order)
     ]
-    return Table(f"confusion_{judged.cases.key}", f"Confusion, {_lower(judged)}", tuple(columns), tuple(rows))
+    return Table(
+        f"confusion_{judged.cases.key}", f"Confusion, {_lower(judged)}", tuple(columns), tuple(rows)
+    )
 
 
 def ordered_classes(classes: Sequence[str], positive: str) -> list[str]:
@@ -236,7 +299,11 @@ def ordered_classes(classes: Sequence[str], positive: str) -> list[str]:
     >>> ordered_classes(("malignant", "benign"), "malignant")
     ['benign', 'malignant']
     """
-    return [name for name in classes if name != positive] + [positive] if len(classes) == 2 else list(classes)
+    return (
+        [name for name in classes if name != positive] + [positive]
+        if len(classes) == 2
+        else list(classes)
+    )
 
 
 def comparison_table(judged: JudgedSet) -> Table:
@@ -255,21 +322,29 @@ def comparison_table(judged: JudgedSet) -> Table:
             c.a,
             c.b,
             c.n,
-            Estimate(c.result.difference, c.result.low, c.result.high, c.result.method, c.result.why),
+            Estimate(
+                c.result.difference, c.result.low, c.result.high, c.result.method, c.result.why
+            ),
             c.result.statistic,
             c.result.p_value,
             c.adjusted,
         )
         for c in judged.comparisons
     ]
-    return plain_table(f"comparisons_{judged.cases.key}", f"Comparisons, {_lower(judged)}", columns, rows)
+    return plain_table(
+        f"comparisons_{judged.cases.key}", f"Comparisons, {_lower(judged)}", columns, rows
+    )
 
 
-def decision_table(analysis: Analysis, judged: JudgedSet, curves: Mapping[str, DecisionCurve]) -> Table:
+def decision_table(
+    analysis: Analysis, judged: JudgedSet, curves: Mapping[str, DecisionCurve]
+) -> Table:
     """List the net benefit of every model over the thresholds, of treating all and of treating none."""
     columns = [Column("model", "Model", "text"), Column("threshold", "Threshold", digits=2)]
     columns += [Column(name, name) for name in ("net_benefit", "low", "high")]
-    columns += [Column(name, name) for name in ("standardized_net_benefit", "interventions_avoided")]
+    columns += [
+        Column(name, name) for name in ("standardized_net_benefit", "interventions_avoided")
+    ]
     rows: list[tuple[Cell, ...]] = []
     for name, curve in curves.items():
         content = (
@@ -286,7 +361,9 @@ def decision_table(analysis: Analysis, judged: JudgedSet, curves: Mapping[str, D
     return plain_table(key, f"Decision curves, {_lower(judged)}", columns, rows)
 
 
-def decision_curves(analysis: Analysis, judged: JudgedSet, *, bands: bool = True) -> dict[str, DecisionCurve]:
+def decision_curves(
+    analysis: Analysis, judged: JudgedSet, *, bands: bool = True
+) -> dict[str, DecisionCurve]:
     """Compute the decision curve of every model, and ``treat_all`` and ``treat_none`` on all cases of the set."""
     settings = analysis.settings
     curves = {}

@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ctbone
+from ctbone.document.page import Block, Figure, Notice, Page, Section, Shown, Terms, Text
+from ctbone.document.table import Table, interval, number
 from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.discrimination_figures import class_roc, confusion_maps, forest, roc, roc_bands
 from ctbone.report.metrics import Judgement
-from ctbone.report.page import Block, Figure, Notice, Page, Section, Shown, Terms, Text
-from ctbone.report.probability_figures import calibration, class_calibration, curves_of, decision, decision_bands
+from ctbone.report.probability_figures import (
+    calibration,
+    class_calibration,
+    curves_of,
+    decision,
+    decision_bands,
+)
 from ctbone.report.result_tables import (
     centre_table,
     class_table,
@@ -24,14 +31,16 @@ from ctbone.report.result_tables import (
     metric_table,
     metric_title,
 )
-from ctbone.report.table import Table, interval, number
 from ctbone.study import file_hash
 
 
 def table_page(table: Path, analysis: Analysis, *, bands: bool) -> Page:
     """Make the page of a table that stands alone."""
     count = len(analysis.models)
-    sections = (*result_sections(analysis, bands=bands), Section("method", "Method", statistics(analysis)))
+    sections = (
+        *result_sections(analysis, bands=bands),
+        Section("method", "Method", statistics(analysis)),
+    )
     metrics = {
         "source": {"file": table.name, "sha256": file_hash(table)},
         "ctbone": ctbone.__version__,
@@ -47,10 +56,16 @@ def table_page(table: Path, analysis: Analysis, *, bands: bool) -> Page:
     )
 
 
-def result_sections(analysis: Analysis, *, bands: bool, fusions: Sequence[str] = ()) -> tuple[Section, ...]:
+def result_sections(
+    analysis: Analysis, *, bands: bool, fusions: Sequence[str] = ()
+) -> tuple[Section, ...]:
     """Return the sections of results, in the order in which a reader asks for them."""
     two = analysis.any_answers.two_class
-    found = [_discrimination(analysis, bands=bands), _confusion(analysis), _folds(analysis, fusions)]
+    found = [
+        _discrimination(analysis, bands=bands),
+        _confusion(analysis),
+        _folds(analysis, fusions),
+    ]
     found.append(_calibration(analysis))
     if two:
         found += [_decision(analysis, bands=bands), _comparisons(analysis)]
@@ -60,10 +75,15 @@ def result_sections(analysis: Analysis, *, bands: bool, fusions: Sequence[str] =
 def further_tables(analysis: Analysis, *, bands: bool) -> tuple[Table, ...]:
     """Return the tables that are too long for the page."""
     tables = [confusion_table(judged) for judged in analysis.reported]
-    tables += [fold_table(judged) for judged in analysis.sets if any(j.folds for j in judged.judgements)]
+    tables += [
+        fold_table(judged) for judged in analysis.sets if any(j.folds for j in judged.judgements)
+    ]
     if analysis.any_answers.two_class:
         curves = curves_of(analysis, bands=bands)
-        tables += [decision_table(analysis, judged, curves[judged.cases.key]) for judged in analysis.reported]
+        tables += [
+            decision_table(analysis, judged, curves[judged.cases.key])
+            for judged in analysis.reported
+        ]
     return tuple(tables)
 
 
@@ -78,12 +98,19 @@ def uneven_notices(analysis: Analysis) -> list[Notice]:
     for judged in analysis.reported:
         cases = {answers.name: set(answers.cases["case_id"]) for answers in judged.cases.answers}
         everyone = set().union(*cases.values())
-        gaps = [f"{name} lacks {len(everyone - own)}" for name, own in cases.items() if own != everyone]
+        gaps = [
+            f"{name} lacks {len(everyone - own)}" for name, own in cases.items() if own != everyone
+        ]
         if gaps:
             found.append(f"{judged.cases.title}: of {len(everyone)} cases {', '.join(gaps)}.")
     if not found:
         return []
-    text = " ".join([*found, "Comparisons use the cases that both models answered for; the other numbers do not."])
+    text = " ".join(
+        [
+            *found,
+            "Comparisons use the cases that both models answered for; the other numbers do not.",
+        ]
+    )
     return [Notice("Not the same cases.", text)]
 
 
@@ -100,8 +127,13 @@ def statistics(analysis: Analysis) -> tuple[Block, ...]:
             for name, estimate in judgement.estimates.items():
                 methods.setdefault(estimate.method, []).append(metric_title(name))
     items = [(", ".join(dict.fromkeys(names)), method) for method, names in methods.items()]
-    compared = dict.fromkeys(c.result.method for judged in analysis.reported for c in judged.comparisons)
-    items += [("Comparisons of AUCs", f"{method}; p adjusted by Holm within a set of cases") for method in compared]
+    compared = dict.fromkeys(
+        c.result.method for judged in analysis.reported for c in judged.comparisons
+    )
+    items += [
+        ("Comparisons of AUCs", f"{method}; p adjusted by Holm within a set of cases")
+        for method in compared
+    ]
     text = (
         f"Intervals are at {analysis.settings.confidence:.0%}. They hold for each number by itself. A value that is "
         "undefined is shown as a dash, with the reason below its table; it is never written as 0 or 1."
@@ -110,7 +142,10 @@ def statistics(analysis: Analysis) -> tuple[Block, ...]:
 
 
 def _sentence(analysis: Analysis, judged: JudgedSet) -> str:
-    answers, known = judged.cases.answers[0], [j for j in judged.judgements if j.estimates["auc"].value is not None]
+    answers, known = (
+        judged.cases.answers[0],
+        [j for j in judged.judgements if j.estimates["auc"].value is not None],
+    )
     where = {
         "internal": "Internally, where each case is answered by the one model that has not seen its patient",
         "external": "Externally, where the folds' models are averaged",
@@ -133,7 +168,11 @@ def _sentence(analysis: Analysis, judged: JudgedSet) -> str:
 def _with_interval(judgement: Judgement, analysis: Analysis) -> str:
     area = judgement.estimates["auc"]
     ends = interval(area)
-    return f"{number(area.value)} ({analysis.settings.confidence:.0%} interval {ends})" if ends else number(area.value)
+    return (
+        f"{number(area.value)} ({analysis.settings.confidence:.0%} interval {ends})"
+        if ends
+        else number(area.value)
+    )
 
 
 def _count(judgement: Judgement, positive: str, two: bool) -> str:
@@ -181,14 +220,26 @@ def _folds(analysis: Analysis, fusions: Sequence[str]) -> Section | None:
         return None
     models = [name for name in analysis.models if name not in fusions]
     tables = [("cross_validation", "Models and reader" if "reader" in models else "Models", models)]
-    tables += [("cross_validation_fusion", "Fusions", [name for name in analysis.models if name in fusions])]
-    shown = (Shown(cross_validation_table(analysis, key, title, names)) for key, title, names in tables if names)
+    tables += [
+        (
+            "cross_validation_fusion",
+            "Fusions",
+            [name for name in analysis.models if name in fusions],
+        )
+    ]
+    shown = (
+        Shown(cross_validation_table(analysis, key, title, names))
+        for key, title, names in tables
+        if names
+    )
     return Section("folds", "Fold by fold", tuple(shown))
 
 
 def _calibration(analysis: Analysis) -> Section:
     two, level = analysis.any_answers.two_class, analysis.settings.confidence
-    drawn = (calibration(analysis, j) if two else class_calibration(j, level) for j in analysis.reported)
+    drawn = (
+        calibration(analysis, j) if two else class_calibration(j, level) for j in analysis.reported
+    )
     tests = (hosmer_lemeshow_table(judged) for judged in analysis.reported)
     blocks: list[Block] = [
         *(Figure(figure) for figure in drawn),
@@ -201,7 +252,10 @@ def _decision(analysis: Analysis, *, bands: bool) -> Section:
     curves = curves_of(analysis, bands=bands)
     blocks: list[Block] = [Figure(decision(analysis, curves))]
     if bands:
-        blocks += [Figure(decision_bands(analysis, judged, curves[judged.cases.key])) for judged in analysis.reported]
+        blocks += [
+            Figure(decision_bands(analysis, judged, curves[judged.cases.key]))
+            for judged in analysis.reported
+        ]
     return Section("decision", "Decision curves", tuple(blocks))
 
 

@@ -6,16 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from ctbone.cohort import Cohort, read_cohort
+from ctbone.document.output import write_report
+from ctbone.document.page import Block, Figure, Notice, Page, Section, Shown
 from ctbone.progress import progress
 from ctbone.report.analysis import Analysis, analyse
 from ctbone.report.checklist_answers import checklist_section
 from ctbone.report.freshness import stale_notices
 from ctbone.report.fusion_figures import fusion_curves, fusion_weights
-from ctbone.report.fusion_records import Records, fusion_records, recalibration_table, stack_table, weight_table
+from ctbone.report.fusion_records import (
+    Records,
+    fusion_records,
+    recalibration_table,
+    stack_table,
+    weight_table,
+)
 from ctbone.report.gather import Source, case_sets, sources
 from ctbone.report.method import method_section
-from ctbone.report.output import write_report
-from ctbone.report.page import Block, Figure, Notice, Page, Section, Shown
 from ctbone.report.patients import baseline_table, flow
 from ctbone.report.sections import answer, further_tables, glance, result_sections, uneven_notices
 from ctbone.report.worst_cases import worst_cases
@@ -88,9 +94,16 @@ def _page(
 ) -> Page:
     settings, synthetic = study.settings, is_synthetic(study)
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
-    summary += [*stale_notices(study, found), *uneven_notices(analysis), answer(analysis), *glance(analysis)]
+    summary += [
+        *stale_notices(study, found),
+        *uneven_notices(analysis),
+        answer(analysis),
+        *glance(analysis),
+    ]
     patients = Section(
-        "patients", "Patients", (flow(study, cohort, analysis), Shown(baseline_table(cohort, settings.classes)))
+        "patients",
+        "Patients",
+        (flow(study, cohort, analysis), Shown(baseline_table(cohort, settings.classes))),
     )
     sections = [
         patients,
@@ -105,15 +118,27 @@ def _page(
         "synthetic": synthetic,
         **analysis.metrics(),
         "fusion": {
-            r.name: {"parts": list(r.parts), "folds": r.folds, "mean": r.mean, "sd": r.spread, "reader": r.reader}
+            r.name: {
+                "parts": list(r.parts),
+                "folds": r.folds,
+                "mean": r.mean,
+                "sd": r.spread,
+                "reader": r.reader,
+            }
             for r in records.fusions
         },
         "stacking": {
-            r.name: {"parts": list(r.parts), "columns": list(r.columns), r.kind: r.folds, "reader": r.reader}
+            r.name: {
+                "parts": list(r.parts),
+                "columns": list(r.columns),
+                r.kind: r.folds,
+                "reader": r.reader,
+            }
             for r in records.stacks
         },
         "recalibration": {
-            r.name: {"of": r.of, "how": r.how, "folds": r.folds, "reader": r.reader} for r in records.recalibrations
+            r.name: {"of": r.of, "how": r.how, "folds": r.folds, "reader": r.reader}
+            for r in records.recalibrations
         },
         "provenance": record,
     }

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from ctbone.config import BONE, Window
+from ctbone.document.page import Block, Gallery, Pictured, Section, Shown, Text
+from ctbone.document.table import Cell, Column, Table, number, plain_table
 from ctbone.errors import CtboneError
 from ctbone.predictions import probability_columns
 from ctbone.report.analysis import Analysis, JudgedSet
 from ctbone.report.gather import Source
-from ctbone.report.page import Block, Gallery, Pictured, Section, Shown, Text
-from ctbone.report.table import Cell, Column, Table, number, plain_table
 from ctbone.study import Study, read_json, record_of
 
 _MOST = 6
@@ -54,7 +54,11 @@ def worst_cases(study: Study, analysis: Analysis, found: Sequence[Source]) -> Se
     found
         The tables, which tell models from fusions and the reader.
     """
-    single = {source.name for source in found if not source.fused and source.path.parent.name == "predictions"}
+    single = {
+        source.name
+        for source in found
+        if not source.fused and source.path.parent.name == "predictions"
+    }
     text = "Ranked by the probability of the true class, averaged over the models without the reader and the fusions."
     images = (
         " The images are those of the 2D network, centred on the lesion, in the bone window (centre "
@@ -92,12 +96,18 @@ def ranked(judged: JudgedSet, single: set[str]) -> list[RankedCase]:
     columns = []
     for answers in counted:
         p = answers.matrix[np.arange(len(answers)), answers.class_numbers]
-        columns.append(pd.Series(p, index=answers.cases["case_id"]).reindex(known["case_id"]).to_numpy())
+        columns.append(
+            pd.Series(p, index=answers.cases["case_id"]).reindex(known["case_id"]).to_numpy()
+        )
     wide = np.column_stack(columns)
     means = np.nanmean(wide, axis=1)
     cases = [
         RankedCase(
-            str(case), str(cohort), str(label), dict(zip((a.name for a in counted), row.tolist(), strict=True)), mean
+            str(case),
+            str(cohort),
+            str(label),
+            dict(zip((a.name for a in counted), row.tolist(), strict=True)),
+            mean,
         )
         for case, cohort, label, row, mean in zip(
             known["case_id"], known["cohort"], known["label"], wide, means.tolist(), strict=True
@@ -121,14 +131,22 @@ def png(image: np.ndarray, window: Window = BONE) -> bytes:
     low = window.center - window.width / 2
     grey = np.clip((image.astype(np.float32) - low) / window.width, 0, 1) * 255
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(grey[::-1, ::-1].T.round().astype(np.uint8))).save(file, format="PNG")
+    Image.fromarray(np.ascontiguousarray(grey[::-1, ::-1].T.round().astype(np.uint8))).save(
+        file, format="PNG"
+    )
     return file.getvalue()
 
 
 def _table(judged: JudgedSet, cases: Sequence[RankedCase]) -> Table:
     models = list(cases[0].probabilities) if cases else []
-    columns = [Column("case_id", "Case", "text"), Column("cohort", "Cohort", "text"), Column("label", "Truth", "text")]
-    columns += [Column("mean", "Mean", digits=2)] + [Column(name, name, digits=2) for name in models]
+    columns = [
+        Column("case_id", "Case", "text"),
+        Column("cohort", "Cohort", "text"),
+        Column("label", "Truth", "text"),
+    ]
+    columns += [Column("mean", "Mean", digits=2)] + [
+        Column(name, name, digits=2) for name in models
+    ]
     cells: list[list[Cell]] = [
         [
             *(case.case_id, case.cohort, case.label, case.mean),
@@ -154,7 +172,11 @@ def _called(judged: JudgedSet, case: str, classes: int) -> str:
         return ""
     answers = judged.cases.answers[0]
     rows = np.flatnonzero((answers.cases["case_id"] == case).to_numpy())
-    return f"; {answers.name} called {answers.classes[int(answers.matrix[rows[0]].argmax())]}" if len(rows) else ""
+    return (
+        f"; {answers.name} called {answers.classes[int(answers.matrix[rows[0]].argmax())]}"
+        if len(rows)
+        else ""
+    )
 
 
 def _images(study: Study, case: str) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
@@ -169,7 +191,13 @@ def _images(study: Study, case: str) -> tuple[tuple[bytes, ...], tuple[str, ...]
         views = read_json(record_of(path)).get("views", []) if record_of(path).is_file() else []
     except CtboneError:
         return (), ()
-    names = [str(view.get("name", "")) for view in views if isinstance(view, dict)] if isinstance(views, list) else []
+    names = (
+        [str(view.get("name", "")) for view in views if isinstance(view, dict)]
+        if isinstance(views, list)
+        else []
+    )
     count = min(crop.shape[2], 3)
-    names = names[:count] if len(names) >= count else [f"image {place + 1}" for place in range(count)]
+    names = (
+        names[:count] if len(names) >= count else [f"image {place + 1}" for place in range(count)]
+    )
     return tuple(png(crop[:, :, place]) for place in range(count)), tuple(names)

@@ -1,5 +1,6 @@
 """Statistics of diagnostic models and readers: every number with its interval; knows no image, no torch, no table."""
 
+from ctbone.errors import StatsError
 from ctbone.stats.agreement import (
     cohen_kappa,
     cohen_kappa_test,
@@ -16,22 +17,19 @@ from ctbone.stats.baseline import (
     compare_continuous,
 )
 from ctbone.stats.binned_calibration import ece, equal_width_bins, hosmer_lemeshow, mce
-from ctbone.stats.bootstrap import (
-    bootstrap_auc,
-    bootstrap_auc_difference,
-    bootstrap_estimate,
-)
-from ctbone.stats.calibration import (
-    brier,
-    calibration_intercept,
-    calibration_slope,
-    scaled_brier,
-)
+from ctbone.stats.bootstrap import bootstrap_auc, bootstrap_auc_difference, bootstrap_estimate
+from ctbone.stats.calibration import brier, calibration_intercept, calibration_slope, scaled_brier
 from ctbone.stats.clustered_rates import clustered_proportion, clustered_rates
 from ctbone.stats.combined_rates import balanced_accuracy, f1, mcc
 from ctbone.stats.confusion_table import Confusion, confusion
 from ctbone.stats.dangerous import dangerous_error
-from ctbone.stats.decision import DecisionCurve, decision_curve, default_thresholds, treat_all, treat_none
+from ctbone.stats.decision import (
+    DecisionCurve,
+    decision_curve,
+    default_thresholds,
+    treat_all,
+    treat_none,
+)
 from ctbone.stats.delong import auc, auc_interval, delong_covariance, delong_test, delong_unpaired
 from ctbone.stats.estimate import Comparison, Estimate, TestResult
 from ctbone.stats.expected_events import observed_expected
@@ -44,7 +42,6 @@ from ctbone.stats.flexible_calibration import (
     ici,
 )
 from ctbone.stats.group_tests import independence_test, location_test
-from ctbone.stats.inputs import StatsError
 from ctbone.stats.likelihood_ratios import negative_likelihood_ratio, positive_likelihood_ratio
 from ctbone.stats.multiclass import (
     confusion_matrix,
@@ -58,7 +55,14 @@ from ctbone.stats.multiplicity import benjamini_hochberg, holm
 from ctbone.stats.paired import cochran_q, mcnemar
 from ctbone.stats.proportions import proportion
 from ctbone.stats.rates import accuracy, npv, ppv, sensitivity, specificity, threshold_rates
-from ctbone.stats.recalibration import Isotonic, Platt, Temperature, fit_isotonic, fit_platt, fit_temperature
+from ctbone.stats.recalibration import (
+    Isotonic,
+    Platt,
+    Temperature,
+    fit_isotonic,
+    fit_platt,
+    fit_temperature,
+)
 from ctbone.stats.resampling import bootstrap_weights, weighted_auc
 from ctbone.stats.roc import (
     OperatingPoint,

@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctbone.errors import StatsError
 from ctbone.stats.distributions import normal_two_sided, two_sided_z
 from ctbone.stats.estimate import Estimate, TestResult
-from ctbone.stats.inputs import Floats, Ints, StatsError, percent
+from ctbone.stats.inputs import Floats, Ints, percent
 
 KappaWeights: TypeAlias = Literal["none", "linear", "quadratic"]
 
@@ -61,7 +62,11 @@ def cohen_kappa(
     """
     table = _paired_table(first, second, categories)
     agreement = _agreement_weights(len(table), weights)
-    kinds = {"none": "Cohen's κ", "linear": "Cohen's κ, linear weights", "quadratic": "Cohen's κ, quadratic weights"}
+    kinds = {
+        "none": "Cohen's κ",
+        "linear": "Cohen's κ, linear weights",
+        "quadratic": "Cohen's κ, quadratic weights",
+    }
     method = f"{kinds[weights]}, asymptotic {percent(level)}"
     row, column = table.sum(axis=1), table.sum(axis=0)
     by_chance = float(row @ agreement @ column)
@@ -258,10 +263,17 @@ def _paired_table(first: ArrayLike, second: ArrayLike, categories: Sequence[Any]
     """Shares of each pair of categories, shape (categories, categories)."""
     one, two = np.asarray(first), np.asarray(second)
     if one.ndim != 1 or one.shape != two.shape or one.size == 0:
-        raise StatsError("ratings do not fit together", found=f"{one.shape} and {two.shape}", expected="(n,) twice")
+        raise StatsError(
+            "ratings do not fit together",
+            found=f"{one.shape} and {two.shape}",
+            expected="(n,) twice",
+        )
     ratings = np.stack([one, two], axis=1)
     codes, kinds = _codes(ratings, categories)
-    return np.bincount(codes[:, 0] * kinds + codes[:, 1], minlength=kinds**2).reshape(kinds, kinds) / one.size
+    return (
+        np.bincount(codes[:, 0] * kinds + codes[:, 1], minlength=kinds**2).reshape(kinds, kinds)
+        / one.size
+    )
 
 
 def _codes(ratings: np.ndarray, categories: Sequence[Any] | None) -> tuple[Ints, int]:
@@ -272,20 +284,30 @@ def _codes(ratings: np.ndarray, categories: Sequence[Any] | None) -> tuple[Ints,
         else np.array([value is None or value != value for value in ratings.flat])
     )
     if missing.any():
-        raise StatsError("a rating is missing", found=f"{int(missing.sum())} missing", remedy="drop these cases")
+        raise StatsError(
+            "a rating is missing", found=f"{int(missing.sum())} missing", remedy="drop these cases"
+        )
     if categories is None:
         found, codes = np.unique(ratings, return_inverse=True)
         return codes.reshape(ratings.shape), found.size
     place = {category: k for k, category in enumerate(categories)}
     unknown = [value for value in ratings.ravel().tolist() if value not in place]
     if unknown:
-        raise StatsError("a rating is not among the categories", found=unknown[0], expected=", ".join(map(str, place)))
-    return np.array([place[value] for value in ratings.ravel().tolist()]).reshape(ratings.shape), len(place)
+        raise StatsError(
+            "a rating is not among the categories",
+            found=unknown[0],
+            expected=", ".join(map(str, place)),
+        )
+    return np.array([place[value] for value in ratings.ravel().tolist()]).reshape(
+        ratings.shape
+    ), len(place)
 
 
 def _agreement_weights(kinds: int, weights: KappaWeights) -> Floats:
     if weights not in ("none", "linear", "quadratic"):
-        raise StatsError("unknown weights of κ", found=weights, expected="none, linear or quadratic")
+        raise StatsError(
+            "unknown weights of κ", found=weights, expected="none, linear or quadratic"
+        )
     if weights == "none" or kinds == 1:
         return np.eye(kinds)
     places = np.arange(kinds)
@@ -297,7 +319,9 @@ def _rating_counts(ratings: ArrayLike) -> tuple[Floats, int]:
     """How many readers gave each case each category, shape (n, categories), and the number of readers."""
     table = np.asarray(ratings)
     if table.ndim != 2 or table.shape[0] == 0 or table.shape[1] < 2:
-        raise StatsError("ratings are no table of readers", found=table.shape, expected="(n, at least 2)")
+        raise StatsError(
+            "ratings are no table of readers", found=table.shape, expected="(n, at least 2)"
+        )
     codes, kinds = _codes(table, None)
     counts = np.stack([(codes == kind).sum(axis=1) for kind in range(kinds)], axis=1)
     return counts.astype(np.float64), table.shape[1]

@@ -10,9 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctbone.errors import StatsError
 from ctbone.stats.estimate import TestResult
-from ctbone.stats.group_tests import CategoricalTest, ContinuousTest, independence_test, location_test
-from ctbone.stats.inputs import Floats, Ints, StatsError
+from ctbone.stats.group_tests import (
+    CategoricalTest,
+    ContinuousTest,
+    independence_test,
+    location_test,
+)
+from ctbone.stats.inputs import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -151,14 +157,19 @@ def compare_continuous(
     try:
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise StatsError("a continuous variable holds something that is no number", found=repr(values)[:80]) from None
+        raise StatsError(
+            "a continuous variable holds something that is no number", found=repr(values)[:80]
+        ) from None
     if np.isinf(numbers).any():
-        raise StatsError("a continuous variable is infinite", found="inf", expected="numbers, NaN where missing")
+        raise StatsError(
+            "a continuous variable is infinite", found="inf", expected="numbers, NaN where missing"
+        )
     names, members = _members(numbers, group, groups)
     samples = [numbers[inside] for inside in members]
     known = [sample[~np.isnan(sample)] for sample in samples]
     rows = tuple(
-        _summary(name, kept, sample.size - kept.size) for name, kept, sample in zip(names, known, samples, strict=True)
+        _summary(name, kept, sample.size - kept.size)
+        for name, kept, sample in zip(names, known, samples, strict=True)
     )
     return ContinuousComparison(rows, location_test(known, test=test), _continuous_smd(known))
 
@@ -214,9 +225,16 @@ def compare_categorical(
     kinds = list(categories) if categories is not None else _sorted_kinds(given[~missing])
     strangers = [value for value in given[~missing] if value not in kinds]
     if strangers:
-        raise StatsError("a value is not among the categories", found=strangers[0], expected=", ".join(map(str, kinds)))
+        raise StatsError(
+            "a value is not among the categories",
+            found=strangers[0],
+            expected=", ".join(map(str, kinds)),
+        )
     table = np.array(
-        [[sum(value == kind for value in given[inside & ~missing]) for kind in kinds] for inside in members],
+        [
+            [sum(value == kind for value in given[inside & ~missing]) for kind in kinds]
+            for inside in members
+        ],
         dtype=np.int64,
     ).reshape(len(names), len(kinds))
     rows = tuple(
@@ -225,23 +243,35 @@ def compare_categorical(
             int(counts.sum()),
             int((inside & missing).sum()),
             tuple(int(count) for count in counts),
-            tuple(100 * float(count) / float(counts.sum()) if counts.sum() else None for count in counts),
+            tuple(
+                100 * float(count) / float(counts.sum()) if counts.sum() else None
+                for count in counts
+            ),
         )
         for name, counts, inside in zip(names, table, members, strict=True)
     )
     return CategoricalComparison(
-        tuple(str(kind) for kind in kinds), rows, independence_test(table, test=test), _categorical_smd(table)
+        tuple(str(kind) for kind in kinds),
+        rows,
+        independence_test(table, test=test),
+        _categorical_smd(table),
     )
 
 
-def _members(values: np.ndarray, group: ArrayLike, groups: Sequence[Any] | None) -> tuple[list[Any], list[np.ndarray]]:
+def _members(
+    values: np.ndarray, group: ArrayLike, groups: Sequence[Any] | None
+) -> tuple[list[Any], list[np.ndarray]]:
     membership = np.asarray(group, dtype=object)
     if values.ndim != 1 or membership.shape != values.shape:
-        raise StatsError("values and groups do not fit together", found=f"{values.shape} and {membership.shape}")
+        raise StatsError(
+            "values and groups do not fit together", found=f"{values.shape} and {membership.shape}"
+        )
     names = list(groups) if groups is not None else _sorted_kinds(membership)
     if len(names) < 2:
         raise StatsError("a comparison needs two groups", found=names, expected="at least two")
-    return names, [np.array([value == name for value in membership], dtype=np.bool_) for name in names]
+    return names, [
+        np.array([value == name for value in membership], dtype=np.bool_) for name in names
+    ]
 
 
 def _sorted_kinds(values: np.ndarray) -> list[Any]:
@@ -266,7 +296,9 @@ def _summary(name: Any, known: Floats, missing: int) -> ContinuousSummary:
         return ContinuousSummary(str(name), 0, missing, None, None, None, None, None)
     lower, median, upper = (float(value) for value in np.quantile(known, [0.25, 0.5, 0.75]))
     sd = float(known.std(ddof=1)) if known.size > 1 else None
-    return ContinuousSummary(str(name), known.size, missing, float(known.mean()), sd, median, lower, upper)
+    return ContinuousSummary(
+        str(name), known.size, missing, float(known.mean()), sd, median, lower, upper
+    )
 
 
 def _continuous_smd(samples: list[Floats]) -> float | None:
@@ -285,7 +317,9 @@ def _categorical_smd(table: Ints) -> float | None:
         return None
     # One share follows from the others: without the first the covariance can be inverted.
     first, second = table[:, 1:] / table.sum(axis=1, keepdims=True)
-    covariance = (np.diag(first) - np.outer(first, first) + np.diag(second) - np.outer(second, second)) / 2
+    covariance = (
+        np.diag(first) - np.outer(first, first) + np.diag(second) - np.outer(second, second)
+    ) / 2
     gap = first - second
     if np.linalg.matrix_rank(covariance) < gap.size:
         return None

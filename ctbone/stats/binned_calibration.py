@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctbone.errors import StatsError
 from ctbone.stats.bootstrap import bootstrap_estimate, unit_limits
 from ctbone.stats.calibrated_outcomes import calibrated_outcomes, chance_words, widened_to_chance
 from ctbone.stats.clusters import patients_of
 from ctbone.stats.distributions import chi2_upper
 from ctbone.stats.estimate import Estimate, TestResult
-from ctbone.stats.inputs import Floats, Ints, StatsError, checked_pair
+from ctbone.stats.inputs import Floats, Ints, checked_pair
 
 
 def equal_width_bins(p: ArrayLike, bins: int = 10) -> Ints:
@@ -145,7 +146,9 @@ def mce(
     return _binned_error(y, p, bins, level, replicates, seed, groups, "max")
 
 
-def hosmer_lemeshow(y: ArrayLike, p: ArrayLike, *, groups: int = 10, external: bool = True) -> TestResult:
+def hosmer_lemeshow(
+    y: ArrayLike, p: ArrayLike, *, groups: int = 10, external: bool = True
+) -> TestResult:
     """Hosmer–Lemeshow test over groups of equal size by probability.
 
     Groups are cut at the quantiles of the probabilities (linear interpolation, right-closed); quantiles that coincide
@@ -185,7 +188,9 @@ def hosmer_lemeshow(y: ArrayLike, p: ArrayLike, *, groups: int = 10, external: b
     """
     labels, scores = checked_pair(y, p, probability=True)
     if groups < 2:
-        raise StatsError("Hosmer–Lemeshow needs at least two groups", found=groups, expected="such as 10")
+        raise StatsError(
+            "Hosmer–Lemeshow needs at least two groups", found=groups, expected="such as 10"
+        )
     edges = np.unique(np.quantile(scores, np.arange(1, groups) / groups))
     group = np.searchsorted(edges, scores, side="left")
     cases = np.bincount(group)
@@ -194,16 +199,22 @@ def hosmer_lemeshow(y: ArrayLike, p: ArrayLike, *, groups: int = 10, external: b
     expected = np.bincount(group, weights=scores)[present]
     observed = np.bincount(group, weights=labels)[present]
     df = cases.size if external else cases.size - 2
-    method = f"Hosmer–Lemeshow, {cases.size} groups, {'external' if external else 'development'} cases"
+    method = (
+        f"Hosmer–Lemeshow, {cases.size} groups, {'external' if external else 'development'} cases"
+    )
     if df < 1:
-        return TestResult.undefined(method, "too few distinct probabilities for a degree of freedom")
+        return TestResult.undefined(
+            method, "too few distinct probabilities for a degree of freedom"
+        )
     spread = expected * (1 - expected / cases)
     if (spread <= 0).any():
         return TestResult.undefined(method, "a group expects no event, or nothing but events")
     with np.errstate(over="ignore"):
         statistic = float(((observed - expected) ** 2 / spread).sum())
     if not np.isfinite(statistic):
-        return TestResult.undefined(method, "a group expects next to no event and has one: beyond what floats hold")
+        return TestResult.undefined(
+            method, "a group expects next to no event and has one: beyond what floats hold"
+        )
     return TestResult(statistic, float(df), chi2_upper(statistic, df), method)
 
 
@@ -227,7 +238,10 @@ def _binned_error(
     def error(gap: Floats, cases: Floats) -> Floats:
         if over == "mean":
             return np.asarray(gap.sum(axis=1) / cases.sum(axis=1), dtype=np.float64)
-        return np.asarray(np.divide(gap, cases, out=np.zeros_like(gap), where=cases > 0).max(axis=1), dtype=np.float64)
+        return np.asarray(
+            np.divide(gap, cases, out=np.zeros_like(gap), where=cases > 0).max(axis=1),
+            dtype=np.float64,
+        )
 
     estimate = bootstrap_estimate(
         lambda weights: error(np.abs(weights @ surplus), weights @ member),

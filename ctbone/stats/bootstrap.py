@@ -8,13 +8,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctbone.errors import StatsError
 from ctbone.stats.distributions import normal_cdf, normal_quantile
 from ctbone.stats.estimate import Comparison, Estimate
 from ctbone.stats.inputs import (
     ONE_CLASS,
     Bools,
     Floats,
-    StatsError,
     checked_labels,
     checked_models,
     checked_pair,
@@ -83,7 +83,9 @@ def bootstrap_auc(
     """
     labels, scores = checked_pair(y, p)
     if labels.all() or not labels.any():
-        return Estimate.undefined(_method(interval, level, replicates, groups, stratified), ONE_CLASS)
+        return Estimate.undefined(
+            _method(interval, level, replicates, groups, stratified), ONE_CLASS
+        )
     return bootstrap_estimate(
         lambda weights: weighted_auc(weights, labels, scores),
         labels,
@@ -262,7 +264,9 @@ def _replicate(
     groups: ArrayLike | None,
     stratified: bool,
 ) -> Floats:
-    pieces = bootstrap_weights(labels, replicates=replicates, seed=seed, groups=groups, stratified=stratified)
+    pieces = bootstrap_weights(
+        labels, replicates=replicates, seed=seed, groups=groups, stratified=stratified
+    )
     return np.concatenate([statistic(weights) for weights in pieces])
 
 
@@ -315,11 +319,17 @@ def _bca_tails(value: float, draws: Floats, left_out: Floats, tails: list[float]
 
 
 def _method(
-    interval: BootstrapInterval, level: float, replicates: int, groups: ArrayLike | None, stratified: bool
+    interval: BootstrapInterval,
+    level: float,
+    replicates: int,
+    groups: ArrayLike | None,
+    stratified: bool,
 ) -> str:
     names = {"percentile": "percentile", "bca": "BCa", "basic": "basic"}
     if interval not in names:
         raise StatsError("unknown bootstrap interval", found=interval, expected=", ".join(names))
     unit = "cases" if groups is None else "patients"
     strata = ", stratified by class" if stratified else ""
-    return f"bootstrap of {unit}, {names[interval]} {percent(level)}, {replicates} resamples{strata}"
+    return (
+        f"bootstrap of {unit}, {names[interval]} {percent(level)}, {replicates} resamples{strata}"
+    )

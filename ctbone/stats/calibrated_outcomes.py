@@ -10,7 +10,9 @@ from ctbone.stats.inputs import Floats, Ints, percent
 from ctbone.stats.resampling import CHUNK
 
 
-def calibrated_outcomes(p: Floats, patients: Ints | None, *, replicates: int, seed: int) -> Iterator[Floats]:
+def calibrated_outcomes(
+    p: Floats, patients: Ints | None, *, replicates: int, seed: int
+) -> Iterator[Floats]:
     """Draw outcomes from the probabilities themselves; in pieces that fit the memory.
 
     Where patients have several cases, one random number serves all cases of a patient: they depend on one another as
@@ -51,7 +53,9 @@ def calibrated_outcomes(p: Floats, patients: Ints | None, *, replicates: int, se
         yield ((numbers if patients is None else numbers[:, patients]) < p).astype(np.float64)
 
 
-def widened_to_chance(value: float, low: float, high: float, chance: Floats, level: float) -> tuple[float, float]:
+def widened_to_chance(
+    value: float, low: float, high: float, chance: Floats, level: float
+) -> tuple[float, float]:
     """Take 0, and what chance makes of it, into the interval of an error that chance may explain.
 
     Parameters

@@ -15,7 +15,9 @@ from ctbone.stats.logistic import CLIP, fit_intercept, fit_logistic, logit
 _CLIPPED = f"probabilities clipped to {CLIP:g} from 0 and 1"
 
 
-def brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
+def brier(
+    y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
+) -> Estimate:
     """Brier score: mean squared difference of probability and outcome, 0 (best) to 1.
 
     Parameters
@@ -57,7 +59,9 @@ def brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike 
     return mean_interval(score, squares - score, patients, level, "mean square", (0.0, 1.0))
 
 
-def scaled_brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
+def scaled_brier(
+    y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
+) -> Estimate:
     """Scaled Brier score: 1 − Brier / (prevalence · (1 − prevalence)); 1 is best, 0 is no better than the prevalence.
 
     Parameters
@@ -99,13 +103,22 @@ def scaled_brier(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: Arr
     squares = (scores - labels) ** 2
     reference = share * (1 - share)
     score = float(squares.mean())
-    influence = -(squares - score) / reference + score / reference**2 * (1 - 2 * share) * (labels - share)
+    influence = -(squares - score) / reference + score / reference**2 * (1 - 2 * share) * (
+        labels - share
+    )
     patients = patients_of(groups, labels.size)
-    return mean_interval(1 - score / reference, influence, patients, level, method, (-math.inf, 1.0))
+    return mean_interval(
+        1 - score / reference, influence, patients, level, method, (-math.inf, 1.0)
+    )
 
 
 def calibration_intercept(
-    y: ArrayLike, p: ArrayLike, *, level: float = 0.95, joint: bool = False, groups: ArrayLike | None = None
+    y: ArrayLike,
+    p: ArrayLike,
+    *,
+    level: float = 0.95,
+    joint: bool = False,
+    groups: ArrayLike | None = None,
 ) -> Estimate:
     """Calibration intercept: 0 is ideal, above 0 the probabilities are too low on average.
 
@@ -149,7 +162,11 @@ def calibration_intercept(
     labels, scores = checked_pair(y, p, probability=True)
     patients = patients_of(groups, labels.size)
     linear = logit(scores)
-    fit = fit_logistic(labels, linear, patients=patients) if joint else fit_intercept(labels, linear, patients)
+    fit = (
+        fit_logistic(labels, linear, patients=patients)
+        if joint
+        else fit_intercept(labels, linear, patients)
+    )
     slope = "slope fitted too" if joint else "slope fixed at 1"
     method = f"logistic recalibration, {slope}, {_wald_name(level, patients)}, {_CLIPPED}"
     if isinstance(fit, str):
@@ -157,7 +174,9 @@ def calibration_intercept(
     return _wald(fit.intercept, fit.intercept_error, level, method)
 
 
-def calibration_slope(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
+def calibration_slope(
+    y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
+) -> Estimate:
     """Calibration slope: 1 is ideal, below 1 the probabilities are too extreme (overfitting).
 
     Parameters
@@ -203,13 +222,17 @@ def calibration_slope(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups
 
 
 def _wald_name(level: float, patients: Ints | None) -> str:
-    return f"Wald {percent(level)}" + ("" if patients is None else " by patient (bias-corrected sandwich)")
+    return f"Wald {percent(level)}" + (
+        "" if patients is None else " by patient (bias-corrected sandwich)"
+    )
 
 
 def _wald(value: float, error: float, level: float, method: str) -> Estimate:
     if not math.isfinite(error):
         return Estimate(value, None, None, method, "too few patients for a standard error")
-    if error < 1e-9 * max(1.0, abs(value)):  # as where each patient has a positive and a negative case
+    if error < 1e-9 * max(
+        1.0, abs(value)
+    ):  # as where each patient has a positive and a negative case
         return Estimate(value, None, None, method, "the patients do not vary")
     half = two_sided_z(level) * error
     return Estimate(value, value - half, value + half, method)

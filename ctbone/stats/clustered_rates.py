@@ -80,7 +80,9 @@ def clustered_rates(
     found: dict[RateName, Estimate] = {}
     for name, estimate in rates.items():
         jackknifed = _JACKKNIFED[name]
-        divisor, words = effective_divisor(jackknifed.statistic, table, jackknifed.weights(counts), level)
+        divisor, words = effective_divisor(
+            jackknifed.statistic, table, jackknifed.weights(counts), level
+        )
         scaled = rate(name, _divided(counts, divisor), level=level, interval=interval)
         found[name] = replace(scaled, value=estimate.value, method=f"{scaled.method}, {words}")
     return found
@@ -198,7 +200,9 @@ class _EffectiveCounts:
 
 
 def _divided(counts: Confusion, divisor: float) -> _EffectiveCounts:
-    return _EffectiveCounts(counts.tn / divisor, counts.fp / divisor, counts.fn / divisor, counts.tp / divisor)
+    return _EffectiveCounts(
+        counts.tn / divisor, counts.fp / divisor, counts.fn / divisor, counts.tp / divisor
+    )
 
 
 @dataclass(frozen=True)
@@ -223,7 +227,10 @@ def _share_of_second(tables: Floats) -> Floats:
 
 def _phi(tables: Floats) -> Floats:
     tn, fp, fn, tp = tables.T
-    return np.asarray((tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)), dtype=np.float64)
+    return np.asarray(
+        (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)),
+        dtype=np.float64,
+    )
 
 
 def _sensitivity(tables: Floats) -> Floats:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctbone.errors import StatsError
 from ctbone.stats.distributions import student_quantile, two_sided_z
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import Floats, Ints, StatsError, checked_groups, percent
+from ctbone.stats.inputs import Floats, Ints, checked_groups, percent
 
 ONE_PATIENT = "one patient has no variance"
 
@@ -194,7 +195,13 @@ def mean_interval(
     assert error is not None
     # Rounding leaves about 1e-16 of the summands where nothing varies.
     if error <= 1e-12 * max(1.0, float(np.abs(influences + value).max())):
-        return Estimate(value, None, None, method, f"the {'cases' if patients is None else 'patients'} do not vary")
+        return Estimate(
+            value,
+            None,
+            None,
+            method,
+            f"the {'cases' if patients is None else 'patients'} do not vary",
+        )
     half = quantile * error
     return Estimate(value, max(limits[0], value - half), min(limits[1], value + half), method)
 
@@ -258,7 +265,9 @@ def design_effect(statistic: Callable[[Floats], Floats], by_patient: Ints) -> fl
     2.333
     """
     if by_patient.ndim != 2 or by_patient.shape[0] == 0:
-        raise StatsError("counts by patient are no table", found=by_patient.shape, expected="(patients, kinds)")
+        raise StatsError(
+            "counts by patient are no table", found=by_patient.shape, expected="(patients, kinds)"
+        )
     patterns, times = _patterns(by_patient)
     total = by_patient.sum(axis=0)
     present = np.flatnonzero(total)

@@ -44,7 +44,9 @@ def balanced_accuracy(counts: Counts, *, level: float = 0.95) -> Estimate:
     method = f"Wilson limits combined (MOVER), {percent(level)}"
     positives, negatives = counts.tp + counts.fn, counts.tn + counts.fp
     if positives == 0 or negatives == 0:
-        return Estimate.undefined(method, f"there is no {'positive' if positives == 0 else 'negative'} case")
+        return Estimate.undefined(
+            method, f"there is no {'positive' if positives == 0 else 'negative'} case"
+        )
     sensitivity, specificity = counts.tp / positives, counts.tn / negatives
     se_low, se_high = wilson_limits(counts.tp, positives, level)
     sp_low, sp_high = wilson_limits(counts.tn, negatives, level)
@@ -168,7 +170,13 @@ def _phi_error(tn: float, fp: float, fn: float, tp: float) -> float:
     variance = (
         1
         - phi**2
-        + phi * (1 + phi**2 / 2) * (truth - other_truth) * (call - other_call) / math.sqrt(truth_product * call_product)
-        - 0.75 * phi**2 * ((truth - other_truth) ** 2 / truth_product + (call - other_call) ** 2 / call_product)
+        + phi
+        * (1 + phi**2 / 2)
+        * (truth - other_truth)
+        * (call - other_call)
+        / math.sqrt(truth_product * call_product)
+        - 0.75
+        * phi**2
+        * ((truth - other_truth) ** 2 / truth_product + (call - other_call) ** 2 / call_product)
     )
     return math.sqrt(max(variance, 0.0) / n)

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from numpy.typing import ArrayLike
 
-from ctbone.stats.inputs import StatsError, checked_pair
+from ctbone.errors import StatsError
+from ctbone.stats.inputs import checked_pair
 
 
 class Counts(Protocol):
@@ -53,7 +54,9 @@ class Confusion:
 
     def __post_init__(self) -> None:
         if min(self.tn, self.fp, self.fn, self.tp) < 0:
-            raise StatsError("a count is negative", found=self.as_dict(), expected="counts of 0 or more")
+            raise StatsError(
+                "a count is negative", found=self.as_dict(), expected="counts of 0 or more"
+            )
 
     @property
     def n(self) -> int:
@@ -65,7 +68,9 @@ class Confusion:
         return {"tn": self.tn, "fp": self.fp, "fn": self.fn, "tp": self.tp}
 
     def __add__(self, other: Confusion) -> Confusion:
-        return Confusion(self.tn + other.tn, self.fp + other.fp, self.fn + other.fn, self.tp + other.tp)
+        return Confusion(
+            self.tn + other.tn, self.fp + other.fp, self.fn + other.fn, self.tp + other.tp
+        )
 
 
 def confusion(y: ArrayLike, p: ArrayLike, threshold: float = 0.5) -> Confusion:
@@ -100,7 +105,9 @@ def confusion(y: ArrayLike, p: ArrayLike, threshold: float = 0.5) -> Confusion:
     """
     labels, scores = checked_pair(y, p)
     if math.isnan(threshold):
-        raise StatsError("the threshold is missing", found="NaN", expected="a number on the scale of the scores")
+        raise StatsError(
+            "the threshold is missing", found="NaN", expected="a number on the scale of the scores"
+        )
     called = scores >= threshold
     tp, fp = int((called & labels).sum()), int((called & ~labels).sum())
     positives = int(labels.sum())

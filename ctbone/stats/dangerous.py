@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
 
+from ctbone.errors import StatsError
 from ctbone.stats.clustered_rates import clustered_proportion
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import StatsError, checked_classes, checked_groups, class_words
+from ctbone.stats.inputs import checked_classes, checked_groups, class_words
 from ctbone.stats.proportions import ProportionInterval
 
 
@@ -61,7 +62,9 @@ def dangerous_error(
     classes, probabilities = checked_classes(y, P)
     columns = probabilities.shape[1]
     if not (0 <= truth < columns and 0 <= called < columns):
-        raise StatsError("unknown class", found=f"{truth} called {called}", expected=f"0 … {columns - 1}")
+        raise StatsError(
+            "unknown class", found=f"{truth} called {called}", expected=f"0 … {columns - 1}"
+        )
     concerned = classes == truth
     errors = probabilities[concerned].argmax(axis=1) == called
     if groups is not None:

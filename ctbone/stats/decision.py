@@ -7,8 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctbone.errors import StatsError
 from ctbone.stats.clusters import patients_of
-from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, StatsError, checked_labels, checked_pair, percent
+from ctbone.stats.inputs import (
+    ONE_CLASS,
+    Bools,
+    Floats,
+    Ints,
+    checked_labels,
+    checked_pair,
+    percent,
+)
 from ctbone.stats.resampling import bootstrap_weights
 
 _FEWEST = 5  # patients, some of either class, at or above a threshold: else bands hold the truth in 40 to 85 % only
@@ -129,21 +138,33 @@ def decision_curve(
     column = np.searchsorted(np.unique(grid), grid)
     values = _net_benefit(np.ones((1, labels.size)), labels, reached, grid, column, prevalence)[0]
     low = high = np.full(grid.shape, np.nan)
-    method = "net benefit, treated if p ≥ t" + ("" if prevalence is None else f", prevalence set to {prevalence:g}")
+    method = "net benefit, treated if p ≥ t" + (
+        "" if prevalence is None else f", prevalence set to {prevalence:g}"
+    )
     if replicates:
-        low, high = _band(labels, reached, grid, column, prevalence, replicates, level, seed, groups)
+        low, high = _band(
+            labels, reached, grid, column, prevalence, replicates, level, seed, groups
+        )
         unit = "cases" if groups is None else "patients"
         strata = "" if prevalence is None else ", stratified by class"
         method += f", band: bootstrap of {unit}, percentile {percent(level)}, {replicates} resamples{strata}"
         told = _enough(labels, reached, column, prevalence, patients_of(groups, labels.size))
         low, high = np.where(told, low, np.nan), np.where(told, high, np.nan)
         if not told.all():
-            sides = "reach the threshold" if prevalence is None else "reach, or stay below, the threshold"
+            sides = (
+                "reach the threshold"
+                if prevalence is None
+                else "reach, or stay below, the threshold"
+            )
             method += f", none where fewer than {_FEWEST} {unit}, or one class only, {sides}"
-    return _curve(grid, values, low, high, share, _all_benefit(grid, share), method, labels, prevalence)
+    return _curve(
+        grid, values, low, high, share, _all_benefit(grid, share), method, labels, prevalence
+    )
 
 
-def treat_all(y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: float | None = None) -> DecisionCurve:
+def treat_all(
+    y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: float | None = None
+) -> DecisionCurve:
     """Net benefit of treating every case.
 
     Parameters
@@ -175,10 +196,14 @@ def treat_all(y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: 
     share = _checked_prevalence(labels, prevalence)
     nothing = np.full(grid.shape, np.nan)
     values = _all_benefit(grid, share)
-    return _curve(grid, values, nothing, nothing, share, values, "net benefit, all treated", None, prevalence)
+    return _curve(
+        grid, values, nothing, nothing, share, values, "net benefit, all treated", None, prevalence
+    )
 
 
-def treat_none(y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: float | None = None) -> DecisionCurve:
+def treat_none(
+    y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: float | None = None
+) -> DecisionCurve:
     """Net benefit of treating no case, 0 throughout.
 
     Parameters
@@ -211,7 +236,15 @@ def treat_none(y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence:
     nothing = np.full(grid.shape, np.nan)
     values = np.zeros(grid.shape)
     return _curve(
-        grid, values, nothing, nothing, share, _all_benefit(grid, share), "net benefit, none treated", None, prevalence
+        grid,
+        values,
+        nothing,
+        nothing,
+        share,
+        _all_benefit(grid, share),
+        "net benefit, none treated",
+        None,
+        prevalence,
     )
 
 
@@ -238,7 +271,9 @@ def _curve(
     with np.errstate(divide="ignore", invalid="ignore"):
         standardized = values / share if share > 0 else np.full(grid.shape, np.nan)
         avoided = 100 * (values - of_all) * (1 - grid) / np.where(grid > 0, grid, np.nan)
-    return DecisionCurve(grid, values, low, high, standardized, avoided, share, method, "; ".join(reasons) or None)
+    return DecisionCurve(
+        grid, values, low, high, standardized, avoided, share, method, "; ".join(reasons) or None
+    )
 
 
 def _all_benefit(grid: Floats, share: float) -> Floats:
@@ -250,7 +285,12 @@ def _odds(grid: Floats) -> Floats:
 
 
 def _net_benefit(
-    weights: Floats, labels: Bools, reached: Ints, grid: Floats, column: Ints, prevalence: float | None
+    weights: Floats,
+    labels: Bools,
+    reached: Ints,
+    grid: Floats,
+    column: Ints,
+    prevalence: float | None,
 ) -> Floats:
     """Net benefit of each resample at each threshold, shape (replicates, points).
 
@@ -293,7 +333,11 @@ def _band(
         [
             _net_benefit(weights, labels, reached, grid, column, prevalence)
             for weights in bootstrap_weights(
-                labels, replicates=replicates, seed=seed, groups=groups, stratified=prevalence is not None
+                labels,
+                replicates=replicates,
+                seed=seed,
+                groups=groups,
+                stratified=prevalence is not None,
             )
         ]
     )
@@ -301,7 +345,9 @@ def _band(
     return low, high
 
 
-def _enough(labels: Bools, reached: Ints, column: Ints, prevalence: float | None, patients: Ints | None) -> Bools:
+def _enough(
+    labels: Bools, reached: Ints, column: Ints, prevalence: float | None, patients: Ints | None
+) -> Bools:
     """Whether each threshold is reached by enough patients, and by both classes, for a band.
 
     With a given prevalence the same must hold for those that stay below it: nothing else varies then.
@@ -327,7 +373,11 @@ def _checked_thresholds(thresholds: ArrayLike | None) -> Floats:
         return default_thresholds()
     grid = np.asarray(thresholds, dtype=np.float64)
     if grid.ndim != 1 or grid.size == 0 or not ((grid >= 0) & (grid <= 1)).all():
-        raise StatsError("threshold probabilities lie within 0–1", found=grid, expected="a list such as 0.01, 0.02, …")
+        raise StatsError(
+            "threshold probabilities lie within 0–1",
+            found=grid,
+            expected="a list such as 0.01, 0.02, …",
+        )
     return grid
 
 

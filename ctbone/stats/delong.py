@@ -55,7 +55,9 @@ def auc(y: ArrayLike, p: ArrayLike) -> float | None:
     return float(placements(labels, scores)[0].mean())
 
 
-def auc_interval(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
+def auc_interval(
+    y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
+) -> Estimate:
     """AUC with DeLong's interval on the logit scale, or Obuchowski's where patients have several cases.
 
     The logit keeps the ends inside 0–1 and widens the lower side near 1. Where DeLong's variance is zero (perfect
@@ -108,7 +110,9 @@ def auc_interval(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: Arr
     if min(positives, negatives) < 2:
         unit = "case" if patients is None else "patient"
         return _newcombe(area, positives, negatives, level, f"a class has one {unit}")
-    variance = float(area_covariance(of_positives[None], of_negatives[None], labels, patients)[0, 0])
+    variance = float(
+        area_covariance(of_positives[None], of_negatives[None], labels, patients)[0, 0]
+    )
     if variance < _ZERO_VARIANCE:
         counted = "" if patients is None else f"; {positives} and {negatives} patients"
         return _newcombe(area, positives, negatives, level, f"DeLong's variance is zero{counted}")
@@ -162,7 +166,12 @@ def delong_covariance(y: ArrayLike, P: ArrayLike, *, groups: ArrayLike | None = 
 
 
 def delong_test(
-    y: ArrayLike, p_a: ArrayLike, p_b: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
+    y: ArrayLike,
+    p_a: ArrayLike,
+    p_b: ArrayLike,
+    *,
+    level: float = 0.95,
+    groups: ArrayLike | None = None,
 ) -> Comparison:
     """Compare two models' AUCs on the same cases; z is first minus second over its standard error.
 
@@ -213,9 +222,14 @@ def delong_test(
         why = _TOO_FEW if patients is None else _TOO_FEW_PATIENTS
         return Comparison(difference, None, None, None, None, method, why)
     # The variance of the differences, not a difference of variances: it is exactly zero for equal rankings.
-    of_positives, of_negatives = (a_positives - b_positives)[None], (a_negatives - b_negatives)[None]
+    of_positives, of_negatives = (
+        (a_positives - b_positives)[None],
+        (a_negatives - b_negatives)[None],
+    )
     variance = float(area_covariance(of_positives, of_negatives, labels, patients)[0, 0])
-    alike = "the variance of the difference is zero" + (": both rank the cases alike" if difference == 0 else "")
+    alike = "the variance of the difference is zero" + (
+        ": both rank the cases alike" if difference == 0 else ""
+    )
     return _normal_comparison(difference, variance, level, method, alike)
 
 
@@ -268,7 +282,9 @@ def delong_unpaired(
     variance = sum(variances)
     if math.isnan(variance):
         return Comparison(difference, None, None, None, None, method, _TOO_FEW)
-    return _normal_comparison(difference, variance, level, method, "the variance of both areas is zero")
+    return _normal_comparison(
+        difference, variance, level, method, "the variance of both areas is zero"
+    )
 
 
 def _name(patients: Ints | None) -> str:
@@ -300,13 +316,17 @@ def _bisect(gap: Callable[[float], float], outside: float, inside: float) -> flo
     return (outside + inside) / 2
 
 
-def _normal_comparison(difference: float, variance: float, level: float, method: str, if_zero: str) -> Comparison:
+def _normal_comparison(
+    difference: float, variance: float, level: float, method: str, if_zero: str
+) -> Comparison:
     if variance < _ZERO_VARIANCE:
         return Comparison(difference, None, None, None, None, method, if_zero)
     error = math.sqrt(variance)
     half = two_sided_z(level) * error
     z = difference / error
-    return Comparison(difference, difference - half, difference + half, z, normal_two_sided(z), method)
+    return Comparison(
+        difference, difference - half, difference + half, z, normal_two_sided(z), method
+    )
 
 
 def _expit(x: float) -> float:

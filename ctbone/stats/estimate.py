@@ -156,8 +156,11 @@ class TestResult:
         return _with_why(fields, self.why)
 
 
-def _with_why(fields: dict[str, float | str | None], why: str | None) -> dict[str, float | str | None]:
+def _with_why(
+    fields: dict[str, float | str | None], why: str | None
+) -> dict[str, float | str | None]:
     clean = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in fields.items()
     }
     return clean if why is None else {**clean, "why": why}

@@ -17,7 +17,9 @@ from ctbone.stats.logistic import LogisticFit, expit, fit_intercept, logit
 _FARTHEST = 60.0  # on the logit; it takes the most extreme probability, 1e-8, to 1 and beyond
 
 
-def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
+def observed_expected(
+    y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
+) -> Estimate:
     """Observed over expected events, O/E (not E/O): above 1 the probabilities are too low on average.
 
     The interval is a score interval: it holds each ratio at which O is within z standard deviations of what the
@@ -62,7 +64,9 @@ def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups
     """
     labels, scores = checked_pair(y, p, probability=True)
     patients = patients_of(groups, labels.size)
-    method = f"O/E, score interval {percent(level)} from Σp(1 − p), not below the residuals' variance"
+    method = (
+        f"O/E, score interval {percent(level)} from Σp(1 − p), not below the residuals' variance"
+    )
     expected = float(scores.sum())
     if expected < 1e-300:  # 0, or so near that the ratio overflows
         return Estimate.undefined(method, "every probability is 0")
@@ -75,7 +79,9 @@ def observed_expected(y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups
     return Estimate(events / expected, low / expected, high / expected, method + words)
 
 
-def _dispersion(labels: Bools, offset: Floats, patients: Ints | None, level: float) -> tuple[float, str]:
+def _dispersion(
+    labels: Bools, offset: Floats, patients: Ints | None, level: float
+) -> tuple[float, str]:
     """By what the variance Σp(1 − p) is enlarged, not below 1; and how, in words."""
     fit = fit_intercept(labels, offset)
     scatter, residuals = 1.0, np.zeros(labels.size)
@@ -89,7 +95,9 @@ def _dispersion(labels: Bools, offset: Floats, patients: Ints | None, level: flo
     if by_case == 0 or count == 1:
         dependent = kish_factor(np.bincount(patients)[:, None], np.ones(1))
         return scatter * dependent, ", by patient (cases of a patient fully dependent)"
-    width = student_quantile(0.5 + level / 2, count - 1) / student_quantile(0.5 + level / 2, labels.size - 1)
+    width = student_quantile(0.5 + level / 2, count - 1) / student_quantile(
+        0.5 + level / 2, labels.size - 1
+    )
     effect = count / (count - 1) * float((patient_sums(residuals, patients) ** 2).sum()) / by_case
     return scatter * max(1.0, effect * width**2), ", by patient"
 

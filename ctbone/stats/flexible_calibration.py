@@ -158,15 +158,17 @@ def calibration_curve(
     """
     labels, scores = checked_pair(y, p, probability=True)
     patients = patients_of(groups, labels.size)
-    method = (
-        f"{_CURVE}, pointwise normal band {percent(level)}{'' if patients is None else ', band and bins by patient'}"
-    )
+    method = f"{_CURVE}, pointwise normal band {percent(level)}{'' if patients is None else ', band and bins by patient'}"
     edges = np.arange(histogram_bins + 1) / histogram_bins
     bar = equal_width_bins(scores, histogram_bins)
     grid = observed = low = high = np.empty(0)
     why = ONE_CLASS if labels.all() or not labels.any() else None
     if why is None:
-        grid = np.linspace(scores.min(), scores.max(), points) if scores.min() < scores.max() else scores[:1]
+        grid = (
+            np.linspace(scores.min(), scores.max(), points)
+            if scores.min() < scores.max()
+            else scores[:1]
+        )
         values, place = _distinct(scores)
         cases = np.bincount(place).astype(np.float64)
         weights = loess_weights(values, cases, grid)
@@ -249,18 +251,27 @@ def calibration_errors(
         nothing = Estimate.undefined(method + "no interval", ONE_CLASS)
         return CalibrationErrors(nothing, nothing, nothing, nothing)
     values, place = _distinct(scores)
-    knots = values if values.size <= _KNOTS else np.unique(np.quantile(values, np.linspace(0, 1, _KNOTS)))
+    knots = (
+        values
+        if values.size <= _KNOTS
+        else np.unique(np.quantile(values, np.linspace(0, 1, _KNOTS)))
+    )
     found = _distances(np.ones(labels.size), labels, scores, values, place, knots)
     if not replicates:
         return CalibrationErrors(
-            *(Estimate(float(value), None, None, method + "no interval", "no resample asked for") for value in found)
+            *(
+                Estimate(float(value), None, None, method + "no interval", "no resample asked for")
+                for value in found
+            )
         )
     unit = "cases" if groups is None else "patients"
     method += f"bootstrap of {unit}, basic {percent(level)}, {replicates} resamples; {chance_words(level)}"
     draws = np.array(
         [
             _distances(row, labels, scores, values, place, knots)
-            for weights in bootstrap_weights(labels, replicates=replicates, seed=seed, groups=groups, stratified=False)
+            for weights in bootstrap_weights(
+                labels, replicates=replicates, seed=seed, groups=groups, stratified=False
+            )
             for row in weights
         ]
     )
@@ -318,7 +329,9 @@ def ici(
     >>> round(ici([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], replicates=20).value, 3)
     0.333
     """
-    return calibration_errors(y, p, level=level, replicates=replicates, seed=seed, groups=groups).ici
+    return calibration_errors(
+        y, p, level=level, replicates=replicates, seed=seed, groups=groups
+    ).ici
 
 
 def _distinct(scores: Floats) -> tuple[Floats, Ints]:
@@ -342,7 +355,9 @@ def _error(value: float, draws: Floats, chance: Floats, level: float, method: st
     return Estimate(value, *widened_to_chance(value, *limits, chance, level), method)
 
 
-def _distances(weights: Floats, labels: Bools, scores: Floats, values: Floats, place: Ints, knots: Floats) -> Floats:
+def _distances(
+    weights: Floats, labels: Bools, scores: Floats, values: Floats, place: Ints, knots: Floats
+) -> Floats:
     """ICI, E50, E90, Emax of a resample, shape (4,); NaN where it is of one class."""
     cases = np.bincount(place, weights=weights, minlength=values.size).astype(np.float64)
     events = np.bincount(place, weights=weights * labels, minlength=values.size)
@@ -358,7 +373,9 @@ def _distances(weights: Floats, labels: Bools, scores: Floats, values: Floats, p
     return np.array([mean, *np.quantile(repeated, [0.5, 0.9]), repeated.max()])
 
 
-def _distances_of_outcomes(outcomes: Floats, scores: Floats, values: Floats, place: Ints, knots: Floats) -> Floats:
+def _distances_of_outcomes(
+    outcomes: Floats, scores: Floats, values: Floats, place: Ints, knots: Floats
+) -> Floats:
     """ICI, E50, E90, Emax of each row of outcomes, shape (rows, 4): the curve's weights are the same for all."""
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
@@ -366,7 +383,9 @@ def _distances_of_outcomes(outcomes: Floats, scores: Floats, values: Floats, pla
     smooth = loess_weights(values, np.bincount(place).astype(np.float64), knots)
     curves = np.clip(events @ smooth.T, 0, 1)
     distance = np.stack([np.abs(np.interp(scores, knots, curve) - scores) for curve in curves])
-    return np.column_stack([distance.mean(axis=1), *np.quantile(distance, [0.5, 0.9], axis=1), distance.max(axis=1)])
+    return np.column_stack(
+        [distance.mean(axis=1), *np.quantile(distance, [0.5, 0.9], axis=1), distance.max(axis=1)]
+    )
 
 
 def _products_within(weights: Floats, place: Ints, residuals: Floats, patients: Ints) -> Floats:
@@ -380,13 +399,17 @@ def _products_within(weights: Floats, place: Ints, residuals: Floats, patients: 
     return products
 
 
-def _bins(labels: Bools, scores: Floats, bins: int, level: float, patients: Ints | None) -> tuple[CalibrationBin, ...]:
+def _bins(
+    labels: Bools, scores: Floats, bins: int, level: float, patients: Ints | None
+) -> tuple[CalibrationBin, ...]:
     bin_of_case = equal_width_bins(scores, bins)
     rows = []
     for k in np.unique(bin_of_case):
         inside = bin_of_case == k
         n, events = int(inside.sum()), int(labels[inside].sum())
-        share = clustered_proportion(labels[inside], None if patients is None else patients[inside], level=level)
+        share = clustered_proportion(
+            labels[inside], None if patients is None else patients[inside], level=level
+        )
         assert share.low is not None
         assert share.high is not None
         mean, left, right = float(scores[inside].mean()), float(k / bins), float((k + 1) / bins)

@@ -8,9 +8,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctbone.errors import StatsError
 from ctbone.stats.distributions import chi2_upper
 from ctbone.stats.estimate import TestResult
-from ctbone.stats.inputs import Floats, StatsError
+from ctbone.stats.inputs import Floats
 
 ContinuousTest: TypeAlias = Literal["student", "welch", "kruskal-wallis"]
 CategoricalTest: TypeAlias = Literal["chi-squared", "yates", "fisher"]
@@ -48,7 +49,9 @@ def location_test(samples: Sequence[Floats], *, test: ContinuousTest = "welch") 
     -1.549
     """
     if test not in _LOCATION:
-        raise StatsError("unknown test of a continuous variable", found=test, expected=", ".join(_LOCATION))
+        raise StatsError(
+            "unknown test of a continuous variable", found=test, expected=", ".join(_LOCATION)
+        )
     return _LOCATION[test](list(samples))
 
 
@@ -81,12 +84,20 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
     >>> round(independence_test([[13, 6], [15, 21]], test="yates").p_value, 3)
     0.109
     """
-    names = {"chi-squared": "χ², no correction", "yates": "χ² with Yates' correction", "fisher": "Fisher's exact test"}
+    names = {
+        "chi-squared": "χ², no correction",
+        "yates": "χ² with Yates' correction",
+        "fisher": "Fisher's exact test",
+    }
     if test not in names:
-        raise StatsError("unknown test of a categorical variable", found=test, expected=", ".join(names))
+        raise StatsError(
+            "unknown test of a categorical variable", found=test, expected=", ".join(names)
+        )
     counts = np.asarray(table, dtype=np.int64)
     if counts.ndim != 2 or (counts < 0).any():
-        raise StatsError("a table of counts is two-dimensional and not negative", found=counts.tolist())
+        raise StatsError(
+            "a table of counts is two-dimensional and not negative", found=counts.tolist()
+        )
     method = names[test]
     if (counts.sum(axis=1) == 0).any():
         return TestResult.undefined(method, "a group holds no known value")
@@ -94,7 +105,9 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
     if min(counts.shape) < 2:
         return TestResult.undefined(method, "only one category occurs")
     if test != "chi-squared" and counts.shape != (2, 2):
-        return TestResult.undefined(method, f"it is for 2 × 2 tables, not {counts.shape[0]} × {counts.shape[1]}")
+        return TestResult.undefined(
+            method, f"it is for 2 × 2 tables, not {counts.shape[0]} × {counts.shape[1]}"
+        )
     if test == "fisher":
         from scipy.stats import fisher_exact
 
@@ -155,7 +168,9 @@ def _kruskal_wallis(samples: list[Floats]) -> TestResult:
     if np.ptp(np.concatenate(samples)) == 0:
         return TestResult.undefined(method, "all values are the same")
     result = kruskal(*samples)
-    return TestResult(float(result.statistic), float(len(samples) - 1), float(result.pvalue), method)
+    return TestResult(
+        float(result.statistic), float(len(samples) - 1), float(result.pvalue), method
+    )
 
 
 def _too_poor(samples: list[Floats]) -> str | None:

@@ -8,17 +8,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ctbone.errors import CtboneError
+from ctbone.errors import StatsError
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
 ONE_CLASS = "only one class is present"
-
-
-class StatsError(CtboneError):
-    """The numbers handed to a statistic cannot be what they claim to be."""
 
 
 def checked_labels(y: ArrayLike) -> Bools:
@@ -45,7 +41,9 @@ def checked_labels(y: ArrayLike) -> Bools:
     """
     labels = np.asarray(y)
     if labels.ndim != 1:
-        raise StatsError("labels must be one-dimensional", found=f"shape {labels.shape}", expected="shape (n,)")
+        raise StatsError(
+            "labels must be one-dimensional", found=f"shape {labels.shape}", expected="shape (n,)"
+        )
     if labels.size == 0:
         raise StatsError("there is no case", found="0 labels", expected="at least one")
     if labels.dtype == np.bool_:
@@ -67,7 +65,9 @@ def checked_labels(y: ArrayLike) -> Bools:
         )
     wrong = (numbers != 0) & (numbers != 1)
     if wrong.any():
-        raise StatsError("labels are not 0 or 1", found=repr(numbers[wrong][0].item()), expected="0 or 1")
+        raise StatsError(
+            "labels are not 0 or 1", found=repr(numbers[wrong][0].item()), expected="0 or 1"
+        )
     return numbers == 1
 
 
@@ -103,7 +103,9 @@ def checked_scores(p: ArrayLike, n: int, *, probability: bool = False) -> Floats
         raise StatsError("scores are not numbers", found=repr(p)[:80], expected="numbers") from None
     if scores.shape != (n,):
         raise StatsError(
-            "labels and scores do not fit together", found=f"scores of shape {scores.shape}", expected=f"shape ({n},)"
+            "labels and scores do not fit together",
+            found=f"scores of shape {scores.shape}",
+            expected=f"shape ({n},)",
         )
     if np.isnan(scores).any():
         raise StatsError(
@@ -136,7 +138,9 @@ def checked_pair(y: ArrayLike, p: ArrayLike, *, probability: bool = False) -> tu
     return labels, checked_scores(p, labels.size, probability=probability)
 
 
-def checked_models(y: ArrayLike, P: ArrayLike, *, probability: bool = False) -> tuple[Bools, Floats]:
+def checked_models(
+    y: ArrayLike, P: ArrayLike, *, probability: bool = False
+) -> tuple[Bools, Floats]:
     """Check labels of shape (n,) and the scores of several models, shape (models, n).
 
     Examples
@@ -148,12 +152,18 @@ def checked_models(y: ArrayLike, P: ArrayLike, *, probability: bool = False) -> 
     try:
         shape = np.shape(P)
     except ValueError:  # rows of different lengths
-        raise StatsError("models have different numbers of scores", expected=f"(models, {labels.size})") from None
+        raise StatsError(
+            "models have different numbers of scores", expected=f"(models, {labels.size})"
+        ) from None
     if len(shape) != 2 or shape[1] != labels.size or shape[0] == 0:
         raise StatsError(
-            "scores of several models have the wrong shape", found=f"{shape}", expected=f"(models, {labels.size})"
+            "scores of several models have the wrong shape",
+            found=f"{shape}",
+            expected=f"(models, {labels.size})",
         )
-    return labels, np.stack([checked_scores(row, labels.size, probability=probability) for row in np.asarray(P)])
+    return labels, np.stack(
+        [checked_scores(row, labels.size, probability=probability) for row in np.asarray(P)]
+    )
 
 
 def checked_level(level: float) -> float:
@@ -201,8 +211,14 @@ def checked_classes(y: ArrayLike, P: ArrayLike) -> tuple[Ints, Floats]:
         probabilities = np.asarray(P, dtype=np.float64)
         truth = np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError):
-        raise StatsError("classes and probabilities are not numbers", expected="columns and probabilities") from None
-    if probabilities.ndim != 2 or probabilities.shape[1] < 2 or truth.shape != probabilities.shape[:1]:
+        raise StatsError(
+            "classes and probabilities are not numbers", expected="columns and probabilities"
+        ) from None
+    if (
+        probabilities.ndim != 2
+        or probabilities.shape[1] < 2
+        or truth.shape != probabilities.shape[:1]
+    ):
         raise StatsError(
             "classes and probabilities do not fit together",
             found=f"{truth.shape} and {probabilities.shape}",
@@ -211,18 +227,27 @@ def checked_classes(y: ArrayLike, P: ArrayLike) -> tuple[Ints, Floats]:
     if truth.size == 0:
         raise StatsError("there is no case", found="0 labels", expected="at least one")
     if np.isnan(truth).any() or np.isnan(probabilities).any():
-        raise StatsError("a class or a probability is missing", found="NaN", remedy="drop or complete these cases")
+        raise StatsError(
+            "a class or a probability is missing",
+            found="NaN",
+            remedy="drop or complete these cases",
+        )
     unknown = (truth != np.floor(truth)) | (truth < 0) | (truth >= probabilities.shape[1])
     if unknown.any():
-        raise StatsError("unknown class", found=truth[unknown][0], expected=f"0 … {probabilities.shape[1] - 1}")
+        raise StatsError(
+            "unknown class", found=truth[unknown][0], expected=f"0 … {probabilities.shape[1] - 1}"
+        )
     if ((probabilities < 0) | (probabilities > 1)).any():
         raise StatsError(
-            "a probability lies outside 0–1", remedy="if these are logits, apply the softmax first; if percent, divide"
+            "a probability lies outside 0–1",
+            remedy="if these are logits, apply the softmax first; if percent, divide",
         )
     sums = probabilities.sum(axis=1)
     if (np.abs(sums - 1) > 0.01).any():
         raise StatsError(
-            "the probabilities of a case do not sum to 1", found=f"{sums[np.abs(sums - 1).argmax()]:g}", expected="1"
+            "the probabilities of a case do not sum to 1",
+            found=f"{sums[np.abs(sums - 1).argmax()]:g}",
+            expected="1",
         )
     return truth.astype(np.int64), probabilities
 
@@ -266,7 +291,11 @@ def checked_groups(groups: ArrayLike, n: int) -> Ints:
     names = np.asarray(groups)
     if names.shape != (n,):
         raise StatsError("labels and groups do not fit together", found=names.shape, expected=(n,))
-    missing = np.isnan(names) if names.dtype.kind == "f" else [_is_missing(name) for name in _objects(names)]
+    missing = (
+        np.isnan(names)
+        if names.dtype.kind == "f"
+        else [_is_missing(name) for name in _objects(names)]
+    )
     if np.any(missing):
         raise StatsError(
             "a patient is missing",
@@ -274,13 +303,17 @@ def checked_groups(groups: ArrayLike, n: int) -> Ints:
             remedy="name the patient of every case",
         )
     if names.dtype.kind in "iu" and names.min() >= 0 and names.max() <= 4 * n:
-        present = np.bincount(names) > 0  # counting numbers takes a fraction of the time of sorting them
+        present = (
+            np.bincount(names) > 0
+        )  # counting numbers takes a fraction of the time of sorting them
         return np.asarray((np.cumsum(present) - 1)[names], dtype=np.int64)
     try:
         _, patient_of_case = np.unique(names, return_inverse=True)
     except TypeError:
         raise StatsError(
-            "groups are of several kinds", found=repr(names[:3]), expected="one kind of name, none missing"
+            "groups are of several kinds",
+            found=repr(names[:3]),
+            expected="one kind of name, none missing",
         ) from None
     return patient_of_case.astype(np.int64)
 

@@ -43,7 +43,12 @@ def positive_likelihood_ratio(counts: Counts, *, level: float = 0.95) -> Estimat
     3.1876 (2.4241 to 4.1917)
     """
     return _likelihood_ratio(
-        counts.tp, counts.tp + counts.fn, counts.fp, counts.fp + counts.tn, level, "no negative case is called positive"
+        counts.tp,
+        counts.tp + counts.fn,
+        counts.fp,
+        counts.fp + counts.tn,
+        level,
+        "no negative case is called positive",
     )
 
 
@@ -80,7 +85,12 @@ def negative_likelihood_ratio(counts: Counts, *, level: float = 0.95) -> Estimat
     0.1202 (0.0852 to 0.1695)
     """
     return _likelihood_ratio(
-        counts.fn, counts.tp + counts.fn, counts.tn, counts.fp + counts.tn, level, "no negative case is called negative"
+        counts.fn,
+        counts.tp + counts.fn,
+        counts.tn,
+        counts.fp + counts.tn,
+        level,
+        "no negative case is called negative",
     )
 
 
@@ -97,6 +107,8 @@ def _likelihood_ratio(
     ratio = (above / of_above) / (below / of_below)
     error = math.sqrt(1 / above - 1 / of_above + 1 / below - 1 / of_below)
     if error == 0:
-        return Estimate(ratio, None, None, method, "all cases are called alike: the logarithm has no variance")
+        return Estimate(
+            ratio, None, None, method, "all cases are called alike: the logarithm has no variance"
+        )
     half = two_sided_z(level) * error
     return Estimate(ratio, ratio * math.exp(-half), ratio * math.exp(half), method)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctbone.stats.inputs import Floats, StatsError
+from ctbone.errors import StatsError
+from ctbone.stats.inputs import Floats
 
 
-def loess_weights(x: Floats, cases: Floats, at: Floats, *, span: float = 0.75, degree: int = 2) -> Floats:
+def loess_weights(
+    x: Floats, cases: Floats, at: Floats, *, span: float = 0.75, degree: int = 2
+) -> Floats:
     """Weights with which local regression sums up the outcomes: ``curve = weights @ outcome_sums``.
 
     Around each point a polynomial is fitted to the nearest cases, tricube-weighted. The neighbourhood reaches to the
@@ -51,7 +54,9 @@ def loess_weights(x: Floats, cases: Floats, at: Floats, *, span: float = 0.75, d
     array([ 6.25, 49.  ])
     """
     if not 0 < span <= 1 or degree not in (0, 1, 2):
-        raise StatsError("loess takes a span up to 1 and a degree up to 2", found=f"span {span}, degree {degree}")
+        raise StatsError(
+            "loess takes a span up to 1 and a degree up to 2", found=f"span {span}, degree {degree}"
+        )
     if (np.diff(x) <= 0).any():
         raise StatsError("loess takes distinct ascending values", found="others")
     width = _bandwidth(x, cases, at, span, degree)
@@ -82,7 +87,9 @@ def _bandwidth(x: Floats, cases: Floats, at: Floats, span: float, degree: int) -
     ends = np.searchsorted(cumulated, cumulated - cases + size, side="left")
     starts = np.flatnonzero(ends < x.size)
     first, last = x[starts], x[ends[starts]]
-    return np.asarray(np.maximum(at[:, None] - first, last - at[:, None]).min(axis=1), dtype=np.float64)
+    return np.asarray(
+        np.maximum(at[:, None] - first, last - at[:, None]).min(axis=1), dtype=np.float64
+    )
 
 
 def _constant_terms(scaled: Floats, weight: Floats, cases: Floats, degree: int) -> Floats:

@@ -58,7 +58,9 @@ def expit(x: Floats) -> Floats:
     return np.asarray(0.5 * (1 + np.tanh(np.asarray(x) / 2)), dtype=np.float64)
 
 
-def fit_intercept(labels: Bools | Floats, offset: Floats, patients: Ints | None = None) -> LogisticFit | str:
+def fit_intercept(
+    labels: Bools | Floats, offset: Floats, patients: Ints | None = None
+) -> LogisticFit | str:
     """Fit the intercept alone, the slope held at 1.
 
     Parameters
@@ -104,7 +106,11 @@ def fit_intercept(labels: Bools | Floats, offset: Floats, patients: Ints | None 
     if patients is not None:
         rest = information - patient_sums(weight, patients)
         shifts = patient_sums(labels - fitted, patients)
-        error = math.sqrt(float(((shifts / rest) ** 2).sum())) if (rest > 1e-12 * information).all() else math.nan
+        error = (
+            math.sqrt(float(((shifts / rest) ** 2).sum()))
+            if (rest > 1e-12 * information).all()
+            else math.nan
+        )
     return LogisticFit(intercept, 1.0, error, 0.0)
 
 
@@ -176,7 +182,9 @@ def _covariance_by_patient(outcome: Floats, design: Floats, beta: Floats, patien
     weight, x = fitted * (1 - fitted), design[:, 1]
     of_patient = [patient_sums(part, patients) for part in (weight, weight * x, weight * x * x)]
     a, b, c = (float(part.sum()) - part for part in of_patient)
-    first, second = (patient_sums(part, patients) for part in (outcome - fitted, (outcome - fitted) * x))
+    first, second = (
+        patient_sums(part, patients) for part in (outcome - fitted, (outcome - fitted) * x)
+    )
     determinant = a * c - b * b
     if (determinant <= 1e-12 * float(of_patient[0].sum()) * float(of_patient[2].sum())).any():
         return np.full((2, 2), np.nan)

@@ -10,12 +10,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctbone.errors import StatsError
 from ctbone.stats.binned_calibration import ece
 from ctbone.stats.bootstrap import WeightedStatistic, bootstrap_estimate
 from ctbone.stats.clustered_rates import effective_divisor
 from ctbone.stats.clusters import mean_interval, patients_of, table_by_patient
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import Floats, Ints, StatsError, checked_classes, class_words, percent
+from ctbone.stats.inputs import Floats, Ints, checked_classes, class_words, percent
 from ctbone.stats.proportions import wilson_limits
 from ctbone.stats.resampling import weighted_auc
 
@@ -105,7 +106,9 @@ def multiclass_auc(
     """
     truth, probabilities = checked_classes(y, P)
     if average not in ("macro", "weighted"):
-        raise StatsError("unknown average over classes", found=average, expected="macro or weighted")
+        raise StatsError(
+            "unknown average over classes", found=average, expected="macro or weighted"
+        )
     classes = probabilities.shape[1]
     name = f"{average} one-vs-rest AUC"
     absent = np.flatnonzero(np.bincount(truth, minlength=classes) == 0)
@@ -113,7 +116,9 @@ def multiclass_auc(
         return Estimate.undefined(name, f"{class_words(absent[0], names)} has no case")
 
     def mean_area(weights: Floats) -> Floats:
-        areas = np.stack([weighted_auc(weights, truth == k, probabilities[:, k]) for k in range(classes)])
+        areas = np.stack(
+            [weighted_auc(weights, truth == k, probabilities[:, k]) for k in range(classes)]
+        )
         if average == "macro":
             return np.asarray(areas.mean(axis=0), dtype=np.float64)
         cases = np.stack([weights[:, truth == k].sum(axis=1) for k in range(classes)])
@@ -170,7 +175,9 @@ def macro_f1(
     is_called = (called[:, None] == np.arange(classes)).astype(np.float64)
     absent = np.flatnonzero((is_class + is_called).sum(axis=0) == 0)
     if absent.size:
-        return Estimate.undefined("macro F1", f"{class_words(absent[0], names)} neither occurs nor is called")
+        return Estimate.undefined(
+            "macro F1", f"{class_words(absent[0], names)} neither occurs nor is called"
+        )
 
     def mean_f1(weights: Floats) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -228,7 +235,9 @@ def multiclass_balanced_accuracy(
     method = f"Wilson limits combined (MOVER), {percent(level)}"
     cases = np.bincount(truth, minlength=classes)
     if (cases == 0).any():
-        return Estimate.undefined(method, f"{class_words(np.flatnonzero(cases == 0)[0], names)} has no case")
+        return Estimate.undefined(
+            method, f"{class_words(np.flatnonzero(cases == 0)[0], names)} has no case"
+        )
     hits = np.bincount(truth[right], minlength=classes)
     recalls, divisor = hits / cases, 1.0
     patients = patients_of(groups, truth.size)
@@ -236,14 +245,21 @@ def multiclass_balanced_accuracy(
         by_patient = table_by_patient(2 * truth + right, patients, 2 * classes)
         divisor, words = effective_divisor(_mean_recall, by_patient, np.repeat(1 / cases, 2), level)
         method += f", {words}"
-    limits = np.array([wilson_limits(hit / divisor, n / divisor, level) for hit, n in zip(hits, cases, strict=True)])
+    limits = np.array(
+        [
+            wilson_limits(hit / divisor, n / divisor, level)
+            for hit, n in zip(hits, cases, strict=True)
+        ]
+    )
     value = float(recalls.mean())
     below = math.sqrt(float(((recalls - limits[:, 0]) ** 2).sum())) / recalls.size
     above = math.sqrt(float(((limits[:, 1] - recalls) ** 2).sum())) / recalls.size
     return Estimate(value, value - below, value + above, method)
 
 
-def multiclass_brier(y: ArrayLike, P: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None) -> Estimate:
+def multiclass_brier(
+    y: ArrayLike, P: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
+) -> Estimate:
     """Brier's original score: squared differences summed over the classes, averaged over cases; 0 (best) to 2.
 
     For two classes it is twice the Brier score of `ctbone.stats.brier`.
@@ -278,10 +294,14 @@ def multiclass_brier(y: ArrayLike, P: ArrayLike, *, level: float = 0.95, groups:
     0.36
     """
     truth, probabilities = checked_classes(y, P)
-    squares = ((probabilities - (truth[:, None] == np.arange(probabilities.shape[1]))) ** 2).sum(axis=1)
+    squares = ((probabilities - (truth[:, None] == np.arange(probabilities.shape[1]))) ** 2).sum(
+        axis=1
+    )
     value = float(squares.mean())
     patients = patients_of(groups, truth.size)
-    return mean_interval(value, squares - value, patients, level, "mean of the sum over classes", (0.0, 2.0))
+    return mean_interval(
+        value, squares - value, patients, level, "mean of the sum over classes", (0.0, 2.0)
+    )
 
 
 def top_label_ece(
@@ -326,13 +346,21 @@ def top_label_ece(
     truth, probabilities = checked_classes(y, P)
     right = probabilities.argmax(axis=1) == truth
     return ece(
-        right, probabilities.max(axis=1), bins=bins, level=level, replicates=replicates, seed=seed, groups=groups
+        right,
+        probabilities.max(axis=1),
+        bins=bins,
+        level=level,
+        replicates=replicates,
+        seed=seed,
+        groups=groups,
     )
 
 
 def _mean_recall(tables: Floats) -> Floats:
     """Mean recall of each table, columns wrong and right of each class in turn."""
-    return np.asarray((tables[:, 1::2] / (tables[:, ::2] + tables[:, 1::2])).mean(axis=1), dtype=np.float64)
+    return np.asarray(
+        (tables[:, 1::2] / (tables[:, ::2] + tables[:, 1::2])).mean(axis=1), dtype=np.float64
+    )
 
 
 def _bootstrapped(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ctbone.stats.inputs import Floats, StatsError
+from ctbone.errors import StatsError
+from ctbone.stats.inputs import Floats
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -82,7 +83,11 @@ def _defined(p_values: Sequence[float | None]) -> tuple[Floats, np.ndarray]:
     defined = ~np.isnan(numbers)
     values = numbers[defined]
     if ((values < 0) | (values > 1)).any():
-        raise StatsError("a p-value lies outside 0–1", found=values[(values < 0) | (values > 1)][0], expected="0–1")
+        raise StatsError(
+            "a p-value lies outside 0–1",
+            found=values[(values < 0) | (values > 1)][0],
+            expected="0–1",
+        )
     return values, defined
 
 

@@ -8,14 +8,17 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctbone.errors import StatsError
 from ctbone.stats.distributions import binomial_lower, chi2_upper, two_sided_z
 from ctbone.stats.estimate import Comparison, TestResult
-from ctbone.stats.inputs import Bools, StatsError, checked_labels, percent
+from ctbone.stats.inputs import Bools, checked_labels, percent
 
 McNemarTest: TypeAlias = Literal["exact", "mid-p"]
 
 
-def mcnemar(first: ArrayLike, second: ArrayLike, *, test: McNemarTest = "mid-p", level: float = 0.95) -> Comparison:
+def mcnemar(
+    first: ArrayLike, second: ArrayLike, *, test: McNemarTest = "mid-p", level: float = 0.95
+) -> Comparison:
     """Compare two paired proportions, such as the accuracy of a reader and of a model on the same cases.
 
     With b the cases that only the first has right and c those that only the second has: exact p doubles the smaller
@@ -57,7 +60,9 @@ def mcnemar(first: ArrayLike, second: ArrayLike, *, test: McNemarTest = "mid-p",
         raise StatsError("unknown McNemar test", found=test, expected="exact or mid-p")
     right, other = checked_labels(first), checked_labels(second)
     if right.shape != other.shape:
-        raise StatsError("paired decisions differ in number", found=f"{right.size} and {other.size}")
+        raise StatsError(
+            "paired decisions differ in number", found=f"{right.size} and {other.size}"
+        )
     method = f"McNemar, {test}, Bonett–Price {percent(level)}"
     n = right.size
     b, c = int((right & ~other).sum()), int((~right & other).sum())
@@ -66,7 +71,9 @@ def mcnemar(first: ArrayLike, second: ArrayLike, *, test: McNemarTest = "mid-p",
     half = two_sided_z(level) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
     low, high = max(-1.0, up - down - half), min(1.0, up - down + half)
     if b + c == 0:
-        return Comparison(difference, low, high, None, None, method, "the two never differ: nothing to test")
+        return Comparison(
+            difference, low, high, None, None, method, "the two never differ: nothing to test"
+        )
     tail = binomial_lower(min(b, c), b + c, 0.5)
     p_value = 2 * tail
     if test == "mid-p":
@@ -104,7 +111,9 @@ def cochran_q(decisions: ArrayLike) -> TestResult:
     """
     table = np.asarray(decisions)
     if table.ndim != 2 or table.shape[1] < 2 or table.shape[0] == 0:
-        raise StatsError("decisions are no table of readers", found=table.shape, expected="(n, at least 2)")
+        raise StatsError(
+            "decisions are no table of readers", found=table.shape, expected="(n, at least 2)"
+        )
     right: Bools = checked_labels(table.ravel()).reshape(table.shape)
     readers = right.shape[1]
     per_reader, per_case = right.sum(axis=0), right.sum(axis=1)
@@ -114,4 +123,6 @@ def cochran_q(decisions: ArrayLike) -> TestResult:
     if within == 0:
         return TestResult.undefined(method, "no case tells the readers apart")
     statistic = (readers - 1) * (readers * int((per_reader**2).sum()) - total**2) / within
-    return TestResult(float(statistic), float(readers - 1), chi2_upper(statistic, readers - 1), method)
+    return TestResult(
+        float(statistic), float(readers - 1), chi2_upper(statistic, readers - 1), method
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
+from ctbone.errors import StatsError
 from ctbone.stats.distributions import beta_quantile, two_sided_z
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import StatsError, percent
+from ctbone.stats.inputs import percent
 
 ProportionInterval: TypeAlias = Literal["wilson", "clopper-pearson"]
 
@@ -57,10 +58,16 @@ def proportion(
     0.0029 (0.0001 to 0.0162)
     """
     if interval not in _NAMES:
-        raise StatsError("unknown interval of a proportion", found=interval, expected=" or ".join(_NAMES))
+        raise StatsError(
+            "unknown interval of a proportion", found=interval, expected=" or ".join(_NAMES)
+        )
     method = f"{_NAMES[interval]} {percent(level)}"
     if n < 0 or not 0 <= successes <= n:
-        raise StatsError("counts of a proportion do not fit", found=f"{successes} of {n}", expected="0 ≤ successes ≤ n")
+        raise StatsError(
+            "counts of a proportion do not fit",
+            found=f"{successes} of {n}",
+            expected="0 ≤ successes ≤ n",
+        )
     if n == 0:
         return Estimate.undefined(method, empty)
     low, high = (wilson_limits if interval == "wilson" else _clopper_pearson)(successes, n, level)

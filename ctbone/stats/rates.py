@@ -12,7 +12,9 @@ from ctbone.stats.likelihood_ratios import negative_likelihood_ratio, positive_l
 from ctbone.stats.proportions import ProportionInterval, proportion
 
 
-def sensitivity(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
+def sensitivity(
+    counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
+) -> Estimate:
     """Share of the positive cases that are called positive (recall), with the interval of a proportion.
 
     Parameters
@@ -44,11 +46,17 @@ def sensitivity(counts: Counts, *, level: float = 0.95, interval: ProportionInte
     0.9143 (0.8821 to 0.9383)
     """
     return proportion(
-        counts.tp, counts.tp + counts.fn, level=level, interval=interval, empty="there is no positive case"
+        counts.tp,
+        counts.tp + counts.fn,
+        level=level,
+        interval=interval,
+        empty="there is no positive case",
     )
 
 
-def specificity(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
+def specificity(
+    counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
+) -> Estimate:
     """Share of the negative cases that are called negative, with the interval of a proportion.
 
     Parameters
@@ -80,11 +88,17 @@ def specificity(counts: Counts, *, level: float = 0.95, interval: ProportionInte
     0.7132 (0.6299 to 0.7842)
     """
     return proportion(
-        counts.tn, counts.tn + counts.fp, level=level, interval=interval, empty="there is no negative case"
+        counts.tn,
+        counts.tn + counts.fp,
+        level=level,
+        interval=interval,
+        empty="there is no negative case",
     )
 
 
-def ppv(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
+def ppv(
+    counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
+) -> Estimate:
     """Positive predictive value (precision): share of the positive calls that are right.
 
     Parameters
@@ -116,11 +130,17 @@ def ppv(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "
     0.9049
     """
     return proportion(
-        counts.tp, counts.tp + counts.fp, level=level, interval=interval, empty="no case is called positive"
+        counts.tp,
+        counts.tp + counts.fp,
+        level=level,
+        interval=interval,
+        empty="no case is called positive",
     )
 
 
-def npv(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
+def npv(
+    counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
+) -> Estimate:
     """Negative predictive value: share of the negative calls that are right.
 
     Parameters
@@ -152,11 +172,17 @@ def npv(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "
     0.736
     """
     return proportion(
-        counts.tn, counts.tn + counts.fn, level=level, interval=interval, empty="no case is called negative"
+        counts.tn,
+        counts.tn + counts.fn,
+        level=level,
+        interval=interval,
+        empty="no case is called negative",
     )
 
 
-def accuracy(counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson") -> Estimate:
+def accuracy(
+    counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
+) -> Estimate:
     """Share of the cases that are called right.
 
     Parameters

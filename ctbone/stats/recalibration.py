@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, StatsError, checked_pair, checked_scores
+from ctbone.errors import StatsError
+from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, checked_pair, checked_scores
 from ctbone.stats.logistic import CLIP, expit, fit_logistic, logit
 
 _COLDEST, _HOTTEST = 0.01, 100.0
@@ -65,7 +66,9 @@ class Isotonic:
 
     def apply(self, p: ArrayLike) -> Floats:
         """Recalibrate probabilities, shape (n,)."""
-        return np.asarray(np.interp(_probabilities(p), self.probabilities, self.calibrated), dtype=np.float64)
+        return np.asarray(
+            np.interp(_probabilities(p), self.probabilities, self.calibrated), dtype=np.float64
+        )
 
 
 def fit_temperature(y: ArrayLike, p: ArrayLike) -> Temperature:
@@ -206,7 +209,9 @@ def _two_classes(y: ArrayLike, p: ArrayLike) -> tuple[Bools, Floats]:
     labels, scores = checked_pair(y, p, probability=True)
     if labels.all() or not labels.any():
         raise StatsError(
-            "these cases cannot be recalibrated", found=ONE_CLASS, remedy="fit on validation cases of both classes"
+            "these cases cannot be recalibrated",
+            found=ONE_CLASS,
+            remedy="fit on validation cases of both classes",
         )
     return labels, scores
 
@@ -219,7 +224,9 @@ def _many_classes(y: ArrayLike, p: ArrayLike) -> tuple[np.ndarray, Floats]:
     logs = _logs(p)
     numbers = np.asarray(y)
     if numbers.shape != (len(logs),) or not np.isin(numbers, range(logs.shape[1])).all():
-        raise StatsError("these cases cannot be recalibrated", found="labels that are no class numbers")
+        raise StatsError(
+            "these cases cannot be recalibrated", found="labels that are no class numbers"
+        )
     if len(np.unique(numbers)) < 2:
         raise StatsError("these cases cannot be recalibrated", found=ONE_CLASS)
     return numbers.astype(int), logs

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.inputs import Bools, Floats, Ints, StatsError, checked_groups, checked_labels, checked_pair
+from ctbone.errors import StatsError
+from ctbone.stats.inputs import Bools, Floats, Ints, checked_groups, checked_labels, checked_pair
 
 CHUNK = 2_000_000  # weights held at once: 16 MB, however many cases there are
 
@@ -53,7 +54,9 @@ def bootstrap_weights(
     """
     labels = checked_labels(y)
     if replicates < 1:
-        raise StatsError("a bootstrap needs at least one replicate", found=replicates, expected="such as 2000")
+        raise StatsError(
+            "a bootstrap needs at least one replicate", found=replicates, expected="such as 2000"
+        )
     patient_of_case, strata = patient_strata(labels, groups, stratified)
     patients = sum(stratum.size for stratum in strata)
     alone = patients == labels.size and bool((patient_of_case == np.arange(patients)).all())
@@ -113,7 +116,9 @@ def weighted_auc(weights: Floats, y: ArrayLike, p: ArrayLike) -> Floats:
         return np.asarray(np.einsum("ij,ij->i", of_positive, won) / (2 * total), dtype=np.float64)
 
 
-def patient_strata(labels: Bools, groups: ArrayLike | None, stratified: bool) -> tuple[Ints, list[Ints]]:
+def patient_strata(
+    labels: Bools, groups: ArrayLike | None, stratified: bool
+) -> tuple[Ints, list[Ints]]:
     """Return the patient number of each case and the patient numbers of each stratum."""
     if groups is None:
         patient_of_case = np.arange(labels.size)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, StatsError, checked_pair, percent
+from ctbone.errors import StatsError
+from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, checked_pair, percent
 from ctbone.stats.resampling import bootstrap_weights
 
 
@@ -172,7 +173,9 @@ def roc_band(
     labels, scores = checked_pair(y, p)
     grid = np.arange(101) / 100 if fpr is None else np.asarray(fpr, dtype=np.float64)
     if grid.ndim != 1 or not ((grid >= 0) & (grid <= 1)).all():
-        raise StatsError("false-positive rates lie within 0–1", found=grid, expected="a grid such as 0, 0.1, … 1")
+        raise StatsError(
+            "false-positive rates lie within 0–1", found=grid, expected="a grid such as 0, 0.1, … 1"
+        )
     unit = "cases" if groups is None else "patients"
     method = f"pointwise bootstrap of {unit}, stratified, percentile {percent(level)}, {replicates} resamples"
     if labels.all() or not labels.any():
@@ -183,7 +186,9 @@ def roc_band(
     draws = np.concatenate(
         [
             _sensitivity_at(grid, weights, labels, order, ends)
-            for weights in bootstrap_weights(labels, replicates=replicates, seed=seed, groups=groups)
+            for weights in bootstrap_weights(
+                labels, replicates=replicates, seed=seed, groups=groups
+            )
         ]
     )
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -236,7 +241,10 @@ def youden_threshold(y: ArrayLike, p: ArrayLike) -> OperatingPoint:
     index = tp * negatives - fp * positives
     best = index.size - 1 - int(np.argmax(index[::-1]))
     return OperatingPoint(
-        float(scores[order][ends][best]), float(tp[best] / positives), float(1 - fp[best] / negatives), method
+        float(scores[order][ends][best]),
+        float(tp[best] / positives),
+        float(1 - fp[best] / negatives),
+        method,
     )
 
 
@@ -275,7 +283,9 @@ def threshold_at_sensitivity(y: ArrayLike, p: ArrayLike, target: float) -> Opera
     """
     labels, scores = checked_pair(y, p)
     if not 0 < target <= 1:
-        raise StatsError("a sensitivity to reach lies above 0 and up to 1", found=target, expected="such as 0.95")
+        raise StatsError(
+            "a sensitivity to reach lies above 0 and up to 1", found=target, expected="such as 0.95"
+        )
     method = f"highest threshold with sensitivity ≥ {target:g}"
     positive = np.sort(scores[labels])[::-1]
     if positive.size == 0:
@@ -286,7 +296,9 @@ def threshold_at_sensitivity(y: ArrayLike, p: ArrayLike, target: float) -> Opera
     negatives = labels.size - positive.size
     specificity = float((scores[~labels] < threshold).mean()) if negatives else None
     why = None if negatives else "there is no negative case"
-    return OperatingPoint(threshold, float((positive >= threshold).mean()), specificity, method, why)
+    return OperatingPoint(
+        threshold, float((positive >= threshold).mean()), specificity, method, why
+    )
 
 
 def _descending(scores: Floats) -> tuple[np.ndarray, np.ndarray]:
@@ -296,7 +308,9 @@ def _descending(scores: Floats) -> tuple[np.ndarray, np.ndarray]:
     return order, ends
 
 
-def _sensitivity_at(grid: Floats, weights: Floats, labels: Bools, order: np.ndarray, ends: np.ndarray) -> Floats:
+def _sensitivity_at(
+    grid: Floats, weights: Floats, labels: Bools, order: np.ndarray, ends: np.ndarray
+) -> Floats:
     """Sensitivity of each resample at the grid of false-positive rates, shape (replicates, grid)."""
     sorted_weights = weights[:, order]
     tp = np.cumsum(sorted_weights * labels[order], axis=1)[:, ends]
@@ -304,7 +318,11 @@ def _sensitivity_at(grid: Floats, weights: Floats, labels: Bools, order: np.ndar
     start = np.zeros(1)
     rows = [
         # At equal abscissae np.interp takes the last point, the top of a vertical step.
-        np.interp(grid, np.concatenate([start, false / false[-1]]), np.concatenate([start, true / true[-1]]))
+        np.interp(
+            grid,
+            np.concatenate([start, false / false[-1]]),
+            np.concatenate([start, true / true[-1]]),
+        )
         for true, false in zip(tp, fp, strict=True)
     ]
     return np.array(rows)

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from ctbone.config import Augmentation
-from ctbone.models.intake import AIR
+from ctbone.models.network_input import AIR
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Draws:
     flips: np.ndarray
 
     def __getitem__(self, samples: np.ndarray) -> Draws:
-        return Draws(self.angles[samples], self.zooms[samples], self.shifts[samples], self.flips[samples])
+        return Draws(
+            self.angles[samples], self.zooms[samples], self.shifts[samples], self.flips[samples]
+        )
 
 
 def draw(settings: Augmentation, mirrors: np.ndarray, generator: np.random.Generator) -> Draws:
@@ -142,7 +144,9 @@ def resample(hu: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     return _read(above_air, maps).squeeze(1).add_(AIR)
 
 
-def resample_with_mask(hu: torch.Tensor, mask: torch.Tensor, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def resample_with_mask(
+    hu: torch.Tensor, mask: torch.Tensor, maps: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Read HU and mask at the same places in one go; there is no lesion beyond the edges.
 
     The mask is read linearly as well, and a place is lesion where that gives one half or more.
@@ -168,15 +172,21 @@ def _read(channels: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     """Read (batch, channels, …grid) linearly, 0 beyond the edges."""
     d = channels.dim() - 2
     # grid_sample counts axes from the last one.
-    theta = torch.cat([maps[:, :, :d].flip(1, 2), maps[:, :, d:].flip(1)], dim=2).to(channels.device, torch.float32)
+    theta = torch.cat([maps[:, :, :d].flip(1, 2), maps[:, :, d:].flip(1)], dim=2).to(
+        channels.device, torch.float32
+    )
     size = channels.shape[2]
     centres = (2 * torch.arange(size, device=channels.device, dtype=torch.float32) + 1) / size - 1
     grid = theta[:, :, d].reshape(-1, *[1] * d, d)
     # Summed axis by axis: half the time of affine_grid, which multiplies a matrix with every voxel.
     for axis in range(d):
         shape = [size if axis == k else 1 for k in range(d)]
-        grid = grid + theta[:, :, d - 1 - axis].reshape(-1, *[1] * d, d) * centres.reshape(1, *shape, 1)
-    return functional.grid_sample(channels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        grid = grid + theta[:, :, d - 1 - axis].reshape(-1, *[1] * d, d) * centres.reshape(
+            1, *shape, 1
+        )
+    return functional.grid_sample(
+        channels, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+    )
 
 
 def changes_nothing(settings: Augmentation) -> bool:

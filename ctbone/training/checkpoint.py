@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
+from ctbone.errors import TrainingError
 from ctbone.models import ModelError
-from ctbone.models.identity import refuse_other
 from ctbone.models.pretrained import read_state
 from ctbone.models.trained import save_weights
+from ctbone.models.training_key import refuse_other
 from ctbone.study import atomic_path, file_hash
-from ctbone.training.errors import TrainingError
 
 _FORMAT = 2
 
@@ -68,7 +68,9 @@ class FoldState:
     @property
     def best_epoch(self) -> EpochMetrics:
         """The epoch with the highest validation AUC; among equals the lowest validation loss, then the first."""
-        return max(self.history, key=lambda row: (row.validation_auc, -row.validation_loss, -row.epoch))
+        return max(
+            self.history, key=lambda row: (row.validation_auc, -row.validation_loss, -row.epoch)
+        )
 
 
 def save_checkpoint(path: Path, state: FoldState, identity: dict[str, Any]) -> None:
@@ -132,7 +134,9 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> FoldState | None:
         refuse_other(content["identity"], identity, path, TrainingError)
         history = [EpochMetrics(**row) for row in content["history"]]
         digest = str(content["best_sha256"])
-        state = FoldState(content["network"], content["optimizer"], content["average"], {}, digest, history)
+        state = FoldState(
+            content["network"], content["optimizer"], content["average"], {}, digest, history
+        )
         state.best = _read_best(path, state, remedy)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise TrainingError("the checkpoint lacks a part", file=path, remedy=remedy) from error
@@ -151,6 +155,8 @@ def _read_best(path: Path, state: FoldState, remedy: str) -> dict[str, torch.Ten
             try:
                 return read_state(candidate)
             except ModelError as error:
-                raise TrainingError("the best weights cannot be read", file=candidate, remedy=remedy) from error
+                raise TrainingError(
+                    "the best weights cannot be read", file=candidate, remedy=remedy
+                ) from error
     problem = "the best weights are missing or not those of the checkpoint"
     raise TrainingError(problem, file=file, remedy=remedy)

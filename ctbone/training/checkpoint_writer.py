@@ -31,7 +31,9 @@ class CheckpointWriter:
     def __enter__(self) -> CheckpointWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
         self._thread.shutdown()
         if kind is None:
             self._finish()
@@ -61,7 +63,9 @@ class CheckpointWriter:
 
 def _copy_of(state: FoldState) -> FoldState:
     """Copy what the next epoch changes; the best weights are replaced as a whole, never changed."""
-    changing = copy_to_processor({"network": state.network, "optimizer": state.optimizer, "average": state.average})
+    changing = copy_to_processor(
+        {"network": state.network, "optimizer": state.optimizer, "average": state.average}
+    )
     return replace(state, history=list(state.history), **changing)
 
 

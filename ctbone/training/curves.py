@@ -37,13 +37,21 @@ def draw_curves(path: Path, title: str, history: Sequence[EpochMetrics], kept: i
     figure = Figure(figsize=(7.2, 3.2), layout="constrained")
     losses, aucs = figure.subplots(1, 2)
     losses.plot(epochs, [row.loss for row in history], label="training", color="#4c72b0")
-    losses.plot(epochs, [row.validation_loss for row in history], label="validation", color="#dd8452")
+    losses.plot(
+        epochs, [row.validation_loss for row in history], label="validation", color="#dd8452"
+    )
     losses.set(xlabel="Epoch", ylabel="Loss", ylim=(0, None))
     losses.legend(frameon=False)
     aucs.plot(epochs, [row.validation_auc for row in history], color="#dd8452")
     lowest = min(0.4, *(row.validation_auc for row in history))
     best = next(row for row in history if row.epoch == kept)
-    aucs.plot(kept, best.validation_auc, "o", color="#c44e52", label=f"kept: epoch {kept}, {best.validation_auc:.3f}")
+    aucs.plot(
+        kept,
+        best.validation_auc,
+        "o",
+        color="#c44e52",
+        label=f"kept: epoch {kept}, {best.validation_auc:.3f}",
+    )
     aucs.set(xlabel="Epoch", ylabel="Validation AUC", ylim=(lowest - 0.02, 1.02))
     aucs.legend(frameon=False, loc="lower right")
     for axes in (losses, aucs):

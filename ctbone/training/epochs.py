@@ -7,6 +7,7 @@ import time
 import torch
 from torch import nn
 
+from ctbone.errors import TrainingError
 from ctbone.models.networks import build_network
 from ctbone.models.pretrained import load_initial_weights
 from ctbone.progress import progress
@@ -14,7 +15,6 @@ from ctbone.training.average import Average
 from ctbone.training.checkpoint import EpochMetrics, FoldState, load_checkpoint
 from ctbone.training.checkpoint_writer import CheckpointWriter, copy_to_processor
 from ctbone.training.curves import write_metrics
-from ctbone.training.errors import TrainingError
 from ctbone.training.learner import Learner
 from ctbone.training.seeds import torch_seed
 from ctbone.training.steps import train_epoch
@@ -52,7 +52,10 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
                 write_metrics(task.checkpoint.with_name("metrics.csv"), state.history)
         for epoch in range(len(state.history) + 1, epochs + 1):
             if _is_stopped(task, state):
-                bar.advance(f"stopped: none better since epoch {state.best_epoch.epoch}", steps=epochs - epoch + 1)
+                bar.advance(
+                    f"stopped: none better since epoch {state.best_epoch.epoch}",
+                    steps=epochs - epoch + 1,
+                )
                 break
             began = time.perf_counter()
             loss = train_epoch(task, learner, epoch)
@@ -69,7 +72,9 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
 
 def _is_stopped(task: FoldTask, state: FoldState) -> bool:
     patience = task.model.training.early_stopping
-    return bool(patience and state.history) and len(state.history) - state.best_epoch.epoch >= (patience or 0)
+    return bool(patience and state.history) and len(state.history) - state.best_epoch.epoch >= (
+        patience or 0
+    )
 
 
 def _take_over(learner: Learner, state: FoldState, row: EpochMetrics) -> None:
@@ -116,7 +121,10 @@ def _optimizer(task: FoldTask, network: nn.Module) -> torch.optim.Optimizer:
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     # Fused: one pass over the weights a step, in place of one for each operation of the update.
     return kinds[training.optimizer](
-        network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+        network.parameters(),
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+        fused=True,
     )
 
 

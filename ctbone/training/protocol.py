@@ -15,21 +15,34 @@ import torch
 
 from ctbone.cohort import Cohort, read_cohort
 from ctbone.config import ModelSettings
+from ctbone.errors import TrainingError
 from ctbone.folds import Folds, draw_folds, read_folds, read_or_draw_folds
+from ctbone.models.batches import place_crops
 from ctbone.models.crops import load_crops
 from ctbone.models.duplicates import refuse_shared_voxels
-from ctbone.models.fold_tables import fold_table, is_current, join_fold_tables, table_record, write_fold_table
+from ctbone.models.fold_tables import (
+    fold_table,
+    is_current,
+    join_fold_tables,
+    table_record,
+    write_fold_table,
+)
 from ctbone.models.hardware import choose_hardware
-from ctbone.models.identity import model_settings, refuse_other, training_identity
 from ctbone.models.metadata import metadata_digest, refuse_giveaway
 from ctbone.models.probabilities import prediction_rows, probabilities_of, view_shares
-from ctbone.models.source import place_crops
-from ctbone.models.trained import Card, card_file, read_card, save_trained, save_weights, weights_file
+from ctbone.models.trained import (
+    Card,
+    card_file,
+    read_card,
+    save_trained,
+    save_weights,
+    weights_file,
+)
+from ctbone.models.training_key import model_settings, refuse_other, training_identity
 from ctbone.study import Study, provenance
 from ctbone.training.checkpoint import FoldState, forget_best
 from ctbone.training.curves import draw_curves
 from ctbone.training.epochs import run_epochs, try_batch
-from ctbone.training.errors import TrainingError
 from ctbone.training.ranks import Ranks, join_ranks
 from ctbone.training.task import FoldTask, Log
 from ctbone.training.tracking import refuse_missing
@@ -84,7 +97,11 @@ class TrainingSummary:
         if self.predictions is None:
             return f"{self.model}: one batch and one validation ran; nothing was written"
         aucs = [fold.validation_auc for fold in self.folds]
-        left = f"; folds {', '.join(map(str, self.missing))} are not trained yet" if self.missing else ""
+        left = (
+            f"; folds {', '.join(map(str, self.missing))} are not trained yet"
+            if self.missing
+            else ""
+        )
         kind = f"{len(aucs)} fold{'s' * (len(aucs) > 1)} trained, validation AUC {min(aucs):.3f} to {max(aucs):.3f}"
         return f"{self.model}: {kind}{left}; probabilities in {self.predictions}"
 
@@ -171,7 +188,9 @@ def summary_of(
 ) -> TrainingSummary:
     """Join the tables of all finished folds, unless another process does, and say what became of these."""
     count = study.settings.folds.count
-    missing = tuple(number for number in range(count) if not card_file(study, model, number).is_file())
+    missing = tuple(
+        number for number in range(count) if not card_file(study, model, number).is_file()
+    )
     table = join_fold_tables(study, model, cohort) if join else study.predictions(model)
     return TrainingSummary(model, tuple(folds), missing, table)
 
@@ -193,18 +212,24 @@ def prepare(study: Study, model: str, cohort: Cohort, folds: Folds, ranks: Ranks
         As ``train``.
     """
     ours = model_settings(study.settings, model)
-    crops = load_crops(study, cohort.internal, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation)
+    crops = load_crops(
+        study, cohort.internal, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation
+    )
     refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
     view_shares(ours, crops)  # now, so that weights which do not fit stop the run before it begins
     hardware = choose_hardware(ours.training, ranks.local if ranks.count > 1 else None)
     classes = study.settings.classes
-    labels = torch.tensor([classes.index(case.label) for case in cohort.internal], device=hardware.device)
+    labels = torch.tensor(
+        [classes.index(case.label) for case in cohort.internal], device=hardware.device
+    )
     identity = {**training_identity(study.settings, model, folds.hash), "crops": crops.digest}
     if ours.metadata:
         refuse_giveaway(cohort.internal, ours.metadata)
         identity["metadata_values"] = metadata_digest(cohort.internal, ours.metadata)
     source = place_crops(crops, hardware.device)
-    return FoldTask(study, model, ours, 0, folds, cohort, crops, labels, hardware, identity, source, ranks)
+    return FoldTask(
+        study, model, ours, 0, folds, cohort, crops, labels, hardware, identity, source, ranks
+    )
 
 
 def _train_fold(task: FoldTask) -> FoldSummary:
@@ -229,7 +254,9 @@ def _finished(task: FoldTask) -> Card | None:
     # Without its predictions the fold is not whole; its last checkpoint gives them again.
     return (
         card
-        if is_current(table, table_record(card.weights_sha256, task.cohort, "internal", task.model.metadata))
+        if is_current(
+            table, table_record(card.weights_sha256, task.cohort, "internal", task.model.metadata)
+        )
         else None
     )
 
@@ -244,9 +271,14 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: FoldState) -> Card:
         return read_card(study, name, fold)
     digest = save_weights(weights_file(study, name, fold), state.best)
     origin = provenance(study, "training", {"cohort": study.cohort_csv, "folds": study.folds_csv})
-    record = {**table_record(digest, task.cohort, "internal", task.model.metadata), "provenance": origin}
+    record = {
+        **table_record(digest, task.cohort, "internal", task.model.metadata),
+        "provenance": origin,
+    }
     write_fold_table(study, name, fold, "internal", rows, record)
-    draw_curves(task.checkpoint.with_name("curves.png"), f"{name}, fold {fold}", state.history, best.epoch)
+    draw_curves(
+        task.checkpoint.with_name("curves.png"), f"{name}, fold {fold}", state.history, best.epoch
+    )
     encoding = None if task.encoding is None else task.encoding.to_json()
     identity, auc, loss = task.computed_identity, best.validation_auc, best.validation_loss
     card = Card(identity, fold, best.epoch, auc, loss, digest, origin, encoding)
@@ -256,7 +288,9 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: FoldState) -> Card:
     return card
 
 
-def _predict(task: FoldTask, network: torch.nn.Module, role: Literal["val", "test"]) -> pd.DataFrame:
+def _predict(
+    task: FoldTask, network: torch.nn.Module, role: Literal["val", "test"]
+) -> pd.DataFrame:
     rows = task.rows(role)
     return prediction_rows(
         probabilities_of(logits_by_ranks(task, network, rows)),
@@ -273,7 +307,9 @@ def _predict(task: FoldTask, network: torch.nn.Module, role: Literal["val", "tes
 @contextmanager
 def _own_random_numbers(task: FoldTask) -> Iterator[None]:
     """Leave the caller's random numbers as they were."""
-    with torch.random.fork_rng([task.hardware.device] if task.hardware.device.type == "cuda" else []):
+    with torch.random.fork_rng(
+        [task.hardware.device] if task.hardware.device.type == "cuda" else []
+    ):
         yield
 
 

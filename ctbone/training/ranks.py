@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ctbone.training.errors import TrainingError
+from ctbone.errors import TrainingError
 from ctbone.training.shared_norm import share_batch_statistics
 
 
@@ -55,7 +55,8 @@ class Ranks:
         """
         size = part.stop - part.start
         return slice(
-            part.start + -(-size * self.rank // self.count), part.start + -(-size * (self.rank + 1) // self.count)
+            part.start + -(-size * self.rank // self.count),
+            part.start + -(-size * (self.rank + 1) // self.count),
         )
 
     def wrap(self, network: nn.Module) -> nn.Module:
@@ -64,7 +65,9 @@ class Ranks:
             return network
         wrapped = self.fabric.setup_module(network)
         if self.fabric.device.type == "cuda":
-            torch.cuda.synchronize(self.fabric.device)  # it sends the first weights on a stream of its own
+            torch.cuda.synchronize(
+                self.fabric.device
+            )  # it sends the first weights on a stream of its own
         return wrapped
 
     def unify(self, network: nn.Module) -> nn.Module:
@@ -132,7 +135,14 @@ def join_ranks() -> Ranks:
 
 def is_first_rank() -> bool:
     """Whether this process speaks for those that were started with it."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0") if _started()[0] > 1 else "0")) == 0
+    return (
+        int(
+            os.environ.get(
+                "RANK", os.environ.get("SLURM_PROCID", "0") if _started()[0] > 1 else "0"
+            )
+        )
+        == 0
+    )
 
 
 def _started() -> tuple[int, int]:
@@ -142,5 +152,7 @@ def _started() -> tuple[int, int]:
         count = int(environment["WORLD_SIZE"])
         return count, count // int(environment["LOCAL_WORLD_SIZE"])
     if "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:
-        return int(environment["SLURM_STEP_NUM_TASKS"]), int(environment.get("SLURM_STEP_NUM_NODES", "1"))
+        return int(environment["SLURM_STEP_NUM_TASKS"]), int(
+            environment.get("SLURM_STEP_NUM_NODES", "1")
+        )
     return 1, 1

@@ -7,7 +7,13 @@ from typing import Literal
 import numpy as np
 
 Purpose = Literal["weights", "order", "augmentation", "network", "mixup"]
-_NUMBER: dict[Purpose, int] = {"weights": 0, "order": 1, "augmentation": 2, "network": 3, "mixup": 4}
+_NUMBER: dict[Purpose, int] = {
+    "weights": 0,
+    "order": 1,
+    "augmentation": 2,
+    "network": 3,
+    "mixup": 4,
+}
 
 
 def generator(purpose: Purpose, *, seed: int, fold: int, epoch: int) -> np.random.Generator:

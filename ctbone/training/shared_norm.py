@@ -68,7 +68,12 @@ def share_batch_statistics(network: nn.Module) -> nn.Module:
 
 def _replace_children(module: nn.Module) -> None:
     for name, child in module.named_children():
-        usual = isinstance(child, _BatchNorm) and child.affine and child.track_running_stats and child.momentum
+        usual = (
+            isinstance(child, _BatchNorm)
+            and child.affine
+            and child.track_running_stats
+            and child.momentum
+        )
         if usual and not isinstance(child, SharedBatchNorm):
             shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
             shared.load_state_dict(child.state_dict())

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from ctbone.config import ModelSettings
-from ctbone.models.intake import network_input
+from ctbone.errors import TrainingError
+from ctbone.models.batches import Batch
 from ctbone.models.losses import Loss
-from ctbone.models.source import Batch
+from ctbone.models.network_input import network_input
 from ctbone.training.augmentation import changes_nothing, resample, resample_with_mask
-from ctbone.training.errors import TrainingError
 from ctbone.training.learner import Learner
 from ctbone.training.objective import objective_of
 from ctbone.training.plan import EpochPlan, plan_epoch
@@ -45,7 +45,11 @@ def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None =
             with ranks.holding_gradients(network, hold=part.stop < batch.stop):
                 # Of no sample, synchronised statistics have the type of what came in, and the others send fp32.
                 with task.hardware.autocast() if len(seen) else contextlib.nullcontext():
-                    logits = network(seen) if plan.metadata is None else network(seen, plan.metadata[own])
+                    logits = (
+                        network(seen)
+                        if plan.metadata is None
+                        else network(seen, plan.metadata[own])
+                    )
                 loss = _loss(criterion, logits.float(), plan.targets[own], plan.targets[batch])
                 (loss * ranks.count).backward()  # the gradients become the mean over the processes
             batch_loss += loss.detach()
@@ -53,12 +57,18 @@ def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None =
         if learner.average is not None:
             learner.average.update(learner.network, (epoch - 1) * len(plan.steps) + step + 1)
         losses.append(batch_loss)
-    values = ranks.total(torch.stack(losses)).double().cpu().numpy()  # the epoch's one wait for the device
+    values = (
+        ranks.total(torch.stack(losses)).double().cpu().numpy()
+    )  # the epoch's one wait for the device
     _refuse_undefined(task, values, [plan.order[batch] for batch in plan.steps], epoch)
-    return float(np.average(values, weights=[batch.stop - batch.start for batch in plan.steps[:most]]))
+    return float(
+        np.average(values, weights=[batch.stop - batch.start for batch in plan.steps[:most]])
+    )
 
 
-def stream(task: FoldTask, plan: EpochPlan, most: int | None) -> Iterator[tuple[slice, torch.Tensor]]:
+def stream(
+    task: FoldTask, plan: EpochPlan, most: int | None
+) -> Iterator[tuple[slice, torch.Tensor]]:
     """Yield, for every part of every batch, what of it is this process's, and what the network sees of that."""
     still = changes_nothing(task.model.training.augmentation)
     parts = [part for batch in plan.parts[:most] for part in batch]
@@ -79,18 +89,24 @@ def _augmented(model: ModelSettings, batch: Batch, maps: torch.Tensor | None) ->
     return network_input(hu, model.windows, mask, model.mask)
 
 
-def _loss(criterion: Loss, logits: torch.Tensor, targets: torch.Tensor, of_batch: torch.Tensor) -> torch.Tensor:
+def _loss(
+    criterion: Loss, logits: torch.Tensor, targets: torch.Tensor, of_batch: torch.Tensor
+) -> torch.Tensor:
     """Return what these samples add to their batch's loss; 0 for none."""
     if len(targets) == 0:
         return logits.sum() * 0
     return criterion(logits, targets) * (criterion.mass(targets) / criterion.mass(of_batch))
 
 
-def _refuse_undefined(task: FoldTask, losses: np.ndarray, samples: list[np.ndarray], epoch: int) -> None:
+def _refuse_undefined(
+    task: FoldTask, losses: np.ndarray, samples: list[np.ndarray], epoch: int
+) -> None:
     wrong = np.flatnonzero(~np.isfinite(losses))
     if len(wrong):
         first = int(wrong[0])
-        cases = dict.fromkeys(task.crops.case_ids[s // task.crops.images.shape[1]] for s in samples[first])
+        cases = dict.fromkeys(
+            task.crops.case_ids[s // task.crops.images.shape[1]] for s in samples[first]
+        )
         raise TrainingError(
             f"the loss is no number in epoch {epoch}, batch {first + 1} of fold {task.fold}",
             found=f"{losses[first]} with the cases {', '.join(cases)}",

@@ -13,10 +13,10 @@ import torch
 from ctbone.cohort import Case, Cohort
 from ctbone.config import ModelSettings
 from ctbone.folds import Folds, Role
+from ctbone.models.batches import CropSource
 from ctbone.models.crops import Crops
 from ctbone.models.hardware import Hardware
 from ctbone.models.metadata import Encoding, fit_encoding
-from ctbone.models.source import CropSource
 from ctbone.study import Study
 from ctbone.training.ranks import Ranks
 
@@ -80,7 +80,9 @@ class FoldTask:
     @cached_property
     def encoding(self) -> Encoding | None:
         """How the clinical columns are encoded, from the fold's training part alone; None without such columns."""
-        return fit_encoding(self.cases("train"), self.model.metadata) if self.model.metadata else None
+        return (
+            fit_encoding(self.cases("train"), self.model.metadata) if self.model.metadata else None
+        )
 
     @cached_property
     def metadata(self) -> torch.Tensor | None:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal, Protocol
 
+from ctbone.errors import TrainingError
 from ctbone.study import read_json, write_json
 from ctbone.training.checkpoint import EpochMetrics
-from ctbone.training.errors import TrainingError
 from ctbone.training.task import FoldTask, Log
 
 
@@ -73,7 +73,8 @@ def _load(log: Literal["tensorboard", "mlflow"]) -> Any:
         return tensorboard
     except ImportError as error:
         raise TrainingError(
-            f"{log} is not installed", remedy=f"install it with 'pip install {log}', or leave --log out"
+            f"{log} is not installed",
+            remedy=f"install it with 'pip install {log}', or leave --log out",
         ) from error
 
 
@@ -122,6 +123,8 @@ def _mlflow(task: FoldTask) -> Iterator[Any]:
         if known is None:
             settings = task.model.model_dump(mode="json")
             training = settings.pop("training")
-            mlflow.log_params({**settings, **{f"training.{name}": value for name, value in training.items()}})
+            mlflow.log_params(
+                {**settings, **{f"training.{name}": value for name, value in training.items()}}
+            )
             write_json(memory, {"run_id": run.info.run_id})
         yield mlflow

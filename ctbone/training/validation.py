@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ctbone.errors import TrainingError
 from ctbone.folds import Role
 from ctbone.models.probabilities import logits_of, probabilities_of, view_shares
-from ctbone.training.errors import TrainingError
 from ctbone.training.objective import objective_of
 from ctbone.training.task import FoldTask
 
@@ -30,11 +30,15 @@ def validate(task: FoldTask, network: nn.Module) -> tuple[float, float]:
     own = (probabilities * shares[:, :, None]).sum(axis=1)
     if not np.isfinite(own).all():
         case = task.crops.case_ids[rows[int(np.argmin(np.isfinite(own).all(axis=1)))]]
-        raise TrainingError("the network's output is no number", case=case, remedy="lower training.learning_rate")
+        raise TrainingError(
+            "the network's output is no number", case=case, remedy="lower training.learning_rate"
+        )
     if own.shape[1] == 2:
         return float(roc_auc_score(labels, own[:, 1])), float(loss)
     numbers = list(range(own.shape[1]))
-    return float(roc_auc_score(labels, own, multi_class="ovr", average="macro", labels=numbers)), float(loss)
+    return float(
+        roc_auc_score(labels, own, multi_class="ovr", average="macro", labels=numbers)
+    ), float(loss)
 
 
 def logits_by_ranks(task: FoldTask, network: nn.Module, rows: np.ndarray) -> torch.Tensor:
@@ -43,7 +47,9 @@ def logits_by_ranks(task: FoldTask, network: nn.Module, rows: np.ndarray) -> tor
     logits = torch.zeros((len(rows), task.source.views, len(task.study.settings.classes)))
     if own.stop > own.start:
         metadata = None if task.metadata is None else task.metadata[rows[own]]
-        logits[own] = logits_of(network, task.source, rows[own], task.model, task.hardware, metadata)
+        logits[own] = logits_of(
+            network, task.source, rows[own], task.model, task.hardware, metadata
+        )
     return task.ranks.total(logits).cpu()
 
 
@@ -58,7 +64,9 @@ def refuse_absent_classes(task: FoldTask) -> None:
     parts: tuple[tuple[Role, str], ...] = (("train", "training"), ("val", "validation"))
     for role, word in parts:
         labels = set(task.labels.cpu().numpy()[task.rows(role)].tolist())
-        absent = [name for number, name in enumerate(task.study.settings.classes) if number not in labels]
+        absent = [
+            name for number, name in enumerate(task.study.settings.classes) if number not in labels
+        ]
         if absent:
             raise TrainingError(
                 f"the {word} part of fold {task.fold} has no case of class '{absent[0]}'",

@@ -42,24 +42,41 @@ def main() -> None:
         volume_mib = make_series(series, options.slices)
         runs = contenders(series, Path(folder))
         seconds = take_turns(runs, options.rounds)
-        memory = {name: added_memory(Path(__file__), "--only", name, "--series", str(series)) for name in runs}
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("ctbone", "dicom2nifti", "dcm2niix", "isal"))
-    print(f"512 × 512 × {options.slices}, int16, {volume_mib:.0f} MiB; {options.rounds} rounds, taking turns")
+        memory = {
+            name: added_memory(Path(__file__), "--only", name, "--series", str(series))
+            for name in runs
+        }
+    versions = ", ".join(
+        f"{name} {metadata.version(name)}" for name in ("ctbone", "dicom2nifti", "dcm2niix", "isal")
+    )
+    print(
+        f"512 × 512 × {options.slices}, int16, {volume_mib:.0f} MiB; {options.rounds} rounds, taking turns"
+    )
     print(f"{machine()}; {versions}\n")
-    print("| converter | median s | fastest s | added memory MiB | memory / volume |\n|---|---|---|---|---|")
+    print(
+        "| converter | median s | fastest s | added memory MiB | memory / volume |\n|---|---|---|---|---|"
+    )
     for name, times in seconds.items():
         share = memory[name] / volume_mib
-        print(f"| {name} | {statistics.median(times):.2f} | {min(times):.2f} | {memory[name]:.0f} | {share:.1f} |")
+        print(
+            f"| {name} | {statistics.median(times):.2f} | {min(times):.2f} | {memory[name]:.0f} | {share:.1f} |"
+        )
     print("\n| comparison | median ratio of pairs | goal |  |\n|---|---|---|---|")
     met = True
     for ours, theirs, goal in GOALS:
         ratio = paired_ratio(seconds[ours], seconds[theirs])
         met &= ratio <= goal
-        told = f"{1 / ratio:.1f}× faster | ≥ {1 / goal:.0f}×" if goal < 1 else f"{ratio:.2f}× the time | ≤ {goal}×"
+        told = (
+            f"{1 / ratio:.1f}× faster | ≥ {1 / goal:.0f}×"
+            if goal < 1
+            else f"{ratio:.2f}× the time | ≤ {goal}×"
+        )
         print(f"| {ours} to {theirs} | {told} | {'met' if ratio <= goal else 'missed'} |")
     worst = max(memory[name] for name in seconds if name.startswith("ctbone")) / volume_mib
     met &= worst < 3
-    print(f"| added memory of ctbone to the volume | {worst:.1f}× | < 3× | {'met' if worst < 3 else 'missed'} |")
+    print(
+        f"| added memory of ctbone to the volume | {worst:.1f}× | < 3× | {'met' if worst < 3 else 'missed'} |"
+    )
     sys.exit(0 if met else 1)
 
 
@@ -77,7 +94,9 @@ def contenders(series: Path, folder: Path) -> dict:
     return {
         "ctbone .nii.gz": lambda: convert_series(series, folder / "ours.nii.gz", settings),
         "dcm2niix -z y": lambda: by_dcm2niix("y"),
-        "dicom2nifti .nii.gz": lambda: dicom2nifti.dicom_series_to_nifti(str(series), str(folder / "d2n.nii.gz")),
+        "dicom2nifti .nii.gz": lambda: dicom2nifti.dicom_series_to_nifti(
+            str(series), str(folder / "d2n.nii.gz")
+        ),
         "ctbone .nii": lambda: convert_series(series, folder / "ours.nii", settings),
         "dcm2niix -z n": lambda: by_dcm2niix("n"),
     }

@@ -70,9 +70,13 @@ def main() -> None:
     began = time.perf_counter()
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         answers = list(pool.map(answer, jobs))
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("ctbone", "torch", "monai"))
+    versions = ", ".join(
+        f"{name} {metadata.version(name)}" for name in ("ctbone", "torch", "monai")
+    )
     print(f"{machine()}; {versions}; {len(jobs)} studies in {time.perf_counter() - began:.0f} s")
-    print(f"{options.patients} patients, {options.size}³, 2 folds, {options.epochs} epochs, {json.dumps(NETWORK)}\n")
+    print(
+        f"{options.patients} patients, {options.size}³, 2 folds, {options.epochs} epochs, {json.dumps(NETWORK)}\n"
+    )
     rises = print_levels([a for a in answers if not a.job.shuffled])
     honest = print_shuffled([a for a in answers if a.job.shuffled])
     sys.exit(0 if rises and honest else 1)
@@ -91,7 +95,9 @@ def print_levels(answers: list[Answer]) -> bool:
 
 def print_shuffled(answers: list[Answer]) -> bool:
     """Print the AUC under shuffled labels; return whether the interval of its mean holds 0.5."""
-    print(f"\n| shuffled labels, {len(answers)} seeds | mean AUC | t interval | 0.5 in it |\n|---|---|---|---|")
+    print(
+        f"\n| shuffled labels, {len(answers)} seeds | mean AUC | t interval | 0.5 in it |\n|---|---|---|---|"
+    )
     holds = False
     for name, found in (
         ("mean of the folds'", [a.mean_of_folds for a in answers]),
@@ -112,7 +118,9 @@ def answer(job: Job) -> Answer:
     import torch
 
     torch.set_num_threads(1)
-    protocol.draw_curves = lambda *_: None  # nobody looks at them, and they take as long as the training
+    protocol.draw_curves = lambda *_: (
+        None
+    )  # nobody looks at them, and they take as long as the training
     with tempfile.TemporaryDirectory() as folder:
         study = make_study(Path(folder), job)
         table = read_predictions(train(study, "3d").predictions, CLASSES)
@@ -131,7 +139,13 @@ def make_study(root: Path, job: Job, **further: object) -> Study:
     """
     random = np.random.default_rng(job.seed)
     model = {"dim": "3d", "network": "densenet", "network_options": NETWORK}
-    training = {"epochs": job.epochs, "batch_size": 8, "learning_rate": 0.005, "seed": job.seed, **further}
+    training = {
+        "epochs": job.epochs,
+        "batch_size": 8,
+        "learning_rate": 0.005,
+        "seed": job.seed,
+        **further,
+    }
     settings = {
         "name": "learning",
         "classes": list(CLASSES),
@@ -143,7 +157,11 @@ def make_study(root: Path, job: Job, **further: object) -> Study:
     root.mkdir(parents=True, exist_ok=True)
     (root / "study.yaml").write_text(yaml.safe_dump(settings))
     study = Study.open(root)
-    made_with = {"settings": {"preprocess": load_settings(study.settings_file).preprocess.model_dump(mode="json")}}
+    made_with = {
+        "settings": {
+            "preprocess": load_settings(study.settings_file).preprocess.model_dump(mode="json")
+        }
+    }
     truth = np.arange(job.patients) % 2
     labels = random.permutation(truth) if job.shuffled else truth
     rows = []
@@ -151,22 +169,32 @@ def make_study(root: Path, job: Job, **further: object) -> Study:
     for number in range(job.patients):
         case = f"C{number:03d}"
         crop = study.crop(case, "3d")
-        nibabel.Nifti1Image(lesion(random, job.size, job.difference * truth[number]), np.eye(4)).to_filename(crop)
+        nibabel.Nifti1Image(
+            lesion(random, job.size, job.difference * truth[number]), np.eye(4)
+        ).to_filename(crop)
         write_json(record_of(crop), made_with)
-        rows.append({"case_id": case, "patient_id": case, "label": CLASSES[labels[number]], "image": "none"})
+        rows.append(
+            {"case_id": case, "patient_id": case, "label": CLASSES[labels[number]], "image": "none"}
+        )
     pd.DataFrame(rows).to_csv(study.cohort_csv, index=False)
     return study
 
 
 def lesion(random: np.random.Generator, size: int, shift: float) -> np.ndarray:
     """Draw an uneven ball in marrow, HU: its density and the depth of its outline both move by ``shift`` spreads."""
-    grid = np.indices((size,) * 3) - (size - 1) / 2 - random.uniform(-1.5, 1.5, 3)[:, None, None, None]
+    grid = (
+        np.indices((size,) * 3) - (size - 1) / 2 - random.uniform(-1.5, 1.5, 3)[:, None, None, None]
+    )
     distance = np.sqrt((grid**2).sum(axis=0)) / size
     rough = ndimage.gaussian_filter(random.normal(size=(size,) * 3), 1.5)
     rough /= rough.std()
     depth = np.clip(0.03 + 0.015 * (random.normal() + shift), 0, None)
     inside = distance < random.uniform(0.22, 0.34) + depth * rough
-    hu = 60 + np.where(inside, 250 + 80 * (random.normal() - shift), 0) + random.normal(0, 50, (size,) * 3)
+    hu = (
+        60
+        + np.where(inside, 250 + 80 * (random.normal() - shift), 0)
+        + random.normal(0, 50, (size,) * 3)
+    )
     return np.clip(hu, -1000, 3000).astype(np.int16)
 
 

@@ -62,14 +62,18 @@ class Bf16(TorchFunctionMode):
             return function(*args, **(kwargs or {}))
         # The statistics and weights of a normalisation stay in fp32.
         wide = 1 if function is functional.batch_norm else len(args)
-        narrow = [Round.apply(a) if k < wide and torch.is_tensor(a) else a for k, a in enumerate(args)]
+        narrow = [
+            Round.apply(a) if k < wide and torch.is_tensor(a) else a for k, a in enumerate(args)
+        ]
         return Round.apply(function(*narrow, **(kwargs or {})))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--seeds", type=int, default=40)
-    parser.add_argument("--difference", type=float, default=2.0, help="between the classes, in their spreads")
+    parser.add_argument(
+        "--difference", type=float, default=2.0, help="between the classes, in their spreads"
+    )
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     own = choose_hardware(TrainingSettings()).bf16
@@ -80,7 +84,9 @@ def main() -> None:
         found = np.reshape(list(pool.map(area, jobs)), (options.seeds, len(ARMS)))
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "monai"))
     kind = "by the device" if own else "imitated by rounding"
-    print(f"{machine()}; {versions}; bf16 {kind}; {len(jobs)} studies in {time.perf_counter() - began:.0f} s\n")
+    print(
+        f"{machine()}; {versions}; bf16 {kind}; {len(jobs)} studies in {time.perf_counter() - began:.0f} s\n"
+    )
     print(
         "| arm | out-of-fold AUC, mean | SD over seeds | less fp32, mean (95 % t interval) | SD of that |\n"
         "|---|---|---|---|---|"
@@ -89,7 +95,9 @@ def main() -> None:
         apart = found[:, column] - found[:, 0]
         told = "" if column == 0 else f"{apart.mean():+.4f} ({_interval(apart)})"
         spread = "" if column == 0 else f"{apart.std(ddof=1):.3f}"
-        print(f"| {arm} | {found[:, column].mean():.3f} | {found[:, column].std(ddof=1):.3f} | {told} | {spread} |")
+        print(
+            f"| {arm} | {found[:, column].mean():.3f} | {found[:, column].std(ddof=1):.3f} | {told} | {spread} |"
+        )
     apart = found[:, 2] - found[:, 0]
     half = stats.t.ppf(0.95, len(apart) - 1) * stats.sem(apart)
     alike = abs(apart.mean()) + half < MARGIN
@@ -117,7 +125,9 @@ def area(job: tuple[str, float, int, bool]) -> float:
         table = read_predictions(train(study, "3d").predictions, study.settings.classes)
     tested = table[table["split"] == "test"]
     folds = [part for _, part in tested.groupby("fold")]
-    return float(np.mean([auc(part["label"] == "malignant", part["p_malignant"]) for part in folds]))
+    return float(
+        np.mean([auc(part["label"] == "malignant", part["p_malignant"]) for part in folds])
+    )
 
 
 if __name__ == "__main__":

@@ -47,12 +47,18 @@ class Waves:
     heights: np.ndarray
     phases: np.ndarray
 
-    def on(self, shape: tuple[int, ...], affine: np.ndarray, limit: np.ndarray | None = None) -> np.ndarray:
+    def on(
+        self, shape: tuple[int, ...], affine: np.ndarray, limit: np.ndarray | None = None
+    ) -> np.ndarray:
         """Values at the voxels of a grid along R, A, S; waves beyond ``limit`` cycles a mm along an axis left out."""
         keep = slice(None) if limit is None else (np.abs(self.vectors) < limit).all(axis=1)
         vectors, heights, phases = self.vectors[keep], self.heights[keep], self.phases[keep]
         x, y, z = (
-            np.exp(2j * np.pi * np.outer(vectors[:, axis], affine[axis, 3] + affine[axis, axis] * np.arange(n)))
+            np.exp(
+                2j
+                * np.pi
+                * np.outer(vectors[:, axis], affine[axis, 3] + affine[axis, axis] * np.arange(n))
+            )
             for axis, n in enumerate(shape)
         )
         start = heights * np.exp(1j * phases)
@@ -78,12 +84,19 @@ def main() -> None:
         volume_mib = make_scan(folder, options.slices)
         runs = contenders(folder)
         seconds = take_turns(runs, options.rounds)
-        memory = {name: added_memory(Path(__file__), "--only", name, "--folder", str(folder)) for name in runs}
+        memory = {
+            name: added_memory(Path(__file__), "--only", name, "--folder", str(folder))
+            for name in runs
+        }
         accuracy = judge(folder / "waves")
     versions = ", ".join(
-        f"{name} {metadata.version(name)}" for name in ("ctbone", "monai", "torch", "numpy", "scipy", "isal")
+        f"{name} {metadata.version(name)}"
+        for name in ("ctbone", "monai", "torch", "numpy", "scipy", "isal")
     )
-    print(f"512 × 512 × {options.slices}, int16, {volume_mib:.0f} MiB, a lesion of {2 * RADIUS:.0f} mm; ", end="")
+    print(
+        f"512 × 512 × {options.slices}, int16, {volume_mib:.0f} MiB, a lesion of {2 * RADIUS:.0f} mm; ",
+        end="",
+    )
     print(f"{options.rounds} rounds, taking turns\n{machine()}; {versions}\n")
     met = tell(seconds, memory, accuracy)
     if options.cases:
@@ -92,24 +105,39 @@ def main() -> None:
 
 
 def tell(
-    seconds: dict[str, list[float]], memory: dict[str, float], accuracy: dict[str, tuple[float, float, float]]
+    seconds: dict[str, list[float]],
+    memory: dict[str, float],
+    accuracy: dict[str, tuple[float, float, float]],
 ) -> bool:
     """Print the tables; return whether every goal is met."""
     print("| chain | median s | fastest s | added memory MiB |\n|---|---|---|---|")
     for name, times in seconds.items():
-        print(f"| {name} | {statistics.median(times):.2f} | {min(times):.2f} | {memory[name]:.0f} |")
-    print("\n| beside the band-limited reference | RMS HU | 99th percentile HU | lesion's volume |\n|---|---|---|---|")
+        print(
+            f"| {name} | {statistics.median(times):.2f} | {min(times):.2f} | {memory[name]:.0f} |"
+        )
+    print(
+        "\n| beside the band-limited reference | RMS HU | 99th percentile HU | lesion's volume |\n|---|---|---|---|"
+    )
     for name, (rms, tail, volume) in accuracy.items():
         print(f"| {name} | {rms:.1f} | {tail:.1f} | {volume:+.2%} |")
     print("\n| comparison | result | goal |  |\n|---|---|---|---|")
     rows = []
     for kind, goal in GOALS:
         ratio = 1 / paired_ratio(seconds[f"ctbone {kind}"], seconds[f"MONAI {kind}"])
-        rows.append((f"ctbone to MONAI, {kind}, median of pairs", f"{ratio:.1f}× faster", f"≥ {goal}×", ratio >= goal))
+        rows.append(
+            (
+                f"ctbone to MONAI, {kind}, median of pairs",
+                f"{ratio:.1f}× faster",
+                f"≥ {goal}×",
+                ratio >= goal,
+            )
+        )
         share = memory[f"ctbone {kind}"] / memory[f"MONAI {kind}"]
         rows.append((f"added memory, {kind}", f"1/{1 / share:.0f}", "< 1/10", share < MEMORY_GOAL))
     ours, theirs = accuracy["ctbone"][0], accuracy["MONAI"][0]
-    rows.append(("RMS difference to the reference", f"{ours / theirs:.2f}×", "≤ 1×", ours <= theirs))
+    rows.append(
+        ("RMS difference to the reference", f"{ours / theirs:.2f}×", "≤ 1×", ours <= theirs)
+    )
     for what, result, goal, met in rows:
         print(f"| {what} | {result} | {goal} | {'met' if met else 'missed'} |")
     return all(met for *_, met in rows)
@@ -126,7 +154,10 @@ def contenders(folder: Path) -> dict[str, Callable[[], object]]:
         monai_chain()({"image": str(study.nifti("P1")), "mask": str(case_of(study).mask)})
 
     runs: dict[str, Callable[[], object]] = {}
-    for kind, one in ((".nii.gz", Study(folder / ".nii.gz")), (".nii", UncompressedStudy(folder / ".nii"))):
+    for kind, one in (
+        (".nii.gz", Study(folder / ".nii.gz")),
+        (".nii", UncompressedStudy(folder / ".nii")),
+    ):
         runs[f"ctbone {kind}"] = lambda one=one: ours(one)
         runs[f"MONAI {kind}"] = lambda one=one: theirs(one)
     return runs
@@ -173,7 +204,9 @@ def make_scan(root: Path, slices: int) -> float:
     """Write a body with bone, a lesion and the noise of a scanner as a study, both ways; return the volume's MiB."""
     shape, spacing = (512, 512, slices), (0.75, 0.75, 1.0)
     rng, affine = np.random.default_rng(0), affine_of(shape, spacing)
-    x, y = np.meshgrid(*(affine[axis, 3] + affine[axis, axis] * np.arange(512) for axis in (0, 1)), indexing="ij")
+    x, y = np.meshgrid(
+        *(affine[axis, 3] + affine[axis, axis] * np.arange(512) for axis in (0, 1)), indexing="ij"
+    )
     z = affine[2, 3] + affine[2, 2] * np.arange(slices)
     volume, mask = np.empty(shape, np.int16, order="F"), np.empty(shape, np.uint8, order="F")
     noise = rng.normal(0, 12, (640, 640)).astype(np.float32)
@@ -188,7 +221,9 @@ def make_scan(root: Path, slices: int) -> float:
     for kind in (".nii", ".nii.gz"):
         written = root / kind / "nifti" / f"P1{kind}"
         write_nifti(written, volume, affine)
-        write_json(record_of(written), {"volume": file_hash(written)})  # as the conversion leaves it
+        write_json(
+            record_of(written), {"volume": file_hash(written)}
+        )  # as the conversion leaves it
         write_nifti(root / kind / "masks" / f"P1{kind}", mask, affine)
         (root / kind / "study.yaml").write_text("name: bench\n")
     return volume.nbytes / 2**20
@@ -208,7 +243,9 @@ def judge(root: Path) -> dict[str, tuple[float, float, float]]:
     waves = Waves(vectors, 120 / (1 + (cycles / 0.12) ** 2), rng.uniform(0, 2 * np.pi, 150))
     index = np.ogrid[tuple(slice(n) for n in shape)]
     distance = sum((affine[a, 3] + affine[a, a] * index[a]) ** 2 for a in range(3))
-    write_nifti(root / "nifti" / "P1.nii.gz", np.rint(waves.on(shape, affine)).astype(np.int16), affine)
+    write_nifti(
+        root / "nifti" / "P1.nii.gz", np.rint(waves.on(shape, affine)).astype(np.int16), affine
+    )
     write_nifti(root / "masks" / "P1.nii.gz", (distance < RADIUS**2).astype(np.uint8), affine)
     (root / "study.yaml").write_text("name: waves\n")
     study = Study(root)
@@ -217,12 +254,18 @@ def judge(root: Path) -> dict[str, tuple[float, float, float]]:
     ours, drawn = nib.load(study.crop("P1", "3d")), nib.load(study.crop_mask("P1", "3d"))
     results = {
         "ctbone": (np.asarray(ours.dataobj, dtype=float), ours.affine, np.asarray(drawn.dataobj)),
-        "MONAI": (made["image"][0].numpy(), np.asarray(made["image"].affine, dtype=float), made["mask"][0].numpy()),
+        "MONAI": (
+            made["image"][0].numpy(),
+            np.asarray(made["image"].affine, dtype=float),
+            made["mask"][0].numpy(),
+        ),
     }
     return {name: _difference(waves, *result) for name, result in results.items()}
 
 
-def _difference(waves: Waves, values: np.ndarray, affine: np.ndarray, lesion: np.ndarray) -> tuple[float, float, float]:
+def _difference(
+    waves: Waves, values: np.ndarray, affine: np.ndarray, lesion: np.ndarray
+) -> tuple[float, float, float]:
     spacing = np.abs(np.diag(affine)[:3])
     away = np.abs(values - waves.on(values.shape, affine, limit=0.5 / spacing))[4:-4, 4:-4, 4:-4]
     volume = np.count_nonzero(lesion) * spacing.prod() / (4 / 3 * np.pi * RADIUS**3) - 1
@@ -244,11 +287,17 @@ def scale(cases: int) -> None:
             seconds = _run(root, cases, workers=workers)
             alone = alone or seconds
             told = f"{workers} process{'es' * (workers > 1)}"
-            print(f"| {told} | {seconds:.1f} | {cases / seconds:.1f} | {alone / seconds / min(workers, cores):.0%} |")
+            print(
+                f"| {told} | {seconds:.1f} | {cases / seconds:.1f} | {alone / seconds / min(workers, cores):.0%} |"
+            )
         with LocalCluster(n_workers=cores, threads_per_worker=1, dashboard_address=None) as cluster:
-            _run(root, cores, cluster=cluster.scheduler_address)  # the workers import what they need
+            _run(
+                root, cores, cluster=cluster.scheduler_address
+            )  # the workers import what they need
             seconds = _run(root, cases, cluster=cluster.scheduler_address)
-        print(f"| Dask, {cores} workers | {seconds:.1f} | {cases / seconds:.1f} | {alone / seconds / cores:.0%} |")
+        print(
+            f"| Dask, {cores} workers | {seconds:.1f} | {cases / seconds:.1f} | {alone / seconds / cores:.0%} |"
+        )
 
 
 def make_small(root: Path) -> None:
@@ -265,11 +314,17 @@ def _run(root: Path, cases: int, workers: int = 1, cluster: str | None = None) -
     study.root.mkdir()
     study.settings_file.write_text("name: many\n")
     made = [
-        Case(f"C{k:04d}", f"C{k:04d}", "benign", "internal", root / "ct.nii.gz", root / "mask.nii.gz")
+        Case(
+            f"C{k:04d}", f"C{k:04d}", "benign", "internal", root / "ct.nii.gz", root / "mask.nii.gz"
+        )
         for k in range(cases)
     ]
     started = time.perf_counter()
-    outcomes = list(map_cases(prepare_case, [CaseJob(study, one) for one in made], workers=workers, cluster=cluster))
+    outcomes = list(
+        map_cases(
+            prepare_case, [CaseJob(study, one) for one in made], workers=workers, cluster=cluster
+        )
+    )
     seconds = time.perf_counter() - started
     assert not any(outcome.error for outcome in outcomes), outcomes[0].error
     shutil.rmtree(study.root)

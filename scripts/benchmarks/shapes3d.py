@@ -29,7 +29,11 @@ CLASSES = ("normal", "abnormal")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    data = Path(os.environ.get("CTBONE_REAL_DATA", "../shared/data")) / "shapes3d" / "adrenal_train_val_64.npz"
+    data = (
+        Path(os.environ.get("CTBONE_REAL_DATA", "../shared/data"))
+        / "shapes3d"
+        / "adrenal_train_val_64.npz"
+    )
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--size", type=int, default=32, choices=(32, 64))
@@ -37,7 +41,9 @@ def main() -> None:
     parser.add_argument("--network", default="densenet121")
     parser.add_argument("--options", default="{}", help="network_options, in JSON")
     parser.add_argument("--training", default="{}", help="more training settings, in JSON")
-    parser.add_argument("--study", type=Path, help="keep the study here; a run that was stopped goes on")
+    parser.add_argument(
+        "--study", type=Path, help="keep the study here; a run that was stopped goes on"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         study = make_study(options.study or Path(folder), options)
@@ -64,7 +70,11 @@ def make_study(root: Path, options: argparse.Namespace) -> Study:
                 "dim": "3d",
                 "network": options.network,
                 "network_options": json.loads(options.options),
-                "training": {"epochs": options.epochs, "seed": options.seed, **json.loads(options.training)},
+                "training": {
+                    "epochs": options.epochs,
+                    "seed": options.seed,
+                    **json.loads(options.training),
+                },
             }
         },
     }
@@ -73,7 +83,11 @@ def make_study(root: Path, options: argparse.Namespace) -> Study:
     study = Study.open(root)
     if study.folds_csv.exists():
         return study
-    made_with = {"settings": {"preprocess": load_settings(study.settings_file).preprocess.model_dump(mode="json")}}
+    made_with = {
+        "settings": {
+            "preprocess": load_settings(study.settings_file).preprocess.model_dump(mode="json")
+        }
+    }
     rows = []
     study.crop("x", "3d").parent.mkdir(parents=True)
     for number, (volume, label) in enumerate(zip(volumes, labels, strict=True)):
@@ -117,9 +131,13 @@ def report(study: Study, kept: int, seconds: float, options: argparse.Namespace)
     p = table[f"p_{CLASSES[1]}"].to_numpy()
     found = auc_interval(truth, p)
     history = pd.read_csv(study.run("3d", 0) / "metrics.csv")
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("ctbone", "torch", "monai"))
+    versions = ", ".join(
+        f"{name} {metadata.version(name)}" for name in ("ctbone", "torch", "monai")
+    )
     print(f"{machine()}; {versions}")
-    print(f"{options.network} at {options.size}³, seed {options.seed}, {len(history)} epochs in {seconds:.0f} s\n")
+    print(
+        f"{options.network} at {options.size}³, seed {options.seed}, {len(history)} epochs in {seconds:.0f} s\n"
+    )
     print(f"| epoch | validation AUC (n = {len(truth)}) | accuracy at 0.5 |\n|---|---|---|")
     accuracy = np.mean((p >= 0.5) == truth)
     interval = f"{found.low:.3f}–{found.high:.3f}"

@@ -34,7 +34,9 @@ def main() -> None:
     same_results(few)
     seconds = take_turns(contenders(few, many), options.rounds)
     median = {name: statistics.median(times) for name, times in seconds.items()}
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("ctbone", "numpy", "scipy", "dcurves"))
+    versions = ", ".join(
+        f"{name} {metadata.version(name)}" for name in ("ctbone", "numpy", "scipy", "dcurves")
+    )
     print(f"{machine()}; {versions}; {options.rounds} rounds, taking turns\n")
     print("| what | median s | goal |  |\n|---|---|---|---|")
     met = True
@@ -47,7 +49,9 @@ def main() -> None:
     for ours, theirs, scale, goal in RATIOS:
         ratio = scale / paired_ratio(seconds[ours], seconds[theirs])
         met &= ratio >= goal
-        print(f"| {ours} to {theirs} | {ratio:.0f}× faster | ≥ {goal}× | {'met' if ratio >= goal else 'missed'} |")
+        print(
+            f"| {ours} to {theirs} | {ratio:.0f}× faster | ≥ {goal}× | {'met' if ratio >= goal else 'missed'} |"
+        )
     sys.exit(0 if met else 1)
 
 
@@ -55,7 +59,14 @@ DELONG, QUADRATIC = "DeLong's variance, 100 000 cases", "the quadratic form, 100
 CURVE = "decision curve with band, 569 cases, 99 thresholds, 2000 resamples"
 LOOP = f"dcurves in a loop, {LOOPED} of the 2000 resamples"
 FEW, LOT = "2000 resampled AUCs, 569 cases", "2000 resampled AUCs, 100 000 cases"
-GOALS: dict[str, float | None] = {DELONG: 0.1, QUADRATIC: None, CURVE: 1.0, LOOP: None, FEW: 0.2, LOT: 30.0}
+GOALS: dict[str, float | None] = {
+    DELONG: 0.1,
+    QUADRATIC: None,
+    CURVE: 1.0,
+    LOOP: None,
+    FEW: 0.2,
+    LOT: 30.0,
+}
 RATIOS = ((DELONG, QUADRATIC, 1, 100), (CURVE, LOOP, REPLICATES // LOOPED, 50))
 
 Sample = tuple[np.ndarray, np.ndarray]
@@ -101,7 +112,9 @@ def dcurves_loop(y: np.ndarray, p: np.ndarray) -> np.ndarray:
     for _ in range(LOOPED):
         drawn = rng.integers(0, len(y), len(y))
         data = pd.DataFrame({"y": y[drawn].astype(int), "model": p[drawn]})
-        table = dcurves.dca(data=data, outcome="y", modelnames=["model"], thresholds=default_thresholds())
+        table = dcurves.dca(
+            data=data, outcome="y", modelnames=["model"], thresholds=default_thresholds()
+        )
         curves.append(table.loc[table["model"] == "model", "net_benefit"].to_numpy())
     return np.array(curves)
 
@@ -113,7 +126,9 @@ def same_results(few: Sample) -> None:
     y, p = few
     np.testing.assert_allclose(delong_covariance(y, [p])[0, 0], quadratic_variance(y, p), rtol=1e-6)
     data = pd.DataFrame({"y": y.astype(int), "model": p})
-    table = dcurves.dca(data=data, outcome="y", modelnames=["model"], thresholds=default_thresholds())
+    table = dcurves.dca(
+        data=data, outcome="y", modelnames=["model"], thresholds=default_thresholds()
+    )
     theirs = table.loc[table["model"] == "model", "net_benefit"]
     np.testing.assert_allclose(decision_curve(y, p).net_benefit, theirs, atol=1e-12)
     draws = next(bootstrap_weights(y, replicates=1))

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
-def take_turns(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def take_turns(
+    contenders: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, list[float]]:
     """Return the seconds of each contender, one a round; a first round that warms caches is not counted.
 
     What one leaves in the disk's queue is written out, untimed, before the next begins.
@@ -38,7 +40,9 @@ def paired_ratio(ours: list[float], theirs: list[float]) -> float:
 
 def added_memory(script: Path, *arguments: str) -> float:
     """Run a script that ends in ``print_added_memory`` and return its MiB."""
-    done = subprocess.run([sys.executable, str(script), *arguments], stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments], stdout=subprocess.PIPE, check=True
+    )
     return float(json.loads(done.stdout.splitlines()[-1])["added_mib"])
 
 
@@ -61,10 +65,14 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+            line.split(":", 1)[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
         ]
         cpu = names[0] if names else cpu
-    return f"{os.cpu_count()} cores of {cpu}, {platform.system()}, Python {platform.python_version()}"
+    return (
+        f"{os.cpu_count()} cores of {cpu}, {platform.system()}, Python {platform.python_version()}"
+    )
 
 
 def _status(field: str) -> int:

@@ -38,10 +38,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[48, 96], help="edges of the cubes")
     parser.add_argument("--batch", type=int, default=20)
-    parser.add_argument("--batches", type=int, default=30 if GPU else 2, help="batches of a timed epoch")
+    parser.add_argument(
+        "--batches", type=int, default=30 if GPU else 2, help="batches of a timed epoch"
+    )
     parser.add_argument("--rounds", type=int, default=3 if GPU else 1)
     parser.add_argument("--quick", action="store_true", help="32³, batch 4: does it run?")
-    parser.add_argument("--protocol", type=int, metavar="EPOCHS", help="all five folds of 514 patients, so many epochs")
+    parser.add_argument(
+        "--protocol",
+        type=int,
+        metavar="EPOCHS",
+        help="all five folds of 514 patients, so many epochs",
+    )
     parser.add_argument("--at-once", type=int, default=1, help="folds at once in --protocol")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     parser.add_argument("--study", type=Path, help=argparse.SUPPRESS)
@@ -49,7 +56,11 @@ def main() -> None:
     if options.quick:
         options.sizes, options.batch, options.batches, options.rounds = [32], 4, 2, 1
     if options.only:
-        print(json.dumps(measure(contender(options.only, options.study), options.batches, options.batch)))
+        print(
+            json.dumps(
+                measure(contender(options.only, options.study), options.batches, options.batch)
+            )
+        )
         return
     libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "monai"))
     print(f"{machine()}; {torch.cuda.get_device_name() if GPU else 'no GPU'}; {libraries}\n")
@@ -61,7 +72,10 @@ def main() -> None:
 
 def compare(size: int, options: argparse.Namespace) -> bool:
     """Let the contenders take turns, each epoch in a process of its own; print the table of one size."""
-    names = [OURS, *(f"{kind}, {workers} workers" for kind in (USUAL, ONE) for workers in (0, worker_count()))]
+    names = [
+        OURS,
+        *(f"{kind}, {workers} workers" for kind in (USUAL, ONE) for workers in (0, worker_count())),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "study"
         cases = int(options.batches * options.batch / 0.6) + 20
@@ -73,11 +87,15 @@ def compare(size: int, options: argparse.Namespace) -> bool:
     hardware = choose_hardware(TrainingSettings())
     rates, work = rates_of(hardware), work_of(densenet, size)
     by_flops, by_bytes = rates.seconds(work, 2 if hardware.bf16 else 4)
-    print(f"## {size}³, batch {options.batch}, epochs of {options.batches} batches, {options.rounds} rounds\n")
+    print(
+        f"## {size}³, batch {options.batch}, epochs of {options.batches} batches, {options.rounds} rounds\n"
+    )
     precision = "bf16" if hardware.bf16 else "fp32"
     arithmetic = f"{work.flops / 1e9:.1f} GFLOP ({by_flops * 1e3:.2f} ms at {rates.flops / 1e12:.3g} TFLOP/s, measured)"
     traffic = f"{work.elements / 1e6:.0f} M numbers ({by_bytes * 1e3:.2f} ms at {rates.bytes / 1e9:.0f} GB/s, measured)"
-    print(f"ctbone in {precision}, MONAI's loop in fp32. A sample needs {arithmetic} and moves {traffic}.\n")
+    print(
+        f"ctbone in {precision}, MONAI's loop in fp32. A sample needs {arithmetic} and moves {traffic}.\n"
+    )
     busy = "GPU busy" if GPU else "cores busy"
     print(
         f"| loop | ms a sample | samples/s | core ms a sample | {busy} | peak GiB | share of the floor | augmentation |"
@@ -93,7 +111,11 @@ def compare(size: int, options: argparse.Namespace) -> bool:
             f"{statistics.median(r['work'] for r in rounds) * 1e3:.1f}",
         ]
         row += [f"{statistics.median(r['busy'] for r in rounds):.0%}"]
-        row += [f"{max(r['peak'] for r in rounds):.1f}", f"{max(by_flops, by_bytes) / seconds:.0%}", share]
+        row += [
+            f"{max(r['peak'] for r in rounds):.1f}",
+            f"{max(by_flops, by_bytes) / seconds:.0%}",
+            share,
+        ]
         print(f"| {name} | {' | '.join(row)} |")
     return goals(size, runs, max(by_flops, by_bytes))
 
@@ -104,14 +126,19 @@ def goals(size: int, runs: dict[str, list[dict]], floor: float) -> bool:
     print("\n| comparison | median ratio of pairs | goal |  |\n|---|---|---|---|")
     met = True
     for kind in (USUAL, ONE):
-        best = min((name for name in runs if name.startswith(kind)), key=lambda name: runs[name][0]["seconds"])
+        best = min(
+            (name for name in runs if name.startswith(kind)),
+            key=lambda name: runs[name][0]["seconds"],
+        )
         ratio = 1 / paired_ratio(ours, [run["seconds"] for run in runs[best]])
         goal = GOALS.get(size) if kind == USUAL else None
         met &= goal is None or ratio >= goal
         told = f"≥ {goal}× | {'met' if ratio >= goal else 'missed'}" if goal else " | "
         print(f"| ctbone to {best} | {ratio:.2f}× the samples/s | {told} |")
         most = statistics.median(run["seconds"] for run in runs[best]) / floor
-        print(f"| the floor to {best} | {most:.2f}× the samples/s: no more is possible in this precision |  |  |")
+        print(
+            f"| the floor to {best} | {most:.2f}× the samples/s: no more is possible in this precision |  |  |"
+        )
     held = augmentation <= AUGMENTATION_GOAL
     print(
         f"| augmentation to a step | {augmentation:.1%} | ≤ {AUGMENTATION_GOAL:.0%} | {'met' if held else 'missed'} |\n"
@@ -158,16 +185,28 @@ def measure(loop: Contender, batches: int, batch: int) -> dict:
     seconds = time.perf_counter() - began
     work = _processor_seconds() - spent
     if GPU:
-        busy, peak = gpu_busy(lambda: loop.epoch(3, batches)), torch.cuda.max_memory_allocated() / 2**30
+        busy, peak = (
+            gpu_busy(lambda: loop.epoch(3, batches)),
+            torch.cuda.max_memory_allocated() / 2**30,
+        )
     else:
-        own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        own, children = (
+            resource.getrusage(who).ru_maxrss
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
         busy, peak = work / seconds / (os.cpu_count() or 1), (own + children) / 2**20
     alone = None
     if loop.augmentation is not None:
         loop.augmentation(1)
         alone = loop.augmentation(batches) / (batches * batch)
     samples = batches * batch
-    return {"seconds": seconds / samples, "work": work / samples, "busy": busy, "peak": peak, "augmentation": alone}
+    return {
+        "seconds": seconds / samples,
+        "work": work / samples,
+        "busy": busy,
+        "peak": peak,
+        "augmentation": alone,
+    }
 
 
 def gpu_busy(run) -> float:
@@ -205,7 +244,9 @@ def protocol(epochs: int, size: int, at_once: int) -> bool:
     from ctbone.training import train, train_folds
 
     with tempfile.TemporaryDirectory() as folder:
-        study = write_study(Path(folder) / "study", cases=PATIENTS, size=size, training={"epochs": epochs})
+        study = write_study(
+            Path(folder) / "study", cases=PATIENTS, size=size, training={"epochs": epochs}
+        )
         began = time.perf_counter()
         if at_once > 1:
             train_folds(study, "3d", at_once=at_once, threads=os.cpu_count() or 1)
@@ -213,7 +254,9 @@ def protocol(epochs: int, size: int, at_once: int) -> bool:
             train(study, "3d")
         minutes = (time.perf_counter() - began) / 60
     expected = minutes * EPOCHS / epochs
-    print(f"{PATIENTS} patients at {size}³, {FOLDS} folds, {epochs} epochs, validation included: {minutes:.2f} minutes")
+    print(
+        f"{PATIENTS} patients at {size}³, {FOLDS} folds, {epochs} epochs, validation included: {minutes:.2f} minutes"
+    )
     if epochs != EPOCHS:
         print(f"at this pace, {EPOCHS} epochs take at most {expected:.1f} minutes")
     print(f"goal: ≤ {MINUTES:.0f} minutes on an H200: {'met' if expected <= MINUTES else 'missed'}")

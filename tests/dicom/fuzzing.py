@@ -27,7 +27,18 @@ from .writer import Plan, ramp, write_enhanced, write_series
 SECONDS = 20
 GIGABYTES = 4
 _LENGTHS = (b"\0\0", b"\xff\xff", b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff", b"\0\0\0\0", b"\1\0")
-_NUMBERS = (b"nan", b"inf", b"-inf", b"1e308", b"-0", b"0", b"1e-300", b"\\\\", b"99999999999", b"\xe4\xb8")
+_NUMBERS = (
+    b"nan",
+    b"inf",
+    b"-inf",
+    b"1e308",
+    b"-0",
+    b"0",
+    b"1e-300",
+    b"\\\\",
+    b"99999999999",
+    b"\xe4\xb8",
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,9 @@ def _work(pipe, first: int, count: int, seed: int, real: Path | None) -> None:
             rng = np.random.default_rng([seed, number])
             one, other = rng.integers(len(series), size=2)
             signal.alarm(3 * SECONDS)
-            pipe.send((number, attempt(mutant(series[one], series[other][0], rng), Path(folder) / "try")))
+            pipe.send(
+                (number, attempt(mutant(series[one], series[other][0], rng), Path(folder) / "try"))
+            )
 
 
 def _damaged(content: bytes, other: bytes, rng: np.random.Generator) -> bytes:
@@ -186,7 +199,9 @@ def main() -> None:
     findings = fuzz(options.count, options.seed, options.real)
     for finding in findings:
         print(f"{finding.number}: {finding.what}")
-    print(f"{options.count} inputs, {len(findings)} findings, {time.perf_counter() - started:.0f} s")
+    print(
+        f"{options.count} inputs, {len(findings)} findings, {time.perf_counter() - started:.0f} s"
+    )
     raise SystemExit(bool(findings))
 
 

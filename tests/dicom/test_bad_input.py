@@ -43,7 +43,12 @@ def test_text_and_archives_are_no_dicom(tmp_path):
     (folder / "report.dcm").write_text("a text")
     (folder / "nothing").touch()
     series, others = list_series(folder, SETTINGS)
-    assert (series.verdict, others.verdict, others.reason, len(others.files)) == ("taken", "passed over", "no DICOM", 3)
+    assert (series.verdict, others.verdict, others.reason, len(others.files)) == (
+        "taken",
+        "passed over",
+        "no DICOM",
+        3,
+    )
     told = refusal(folder / "exam.zip", tmp_path)
     assert "the file is no image of a series: no DICOM" in told
     assert "unpack archives first" in told
@@ -87,7 +92,9 @@ def test_one_series_in_a_folder_of_a_hundred_thousand_files(tmp_path):
     assert peak < 3_000_000 + 3000 * count
 
 
-@pytest.mark.parametrize("syntax", [uids.ExplicitVRLittleEndian, uids.ImplicitVRLittleEndian, uids.ExplicitVRBigEndian])
+@pytest.mark.parametrize(
+    "syntax", [uids.ExplicitVRLittleEndian, uids.ImplicitVRLittleEndian, uids.ExplicitVRBigEndian]
+)
 def test_pixels_that_are_not_there_take_no_memory(tmp_path, syntax):
     for path in write_series(tmp_path / "in", Plan(ramp(4), syntax=syntax)):
         dataset = pydicom.dcmread(path)
@@ -95,12 +102,16 @@ def test_pixels_that_are_not_there_take_no_memory(tmp_path, syntax):
         dataset.save_as(path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "less pixel data than the header claims" in refusal(tmp_path / "in", tmp_path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB; one slice would be 281,250
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+    )  # KiB; one slice would be 281,250
 
 
 def test_a_deflated_file_that_grows_without_end_is_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr(headers, "_LARGEST_INFLATED", 1 << 22)
-    path = write_series(tmp_path / "in", Plan(ramp(3), syntax=uids.DeflatedExplicitVRLittleEndian))[0]
+    path = write_series(tmp_path / "in", Plan(ramp(3), syntax=uids.DeflatedExplicitVRLittleEndian))[
+        0
+    ]
     whole = path.read_bytes()
     assert len(read_frames(path)) == 1
     start = whole.index(b"1.2.840.10008.1.2.1.99")
@@ -114,7 +125,7 @@ def test_a_deflated_file_that_grows_without_end_is_damaged(tmp_path, monkeypatch
 
 
 def headers_end(content: bytes) -> tuple[bytes, int]:
-    from ctbone.dicom.plain import _file_group
+    from ctbone.dicom.fast_header import _file_group
 
     return _file_group(content)
 

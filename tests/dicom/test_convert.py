@@ -17,8 +17,7 @@ from ctbone.cli import _print_series
 from ctbone.cohort import Case
 from ctbone.config import DicomSettings
 from ctbone.dicom import DicomError, convert_case, convert_series, grid_of, headers, list_series
-from ctbone.errors import CtboneError
-from ctbone.nifti import NiftiError
+from ctbone.errors import CtboneError, NiftiError
 from ctbone.study import record_of
 
 from .writer import Plan, ramp, write_series
@@ -53,7 +52,9 @@ def plant(path, kept=()):
         if keyword and keyword not in NEEDED and vr in SECRETS and tag >> 16 > 2 and not retired:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                dataset.add_new(tag, vr, [SECRETS[vr]] * 2 if count.startswith("2") else SECRETS[vr])
+                dataset.add_new(
+                    tag, vr, [SECRETS[vr]] * 2 if count.startswith("2") else SECRETS[vr]
+                )
     dataset.SeriesInstanceUID, dataset.StudyInstanceUID = series, study
     for group in (0x0009, 0x0019, 0x0029):
         block = dataset.private_block(group, f"{PLANTED} MAKER", create=True)
@@ -82,14 +83,19 @@ def test_nothing_private_comes_out(study, tmp_path, capfd, caplog, monkeypatch, 
     caplog.clear()
     (folder / f"{PLANTED}.dcm").write_bytes(paths[0].read_bytes()[:500])
     write_series(folder / "scout", Plan(ramp(), modality="OT", patient=PLANTED), prefix=PLANTED)
-    outputs = [convert_series(folder, tmp_path / "out.nii", DicomSettings()), convert_case(study, case_of(folder))]
+    outputs = [
+        convert_series(folder, tmp_path / "out.nii", DicomSettings()),
+        convert_case(study, case_of(folder)),
+    ]
     told = [path.read_bytes() for out in outputs for path in (out, record_of(out))]
     told[1] = told[1].replace(str(folder).encode(), b"")
 
     def listing(where):
         found = list_series(where, DicomSettings())
         _print_series(found)
-        told.extend(f"{one.name} {one.reason} {one.kernel} {one.modality}".encode() for one in found)
+        told.extend(
+            f"{one.name} {one.reason} {one.kernel} {one.modality}".encode() for one in found
+        )
 
     def failing(where):
         with pytest.raises(CtboneError) as caught:
@@ -104,7 +110,12 @@ def test_nothing_private_comes_out(study, tmp_path, capfd, caplog, monkeypatch, 
     whole = [path.read_bytes() for path in paths]
     paths[2].unlink()
     failing(folder)  # a hole
-    for damaged in (whole[2][:-20], whole[2][: len(whole[2]) // 2], whole[2][:-100] + b"\xff" * 100, whole[1]):
+    for damaged in (
+        whole[2][:-20],
+        whole[2][: len(whole[2]) // 2],
+        whole[2][:-100] + b"\xff" * 100,
+        whole[1],
+    ):
         paths[2].write_bytes(damaged)
         try:
             failing(folder)
@@ -153,7 +164,9 @@ def test_a_series_becomes_a_case(study, tmp_path):
     assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == (1, 1)
     np.testing.assert_allclose(image.get_sform(), plan.affine, atol=1e-4)
     np.testing.assert_allclose(image.get_qform(), plan.affine, atol=1e-4)
-    np.testing.assert_array_equal(np.asarray(image.dataobj), plan.stored.transpose(2, 1, 0).astype(int) - 1024)
+    np.testing.assert_array_equal(
+        np.asarray(image.dataobj), plan.stored.transpose(2, 1, 0).astype(int) - 1024
+    )
     itk = sitk.ReadImage(str(out))
     np.testing.assert_allclose(itk.GetOrigin(), plan.origin, atol=1e-4)
     record = json.loads(record_of(out).read_text())
@@ -165,7 +178,9 @@ def test_a_series_becomes_a_case(study, tmp_path):
         "manufacturer": "Siemens",
         "model": "",
     }
-    assert record["air_voxels"] == int((plan.stored < 0).sum() + (plan.stored.astype(int) - 1024 < -1024).sum())
+    assert record["air_voxels"] == int(
+        (plan.stored < 0).sum() + (plan.stored.astype(int) - 1024 < -1024).sum()
+    )
     np.testing.assert_allclose(grid_of(study, case).affine, image.affine, atol=1e-4)
     assert grid_of(study, case).shape == image.shape
 

@@ -18,26 +18,40 @@ THICK = Plan(ramp(4), gap=5.0, thickness="5.0")
 
 
 def verdicts(folder, **options):
-    return [(series.verdict, series.reason) for series in list_series(folder, DicomSettings(**options))]
+    return [
+        (series.verdict, series.reason) for series in list_series(folder, DicomSettings(**options))
+    ]
 
 
 def the_taken(folder, **options):
-    return [series for series in list_series(folder, DicomSettings(**options)) if series.verdict == "taken"]
+    return [
+        series
+        for series in list_series(folder, DicomSettings(**options))
+        if series.verdict == "taken"
+    ]
 
 
 def test_one_series_is_found_among_everything_else(tmp_path):
     write_series(tmp_path / "a" / "deep", THIN)
-    write_series(tmp_path / "scout", replace(THICK, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER")))
+    write_series(
+        tmp_path / "scout", replace(THICK, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    )
     write_series(tmp_path / "shots", replace(THICK, sop_class=SecondaryCaptureImageStorage))
-    write_series(tmp_path / "mpr", replace(THIN, image_type=("DERIVED", "SECONDARY", "REFORMATTED")))
+    write_series(
+        tmp_path / "mpr", replace(THIN, image_type=("DERIVED", "SECONDARY", "REFORMATTED"))
+    )
     write_series(tmp_path / "mr", replace(THIN, modality="MR"))
-    write_series(tmp_path / "sagittal", replace(THIN, directions=((0.0, 1.0, 0.0), (0.0, 0.0, -1.0))))
+    write_series(
+        tmp_path / "sagittal", replace(THIN, directions=((0.0, 1.0, 0.0), (0.0, 0.0, -1.0)))
+    )
     (tmp_path / "readme.txt").write_text("no image")
     (tmp_path / "notes.dcm").write_text("no image either")
-    found = {series.files[0].parent.name: series for series in list_series(tmp_path, DicomSettings())}
-    assert {name: series.verdict for name, series in found.items() if series.verdict != "passed over"} == {
-        "deep": "taken"
+    found = {
+        series.files[0].parent.name: series for series in list_series(tmp_path, DicomSettings())
     }
+    assert {
+        name: series.verdict for name, series in found.items() if series.verdict != "passed over"
+    } == {"deep": "taken"}
     assert found["deep"].slices == 8
     assert found["deep"].spacing == pytest.approx((0.7, 0.8, 1.0))
     assert found["scout"].reason == "localizer"
@@ -53,12 +67,27 @@ def test_one_series_is_found_among_everything_else(tmp_path):
     ("better", "worse", "options", "why"),
     [
         (THIN, THICK, {}, "thinner"),
-        (replace(THIN, kernel="B30f"), replace(THIN, kernel="B70f"), {"kernel": "soft"}, "the kernel asked for"),
-        (replace(THICK, kernel="B70f"), replace(THIN, kernel="B30f"), {"kernel": "bone"}, "the kernel asked for"),
+        (
+            replace(THIN, kernel="B30f"),
+            replace(THIN, kernel="B70f"),
+            {"kernel": "soft"},
+            "the kernel asked for",
+        ),
+        (
+            replace(THICK, kernel="B70f"),
+            replace(THIN, kernel="B30f"),
+            {"kernel": "bone"},
+            "the kernel asked for",
+        ),
         (replace(THIN, stored=ramp(9)), THIN, {}, "more slices"),
         (THIN, replace(THIN, contrast="IOMERON"), {}, "no contrast agent"),
         (THICK, replace(THIN, image_type=("DERIVED", "PRIMARY", "AXIAL")), {}, "original images"),
-        (THICK, replace(THIN, positions=(0, 1, 2, 3, 4, 5, 6.3, 7.6)), {"irregular": "resample"}, "regular slices"),
+        (
+            THICK,
+            replace(THIN, positions=(0, 1, 2, 3, 4, 5, 6.3, 7.6)),
+            {"irregular": "resample"},
+            "regular slices",
+        ),
     ],
 )
 def test_the_better_series_is_taken_and_the_other_says_why(tmp_path, better, worse, options, why):
@@ -94,7 +123,10 @@ def test_two_examinations_in_a_folder_are_never_chosen_between(tmp_path):
     [
         ((0, 1, 1, 2, 3), "duplicate slices at 101.00 mm along the normal"),
         ((0, 1, 2, 4, 5), "missing slices at 103.00 mm along the normal"),
-        ((0, 2.5, 7.5, 10, 20), "missing slices at 105.00, 112.50, 115.00, 117.50 mm along the normal"),
+        (
+            (0, 2.5, 7.5, 10, 20),
+            "missing slices at 105.00, 112.50, 115.00, 117.50 mm along the normal",
+        ),
         ((0, 0, 0, 0, 0), "all 5 slices are at one position, 100.00 mm along the normal"),
         ((0, 1, 2, 3.3, 4.6), "uneven gaps, 1.00 to 1.30 mm"),
     ],
@@ -113,14 +145,18 @@ def test_rounded_positions_are_regular(tmp_path):
 
 def test_mixed_slices_are_refused(tmp_path):
     paths = write_series(tmp_path / "a", THIN)
-    larger = pydicom.dcmread(write_series(tmp_path / "b", replace(THIN, stored=ramp(8, rows=16)))[3])
+    larger = pydicom.dcmread(
+        write_series(tmp_path / "b", replace(THIN, stored=ramp(8, rows=16)))[3]
+    )
     first = pydicom.dcmread(paths[0])
     larger.SeriesInstanceUID = first.SeriesInstanceUID
     larger.save_as(paths[3])
     assert verdicts(tmp_path / "a") == [("refused", "mixed sizes: 10 × 12, 10 × 16")]
     first.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
     first.save_as(paths[3])
-    assert verdicts(tmp_path / "a") == [("refused", "mixed orientations: 1 of 8 slices lie otherwise than the first")]
+    assert verdicts(tmp_path / "a") == [
+        ("refused", "mixed orientations: 1 of 8 slices lie otherwise than the first")
+    ]
 
 
 def test_a_single_slice_and_two_are_no_volume(tmp_path):
@@ -142,7 +178,9 @@ def test_no_rescale_means_no_hu(tmp_path):
         dataset = pydicom.dcmread(path)
         del dataset.RescaleSlope
         dataset.save_as(path)
-    assert verdicts(tmp_path) == [("refused", "no rescale slope and intercept: the values are no HU")]
+    assert verdicts(tmp_path) == [
+        ("refused", "no rescale slope and intercept: the values are no HU")
+    ]
 
 
 def test_a_header_may_claim_what_it_likes(tmp_path):

@@ -44,10 +44,14 @@ def canonical(data, affine):
 @st.composite
 def plans(draw):
     """Regular series: any orientation and flip, oblique ones too, signed and unsigned, sloped, padded."""
-    turn = Rotation.from_euler("xyz", [draw(st.sampled_from([0, 90, 180, 270, 7.5, -21.0])) for _ in range(3)], True)
+    turn = Rotation.from_euler(
+        "xyz", [draw(st.sampled_from([0, 90, 180, 270, 7.5, -21.0])) for _ in range(3)], True
+    )
     matrix = turn.as_matrix()
     dtype, low = draw(st.sampled_from([(np.uint16, 0), (np.int16, -200), (np.uint16, 3000)]))
-    stored = ramp(draw(st.integers(3, 6)), draw(st.integers(9, 14)), draw(st.integers(9, 14)), low, dtype)
+    stored = ramp(
+        draw(st.integers(3, 6)), draw(st.integers(9, 14)), draw(st.integers(9, 14)), low, dtype
+    )
     return Plan(
         stored,
         directions=(tuple(matrix[:, 0]), tuple(matrix[:, 1])),
@@ -61,7 +65,9 @@ def plans(draw):
 
 
 # Shrinking an example that runs another program takes minutes and tells little.
-QUICK = settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+QUICK = settings(
+    max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 
 
 @QUICK
@@ -89,7 +95,9 @@ def by_dicom2nifti(folder, out):
 def test_voxels_and_affine_equal_those_of_dicom2nifti(tmp_path_factory, plan, backwards):
     # dicom2nifti, too, takes instance numbers that jump in space for several time points.
     root = tmp_path_factory.mktemp("series")
-    plan = replace(plan, stored=np.concatenate([plan.stored, plan.stored + 1]))  # it asks for four slices or more
+    plan = replace(
+        plan, stored=np.concatenate([plan.stored, plan.stored + 1])
+    )  # it asks for four slices or more
     order = list(range(len(plan.stored)))
     write_series(root / "in", plan, order[::-1] if backwards else order)
     volume = read(root / "in")
@@ -111,7 +119,9 @@ def test_each_voxel_lies_where_the_standard_says(tmp_path_factory, plan, shuffle
     assert volume.data.dtype == (np.float32 if plan.slope == 0.5 else np.int16)
     assert np.linalg.det(volume.affine[:3, :3]) > 0
     np.testing.assert_allclose(volume.affine, plan.affine, atol=1e-4)
-    np.testing.assert_array_equal(volume.data, plan.stored.transpose(2, 1, 0) * plan.slope + plan.intercept)
+    np.testing.assert_array_equal(
+        volume.data, plan.stored.transpose(2, 1, 0) * plan.slope + plan.intercept
+    )
 
 
 @QUICK
@@ -141,7 +151,9 @@ def test_slope_and_intercept_are_those_of_each_slice(tmp_path):
     np.testing.assert_array_equal(read(tmp_path).data, expected.transpose(2, 1, 0))
 
 
-@pytest.mark.parametrize(("padding", "dtype"), [(-2000, np.int16), (63536, np.int16), (65000, np.uint16)])
+@pytest.mark.parametrize(
+    ("padding", "dtype"), [(-2000, np.int16), (63536, np.int16), (65000, np.uint16)]
+)
 def test_padding_becomes_air_and_is_counted(tmp_path, padding, dtype):
     stored = ramp(dtype=dtype) + dtype(10)
     stored[:, :2, :3] = np.array(padding).astype(dtype)
@@ -175,7 +187,9 @@ def test_a_table_may_take_the_place_of_slope_and_intercept(tmp_path):
         item["LUTData"].VR = "OW"
         dataset.ModalityLUTSequence = [item]
         dataset.save_as(path)
-    np.testing.assert_array_equal(read(tmp_path).data, 599 - plan.stored.transpose(2, 1, 0).astype(int))
+    np.testing.assert_array_equal(
+        read(tmp_path).data, 599 - plan.stored.transpose(2, 1, 0).astype(int)
+    )
 
 
 def test_values_beyond_int16_are_kept_as_float32(tmp_path):
@@ -244,17 +258,25 @@ def test_slices_of_a_tilted_gantry_come_onto_an_untilted_grid(tmp_path):
     np.testing.assert_allclose(volume.affine[:3, :3], np.diag([-0.7, -0.8, 3.0]), atol=1e-6)
     # Independent: ITK in index space, with the sheared matrix of the slices as its transform.
     sheared = np.eye(4)
-    sheared[:3, :3] = np.stack([np.array(directions[0]) * 0.7, np.array(directions[1]) * 0.8, step], axis=1)
+    sheared[:3, :3] = np.stack(
+        [np.array(directions[0]) * 0.7, np.array(directions[1]) * 0.8, step], axis=1
+    )
     sheared[:3, 3] = plan.origin
     matrix = np.linalg.inv(np.diag([-1.0, -1.0, 1.0, 1.0]) @ sheared) @ volume.affine
     transform = sitk.AffineTransform(matrix[:3, :3].ravel().tolist(), matrix[:3, 3].tolist())
     source = sitk.GetImageFromArray(plan.stored.astype(np.float64) - 1024)
-    theirs = sitk.Resample(source, list(volume.data.shape), transform, sitk.sitkLinear, (0, 0, 0), (1, 1, 1))
-    inside = sitk.Resample(source * 0 + 1, list(volume.data.shape), transform, sitk.sitkLinear, (0, 0, 0), (1, 1, 1))
+    theirs = sitk.Resample(
+        source, list(volume.data.shape), transform, sitk.sitkLinear, (0, 0, 0), (1, 1, 1)
+    )
+    inside = sitk.Resample(
+        source * 0 + 1, list(volume.data.shape), transform, sitk.sitkLinear, (0, 0, 0), (1, 1, 1)
+    )
     both = sitk.GetArrayFromImage(inside).transpose(2, 1, 0) > 0.999
     both &= volume.data != AIR
     assert both.sum() > 1500
-    np.testing.assert_allclose(volume.data[both], sitk.GetArrayFromImage(theirs).transpose(2, 1, 0)[both], atol=0.5001)
+    np.testing.assert_allclose(
+        volume.data[both], sitk.GetArrayFromImage(theirs).transpose(2, 1, 0)[both], atol=0.5001
+    )
 
 
 def test_uneven_gaps_are_interpolated_where_the_slices_are(tmp_path):
@@ -314,13 +336,17 @@ def test_frames_of_an_enhanced_file_have_their_own_slopes(tmp_path):
     np.testing.assert_array_equal(read(tmp_path).data, np.stack(expected, axis=-1))
 
 
-@pytest.mark.parametrize("syntax", [uids.RLELossless, uids.JPEG2000Lossless, uids.JPEGLSLossless, uids.JPEGLosslessSV1])
+@pytest.mark.parametrize(
+    "syntax", [uids.RLELossless, uids.JPEG2000Lossless, uids.JPEGLSLossless, uids.JPEGLosslessSV1]
+)
 def test_compressed_frames_of_an_enhanced_file_are_in_their_places(tmp_path, syntax):
     plan = Plan(ramp(5, 16, 24, dtype=np.int16), intercept=0.0)
     path = write_enhanced(tmp_path / "one", plan, [4, 2, 0, 3, 1])
     dataset = pydicom.dcmread(path)
     transcode(path, syntax)
-    packed = pydicom.dcmread(path)  # the encoder moves the frames, so its pixels go under the first header
+    packed = pydicom.dcmread(
+        path
+    )  # the encoder moves the frames, so its pixels go under the first header
     dataset.PixelData, dataset.file_meta.TransferSyntaxUID = packed.PixelData, syntax
     dataset["PixelData"].VR = "OB"
     dataset.save_as(path)

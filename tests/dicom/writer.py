@@ -57,13 +57,17 @@ class Plan:
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
 
-def ramp(slices: int = 5, rows: int = 12, columns: int = 10, low: int = 0, dtype: type = np.uint16) -> np.ndarray:
+def ramp(
+    slices: int = 5, rows: int = 12, columns: int = 10, low: int = 0, dtype: type = np.uint16
+) -> np.ndarray:
     """Every voxel differs from every other."""
     count = slices * rows * columns
     return (np.arange(count) + low).reshape(slices, rows, columns).astype(dtype)
 
 
-def write_series(folder: Path, plan: Plan, order: list[int] | None = None, prefix: str = "") -> list[Path]:
+def write_series(
+    folder: Path, plan: Plan, order: list[int] | None = None, prefix: str = ""
+) -> list[Path]:
     """Write one file a slice; ``order`` gives the instance numbers, which need not follow space."""
     folder.mkdir(parents=True, exist_ok=True)
     uid = generate_uid()
@@ -71,7 +75,9 @@ def write_series(folder: Path, plan: Plan, order: list[int] | None = None, prefi
     for k in range(len(plan.stored)):
         dataset = _dataset(plan, uid)
         dataset.ImagePositionPatient = [_ds(x) for x in plan.place(k)]
-        dataset.ImageOrientationPatient = [_ds(x) for direction in plan.directions for x in direction]
+        dataset.ImageOrientationPatient = [
+            _ds(x) for direction in plan.directions for x in direction
+        ]
         dataset.PixelSpacing = list(plan.pixel)
         dataset.SliceThickness = plan.thickness
         dataset.RescaleSlope = plan.slope[k] if isinstance(plan.slope, tuple) else plan.slope
@@ -95,15 +101,20 @@ def write_enhanced(path: Path, plan: Plan, order: list[int]) -> Path:
     dataset = _dataset(plan, generate_uid())
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
     shared = Dataset()
-    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=[_ds(x) for d in plan.directions for x in d])]
-    shared.PixelMeasuresSequence = [_item(PixelSpacing=list(plan.pixel), SliceThickness=plan.thickness)]
+    shared.PlaneOrientationSequence = [
+        _item(ImageOrientationPatient=[_ds(x) for d in plan.directions for x in d])
+    ]
+    shared.PixelMeasuresSequence = [
+        _item(PixelSpacing=list(plan.pixel), SliceThickness=plan.thickness)
+    ]
     shared.PixelValueTransformationSequence = [
         _item(RescaleSlope=plan.slope, RescaleIntercept=plan.intercept, RescaleType="HU")
     ]
     shared.CTReconstructionSequence = [_item(ConvolutionKernel=plan.kernel)]
     dataset.SharedFunctionalGroupsSequence = [shared]
     dataset.PerFrameFunctionalGroupsSequence = [
-        _item(PlanePositionSequence=[_item(ImagePositionPatient=[_ds(x) for x in plan.place(k)])]) for k in order
+        _item(PlanePositionSequence=[_item(ImagePositionPatient=[_ds(x) for x in plan.place(k)])])
+        for k in order
     ]
     dataset.NumberOfFrames = len(order)
     _pixels(dataset, plan.stored[order], plan)
@@ -157,7 +168,11 @@ def transcode(path: Path, syntax: str) -> None:
     """Compress a file, with GDCM as the encoder."""
     import gdcm
 
-    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader, change, writer = (
+        gdcm.ImageReader(),
+        gdcm.ImageChangeTransferSyntax(),
+        gdcm.ImageWriter(),
+    )
     reader.SetFileName(str(path))
     assert reader.Read()
     change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))

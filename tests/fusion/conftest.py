@@ -12,7 +12,10 @@ from tests.report.synthetic_study import Sizes, make_study
 def finished_study(tmp_path_factory) -> Study:
     """A study whose models have answered and whose reader has scored; not to be changed."""
     return make_study(
-        tmp_path_factory.mktemp("fusion") / "study", Sizes((25, 45), (8, 12)), readers=("senior",), folds={"count": 3}
+        tmp_path_factory.mktemp("fusion") / "study",
+        Sizes((25, 45), (8, 12)),
+        readers=("senior",),
+        folds={"count": 3},
     )
 
 

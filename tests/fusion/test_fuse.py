@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from ctbone.errors import CtboneError
+from ctbone.errors import CtboneError, ScoreError
 from ctbone.fusion import FusionError, fuse
 from ctbone.predictions import read_predictions
-from ctbone.scores import ScoreError
 from ctbone.study import Study, read_json, record_of
 from tests.report.synthetic_study import Sizes, make_study
 
@@ -47,7 +46,11 @@ def test_a_fused_test_case_is_the_weighted_mean(study):
         share = weights["folds"][str(row.fold)]
         expected = share["reader"] * scores[row.case_id] / 10
         for name, table in parts.items():
-            own = table[(table["case_id"] == row.case_id) & (table["split"] == "test") & (table["view"] == "")]
+            own = table[
+                (table["case_id"] == row.case_id)
+                & (table["split"] == "test")
+                & (table["view"] == "")
+            ]
             assert int(own["fold"].iloc[0]) == row.fold
             expected += share[name] * own["p_malignant"].iloc[0]
         assert row.p_malignant == pytest.approx(expected, abs=1e-9)
@@ -85,7 +88,13 @@ def test_every_split_is_written_with_its_origin(study):
     fused, model = read(study.fusion("3d+reader")), read(study.predictions("3d"))
     for split in ("val", "test"):
         keys = [
-            set(zip(t.loc[t["split"] == split, "case_id"], t.loc[t["split"] == split, "fold"], strict=True))
+            set(
+                zip(
+                    t.loc[t["split"] == split, "case_id"],
+                    t.loc[t["split"] == split, "fold"],
+                    strict=True,
+                )
+            )
             for t in (fused, model)
         ]
         assert keys[0] == keys[1] != set()
@@ -102,7 +111,10 @@ def test_the_curve_holds_the_validation_auc(study):
     fuse(study, scores=None)
     curve = read_json(record_of(study.fusion("3d+2d")))["curve"]
     tables = [read(study.predictions(name)) for name in ("3d", "2d")]
-    rows = [t[(t["split"] == "val") & (t["fold"] == 1) & (t["view"] == "")].set_index("case_id") for t in tables]
+    rows = [
+        t[(t["split"] == "val") & (t["fold"] == 1) & (t["view"] == "")].set_index("case_id")
+        for t in tables
+    ]
     p = 0.3 * rows[0]["p_malignant"] + 0.7 * rows[1]["p_malignant"].reindex(rows[0].index)
     expected = roc_auc_score(rows[0]["label"] == "malignant", p)
     assert curve["weight"][30] == pytest.approx(0.3)
@@ -125,7 +137,10 @@ def hand_made(root, seed: int, *, flip: tuple[str, ...] = (), order=None) -> Stu
     cases = [f"V{i}" for i in range(30)] + [f"T{i}" for i in range(30)]
     truth = dict(zip(cases, rng.integers(2, size=60), strict=True))
     p = {
-        model: {c: float(np.clip(0.5 + 0.25 * (truth[c] - 0.5) + rng.normal() * 0.2, 0, 1)) for c in cases}
+        model: {
+            c: float(np.clip(0.5 + 0.25 * (truth[c] - 0.5) + rng.normal() * 0.2, 0, 1))
+            for c in cases
+        }
         for model in ("3d", "2d")
     }
     for name in flip:
@@ -133,15 +148,18 @@ def hand_made(root, seed: int, *, flip: tuple[str, ...] = (), order=None) -> Stu
     root.mkdir()
     (root / "study.yaml").write_text("name: hand\nfusion: {combinations: {both: [3d, 2d]}}\n")
     label = {c: CLASSES[truth[c]] for c in cases}
-    pd.DataFrame([(c, label[c], "x.nii.gz") for c in cases], columns=["case_id", "label", "image"]).to_csv(
-        root / "cohort.csv", index=False
-    )
+    pd.DataFrame(
+        [(c, label[c], "x.nii.gz") for c in cases], columns=["case_id", "label", "image"]
+    ).to_csv(root / "cohort.csv", index=False)
     (root / "predictions").mkdir()
     for model in ("3d", "2d"):
-        rows = [(c, 0, "val" if c[0] == "V" else "test", label[c], 1 - p[model][c], p[model][c]) for c in cases]
-        pd.DataFrame(rows, columns=["case_id", "fold", "split", "label", "p_benign", "p_malignant"]).to_csv(
-            root / "predictions" / f"{model}.csv", index=False
-        )
+        rows = [
+            (c, 0, "val" if c[0] == "V" else "test", label[c], 1 - p[model][c], p[model][c])
+            for c in cases
+        ]
+        pd.DataFrame(
+            rows, columns=["case_id", "fold", "split", "label", "p_benign", "p_malignant"]
+        ).to_csv(root / "predictions" / f"{model}.csv", index=False)
     return Study.open(root)
 
 
@@ -203,7 +221,9 @@ def test_given_weights_must_name_every_part(study):
 def test_another_program_takes_part_without_folds_if_nothing_is_fitted(study):
     own = read(study.predictions("3d"))
     own = own[(own["split"] == "test") & (own["view"] == "")]
-    own[["case_id", "label", "p_benign", "p_malignant"]].to_csv(study.predictions("radiomics"), index=False)
+    own[["case_id", "label", "p_benign", "p_malignant"]].to_csv(
+        study.predictions("radiomics"), index=False
+    )
     combinations = {"combinations": {"both": ["3d", "radiomics"]}}
     change(study.predictions("3d"), lambda t: t[t["split"] != "external"])
     with pytest.raises(FusionError, match=r"equal"):
@@ -212,7 +232,9 @@ def test_another_program_takes_part_without_folds_if_nothing_is_fitted(study):
     fused = read(study.fusion("both")).set_index("case_id")
     assert set(fused["split"]) == {"test"}
     assert fused["fold"].notna().all()
-    np.testing.assert_allclose(fused["p_malignant"], own.set_index("case_id")["p_malignant"][fused.index], atol=1e-9)
+    np.testing.assert_allclose(
+        fused["p_malignant"], own.set_index("case_id")["p_malignant"][fused.index], atol=1e-9
+    )
 
 
 def test_without_scores_the_reader_is_left_out_and_it_is_said(study):
@@ -234,7 +256,9 @@ def test_three_classes_fuse_models_but_no_reader(tmp_path):
     table = pd.read_csv(study.fusion("3d+2d"))
     np.testing.assert_allclose(table[["p_benign", "p_intermediate", "p_malignant"]].sum(axis=1), 1)
     cases = pd.read_csv(study.cohort_csv)["case_id"]
-    scores = pd.DataFrame({"reader_id": "R1", "level": "senior", "session": "unaided", "case_id": cases, "score": 6})
+    scores = pd.DataFrame(
+        {"reader_id": "R1", "level": "senior", "session": "unaided", "case_id": cases, "score": 6}
+    )
     scores.to_csv(study.scores_csv, index=False)
     study = set_settings(study, fusion={"combinations": {"3d+reader": ["3d", "reader"]}})
     with pytest.raises(FusionError, match="two classes"):
@@ -263,7 +287,10 @@ def test_of_several_complete_readers_one_must_be_named(study):
         fuse(study, scores=study.scores_csv)
     assert "--reader" in str(error.value)
     assert "second, senior" in str(error.value)
-    assert {s.reader for s in fuse(study, scores=study.scores_csv, reader="second")} == {None, "second"}
+    assert {s.reader for s in fuse(study, scores=study.scores_csv, reader="second")} == {
+        None,
+        "second",
+    }
     named = set_settings(study, fusion={"reader": "senior"})
     assert {s.reader for s in fuse(named, scores=named.scores_csv)} == {None, "senior"}
 
@@ -313,7 +340,9 @@ def with_another_label(study):
 def with_another_fold(study):
     def edit(table):
         mine = (table["case_id"] == first_test_case(table)) & (table["split"] == "test")
-        return table.assign(fold=table["fold"].mask(mine, str((int(table.loc[mine, "fold"].iloc[0]) + 1) % 3)))
+        return table.assign(
+            fold=table["fold"].mask(mine, str((int(table.loc[mine, "fold"].iloc[0]) + 1) % 3))
+        )
 
     change(study.predictions("2d"), edit)
     return FusionError, "different folds"

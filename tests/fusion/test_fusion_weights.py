@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
-from ctbone.fusion.parts import FusionError
+from ctbone.errors import FusionError
 from ctbone.fusion.weights import aucs, search_weights, simplex_grid
 
 
@@ -54,7 +54,9 @@ def test_auc_is_the_highest_on_the_grid(parts):
     probabilities, labels = random_parts(np.random.default_rng(parts), parts, 60, 2)
     found = search_weights(probabilities, labels, "auc")
     grid = simplex_grid(parts)
-    brute = [pairwise_auc(labels, np.round(w @ probabilities[:, :, 1], 12)) for w in grid / grid[0].sum()]
+    brute = [
+        pairwise_auc(labels, np.round(w @ probabilities[:, :, 1], 12)) for w in grid / grid[0].sum()
+    ]
     assert found.value == pytest.approx(max(brute), abs=1e-12)
     own = roc_auc_score(labels, np.round(found.weights @ probabilities[:, :, 1], 12))
     assert own == pytest.approx(max(brute), abs=1e-12)
@@ -90,7 +92,10 @@ def test_a_plateau_gives_its_centre():
 
 def test_equal_parts_share_alike():
     p = [0.2, 0.6, 0.4, 0.9]
-    assert search_weights(two_class(p, p), np.array([0, 0, 1, 1]), "auc").weights.tolist() == [0.5, 0.5]
+    assert search_weights(two_class(p, p), np.array([0, 0, 1, 1]), "auc").weights.tolist() == [
+        0.5,
+        0.5,
+    ]
 
 
 def test_of_several_plateaus_the_widest_counts():

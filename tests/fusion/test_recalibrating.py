@@ -63,12 +63,20 @@ def test_each_fold_is_mapped_by_its_own_validation_rows(study, method):
     for fold in range(3):
         of_fold = table[table["fold"] == fold].set_index("case_id")
         val, test = of_fold[of_fold["split"] == "val"], of_fold[of_fold["split"] == "test"]
-        maps.append(by_hand(method, (val["label"] == "malignant").to_numpy(), val["p_malignant"].to_numpy()))
+        maps.append(
+            by_hand(method, (val["label"] == "malignant").to_numpy(), val["p_malignant"].to_numpy())
+        )
         expected = maps[-1](test["p_malignant"].to_numpy())
-        np.testing.assert_allclose(fused(study).loc["test", fold].loc[test.index], expected, atol=2e-4)
-        assert (fused(study).loc["test", fold].loc[test.index] - test["p_malignant"]).abs().max() > 1e-3
+        np.testing.assert_allclose(
+            fused(study).loc["test", fold].loc[test.index], expected, atol=2e-4
+        )
+        assert (
+            fused(study).loc["test", fold].loc[test.index] - test["p_malignant"]
+        ).abs().max() > 1e-3
     expected = np.mean([of_fold(external.to_numpy()) for of_fold in maps], axis=0)
-    np.testing.assert_allclose(fused(study).loc["external", -1].loc[external.index], expected, atol=2e-4)
+    np.testing.assert_allclose(
+        fused(study).loc["external", -1].loc[external.index], expected, atol=2e-4
+    )
 
 
 @pytest.mark.parametrize("method", ["temperature", "platt", "isotonic"])
@@ -79,7 +87,10 @@ def test_test_rows_teach_the_map_nothing(study, method):
     table = pd.read_csv(study.predictions("3d"), dtype=str, keep_default_na=False)
     tested = table["split"] != "val"
     turned = 1 - table.loc[tested, "p_malignant"].astype(float)
-    table.loc[tested, "p_malignant"], table.loc[tested, "p_benign"] = turned.astype(str), (1 - turned).astype(str)
+    table.loc[tested, "p_malignant"], table.loc[tested, "p_benign"] = (
+        turned.astype(str),
+        (1 - turned).astype(str),
+    )
     table.to_csv(study.predictions("3d"), index=False)
     fuse(study, scores=None)
     assert read_json(record_of(study.fusion("again")))["learned"] == learned

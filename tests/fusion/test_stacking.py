@@ -37,7 +37,9 @@ def learned(study: Study) -> dict:
 def by_hand(study: Study, fold: int) -> tuple[np.ndarray, pd.DataFrame]:
     """Ridge logistic regression of one fold over logit(3d), age and sex, by direct minimisation."""
     table = read_predictions(study.predictions("3d"), CLASSES)
-    table = table[(table["view"] == "") & ((table["fold"] == fold) | (table["split"] == "external"))]
+    table = table[
+        (table["view"] == "") & ((table["fold"] == fold) | (table["split"] == "external"))
+    ]
     cohort = pd.read_csv(study.cohort_csv).set_index("case_id").loc[table["case_id"]].reset_index()
     logit = np.log(table["p_malignant"] / table["p_benign"]).to_numpy()
     val = (table["split"] == "val").to_numpy()
@@ -51,7 +53,9 @@ def by_hand(study: Study, fold: int) -> tuple[np.ndarray, pd.DataFrame]:
     sign = np.where(y, 1, -1)
 
     def loss(b: np.ndarray) -> float:
-        return np.logaddexp(0, -sign * (b[0] + design[val] @ b[1:])).sum() + 0.5 * (b[1:] ** 2).sum()
+        return (
+            np.logaddexp(0, -sign * (b[0] + design[val] @ b[1:])).sum() + 0.5 * (b[1:] ** 2).sum()
+        )
 
     b = minimize(loss, np.zeros(design.shape[1] + 1), method="BFGS", options={"gtol": 1e-8}).x
     return b, table.assign(p=1 / (1 + np.exp(-(b[0] + design @ b[1:]))))
@@ -66,19 +70,25 @@ def test_a_fold_is_the_ridge_regression_on_its_validation_rows(study, fold):
     assert list(found)[:2] == ["3d", "age"]
     np.testing.assert_allclose(list(found.values()), b[1:], atol=2e-3)
     test = expected[expected["split"] == "test"]
-    np.testing.assert_allclose(fused(study).loc["test"].loc[test["case_id"], "p_malignant"], test["p"], atol=1e-3)
+    np.testing.assert_allclose(
+        fused(study).loc["test"].loc[test["case_id"], "p_malignant"], test["p"], atol=1e-3
+    )
 
 
 def test_an_external_case_gets_the_mean_of_the_folds_stackers(study):
     # With one model fold left, a part's mean over the folds is that fold's value, and the oracle stays simple.
     table = pd.read_csv(study.predictions("3d"), dtype=str, keep_default_na=False)
-    table[(table["split"] != "external") | (table["fold"] == "0")].to_csv(study.predictions("3d"), index=False)
+    table[(table["split"] != "external") | (table["fold"] == "0")].to_csv(
+        study.predictions("3d"), index=False
+    )
     study = set_stack(study, parts=["3d"], columns=["age", "sex"])
     fuse(study, scores=None)
     of_folds = [by_hand(study, fold)[1] for fold in range(3)]
     external = [table[table["split"] == "external"].set_index("case_id")["p"] for table in of_folds]
     expected = sum(external) / 3
-    np.testing.assert_allclose(fused(study).loc["external"].loc[expected.index, "p_malignant"], expected, atol=1e-3)
+    np.testing.assert_allclose(
+        fused(study).loc["external"].loc[expected.index, "p_malignant"], expected, atol=1e-3
+    )
 
 
 def _one_fold(root, *, flip: bool = False, redraw: bool = False) -> Study:
@@ -95,11 +105,20 @@ def _one_fold(root, *, flip: bool = False, redraw: bool = False) -> Study:
     label = np.array(CLASSES)[truth]
     root.mkdir()
     (root / "study.yaml").write_text("name: hand\nfusion: {combinations: {}}\n")
-    cohort = pd.DataFrame({"case_id": cases, "label": label, "image": "x.nii.gz", "age": age, "sex": sex})
+    cohort = pd.DataFrame(
+        {"case_id": cases, "label": label, "image": "x.nii.gz", "age": age, "sex": sex}
+    )
     cohort.to_csv(root / "cohort.csv", index=False)
     (root / "predictions").mkdir()
     split = ["val"] * 60 + ["test"] * 60
-    rows = {"case_id": cases, "fold": 0, "split": split, "label": label, "p_benign": 1 - p, "p_malignant": p}
+    rows = {
+        "case_id": cases,
+        "fold": 0,
+        "split": split,
+        "label": label,
+        "p_benign": 1 - p,
+        "p_malignant": p,
+    }
     pd.DataFrame(rows).to_csv(root / "predictions" / "3d.csv", index=False)
     (root / "predictions" / "2d.csv").write_text((root / "predictions" / "3d.csv").read_text())
     return Study.open(root)
@@ -109,7 +128,9 @@ def _one_fold(root, *, flip: bool = False, redraw: bool = False) -> Study:
 def test_nothing_of_the_test_cases_reaches_the_stacker(tmp_path, model):
     found = {}
     for name, change in {"as": {}, "flipped": {"flip": True}, "redrawn": {"redraw": True}}.items():
-        study = set_stack(_one_fold(tmp_path / name, **change), parts=["3d"], columns=["age", "sex"], model=model)
+        study = set_stack(
+            _one_fold(tmp_path / name, **change), parts=["3d"], columns=["age", "sex"], model=model
+        )
         fuse(study, scores=None)
         found[name] = fused(study)["p_malignant"], learned(study)
     np.testing.assert_array_equal(found["as"][0], found["flipped"][0])
@@ -141,7 +162,9 @@ def test_an_informative_column_helps(tmp_path):
     rng = np.random.default_rng(3)
 
     def informative(table: pd.DataFrame) -> pd.DataFrame:
-        return table.assign(age=(40 + 20 * (table["label"] == "malignant") + rng.normal(0, 12, len(table))).round())
+        return table.assign(
+            age=(40 + 20 * (table["label"] == "malignant") + rng.normal(0, 12, len(table))).round()
+        )
 
     change_cohort(study, informative)
     areas = {}
@@ -169,7 +192,9 @@ def test_more_than_two_classes_stack(tmp_path):
     from tests.report.synthetic_study import Sizes, make_study
 
     three = ("benign", "intermediate", "malignant")
-    study = make_study(tmp_path / "s", Sizes((20, 20, 20), (5, 5, 5)), classes=three, folds={"count": 2})
+    study = make_study(
+        tmp_path / "s", Sizes((20, 20, 20), (5, 5, 5)), classes=three, folds={"count": 2}
+    )
     study = set_stack(study, parts=["3d", "2d"], columns=["sex"])
     fuse(study, scores=None)
     table = read_predictions(study.fusion("stack"), three)
@@ -183,7 +208,11 @@ def test_more_than_two_classes_stack(tmp_path):
         ("agee", None, "no such clinical column"),
         ("empty", lambda t: "", "empty"),
         ("note", lambda t: "seen " + t["case_id"], "free text"),
-        ("grade", lambda t: t["label"].map({"benign": "low", "malignant": "high"}), "gives the class"),
+        (
+            "grade",
+            lambda t: t["label"].map({"benign": "low", "malignant": "high"}),
+            "gives the class",
+        ),
     ],
 )
 def test_unfit_columns_are_refused(study, column, cells, message):
@@ -208,7 +237,9 @@ def test_a_fold_with_one_class_is_refused(study):
         fuse(Study.open(study.root), scores=None)
 
 
-@pytest.mark.parametrize("stack", [{"parts": ["reader"]}, {"parts": ["3d"], "columns": ["3d"]}, {"parts": []}])
+@pytest.mark.parametrize(
+    "stack", [{"parts": ["reader"]}, {"parts": ["3d"], "columns": ["3d"]}, {"parts": []}]
+)
 def test_a_senseless_stack_is_refused(study, stack):
     with pytest.raises(ConfigError):
         _ = set_stack(study, **stack).settings

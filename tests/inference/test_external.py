@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ctbone.cohort import read_cohort
-from ctbone.folds import FoldError
+from ctbone.errors import FoldError
 from ctbone.inference import InferenceError, predict_external
 from ctbone.models import ModelError
 from ctbone.models.networks import build_network
@@ -26,7 +26,9 @@ MODELS = {"3d": model_of("3d"), "2d": model_of("2d", view_weights="area")}
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Both models, all folds; tests work on copies."""
-    study = small_study(tmp_path_factory.mktemp("trained"), models=MODELS, size=16, patients=12, external=3)
+    study = small_study(
+        tmp_path_factory.mktemp("trained"), models=MODELS, size=16, patients=12, external=3
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocol, "draw_curves", lambda *args: None)
         train(study, "3d")
@@ -55,8 +57,14 @@ def test_every_external_case_has_a_row_a_fold_and_the_rest_stays(study):
         (c, f) for c in cases for f in (0, 1)
     )
     assert set(external["cohort"]) == {"centre2"}
-    kept = after[after["split"] != "external"].sort_values(["fold", "split", "case_id"]).reset_index(drop=True)
-    pd.testing.assert_frame_equal(kept, before.sort_values(["fold", "split", "case_id"]).reset_index(drop=True))
+    kept = (
+        after[after["split"] != "external"]
+        .sort_values(["fold", "split", "case_id"])
+        .reset_index(drop=True)
+    )
+    pd.testing.assert_frame_equal(
+        kept, before.sort_values(["fold", "split", "case_id"]).reset_index(drop=True)
+    )
     averaged = case_probabilities(after, "external", CLASSES).set_index("case_id")["p_malignant"]
     assert np.allclose(averaged, external.groupby("case_id")["p_malignant"].mean())
 
@@ -159,7 +167,9 @@ def test_weights_of_another_network_are_refused_even_with_a_matching_card(study)
         predict_external(study, "3d")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "identity": 3, "fold": 0}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "identity": 3, "fold": 0}']
+)
 def test_a_damaged_card_is_told(study, content):
     (study.run("3d", 0) / "card.json").write_text(content)
     with pytest.raises(ModelError, match="card"):
@@ -176,7 +186,9 @@ def test_an_external_copy_of_an_internal_scan_is_caught(study):
     cases = [case.case_id for case in read_cohort(study)]
     hashes = dict.fromkeys(cases, "")
     hashes[cases[0]] = hashes[cases[-1]] = "the same"
-    pd.DataFrame({"case_id": cases, "voxel_hash": hashes.values()}).to_csv(study.preprocess_csv, index=False)
+    pd.DataFrame({"case_id": cases, "voxel_hash": hashes.values()}).to_csv(
+        study.preprocess_csv, index=False
+    )
     with pytest.raises(ModelError, match="identical"):
         predict_external(study, "3d")
 
@@ -191,9 +203,13 @@ def test_the_file_holds_the_network_s_answer(study):
     network.load_state_dict(load_file(study.run("3d", 1) / "weights.safetensors"))
     hu = np.asarray(nibabel.load(study.crop(case, "3d")).dataobj, float)
     with torch.no_grad():
-        logits = network(torch.tensor(np.clip((hu + 1000) / 2000, 0, 1), dtype=torch.float32)[None, None])[0].double()
+        logits = network(
+            torch.tensor(np.clip((hu + 1000) / 2000, 0, 1), dtype=torch.float32)[None, None]
+        )[0].double()
     row = predictions(study).query("case_id == @case and fold == 1")
-    assert row["p_malignant"].item() == pytest.approx(torch.sigmoid(logits[1] - logits[0]).item(), abs=1e-5)
+    assert row["p_malignant"].item() == pytest.approx(
+        torch.sigmoid(logits[1] - logits[0]).item(), abs=1e-5
+    )
 
 
 def test_inference_does_not_import_training():

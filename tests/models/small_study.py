@@ -24,7 +24,13 @@ TINY = {"block_config": [1, 1], "growth_rate": 4, "init_features": 8, "bn_size":
 def model_of(dim: str, **changes) -> dict:
     """Settings of a tiny network; ``training`` is laid over the tiny training."""
     training = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01, **changes.pop("training", {})}
-    return {"dim": dim, "network": "densenet", "network_options": TINY, "training": training, **changes}
+    return {
+        "dim": dim,
+        "network": "densenet",
+        "network_options": TINY,
+        "training": training,
+        **changes,
+    }
 
 
 def small_study(
@@ -44,7 +50,9 @@ def small_study(
     random = np.random.default_rng(seed)
     rows = []
     write_settings(root, models=models, classes=classes, size=size, folds=folds)
-    made_with = {"preprocess": load_settings(root / "study.yaml").preprocess.model_dump(mode="json")}
+    made_with = {
+        "preprocess": load_settings(root / "study.yaml").preprocess.model_dump(mode="json")
+    }
     for number in range(patients + external):
         truth = number % len(classes)
         case = f"C{number:03d}"
@@ -56,12 +64,21 @@ def small_study(
             area=float(random.uniform(50, 500)),
         )
         cohort = "internal" if number < patients else "centre2"
-        rows.append({"case_id": case, "patient_id": f"P{number:03d}", "label": classes[truth], "cohort": cohort})
+        rows.append(
+            {
+                "case_id": case,
+                "patient_id": f"P{number:03d}",
+                "label": classes[truth],
+                "cohort": cohort,
+            }
+        )
     pd.DataFrame(rows).assign(image="none").to_csv(root / "cohort.csv", index=False)
     return Study.open(root)
 
 
-def write_settings(root: Path, *, models: dict, classes=("benign", "malignant"), size: int = 8, folds: int = 2) -> None:
+def write_settings(
+    root: Path, *, models: dict, classes=("benign", "malignant"), size: int = 8, folds: int = 2
+) -> None:
     settings = {
         "name": "small",
         "classes": list(classes),
@@ -77,7 +94,9 @@ def write_settings(root: Path, *, models: dict, classes=("benign", "malignant"),
 def _ball(random: np.random.Generator, size: int, hu: float, noise: float) -> np.ndarray:
     middle = (size - 1) / 2 + random.uniform(-1, 1, 3)
     distance = np.sqrt(((np.indices((size,) * 3) - middle[:, None, None, None]) ** 2).sum(axis=0))
-    volume = np.where(distance < size * random.uniform(0.2, 0.35), hu, 0) + random.normal(0, noise, (size,) * 3)
+    volume = np.where(distance < size * random.uniform(0.2, 0.35), hu, 0) + random.normal(
+        0, noise, (size,) * 3
+    )
     return np.clip(volume, -1024, 3000).astype(np.int16)
 
 
@@ -88,8 +107,15 @@ def _write_case(root: Path, case: str, made_with: dict, volume: np.ndarray, area
     size = volume.shape[0]
     times = max(1, 16 // size)
     planes = [volume[:, :, size // 2], volume[:, size // 2], volume[size // 2]]
-    images = np.stack([np.kron(plane, np.ones((times, times), np.int16)) for plane in planes], axis=-1)
+    images = np.stack(
+        [np.kron(plane, np.ones((times, times), np.int16)) for plane in planes], axis=-1
+    )
     nibabel.Nifti1Image(images, np.eye(4)).to_filename(root / "crops" / "2d" / f"{case}.nii")
-    views = [{"name": name, "axes": axes, "area_mm2": area * (k + 1)} for k, (name, axes) in enumerate(VIEWS)]
+    views = [
+        {"name": name, "axes": axes, "area_mm2": area * (k + 1)}
+        for k, (name, axes) in enumerate(VIEWS)
+    ]
     (root / "crops" / "3d" / f"{case}.json").write_text(json.dumps({"settings": made_with}))
-    (root / "crops" / "2d" / f"{case}.json").write_text(json.dumps({"settings": made_with, "views": views}))
+    (root / "crops" / "2d" / f"{case}.json").write_text(
+        json.dumps({"settings": made_with, "views": views})
+    )

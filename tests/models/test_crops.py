@@ -14,7 +14,9 @@ from tests.models.small_study import VIEWS, model_of, small_study
 
 @pytest.fixture
 def study(tmp_path):
-    return small_study(tmp_path, models={"3d": model_of("3d"), "2d": model_of("2d")}, patients=10, size=16)
+    return small_study(
+        tmp_path, models={"3d": model_of("3d"), "2d": model_of("2d")}, patients=10, size=16
+    )
 
 
 def load(study, dim):
@@ -104,7 +106,9 @@ def test_identical_crops_of_two_patients_stop(study):
     study.crop("C008", "3d").write_bytes(study.crop("C001", "3d").read_bytes())
     crops = load(study, "3d")
     digests = dict(zip(crops.case_ids, crops.digests, strict=True))
-    with pytest.raises(ModelError, match="crops of two patients are identical: cases C001 and C008"):
+    with pytest.raises(
+        ModelError, match="crops of two patients are identical: cases C001 and C008"
+    ):
         refuse_shared_voxels(study, read_cohort(study), digests)
     rows = pd.read_csv(study.cohort_csv)
     rows.loc[rows.case_id == "C008", "patient_id"] = "P001"
@@ -120,7 +124,9 @@ def test_identical_volumes_of_an_internal_and_an_external_patient_stop(study):
     refuse_shared_voxels(study, read_cohort(study), {})
     table.loc[table.case_id == "C011", "voxel_hash"] = hashes["C002"]
     table.to_csv(study.preprocess_csv, index=False)
-    with pytest.raises(ModelError, match="volumes of two patients are identical: cases C002 and C011"):
+    with pytest.raises(
+        ModelError, match="volumes of two patients are identical: cases C002 and C011"
+    ):
         refuse_shared_voxels(study, read_cohort(study), {})
     table["voxel_hash"] = ""  # failed cases have none
     table.to_csv(study.preprocess_csv, index=False)

@@ -3,7 +3,7 @@ import torch
 
 from ctbone.config import WIDE, ModelSettings, TrainingSettings
 from ctbone.models.hardware import Hardware, choose_hardware
-from ctbone.models.intake import network_input
+from ctbone.models.network_input import network_input
 from ctbone.models.networks import build_network
 from ctbone.models.processor_convolutions import ConvolvedGradientConv3d, PlainLayoutConv3d
 from tests.models.small_study import TINY
@@ -13,7 +13,9 @@ CPU = torch.device("cpu")
 
 def tiny():
     torch.manual_seed(0)
-    return build_network(ModelSettings(dim="3d", network="densenet", network_options=TINY), classes=2)
+    return build_network(
+        ModelSettings(dim="3d", network="densenet", network_options=TINY), classes=2
+    )
 
 
 def test_each_setting_turns_its_own_thing_off():
@@ -26,7 +28,9 @@ def test_each_setting_turns_its_own_thing_off():
 def test_a_processor_without_bf16_arithmetic_stays_in_fp32(monkeypatch):
     for known, expected in ({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
-        assert Hardware(CPU, choose_hardware(TrainingSettings()).bf16).bf16 == (expected or torch.cuda.is_available())
+        assert Hardware(CPU, choose_hardware(TrainingSettings()).bf16).bf16 == (
+            expected or torch.cuda.is_available()
+        )
 
 
 def test_the_layout_changes_nothing_but_rounding():
@@ -36,7 +40,9 @@ def test_the_layout_changes_nothing_but_rounding():
         hardware = Hardware(CPU, bf16=False, channels_last=channels_last)
         network = hardware.place(tiny()).eval()
         seen = hardware.arrange(network_input(hu, [WIDE, WIDE])[:, :1])
-        kernels = [p for p in network.parameters() if p.dim() == 5 and p.shape[1] > 1 and p.shape[2] > 1]
+        kernels = [
+            p for p in network.parameters() if p.dim() == 5 and p.shape[1] > 1 and p.shape[2] > 1
+        ]
         lies = [kernel.is_contiguous(memory_format=torch.channels_last_3d) for kernel in kernels]
         assert set(lies) == {channels_last}
         found.append(network(seen))
@@ -71,7 +77,9 @@ def test_every_layer_sees_the_layout(channels_last):
         ("DEFAULT", False, True, False),
     ],
 )
-def test_convolutions_are_chosen_where_they_were_measured(monkeypatch, capability, bf16, channels_last, expected):
+def test_convolutions_are_chosen_where_they_were_measured(
+    monkeypatch, capability, bf16, channels_last, expected
+):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     network = Hardware(CPU, bf16, channels_last).place(tiny())
     ours = (ConvolvedGradientConv3d, PlainLayoutConv3d)
@@ -80,14 +88,20 @@ def test_convolutions_are_chosen_where_they_were_measured(monkeypatch, capabilit
 
 def test_an_image_is_laid_out_as_asked():
     seen = network_input(torch.zeros((2, 6, 6, 6), dtype=torch.int16), [WIDE, WIDE])
-    assert Hardware(CPU, False, channels_last=True).arrange(seen).is_contiguous(memory_format=torch.channels_last_3d)
+    assert (
+        Hardware(CPU, False, channels_last=True)
+        .arrange(seen)
+        .is_contiguous(memory_format=torch.channels_last_3d)
+    )
     assert Hardware(CPU, False, channels_last=False).arrange(seen).is_contiguous()
 
 
 @pytest.mark.parametrize("compiles", [True, False])
 def test_a_network_is_compiled_only_where_asked(monkeypatch, compiles):
     called = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, *args, **kwargs: called.append(self))
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, *args, **kwargs: called.append(self)
+    )
     network = tiny()
     names = list(network.state_dict())
     assert Hardware(CPU, False, compiles=compiles).prepare(network) is network

@@ -21,7 +21,12 @@ def by_hand(logits, shares, weights, smoothing, gamma):
 
 
 @given(
-    st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(1, 6), st.floats(0, 0.9), st.floats(0, 5), st.booleans()
+    st.integers(0, 2**32 - 1),
+    st.integers(2, 5),
+    st.integers(1, 6),
+    st.floats(0, 0.9),
+    st.floats(0, 5),
+    st.booleans(),
 )
 @settings(max_examples=40, deadline=None)
 def test_every_loss_is_its_formula(seed, classes, samples, smoothing, gamma, mixed):
@@ -39,7 +44,9 @@ def test_every_loss_is_its_formula(seed, classes, samples, smoothing, gamma, mix
 
 def test_cross_entropy_alone_is_pytorch_s_to_the_bit():
     logits, targets = torch.randn(20, 3), torch.randint(3, (20,))
-    assert torch.equal(Loss("cross_entropy")(logits, targets), torch.nn.functional.cross_entropy(logits, targets))
+    assert torch.equal(
+        Loss("cross_entropy")(logits, targets), torch.nn.functional.cross_entropy(logits, targets)
+    )
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal"])
@@ -48,7 +55,9 @@ def test_the_parts_of_a_batch_add_up_by_their_mass(name, weights):
     loss = Loss(name, weights, smoothing=0.1)
     logits, targets = torch.randn(7, 2), torch.tensor([0, 1, 1, 0, 0, 0, 1])
     parts = [slice(0, 3), slice(3, 7)]
-    put_together = sum(loss(logits[p], targets[p]) * loss.mass(targets[p]) for p in parts) / loss.mass(targets)
+    put_together = sum(
+        loss(logits[p], targets[p]) * loss.mass(targets[p]) for p in parts
+    ) / loss.mass(targets)
     assert put_together.item() == pytest.approx(loss(logits, targets).item(), rel=1e-6)
 
 

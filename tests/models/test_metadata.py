@@ -23,12 +23,22 @@ def cases(**columns):
     names = list(columns)
     rows = zip(*columns.values(), strict=True)
     return [
-        Case(f"C{k}", f"P{k}", CLASSES[k % 2], "internal", Path(), None, tuple(zip(names, row, strict=True)))
+        Case(
+            f"C{k}",
+            f"P{k}",
+            CLASSES[k % 2],
+            "internal",
+            Path(),
+            None,
+            tuple(zip(names, row, strict=True)),
+        )
         for k, row in enumerate(rows)
     ]
 
 
-TRAINING = cases(age=["30", "50", "", "70"], sex=["F", "M", "F", "M"], site=["sacrum", "", "ilium", "sacrum"])
+TRAINING = cases(
+    age=["30", "50", "", "70"], sex=["F", "M", "F", "M"], site=["sacrum", "", "ilium", "sacrum"]
+)
 
 
 def test_numbers_are_standardised_levels_are_one_hot_and_empty_cells_have_a_sign():
@@ -61,7 +71,12 @@ def test_it_travels_as_json():
     encoding = fit_encoding(TRAINING, ["age", "sex", "site"])
     again = Encoding.from_json(json.loads(json.dumps(encoding.to_json())))
     assert again == encoding
-    for wrong in ({}, {"columns": 3}, {"columns": [{"name": "age"}]}, {"columns": [{"levels": [], "shape": 1}]}):
+    for wrong in (
+        {},
+        {"columns": 3},
+        {"columns": [{"name": "age"}]},
+        {"columns": [{"levels": [], "shape": 1}]},
+    ):
         with pytest.raises(ModelError, match="cannot be read"):
             Encoding.from_json(wrong)
 
@@ -97,12 +112,18 @@ def no_figures(monkeypatch):
 
 def clinical_study(root, dim="3d", informative=True, **training):
     """No difference in the images; ``age`` is 60 in one class and 40 in the other, if informative, ± 5."""
-    model = model_of(dim, metadata=["age", "sex"], training={"epochs": 5, "batch_size": 6, **training})
+    model = model_of(
+        dim, metadata=["age", "sex"], training={"epochs": 5, "batch_size": 6, **training}
+    )
     size = 8 if dim == "3d" else 16
     study = small_study(root, models={"m": model}, patients=32, external=4, contrast=0, size=size)
     cohort = pd.read_csv(study.cohort_csv)
     random = np.random.default_rng(0)
-    ages = 50 + informative * 10 * np.where(cohort["label"] == "malignant", 1, -1) + random.normal(0, 5, len(cohort))
+    ages = (
+        50
+        + informative * 10 * np.where(cohort["label"] == "malignant", 1, -1)
+        + random.normal(0, 5, len(cohort))
+    )
     cohort["age"] = [f"{age:.1f}" for age in ages]
     cohort["sex"] = random.choice(["F", "M"], len(cohort))
     cohort.loc[3, "sex"] = ""

@@ -12,7 +12,9 @@ def test_the_paper_s_3d_network_is_monai_s_densenet121():
 
     ours = build_network(ModelSettings(dim="3d"), classes=2)
     theirs = DenseNet121(spatial_dims=3, in_channels=1, out_channels=2)
-    assert [(n, p.shape) for n, p in ours.named_parameters()] == [(n, p.shape) for n, p in theirs.named_parameters()]
+    assert [(n, p.shape) for n, p in ours.named_parameters()] == [
+        (n, p.shape) for n, p in theirs.named_parameters()
+    ]
 
 
 def test_the_paper_s_2d_network_is_timm_s_densenet121():
@@ -23,7 +25,8 @@ def test_the_paper_s_2d_network_is_timm_s_densenet121():
 
 
 @pytest.mark.parametrize(
-    ("dim", "network", "options"), [("3d", "densenet", TINY), ("2d", "densenet", TINY), ("2d", "test_resnet", {})]
+    ("dim", "network", "options"),
+    [("3d", "densenet", TINY), ("2d", "densenet", TINY), ("2d", "test_resnet", {})],
 )
 def test_one_channel_a_window_and_one_output_a_class(dim, network, options):
     model = ModelSettings(dim=dim, network=network, network_options=options, windows=(BONE, WIDE))
@@ -46,15 +49,25 @@ def test_an_unknown_name_is_answered_with_the_nearest(dim, wrong, near):
         ("resnet10", {"widen_factor": 0.125}, "ResNet"),
         ("SEResNet50", {"layers": [1, 1, 1, 1]}, "SEResNet50"),
         ("EfficientNetBN", {"model_name": "efficientnet-b0"}, "EfficientNetBN"),
-        ("ResNet", {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [4, 4, 8, 8]}, "ResNet"),
+        (
+            "ResNet",
+            {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [4, 4, 8, 8]},
+            "ResNet",
+        ),
     ],
 )
 @pytest.mark.parametrize("dim", ["3d", "2d"])
 def test_any_classifier_of_monai_by_name(dim, network, options, monai):
-    model = ModelSettings(dim=dim, network=f"monai.{network}", network_options=options, windows=(BONE, WIDE))
+    model = ModelSettings(
+        dim=dim, network=f"monai.{network}", network_options=options, windows=(BONE, WIDE)
+    )
     built = build_network(model, classes=3, size=32)
     assert type(built).__name__ == monai
-    convolutions = [m for m in built.modules() if isinstance(m, torch.nn.Conv3d if dim == "3d" else torch.nn.Conv2d)]
+    convolutions = [
+        m
+        for m in built.modules()
+        if isinstance(m, torch.nn.Conv3d if dim == "3d" else torch.nn.Conv2d)
+    ]
     assert convolutions[0].in_channels == 2
     assert built.eval()(torch.zeros(2, 2, *[32] * int(dim[0]))).shape == (2, 3)
 
@@ -71,7 +84,10 @@ def test_monai_s_vit_is_built_for_the_grid_and_gives_logits():
 @pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "resnet18.a1_in1k", "test_vit2"])
 def test_any_backbone_of_timm_by_name(name):
     model = ModelSettings(dim="2d", network=name, windows=(BONE,))
-    assert build_network(model, classes=4, size=64).eval()(torch.zeros(2, 1, 64, 64)).shape == (2, 4)
+    assert build_network(model, classes=4, size=64).eval()(torch.zeros(2, 1, 64, 64)).shape == (
+        2,
+        4,
+    )
 
 
 def test_in_2d_timm_s_network_is_meant_unless_monai_s_is_named():
@@ -93,7 +109,9 @@ def test_in_2d_timm_s_network_is_meant_unless_monai_s_is_named():
 )
 def test_what_is_no_classifier_of_this_grid_is_refused_with_a_word(dim, network, options, problem):
     with pytest.raises(ModelError, match=problem):
-        build_network(ModelSettings(dim=dim, network=network, network_options=options), classes=2, size=64)
+        build_network(
+            ModelSettings(dim=dim, network=network, network_options=options), classes=2, size=64
+        )
 
 
 def test_the_trial_draws_no_random_number():
@@ -109,9 +127,14 @@ def test_the_trial_draws_no_random_number():
 @pytest.mark.parametrize("windows", [(BONE, SOFT_TISSUE, WIDE), (BONE, WIDE)])
 def test_with_weights_the_input_is_normalised_as_they_were_trained(windows):
     torch.manual_seed(0)
-    plain = build_network(ModelSettings(dim="2d", network="mobilenetv3_small_050", windows=windows), 2).eval()
+    plain = build_network(
+        ModelSettings(dim="2d", network="mobilenetv3_small_050", windows=windows), 2
+    ).eval()
     ours = build_network(
-        ModelSettings(dim="2d", network="mobilenetv3_small_050", windows=windows, weights="w.safetensors"), 2
+        ModelSettings(
+            dim="2d", network="mobilenetv3_small_050", windows=windows, weights="w.safetensors"
+        ),
+        2,
     )
     assert ours.state_dict().keys() == plain.state_dict().keys()
     ours.load_state_dict(plain.state_dict())
@@ -126,7 +149,9 @@ def test_with_weights_the_input_is_normalised_as_they_were_trained(windows):
 
 
 def test_a_mask_is_not_normalised():
-    model = ModelSettings(dim="2d", network="test_resnet", weights="imagenet", mask="channel", windows=(BONE,))
+    model = ModelSettings(
+        dim="2d", network="test_resnet", weights="imagenet", mask="channel", windows=(BONE,)
+    )
     network = build_network(model, 2)
     assert network.input_mean.flatten().tolist() == [0.5, 0]
     assert network.input_deviation.flatten().tolist() == [0.5, 1]
@@ -162,4 +187,6 @@ def test_options_the_network_does_not_take_are_an_error_of_the_settings(dim):
 def test_options_that_other_settings_decide_are_refused():
     options = {**TINY, "out_channels": 7}
     with pytest.raises(ModelError, match="out_channels"):
-        build_network(ModelSettings(dim="3d", network="densenet", network_options=options), classes=2)
+        build_network(
+            ModelSettings(dim="3d", network="densenet", network_options=options), classes=2
+        )

@@ -30,7 +30,10 @@ def resnet(classes=2, windows=THREE, weights="none"):
 
 
 def saved(tmp_path, network):
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, tmp_path / "w.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in network.state_dict().items()},
+        tmp_path / "w.safetensors",
+    )
     return "w.safetensors"
 
 
@@ -58,7 +61,9 @@ def test_the_classifier_is_taken_too_where_the_classes_are_as_many(tmp_path):
 
 def test_weights_go_to_the_image_s_part_where_metadata_join_it(tmp_path):
     source, _ = resnet(classes=10)
-    model = ModelSettings(dim="2d", network="test_resnet", windows=THREE, weights=saved(tmp_path, source))
+    model = ModelSettings(
+        dim="2d", network="test_resnet", windows=THREE, weights=saved(tmp_path, source)
+    )
     network = build_network(model, 2, metadata=3)
     last = network.last.weight.clone()
     load_initial_weights(network, model, tmp_path)
@@ -74,7 +79,9 @@ def test_imagenet_s_weights_are_asked_for_with_the_grid(tmp_path, monkeypatch):
     network = build_network(model, 2, size=64)
     source = timm.create_model("test_vit", img_size=64)
     asked = []
-    monkeypatch.setattr(timm, "create_model", lambda *args, **kwargs: asked.append(kwargs) or source)
+    monkeypatch.setattr(
+        timm, "create_model", lambda *args, **kwargs: asked.append(kwargs) or source
+    )
     load_initial_weights(network, model, tmp_path, size=64)
     assert asked == [{"pretrained": True, "in_chans": 3, "img_size": 64}]
     assert torch.equal(network.pos_embed, source.pos_embed)
@@ -85,14 +92,20 @@ def test_colour_weights_fit_one_window_by_their_sum(tmp_path):
     network, model = resnet(windows=(WIDE,), weights=saved(tmp_path, source))
     load_initial_weights(network, model, tmp_path)
     first = network.pretrained_cfg["first_conv"] + ".weight"
-    assert torch.allclose(network.state_dict()[first], source.state_dict()[first].sum(1, keepdim=True))
+    assert torch.allclose(
+        network.state_dict()[first], source.state_dict()[first].sum(1, keepdim=True)
+    )
 
 
 def test_weights_of_another_network_name_the_tensors(tmp_path):
-    model = ModelSettings(dim="3d", network="densenet", network_options={**TINY, "init_features": 16})
+    model = ModelSettings(
+        dim="3d", network="densenet", network_options={**TINY, "init_features": 16}
+    )
     name = saved(tmp_path, build_network(model, 2))
     ours = ModelSettings(dim="3d", network="densenet", network_options=TINY, weights=name)
-    with pytest.raises(ModelError, match=r"features.conv0.weight is \(16, 1, 7, 7, 7\), expected \(8, 1, 7, 7, 7\)"):
+    with pytest.raises(
+        ModelError, match=r"features.conv0.weight is \(16, 1, 7, 7, 7\), expected \(8, 1, 7, 7, 7\)"
+    ):
         load_initial_weights(build_network(ours, 2), ours, tmp_path)
 
 

@@ -6,10 +6,10 @@ from torch import nn
 from ctbone.cohort import Case
 from ctbone.config import WIDE, ModelSettings, Window
 from ctbone.models import ModelError
+from ctbone.models.batches import Resident
 from ctbone.models.crops import Crops
 from ctbone.models.hardware import Hardware
 from ctbone.models.probabilities import logits_of, prediction_rows, probabilities_of, view_shares
-from ctbone.models.source import Resident
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
 
@@ -18,7 +18,9 @@ def crops_of(areas):
     areas = np.array(areas, float)
     names = tuple(f"C{k}" for k in range(len(areas)))
     views = ("axial", "coronal", "sagittal")
-    return Crops(names, torch.zeros(0), views, (("left_right", "superior_inferior"),) * 3, areas, names)
+    return Crops(
+        names, torch.zeros(0), views, (("left_right", "superior_inferior"),) * 3, areas, names
+    )
 
 
 class MeanOfChannels(nn.Module):
@@ -29,7 +31,9 @@ class MeanOfChannels(nn.Module):
 def source_of(images):
     cases, views = images.shape[:2]
     names = tuple(f"C{k}" for k in range(cases))
-    return Resident(Crops(names, images, ("",) * views, (), np.ones((cases, views)), names), CPU.device)
+    return Resident(
+        Crops(names, images, ("",) * views, (), np.ones((cases, views)), names), CPU.device
+    )
 
 
 def model_with(windows=(WIDE,), batch_size=4):
@@ -51,7 +55,9 @@ def test_dropout_and_batch_statistics_are_off():
     network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Dropout(0.5)).train()
     source = source_of(torch.randint(0, 500, (3, 1, 2, 2), dtype=torch.int16))
     first = logits_of(network, source, np.arange(3), model_with(batch_size=2), CPU)
-    assert torch.equal(first, logits_of(network, source, np.arange(3), model_with(batch_size=3), CPU))
+    assert torch.equal(
+        first, logits_of(network, source, np.arange(3), model_with(batch_size=3), CPU)
+    )
     assert network[1].num_batches_tracked == 0
 
 

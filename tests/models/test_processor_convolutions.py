@@ -8,7 +8,11 @@ from torch.nn.functional import conv3d
 
 from ctbone.config import ModelSettings
 from ctbone.models.networks import build_network
-from ctbone.models.processor_convolutions import ConvolvedGradientConv3d, PlainLayoutConv3d, choose_convolutions
+from ctbone.models.processor_convolutions import (
+    ConvolvedGradientConv3d,
+    PlainLayoutConv3d,
+    choose_convolutions,
+)
 from ctbone.models.weight_gradient import convolves_well, weight_gradient
 from tests.models.small_study import TINY
 
@@ -45,7 +49,9 @@ def test_a_weight_gradient_is_autograd_s(batch, channels, results, grid):
     kernel = torch.zeros(results, channels, 3, 3, 3, dtype=torch.float64, requires_grad=True)
     conv3d(seen.double(), kernel, padding=1).backward(gradient.double())
     scale = (batch * grid[0] * grid[1] * grid[2]) ** 0.5
-    torch.testing.assert_close(weight_gradient(seen, gradient).double(), kernel.grad, atol=1e-5 * scale, rtol=0)
+    torch.testing.assert_close(
+        weight_gradient(seen, gradient).double(), kernel.grad, atol=1e-5 * scale, rtol=0
+    )
     exact = weight_gradient(seen.double(), gradient.double())
     torch.testing.assert_close(exact, kernel.grad, atol=1e-12 * scale, rtol=1e-12)
 
@@ -86,7 +92,9 @@ def test_planes_beyond_the_cache_are_left_to_pytorch(monkeypatch):
 )
 def test_every_convolution_gives_and_learns_what_it_did(options, expected):
     torch.manual_seed(0)
-    layer = torch.nn.Sequential(torch.nn.Conv3d(2, 4, **options)).to(memory_format=torch.channels_last_3d)
+    layer = torch.nn.Sequential(torch.nn.Conv3d(2, 4, **options)).to(
+        memory_format=torch.channels_last_3d
+    )
     oracle = copy.deepcopy(layer).double()
     names = list(layer.state_dict())
     choose_convolutions(layer)
@@ -94,7 +102,10 @@ def test_every_convolution_gives_and_learns_what_it_did(options, expected):
     assert list(layer.state_dict()) == names
     seen = laid_out(3, 2, 11, 12, 10)
     like = torch.randn_like(oracle(seen.double()))
-    ours, theirs = gradients_of(layer, seen, like.float()), gradients_of(oracle, seen.double(), like)
+    ours, theirs = (
+        gradients_of(layer, seen, like.float()),
+        gradients_of(oracle, seen.double(), like),
+    )
     for found, wanted in zip(ours, theirs, strict=True):
         torch.testing.assert_close(found.double(), wanted, atol=1e-4, rtol=1e-4)
     if expected is not torch.nn.Conv3d:
@@ -117,7 +128,9 @@ def test_only_what_is_asked_for_is_computed(frozen):
 
 
 def test_a_copy_of_a_network_keeps_them():
-    network = build_network(ModelSettings(dim="3d", network="densenet", network_options=TINY), classes=2)
+    network = build_network(
+        ModelSettings(dim="3d", network="densenet", network_options=TINY), classes=2
+    )
     choose_convolutions(network)
     kinds = [type(module) for module in network.modules()]
     assert kinds.count(ConvolvedGradientConv3d) == sum(TINY["block_config"])

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
+from ctbone.errors import PhantomError
 from ctbone.phantom.appearance import best_auc, draw_appearance, draw_evidence
-from ctbone.phantom.errors import PhantomError
 
 CLASSES = ("benign", "malignant")
 
@@ -11,7 +11,9 @@ CLASSES = ("benign", "malignant")
 def evidence_auc(difficulty, count=3000):
     rng = np.random.default_rng(8)
     shown = {
-        name: [b - a for a, b in (draw_evidence(rng, name, CLASSES, difficulty) for _ in range(count))]
+        name: [
+            b - a for a, b in (draw_evidence(rng, name, CLASSES, difficulty) for _ in range(count))
+        ]
         for name in CLASSES
     }
     return mannwhitneyu(shown["malignant"], shown["benign"]).statistic / count**2
@@ -30,10 +32,15 @@ def test_without_difficulty_the_true_class_always_shows_most():
 def test_appearance_does_not_depend_on_the_class_at_full_difficulty():
     rng = np.random.default_rng(4)
     rims = {
-        name: [draw_appearance(rng, draw_evidence(rng, name, CLASSES, 1.0), CLASSES).rim_mm for _ in range(1500)]
+        name: [
+            draw_appearance(rng, draw_evidence(rng, name, CLASSES, 1.0), CLASSES).rim_mm
+            for _ in range(1500)
+        ]
         for name in CLASSES
     }
-    assert mannwhitneyu(rims["malignant"], rims["benign"]).statistic / 1500**2 == pytest.approx(0.5, abs=0.03)
+    assert mannwhitneyu(rims["malignant"], rims["benign"]).statistic / 1500**2 == pytest.approx(
+        0.5, abs=0.03
+    )
 
 
 def test_order_of_the_classes_is_only_an_order():
@@ -48,7 +55,9 @@ def test_difficulty_out_of_range_is_refused(difficulty):
         draw_evidence(np.random.default_rng(0), "benign", CLASSES, difficulty)
 
 
-@pytest.mark.parametrize(("name", "classes"), [("chordoma", CLASSES), ("benign", ("benign", "chordoma"))])
+@pytest.mark.parametrize(
+    ("name", "classes"), [("chordoma", CLASSES), ("benign", ("benign", "chordoma"))]
+)
 def test_a_class_without_profile_is_named(name, classes):
     with pytest.raises(PhantomError, match="chordoma"):
         draw_evidence(np.random.default_rng(0), name, classes, 0.5)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from ctbone.errors import PhantomError
 from ctbone.phantom.case import render_case
 from ctbone.phantom.cohort import PhantomCohort, draw_cohort, write_cohort
-from ctbone.phantom.errors import PhantomError
 
 SMALL = PhantomCohort(internal=7, external={"centre2": 2, "centre3": 2}, scale=0.3, seed=4)
 
@@ -29,13 +29,30 @@ def folder(tmp_path_factory):
 
 
 def content(folder):
-    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
 
 
 def test_cohort_table_keeps_the_contract(folder):
     table = rows(folder / "cohort.csv")
-    assert list(table[0]) == ["case_id", "patient_id", "label", "cohort", "image", "mask", "age", "sex", "site"]
-    assert [row["case_id"] for row in table][:1] + [row["case_id"] for row in table][-1:] == ["C1_001", "C3_002"]
+    assert list(table[0]) == [
+        "case_id",
+        "patient_id",
+        "label",
+        "cohort",
+        "image",
+        "mask",
+        "age",
+        "sex",
+        "site",
+    ]
+    assert [row["case_id"] for row in table][:1] + [row["case_id"] for row in table][-1:] == [
+        "C1_001",
+        "C3_002",
+    ]
     assert Counter(row["cohort"] for row in table) == {"internal": 7, "centre2": 2, "centre3": 2}
     assert {row["label"] for row in table} == {"benign", "malignant"}
     for row in table:
@@ -48,11 +65,19 @@ def test_masks_lie_on_the_lesion_in_the_dicom_images(folder):
     for row in rows(folder / "cohort.csv"):
         reader = sitk.ImageSeriesReader()
         folders = str(folder / row["image"])
-        names = max((reader.GetGDCMSeriesFileNames(folders, uid) for uid in reader.GetGDCMSeriesIDs(folders)), key=len)
+        names = max(
+            (
+                reader.GetGDCMSeriesFileNames(folders, uid)
+                for uid in reader.GetGDCMSeriesIDs(folders)
+            ),
+            key=len,
+        )
         reader.SetFileNames(names)
         image, mask = reader.Execute(), sitk.ReadImage(str(folder / row["mask"]))
         assert sorted(image.GetSize()) == sorted(mask.GetSize())
-        moved = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+        moved = sitk.Resample(
+            mask, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8
+        )
         assert sitk.GetArrayFromImage(moved).sum() == sitk.GetArrayFromImage(mask).sum() > 0
         inside = sitk.GetArrayFromImage(image)[sitk.GetArrayFromImage(moved) > 0]
         assert -150 < np.median(inside) < 500
@@ -60,7 +85,15 @@ def test_masks_lie_on_the_lesion_in_the_dicom_images(folder):
 
 def test_scores_keep_the_contract(folder):
     scores = rows(folder / "scores.csv")
-    assert list(scores[0]) == ["reader_id", "level", "session", "case_id", "score", "read_at", "seconds"]
+    assert list(scores[0]) == [
+        "reader_id",
+        "level",
+        "session",
+        "case_id",
+        "score",
+        "read_at",
+        "seconds",
+    ]
     assert {int(row["score"]) for row in scores} <= {1, 2, 3, 4, 6, 7, 8, 9}
     read = defaultdict(list)
     for row in scores:
@@ -85,7 +118,9 @@ def test_equal_settings_write_equal_bytes_whatever_the_workers(folder, tmp_path)
     write_cohort(tmp_path, SMALL, workers=2)
     first, second = content(folder), content(tmp_path)
     assert first.keys() == second.keys()
-    assert all(first[name] == second[name] for name in first if not name.endswith((".nii.gz", ".nrrd")))
+    assert all(
+        first[name] == second[name] for name in first if not name.endswith((".nii.gz", ".nrrd"))
+    )
     for row in rows(folder / "cohort.csv"):
         masks = [sitk.ReadImage(str(path / row["mask"])) for path in (folder, tmp_path)]
         assert np.array_equal(*(sitk.GetArrayFromImage(mask) for mask in masks))
@@ -105,7 +140,10 @@ def test_shuffled_labels_keep_their_counts_and_lose_their_meaning():
     for a, b in zip(plain, shuffled, strict=True):
         assert replace(b, label=a.label) == a
     for cohort in ("internal", "centre2", "centre3"):
-        counts = [Counter(case.label for case in cases if case.cohort == cohort) for cases in (plain, shuffled)]
+        counts = [
+            Counter(case.label for case in cases if case.cohort == cohort)
+            for cases in (plain, shuffled)
+        ]
         assert counts[0] == counts[1]
     truth = np.array([case.lesion.class_name == "malignant" for case in shuffled])
     labels = np.array([case.label == "malignant" for case in shuffled])
@@ -115,7 +153,10 @@ def test_shuffled_labels_keep_their_counts_and_lose_their_meaning():
 def test_defaults_are_the_demo_cohort():
     cases = draw_cohort(PhantomCohort())
     assert Counter(case.cohort for case in cases) == {"internal": 80, "centre2": 10, "centre3": 10}
-    assert Counter(case.label for case in cases if case.cohort == "internal") == {"malignant": 48, "benign": 32}
+    assert Counter(case.label for case in cases if case.cohort == "internal") == {
+        "malignant": 48,
+        "benign": 32,
+    }
     patients = Counter(case.patient_id for case in cases)
     assert 2 <= sum(count == 2 for count in patients.values()) <= 6
     for case in cases:
@@ -130,10 +171,15 @@ def test_defaults_are_the_demo_cohort():
 
 def test_ages_and_sexes_follow_the_paper():
     cases = draw_cohort(PhantomCohort(internal=1200, external={}))
-    ages = {name: [c.patient.age for c in cases if c.label == name] for name in ("benign", "malignant")}
+    ages = {
+        name: [c.patient.age for c in cases if c.label == name] for name in ("benign", "malignant")
+    }
     assert np.mean(ages["benign"]) == pytest.approx(38.3, abs=2)
     assert np.mean(ages["malignant"]) == pytest.approx(43.3, abs=2)
-    women = {name: np.mean([c.patient.sex == "female" for c in cases if c.label == name]) for name in ages}
+    women = {
+        name: np.mean([c.patient.sex == "female" for c in cases if c.label == name])
+        for name in ages
+    }
     assert women["benign"] == pytest.approx(0.55, abs=0.05)
     assert women["malignant"] == pytest.approx(0.43, abs=0.05)
 
@@ -145,11 +191,16 @@ def test_a_rendered_mask_is_on_the_images_grid():
     volume = rendered.mask.sum() * abs(np.linalg.det(rendered.affine[:3, :3])) / 1000
     assert volume == pytest.approx(case.lesion.volume_ml, rel=0.1)
     middle = rendered.affine @ np.append(np.argwhere(rendered.mask).mean(axis=0), 1)
-    assert np.linalg.norm(middle[:3] - case.lesion.centre - np.array(case.scan.table_mm)) < 1.5 * case.lesion.radius_mm
+    assert (
+        np.linalg.norm(middle[:3] - case.lesion.centre - np.array(case.scan.table_mm))
+        < 1.5 * case.lesion.radius_mm
+    )
 
 
 def test_more_classes_only_need_profiles():
-    cases = draw_cohort(PhantomCohort(internal=10, external={}, classes=("malignant", "benign"), shares=(1, 4)))
+    cases = draw_cohort(
+        PhantomCohort(internal=10, external={}, classes=("malignant", "benign"), shares=(1, 4))
+    )
     assert Counter(case.label for case in cases) == {"malignant": 2, "benign": 8}
 
 
@@ -160,7 +211,9 @@ def test_a_real_cohort_is_not_overwritten(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["cohort.csv"]
 
 
-@pytest.mark.parametrize("wrong", [{"shares": (1.0,)}, {"shares": (1.0, 0.0)}, {"external": {"internal": 3}}])
+@pytest.mark.parametrize(
+    "wrong", [{"shares": (1.0,)}, {"shares": (1.0, 0.0)}, {"external": {"internal": 3}}]
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(PhantomError):
         PhantomCohort(**wrong)

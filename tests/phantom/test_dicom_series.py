@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from ctbone.errors import PhantomError
 from ctbone.phantom.dicom_series import SeriesHeader, make_uid, write_series
-from ctbone.phantom.errors import PhantomError
 from ctbone.phantom.scanner import draw_acquisition, scan_grid
 
 HEADER = SeriesHeader(case_id="C1_001", seed=11)
@@ -46,14 +46,19 @@ def volume(shape=(7, 5, 4), seed=0):
 @pytest.mark.parametrize("pixels", ["unsigned 12", "signed 16", "unsigned 16"])
 def test_itk_reads_back_hu_and_geometry_of_every_position(tmp_path, position, pixels):
     scan = replace(
-        draw_acquisition(np.random.default_rng(0), "internal"), position=position, oblique_deg=5.5, shape=(7, 5, 4)
+        draw_acquisition(np.random.default_rng(0), "internal"),
+        position=position,
+        oblique_deg=5.5,
+        shape=(7, 5, 4),
     )
     grid, hu = scan_grid(scan), volume()
     write_series(tmp_path, hu, grid.scanner, replace(HEADER, position=position, pixels=pixels))
     assert_same_image(hu, grid.scanner, *read(tmp_path))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     turn=st.tuples(*[st.floats(-3, 3)] * 3),
     flip=st.sampled_from([-1, 1]),
@@ -77,16 +82,18 @@ def test_file_names_do_not_follow_space_and_every_file_has_its_own_number(tmp_pa
     heights = [float(data.ImagePositionPatient[2]) for data in sets]
     assert heights != sorted(heights)
     assert sorted(heights) == [2.5 * k for k in range(30)]
-    assert [data.InstanceNumber for data in sorted(sets, key=lambda data: data.ImagePositionPatient[2])] == list(
-        range(1, 31)
-    )
+    assert [
+        data.InstanceNumber for data in sorted(sets, key=lambda data: data.ImagePositionPatient[2])
+    ] == list(range(1, 31))
     assert len({data.SOPInstanceUID for data in sets}) == 30
     assert all(data.SOPInstanceUID == data.file_meta.MediaStorageSOPInstanceUID for data in sets)
     assert all(len(data.SOPInstanceUID) <= 64 for data in sets)
     assert len({data.SeriesInstanceUID for data in sets}) == 1
     for data in sets:
         k = int(data.InstanceNumber) - 1
-        assert np.array_equal(data.pixel_array.T * data.RescaleSlope + data.RescaleIntercept, hu[:, :, k])
+        assert np.array_equal(
+            data.pixel_array.T * data.RescaleSlope + data.RescaleIntercept, hu[:, :, k]
+        )
 
 
 def test_the_patient_is_plainly_a_phantom(tmp_path):
@@ -126,7 +133,10 @@ def test_the_localizer_is_a_series_of_its_own(tmp_path):
 def test_equal_seeds_write_equal_bytes_and_other_seeds_other_identifiers(tmp_path):
     for name, header in (("a", HEADER), ("b", HEADER), ("c", replace(HEADER, seed=12))):
         write_series(tmp_path / name, volume(), np.eye(4), header)
-    content = {name: {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in "abc"}
+    content = {
+        name: {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
+        for name in "abc"
+    }
     assert content["a"] == content["b"]
     assert (
         pydicom.dcmread(tmp_path / "a/IM0001.dcm").StudyInstanceUID

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 from scipy.stats import mannwhitneyu
 
-from ctbone.phantom.errors import PhantomError
+from ctbone.errors import PhantomError
 from ctbone.phantom.lesion import choose_centre, draw_lesion, paint_lesion
 from ctbone.phantom.skeleton import from_sacral
 
@@ -22,7 +22,9 @@ def centre(patient):
 
 
 def lesion_of(name, centre, seed=0, difficulty=0.0):
-    return draw_lesion(np.random.default_rng(seed), name, CLASSES, centre=centre, difficulty=difficulty)
+    return draw_lesion(
+        np.random.default_rng(seed), name, CLASSES, centre=centre, difficulty=difficulty
+    )
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -42,7 +44,9 @@ def test_mask_has_the_volume_that_was_drawn(anatomy, affine, centre, name, seed)
 )
 def test_a_smooth_ball_in_solid_bone_is_a_ball_on_any_grid(angle, step, flips):
     """The oracle is the analytic ball: same centre, same volume, on every spacing, flip and inclination."""
-    turn = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
+    turn = np.array(
+        [[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]]
+    )
     affine = np.eye(4)
     affine[:3, :3] = turn * np.array(step) * np.array(flips)
     shape = tuple(int(90 / s) for s in step)
@@ -56,7 +60,9 @@ def test_a_smooth_ball_in_solid_bone_is_a_ball_on_any_grid(angle, step, flips):
     distance = np.linalg.norm(points - np.array([[10], [-20], [300]]), axis=0).reshape(shape)
     border = np.abs(distance - lesion.radius_mm) < 0.6 * max(step)
     assert np.array_equal(mask[~border], (distance < lesion.radius_mm)[~border])
-    assert mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000 == pytest.approx(lesion.volume_ml, rel=0.05)
+    assert mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000 == pytest.approx(
+        lesion.volume_ml, rel=0.05
+    )
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -73,7 +79,9 @@ def test_only_the_lesion_and_its_margin_change(anatomy, affine, centre, name):
     assert changed[(away > 0) & (away < 12)].mean() < 0.35
 
 
-def test_benign_has_a_dense_rim_and_stays_in_its_shell_malignant_breaks_out(anatomy, affine, patient):
+def test_benign_has_a_dense_rim_and_stays_in_its_shell_malignant_breaks_out(
+    anatomy, affine, patient
+):
     front = from_sacral(patient, across=0, along=0.35 * patient.sacral_length_mm, ahead=14)
     outside = distance_transform_edt(~anatomy.sacrum, sampling=SPACING)
     escaped, rim, inside = {}, {}, {}
@@ -81,7 +89,9 @@ def test_benign_has_a_dense_rim_and_stays_in_its_shell_malignant_breaks_out(anat
         seen = []
         for seed in range(5):
             lesion = lesion_of(name, front, seed)
-            hu, mask = paint_lesion(anatomy.hu, affine, anatomy.sacrum, lesion, np.random.default_rng(0))
+            hu, mask = paint_lesion(
+                anatomy.hu, affine, anatomy.sacrum, lesion, np.random.default_rng(0)
+            )
             depth = distance_transform_edt(mask, sampling=SPACING)
             edge = (depth > 0) & (depth < 2.5) & (outside < 1)
             seen.append(((outside[mask] > 5).mean(), np.median(hu[edge]), np.median(hu[depth > 5])))
@@ -95,9 +105,12 @@ def test_benign_has_a_dense_rim_and_stays_in_its_shell_malignant_breaks_out(anat
 def test_size_says_nothing_about_the_class():
     rng = np.random.default_rng(1)
     volumes = {
-        name: [draw_lesion(rng, name, CLASSES, centre=(0, 0, 0)).volume_ml for _ in range(1500)] for name in CLASSES
+        name: [draw_lesion(rng, name, CLASSES, centre=(0, 0, 0)).volume_ml for _ in range(1500)]
+        for name in CLASSES
     }
-    assert mannwhitneyu(volumes["malignant"], volumes["benign"]).statistic / 1500**2 == pytest.approx(0.5, abs=0.035)
+    assert mannwhitneyu(
+        volumes["malignant"], volumes["benign"]
+    ).statistic / 1500**2 == pytest.approx(0.5, abs=0.035)
 
 
 def test_grain_matches_the_noise_of_the_image():
@@ -106,7 +119,10 @@ def test_grain_matches_the_noise_of_the_image():
     noisy = quiet + rng.normal(0, 20, shape).astype(np.float32)
     affine = np.diag([1.5, 1.5, 1.5, 1.0])
     lesion = lesion_of("malignant", (36.0, 36.0, 29.0))
-    lesion = replace(lesion, appearance=replace(lesion.appearance, heterogeneity_hu=0.0, mineral=0.0, matrix_hu=45.0))
+    lesion = replace(
+        lesion,
+        appearance=replace(lesion.appearance, heterogeneity_hu=0.0, mineral=0.0, matrix_hu=45.0),
+    )
     nowhere = np.zeros(shape, dtype=bool)
     nowhere[0, 0, 0] = True
     lesion = replace(lesion, appearance=replace(lesion.appearance, breach_mm=200.0))
@@ -125,14 +141,22 @@ def test_never_grows_into_air():
     bone = np.zeros(hu.shape, dtype=bool)
     bone[15:35, 12:28, 10:30] = True
     lesion = lesion_of("malignant", (37.5, 37.5, 30.0))
-    _, mask = paint_lesion(hu, np.diag([1.5, 1.5, 1.5, 1.0]), bone, lesion, np.random.default_rng(0))
+    _, mask = paint_lesion(
+        hu, np.diag([1.5, 1.5, 1.5, 1.0]), bone, lesion, np.random.default_rng(0)
+    )
     assert mask.any()
     assert not mask[:, 31:].any()
 
 
 def test_equal_seeds_paint_equal_lesions(anatomy, affine, centre):
     first, second = (
-        paint_lesion(anatomy.hu, affine, anatomy.sacrum, lesion_of("malignant", centre), np.random.default_rng(5))
+        paint_lesion(
+            anatomy.hu,
+            affine,
+            anatomy.sacrum,
+            lesion_of("malignant", centre),
+            np.random.default_rng(5),
+        )
         for _ in range(2)
     )
     assert np.array_equal(first[0], second[0])
@@ -142,20 +166,32 @@ def test_equal_seeds_paint_equal_lesions(anatomy, affine, centre):
 def test_a_lesion_outside_of_the_image_is_refused(anatomy, affine):
     with pytest.raises(PhantomError, match="outside"):
         paint_lesion(
-            anatomy.hu, affine, anatomy.sacrum, lesion_of("benign", (500.0, 0.0, 0.0)), np.random.default_rng(0)
+            anatomy.hu,
+            affine,
+            anatomy.sacrum,
+            lesion_of("benign", (500.0, 0.0, 0.0)),
+            np.random.default_rng(0),
         )
 
 
 def test_a_bone_mask_of_another_shape_is_refused(anatomy, affine, centre):
     with pytest.raises(PhantomError, match="shape"):
-        paint_lesion(anatomy.hu, affine, anatomy.sacrum[1:], lesion_of("benign", centre), np.random.default_rng(0))
+        paint_lesion(
+            anatomy.hu,
+            affine,
+            anatomy.sacrum[1:],
+            lesion_of("benign", centre),
+            np.random.default_rng(0),
+        )
 
 
 def test_centres_lie_deep_in_the_bone(anatomy, affine):
     depth = distance_transform_edt(anatomy.sacrum, sampling=SPACING)
     for seed in range(8):
         point = choose_centre(anatomy.sacrum, affine, np.random.default_rng(seed))
-        i, j, k = np.round(np.linalg.solve(affine[:3, :3], np.array(point) - affine[:3, 3])).astype(int)
+        i, j, k = np.round(np.linalg.solve(affine[:3, :3], np.array(point) - affine[:3, 3])).astype(
+            int
+        )
         assert depth[i, j, k] > 4.9
 
 

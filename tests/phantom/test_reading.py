@@ -48,7 +48,14 @@ def test_the_scale_has_eight_steps_without_a_midpoint():
 def test_sessions_of_one_reader_are_alike_but_not_equal():
     _, scores = draw("mid")
     first, second = (
-        np.array([s.score for s in sorted((s for s in scores if s.session == session), key=lambda s: int(s.case_id))])
+        np.array(
+            [
+                s.score
+                for s in sorted(
+                    (s for s in scores if s.session == session), key=lambda s: int(s.case_id)
+                )
+            ]
+        )
         for session in ("unaided", "aided")
     )
     assert 0.4 < np.corrcoef(first, second)[0, 1] < 0.97

@@ -11,7 +11,9 @@ def scan(seed=0, centre="internal", **changes):
     return replace(draw_acquisition(np.random.default_rng(seed), centre), **changes)
 
 
-@pytest.mark.parametrize(("position", "codes"), [("HFS", "LPI"), ("FFS", "RPS"), ("HFP", "RAI"), ("FFP", "LAS")])
+@pytest.mark.parametrize(
+    ("position", "codes"), [("HFS", "LPI"), ("FFS", "RPS"), ("HFP", "RAI"), ("FFP", "LAS")]
+)
 def test_positions_orient_the_grid(position, codes):
     grid = scan_grid(scan(position=position, oblique_deg=4.0))
     assert "".join(nib.aff2axcodes(grid.scanner)) == codes
@@ -23,7 +25,8 @@ def test_the_grid_is_centred_and_has_the_spacing_that_was_drawn():
     middle = grid.patient[:3, :3] @ ((np.array(grid.shape) - 1) / 2) + grid.patient[:3, 3]
     np.testing.assert_allclose(middle, drawn.centre_mm)
     np.testing.assert_allclose(
-        np.linalg.norm(grid.patient[:3, :3], axis=0), (drawn.spacing_mm[0], drawn.spacing_mm[0], drawn.spacing_mm[1])
+        np.linalg.norm(grid.patient[:3, :3], axis=0),
+        (drawn.spacing_mm[0], drawn.spacing_mm[0], drawn.spacing_mm[1]),
     )
     np.testing.assert_allclose(grid.scanner[:3, 3] - grid.patient[:3, 3], drawn.table_mm)
 
@@ -44,15 +47,21 @@ def test_noise_is_as_strong_as_drawn_and_correlated_in_the_soft_kernel(kernel):
 def test_overlapping_slices_are_blurred_along_their_axis_only():
     hu = np.zeros((24, 24, 21))
     hu[:, :, 10] = 1000
-    drawn = scan(kernel=replace(SOFT, noise_hu=0), noise_hu=0.0, spacing_mm=(1.0, 2.0), thickness_mm=4.0)
+    drawn = scan(
+        kernel=replace(SOFT, noise_hu=0), noise_hu=0.0, spacing_mm=(1.0, 2.0), thickness_mm=4.0
+    )
     line = acquire(hu, drawn, np.random.default_rng(0))[12, 12]
     assert line[9] > 50
     assert line.sum() == pytest.approx(1000, abs=10)
-    assert acquire(hu, replace(drawn, thickness_mm=2.0), np.random.default_rng(0))[12, 12, 10] == 1000
+    assert (
+        acquire(hu, replace(drawn, thickness_mm=2.0), np.random.default_rng(0))[12, 12, 10] == 1000
+    )
 
 
 def test_scale_changes_all_three_spacings():
-    full, half = (draw_acquisition(np.random.default_rng(1), "centre2", scale=scale) for scale in (1.0, 0.5))
+    full, half = (
+        draw_acquisition(np.random.default_rng(1), "centre2", scale=scale) for scale in (1.0, 0.5)
+    )
     assert half.shape[0] == pytest.approx(full.shape[0] / 2, abs=2)
     assert half.shape[2] == pytest.approx(full.shape[2] / 2, abs=2)
     assert half.spacing_mm[0] == pytest.approx(2 * full.spacing_mm[0], rel=0.05)

@@ -32,8 +32,12 @@ def write_seg(
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     dataset = _dataset(SEG)
     dataset.SegmentationType = kind
-    dataset.SegmentSequence = [_item(SegmentNumber=n, SegmentLabel=label) for n, (label, _) in segments.items()]
-    measures = _item(PixelSpacing=[_ds(spacing[1]), _ds(spacing[0])], SliceThickness=_ds(spacing[2]))
+    dataset.SegmentSequence = [
+        _item(SegmentNumber=n, SegmentLabel=label) for n, (label, _) in segments.items()
+    ]
+    measures = _item(
+        PixelSpacing=[_ds(spacing[1]), _ds(spacing[0])], SliceThickness=_ds(spacing[2])
+    )
     if between:
         measures.SpacingBetweenSlices = _ds(between)
     directions = (affine[:3, :3] / spacing).T[:2].ravel()
@@ -47,7 +51,11 @@ def write_seg(
         order.shuffle(planes)
     dataset.PerFrameFunctionalGroupsSequence = []
     for number, k in planes:
-        own = _item(PlanePositionSequence=[_item(ImagePositionPatient=[_ds(x) for x in (affine @ [0, 0, k, 1])[:3]])])
+        own = _item(
+            PlanePositionSequence=[
+                _item(ImagePositionPatient=[_ds(x) for x in (affine @ [0, 0, k, 1])[:3]])
+            ]
+        )
         if kind != "LABELMAP":
             own.SegmentIdentificationSequence = [_item(ReferencedSegmentNumber=number)]
         dataset.PerFrameFunctionalGroupsSequence.append(own)
@@ -62,7 +70,9 @@ def write_rtstruct(
 ) -> Path:
     """Write contours, each (n, 3) in RAS mm."""
     dataset = _dataset(RTSTRUCT)
-    dataset.StructureSetROISequence = [_item(ROINumber=n, ROIName=name) for n, (name, _) in structures.items()]
+    dataset.StructureSetROISequence = [
+        _item(ROINumber=n, ROIName=name) for n, (name, _) in structures.items()
+    ]
     dataset.ROIContourSequence = []
     for number, (_, contours) in structures.items():
         roi = _item(ReferencedROINumber=number)

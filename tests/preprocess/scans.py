@@ -13,7 +13,13 @@ from ctbone.nifti import write_nifti
 from ctbone.preprocess.mask import Mask, read_mask
 
 
-def affine(angles=(0, 0, 0), spacing=(1.0, 1.0, 1.0), flips=(1, 1, 1), center=(12.0, -34.0, 560.0), shape=(40, 40, 40)):
+def affine(
+    angles=(0, 0, 0),
+    spacing=(1.0, 1.0, 1.0),
+    flips=(1, 1, 1),
+    center=(12.0, -34.0, 560.0),
+    shape=(40, 40, 40),
+):
     """An affine whose grid has its middle at ``center``."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * spacing * flips
@@ -25,7 +31,8 @@ def affine(angles=(0, 0, 0), spacing=(1.0, 1.0, 1.0), flips=(1, 1, 1), center=(1
 def grids(draw, shape=(40, 36, 32), finest=0.5, coarsest=3.0):
     """Any orientation, flipped, oblique, anisotropic."""
     angle = st.one_of(
-        st.sampled_from([0.0, 90.0, 180.0, 270.0]), st.floats(-180, 180).map(lambda degrees: round(degrees, 3))
+        st.sampled_from([0.0, 90.0, 180.0, 270.0]),
+        st.floats(-180, 180).map(lambda degrees: round(degrees, 3)),
     )
     return Grid(
         shape,
@@ -57,7 +64,11 @@ def save(path, data, matrix):
 def case_of(study, hu, grid, drawn, mask_grid=None, case_id="P1") -> Case:
     """Write a volume and its mask as a case of the study."""
     write_nifti(study.nifti(case_id), np.rint(hu).astype(np.int16), grid.affine)
-    mask = save(study.root / "masks" / f"{case_id}.nii.gz", drawn.astype(np.uint8), (mask_grid or grid).affine)
+    mask = save(
+        study.root / "masks" / f"{case_id}.nii.gz",
+        drawn.astype(np.uint8),
+        (mask_grid or grid).affine,
+    )
     return Case(case_id, case_id, "benign", "internal", study.root / "dicom", mask)
 
 

@@ -87,7 +87,11 @@ FAULTS = {
     ),
     "two_masks": (nifti(), mask(BALL.astype(int) + np.roll(BALL, 3, axis=0)), "several labels"),
     "mask_of_nan": (nifti(), nifti(with_hole(np.nan)), "no numbers"),
-    "mask_4d": (nifti(), nifti(np.stack([BALL] * 2, axis=-1).astype(np.uint8)), "the mask: the volume has 4 axes"),
+    "mask_4d": (
+        nifti(),
+        nifti(np.stack([BALL] * 2, axis=-1).astype(np.uint8)),
+        "the mask: the volume has 4 axes",
+    ),
     "nan": (nifti(with_hole(np.nan)), GOOD_MASK, "no numbers"),
     "infinite": (nifti(with_hole(np.inf)), GOOD_MASK, "no numbers"),
     "time_series": (nifti(np.zeros((*SHAPE, 3), np.int16)), GOOD_MASK, "4 axes"),
@@ -95,7 +99,11 @@ FAULTS = {
     "sheared": (sheared(), GOOD_MASK, "not at right angles"),
     "disagreeing": (disagreeing(), GOOD_MASK, "sform and qform disagree"),
     "metres": (in_metres(), GOOD_MASK, "not in mm|cannot be mm"),
-    "metres_mask": (nifti(), nifti(BALL.astype(np.uint8), np.diag([1e-3] * 3 + [1]) @ GRID.affine), "cannot be mm"),
+    "metres_mask": (
+        nifti(),
+        nifti(BALL.astype(np.uint8), np.diag([1e-3] * 3 + [1]) @ GRID.affine),
+        "cannot be mm",
+    ),
 }
 
 
@@ -120,7 +128,9 @@ def test_every_fault_is_named_and_the_other_cases_are_made(opened):
         path = opened.root / f"{name}.nii.gz"
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     opened.cohort_csv.write_text("\n".join(rows))
-    outcomes = {outcome.item.case.case_id: outcome for outcome in workflow.preprocess(opened, workers=1)}
+    outcomes = {
+        outcome.item.case.case_id: outcome for outcome in workflow.preprocess(opened, workers=1)
+    }
     table = pd.read_csv(opened.preprocess_csv, keep_default_na=False).set_index("case_id")
     for name, (_, _, problem) in cases.items():
         error = outcomes[name].error
@@ -145,7 +155,10 @@ def small_case(opened, number=0):
 def test_a_full_disk_in_mid_write_leaves_no_half_file(opened, tmp_path):
     """A real disk, of 200 KiB: the crop does not fit."""
     probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", str(tmp_path)]
-    if not shutil.which("unshare") or subprocess.run(probe, capture_output=True, check=False).returncode:
+    if (
+        not shutil.which("unshare")
+        or subprocess.run(probe, capture_output=True, check=False).returncode
+    ):
         pytest.skip("no disk of its own can be mounted here")
     opened.settings_file.write_text(SETTINGS.replace("24", "96"))
     small_case(opened)
@@ -167,7 +180,11 @@ def test_a_full_disk_in_mid_write_leaves_no_half_file(opened, tmp_path):
         print("left:", [path.name for path in (root / "crops").rglob("*") if "3d" in str(path) and path.is_file()])
         """)
     done = subprocess.run(
-        ["unshare", "-rm", sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        ["unshare", "-rm", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert "No space left on device" in done.stdout
     assert "free some space on the disk" in done.stdout
@@ -206,7 +223,9 @@ def test_killed_in_mid_write_and_run_again(opened, moment, monkeypatch):
     for path in (opened.root / "crops").rglob("*.nii"):
         if not path.name.startswith("."):
             open_nifti(path).read()  # whole, old or new
-    monkeypatch.setattr("ctbone.study._sweep", __import__("ctbone.study", fromlist=["_sweep"])._sweep.__wrapped__)
+    monkeypatch.setattr(
+        "ctbone.study._sweep", __import__("ctbone.study", fromlist=["_sweep"])._sweep.__wrapped__
+    )
     preprocess_case(opened, case)
     assert {path: path.read_bytes() for path in (opened.root / "crops").rglob("*.nii")} == expected
     assert record_of(opened.crop("P1", "3d")).is_file()
@@ -230,7 +249,9 @@ def test_killed_at_any_time(opened):
                 record.unlink()
         """)
     for shot in range(2):
-        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as running:
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+        ) as running:
             running.stdout.readline()
             time.sleep(0.05 + 0.07 * shot)
             os.kill(running.pid, signal.SIGKILL)

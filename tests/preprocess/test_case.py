@@ -48,8 +48,14 @@ def reordered(hu, drawn, grid, order, flips):
     return hu, drawn, Grid(shape, matrix)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(order=st.permutations(range(3)), flips=st.tuples(*[st.booleans()] * 3), tilt=st.sampled_from([0, 17]))
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    order=st.permutations(range(3)),
+    flips=st.tuples(*[st.booleans()] * 3),
+    tilt=st.sampled_from([0, 17]),
+)
 def test_any_order_of_axes_gives_the_same_crops(study, order, flips, tilt):
     grid = Grid(SHAPE, affine((tilt, 0, 180 + tilt), (1.0, 1.2, 1.5), shape=SHAPE))
     hu, drawn = scene(grid)
@@ -116,7 +122,10 @@ def test_a_large_lesion_is_shrunk_and_never_cut(study):
     spacing = (120 + 20) / 96
     assert np.linalg.norm(image.affine[:3, 0]) == pytest.approx(spacing, rel=1e-6)
     assert (crop[:, 48, 48] > 250).sum() * spacing == pytest.approx(120, abs=spacing)
-    assert json.loads(record_of(study.crop("P1", "3d")).read_text())["scale_factor"] == summary.scale_factor
+    assert (
+        json.loads(record_of(study.crop("P1", "3d")).read_text())["scale_factor"]
+        == summary.scale_factor
+    )
 
 
 def test_fit_fills_the_cube(study):
@@ -257,7 +266,9 @@ def test_the_table_keeps_the_rows_of_cases_that_were_not_run(study):
     summary = preprocess_case(study, case_of(study, hu, GRID, drawn))
     error = PreprocessError("the mask is empty", case="P2", file="m.nii", remedy="draw, the lesion")
     write_summary(study, {"P1": summary, "P2": error})
-    write_summary(study, {"P3": replace(summary, case_id="P3"), "P2": replace(summary, case_id="P2")})
+    write_summary(
+        study, {"P3": replace(summary, case_id="P3"), "P2": replace(summary, case_id="P2")}
+    )
     import pandas as pd
 
     table = pd.read_csv(study.preprocess_csv, keep_default_na=False)
@@ -265,11 +276,21 @@ def test_the_table_keeps_the_rows_of_cases_that_were_not_run(study):
     assert table["status"].tolist() == ["ok"] * 3
     assert table["lesion_ml"].tolist() == [summary.lesion_ml] * 3
     write_summary(study, {"P2": error})
-    row = pd.read_csv(study.preprocess_csv, keep_default_na=False, dtype=str).set_index("case_id").loc["P2"]
-    assert (row["status"], row["reason"], row["lesion_ml"]) == ("failed", "the mask is empty | draw, the lesion", "")
+    row = (
+        pd.read_csv(study.preprocess_csv, keep_default_na=False, dtype=str)
+        .set_index("case_id")
+        .loc["P2"]
+    )
+    assert (row["status"], row["reason"], row["lesion_ml"]) == (
+        "failed",
+        "the mask is empty | draw, the lesion",
+        "",
+    )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(grid=grids((30, 30, 30)))
 def test_the_lesion_is_inside_every_crop(study, grid):
     drawn = ball(grid, 6.0)
@@ -291,10 +312,16 @@ def test_a_volume_that_changed_after_its_conversion_is_noticed(study):
     convert_case(study, case)
     volume = study.nifti("P1")
     before = preprocess_case(study, case)
-    assert json.loads(record_of(study.crop("P1", "3d")).read_text())["inputs"]["image"] == file_hash(volume)
+    assert json.loads(record_of(study.crop("P1", "3d")).read_text())["inputs"][
+        "image"
+    ] == file_hash(volume)
     converted = volume.stat()
     case_of(study, hu + 5, GRID, drawn)
-    os.utime(volume, ns=(converted.st_atime_ns, converted.st_mtime_ns))  # as a copy that keeps the time would
+    os.utime(
+        volume, ns=(converted.st_atime_ns, converted.st_mtime_ns)
+    )  # as a copy that keeps the time would
     after = preprocess_case(study, case)
     assert after.mean_hu == pytest.approx(before.mean_hu + 5, abs=0.01)
-    assert json.loads(record_of(study.crop("P1", "3d")).read_text())["inputs"]["image"] == file_hash(volume)
+    assert json.loads(record_of(study.crop("P1", "3d")).read_text())["inputs"][
+        "image"
+    ] == file_hash(volume)

@@ -28,7 +28,9 @@ def ml(drawn, grid=GRID):
 
 
 def ruled(study, rule):
-    study.settings_file.write_text(f"name: test\npreprocess: {{lesions: {rule}, crop_3d: {{size: 40}}}}\n")
+    study.settings_file.write_text(
+        f"name: test\npreprocess: {{lesions: {rule}, crop_3d: {{size: 40}}}}\n"
+    )
     return Study.open(study.root)
 
 
@@ -44,7 +46,9 @@ def test_all_parts_are_one_lesion(study):
     assert summary.scale_factor < 0.75, "the box of all three does not fit 40 mm"
     case = json.loads(record_of(study.crop("P1", "3d")).read_text())["case"]
     assert case["taken"] == "all"
-    expected = [ml(ball(GRID, radius, at)) for radius, at in ((8.0, RIGHT), (5.0, LEFT), (3.0, HIGH))]
+    expected = [
+        ml(ball(GRID, radius, at)) for radius, at in ((8.0, RIGHT), (5.0, LEFT), (3.0, HIGH))
+    ]
     assert case["parts_ml"] == pytest.approx(expected)
 
 
@@ -54,7 +58,9 @@ def test_the_largest_part_alone(study):
     assert summary.lesion_ml == pytest.approx(ml(ball(GRID, 8.0, RIGHT)))
     np.testing.assert_allclose(box_center(study), RIGHT, atol=0.8)
     mask = np.asarray(nib.load(study.crop_mask("P1", "3d")).dataobj)
-    assert mask.sum() == pytest.approx(4 / 3 * np.pi * 8**3, rel=0.05), "the small ones are background"
+    assert mask.sum() == pytest.approx(4 / 3 * np.pi * 8**3, rel=0.05), (
+        "the small ones are background"
+    )
 
 
 @pytest.mark.parametrize("rule", ["all", "largest"])
@@ -89,7 +95,9 @@ def test_what_is_taken_does_not_hang_on_the_order_of_the_voxels(tmp_path):
 def test_parts_that_touch_by_a_corner_are_one(tmp_path):
     drawn = np.zeros((6, 6, 6), np.uint8)
     drawn[1:3, 1:3, 1:3] = drawn[3:5, 3:5, 3:5] = 1
-    case = Case("P1", "P1", "benign", "internal", tmp_path, save(tmp_path / "m.nii", drawn, np.eye(4)))
+    case = Case(
+        "P1", "P1", "benign", "internal", tmp_path, save(tmp_path / "m.nii", drawn, np.eye(4))
+    )
     mask, found = choose_components(read_mask(case), "largest", case)
     assert mask.voxels.sum() == 16
     assert found.volumes_ml == (0.016,)
@@ -134,8 +142,8 @@ def test_the_column_of_the_cohort(study):
 
 
 def test_crops_of_another_lesion_are_not_trained_on(study):
+    from ctbone.errors import ModelError
     from ctbone.models.crops import load_crops
-    from ctbone.models.errors import ModelError
 
     study = ruled(study, "all")
     case = replace(case_of(study, 10 * world(GRID)[..., 0], GRID, THREE), lesion=1)
@@ -152,7 +160,10 @@ def test_ctbone_check_tells_the_user(study, capsys):
 
     case = case_of(study, np.zeros(SHAPE), GRID, THREE)
     image = study.nifti("P1").rename(study.root / "ct.nii.gz")
-    rows = [f"C{k},{'benign' if k < 2 else 'malignant'},{image},{case.mask},{'' if k else 9}" for k in range(4)]
+    rows = [
+        f"C{k},{'benign' if k < 2 else 'malignant'},{image},{case.mask},{'' if k else 9}"
+        for k in range(4)
+    ]
     study.cohort_csv.write_text("\n".join(["case_id,label,image,mask,lesion", *rows]))
     study.settings_file.write_text("name: test\nfolds: {count: 2}\n")
     found = workflow.check(Study.open(study.root))
@@ -164,7 +175,8 @@ def test_ctbone_check_tells_the_user(study, capsys):
 
 
 @pytest.mark.parametrize(
-    ("offset", "told"), [((0, 0, 8), False), ((0, 0, 14), True), ((0, 25, 0), True), ((7, 7, 5), False)]
+    ("offset", "told"),
+    [((0, 0, 8), False), ((0, 0, 14), True), ((0, 25, 0), True), ((7, 7, 5), False)],
 )
 def test_a_speck_is_told_only_where_it_reaches_out(offset, told):
     """One voxel beside a ball of 2000: at the rim it is how masks look, far away it moves the crop."""
@@ -172,7 +184,9 @@ def test_a_speck_is_told_only_where_it_reaches_out(offset, told):
     at = np.round(GRID.to_index(CENTER[None])[0]).astype(int)
     place = at + np.round(np.array(offset) / GRID.spacing).astype(int)
     drawn[tuple(place)] = True
-    parts = choose_components(Mask(drawn, GRID, GRID), "all", Case("P1", "P1", "benign", "internal", None, None))[1]
+    parts = choose_components(
+        Mask(drawn, GRID, GRID), "all", Case("P1", "P1", "benign", "internal", None, None)
+    )[1]
     assert (parts.note is not None) == told
     if told:
         furthest = max(np.abs(offset)) - 8

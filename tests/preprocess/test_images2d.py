@@ -38,7 +38,9 @@ def test_areas_are_those_of_the_ellipsoid_s_sections():
 @pytest.mark.parametrize("distance", [3.0, 7.5, 14.0, 30.0])
 def test_neighbours_cut_the_ellipsoid_at_their_distance(distance):
     grid = oblique()
-    below, middle, above = views(Mask(ellipsoid(grid), grid, grid), Images2D(views="neighbours", distance=distance))
+    below, middle, above = views(
+        Mask(ellipsoid(grid), grid, grid), Images2D(views="neighbours", distance=distance)
+    )
     assert middle.grid.affine[2, 3] == pytest.approx(CENTER[2], abs=1.3)
     for view, sign in ((below, -1), (above, 1)):
         assert view.grid.affine[2, 3] == pytest.approx(middle.grid.affine[2, 3] + sign * distance)
@@ -66,7 +68,10 @@ def test_the_region_holds_the_whole_lesion_and_its_margin_and_no_more(grid):
 @given(grid=grids((44, 44, 44), finest=0.7, coarsest=1.4))
 def test_the_mask_of_an_image_has_the_area_that_is_told(grid):
     mask = Mask(ball(grid, 11.0), grid, grid)
-    for settings_ in (Images2D(size=128, margin=6), Images2D(size=128, margin=6, views="neighbours", distance=6)):
+    for settings_ in (
+        Images2D(size=128, margin=6),
+        Images2D(size=128, margin=6, views="neighbours", distance=6),
+    ):
         for view in views(mask, settings_):
             area = mask_on(mask, view.grid).sum() * view.spacing_mm**2
             assert area == pytest.approx(view.area_mm2, rel=0.12)

@@ -30,7 +30,11 @@ def test_box_and_ends_are_those_of_all_voxels(tmp_path_factory, grid):
     half = 0.5 * np.abs(grid.affine[:3, :3]).sum(axis=1)
     np.testing.assert_allclose(mask.box[0], points.min(axis=0) - half, atol=1e-3)
     np.testing.assert_allclose(mask.box[1], points.max(axis=0) + half, atol=1e-3)
-    every = np.linalg.norm(points[:, None] - points[None], axis=-1).max() if len(points) < 3000 else None
+    every = (
+        np.linalg.norm(points[:, None] - points[None], axis=-1).max()
+        if len(points) < 3000
+        else None
+    )
     if every is not None:
         assert longest(mask.grid.to_world(mask.ends)) == pytest.approx(every, abs=1e-3)
 
@@ -66,7 +70,10 @@ def test_a_bad_mask_says_what_is_wrong(tmp_path, drawn, problem):
 def test_any_single_value_is_a_label(tmp_path):
     drawn = np.zeros((5, 5, 5), np.uint8)
     drawn[1:3, 2, 2] = 255
-    assert read_mask(case(save(tmp_path / "m.nii", drawn, np.eye(4)))).voxels.tolist() == [[[True]], [[True]]]
+    assert read_mask(case(save(tmp_path / "m.nii", drawn, np.eye(4)))).voxels.tolist() == [
+        [[True]],
+        [[True]],
+    ]
 
 
 def test_files_that_are_no_mask(tmp_path):
@@ -150,7 +157,9 @@ def slicer(path, layers, segments):
 
 def test_segments_of_3d_slicer_are_chosen_by_name(tmp_path):
     one, other = ball(GRID, 6.0), ball(GRID, 9.0)
-    flat = slicer(tmp_path / "flat.seg.nrrd", [other * 1 + one], [("Sacrum", 1, 0), ("Tumour", 2, 0)])
+    flat = slicer(
+        tmp_path / "flat.seg.nrrd", [other * 1 + one], [("Sacrum", 1, 0), ("Tumour", 2, 0)]
+    )
     expected = mask_of(tmp_path, one, GRID)
     np.testing.assert_array_equal(read_mask(flat, "tumour").voxels, expected.voxels)
     deep = slicer(tmp_path / "deep.seg.nrrd", [other, one], [("Sacrum", 1, 0), ("Tumour", 1, 1)])
@@ -171,7 +180,9 @@ def test_a_grid_of_mistaken_signs_that_overlaps_is_refused_with_both_affines(tmp
     with pytest.raises(PreprocessError, match="flipped or shifted") as caught:
         check_overlap(mask, image, case(tmp_path / "mask.nii.gz"))
     for told, grid in ((caught.value.found, wrong), (caught.value.expected, image)):
-        assert told.endswith("[" + "; ".join(" ".join(f"{x:.4g}" for x in row) for row in grid.affine[:3]) + "]")
+        assert told.endswith(
+            "[" + "; ".join(" ".join(f"{x:.4g}" for x in row) for row in grid.affine[:3]) + "]"
+        )
 
 
 @pytest.mark.parametrize("shift", [(0.5, 0, 0), (0, 0, 3.0), (2.0, -2.0, 1.0)])

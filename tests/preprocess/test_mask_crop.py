@@ -67,7 +67,9 @@ def test_a_ball_keeps_its_volume_and_place(grid, shift):
     drawn = ball(grid, 15.0)
     on = mask_on(Mask(drawn, grid, grid), target(shift=shift))
     exact = drawn.sum() * abs(np.linalg.det(grid.affine[:3, :3]))
-    assert on.sum() == pytest.approx(exact, rel=0.04), "point samples of a binary set beat against its grid"
+    assert on.sum() == pytest.approx(exact, rel=0.04), (
+        "point samples of a binary set beat against its grid"
+    )
     points = world(target(shift=shift))[on == 1]
     np.testing.assert_allclose(points.mean(axis=0), CENTER, atol=0.1 + 0.05 * max(grid.spacing))
 
@@ -85,12 +87,18 @@ def test_a_block_half_a_voxel_off_keeps_its_volume(count):
     drawn[2:-2, 2:-2, 2:-2] = True
     for shift in (0.0, 0.5):
         on = mask_on(Mask(drawn, grid, grid), target(40, 1.0, shift))
-        assert on.sum() == pytest.approx(count**3, rel=0.05), "linear interpolation rounds the edges, not the faces"
-        np.testing.assert_array_equal([np.ptp(np.nonzero(on)[axis]) + 1 for axis in range(3)], count)
+        assert on.sum() == pytest.approx(count**3, rel=0.05), (
+            "linear interpolation rounds the edges, not the faces"
+        )
+        np.testing.assert_array_equal(
+            [np.ptp(np.nonzero(on)[axis]) + 1 for axis in range(3)], count
+        )
 
 
 def test_a_lesion_thinner_than_the_grid_is_not_lost():
-    grid = Grid((2, 1, 1), affine(spacing=(0.3, 0.3, 0.3), center=(12.2, -34.2, 560.2), shape=(2, 1, 1)))
+    grid = Grid(
+        (2, 1, 1), affine(spacing=(0.3, 0.3, 0.3), center=(12.2, -34.2, 560.2), shape=(2, 1, 1))
+    )
     on = mask_on(Mask(np.ones((2, 1, 1), bool), grid, grid), target(9, 2.0))
     assert on.sum() == 1
     assert on[4, 4, 4] == 1

@@ -53,7 +53,9 @@ def sphere_contours(grid, radius, center=CENTER):
     for k in range(grid.shape[2]):
         height = (grid.to_world(np.array([[0.0, 0.0, k]]))[0] - center) @ normal
         if abs(height) < radius:
-            contours.append(circle(center + height * normal, first, second, np.sqrt(radius**2 - height**2)))
+            contours.append(
+                circle(center + height * normal, first, second, np.sqrt(radius**2 - height**2))
+            )
     return contours
 
 
@@ -121,7 +123,9 @@ def test_a_single_frame_has_its_thickness(tmp_path):
 @settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(grid=grids(finest=0.7, coarsest=2.0), radius=st.floats(5.0, 9.0))
 def test_contours_of_a_sphere_fill_the_sphere(tmp_path_factory, grid, radius):
-    path = write_rtstruct(tmp_path_factory.mktemp("rt") / "rt.dcm", {7: ("GTV", sphere_contours(grid, radius))})
+    path = write_rtstruct(
+        tmp_path_factory.mktemp("rt") / "rt.dcm", {7: ("GTV", sphere_contours(grid, radius))}
+    )
     mask = read_mask(case(path), image=grid)
     got = np.zeros(grid.shape, bool)
     got[tuple(np.rint(grid.to_index(places(mask))).astype(int).T)] = True
@@ -139,7 +143,9 @@ def test_a_contour_within_another_is_a_hole(tmp_path):
         middle = CENTER + ((GRID.to_world(np.array([[0.0, 0.0, k]]))[0] - CENTER) @ normal) * normal
         rings += [circle(middle, first, second, radius) for radius in (12.0, 7.0, 3.0)]
     for kind in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
-        mask = read_mask(case(write_rtstruct(tmp_path / "rt", {1: ("tumour", rings)}, kind)), image=GRID)
+        mask = read_mask(
+            case(write_rtstruct(tmp_path / "rt", {1: ("tumour", rings)}, kind)), image=GRID
+        )
         index = np.rint(GRID.to_index(places(mask))).astype(int)
         got = np.zeros(GRID.shape, bool)
         got[tuple(index.T)] = True
@@ -156,7 +162,9 @@ def test_a_keyhole_is_a_hole(tmp_path):
     outer = np.array([[5.3, 5.3], [20.7, 5.3], [20.7, 20.7], [5.3, 20.7], [5.3, 5.3]])
     hole = np.array([[10.3, 10.3], [10.3, 15.7], [15.7, 15.7], [15.7, 10.3], [10.3, 10.3]])
     flat = np.concatenate([outer, hole])
-    contours = [GRID.to_world(np.column_stack([flat, np.full(len(flat), float(k))])) for k in (10, 11, 12)]
+    contours = [
+        GRID.to_world(np.column_stack([flat, np.full(len(flat), float(k))])) for k in (10, 11, 12)
+    ]
     mask = read_mask(case(write_rtstruct(tmp_path / "rt", {1: ("tumour", contours)})), image=GRID)
     assert mask.voxels.shape == (15, 15, 3)
     assert (~mask.voxels[5:10, 5:10]).all()
@@ -180,9 +188,17 @@ def shifted(contours, mm):
     [
         (shifted(sphere_contours(GRID, 8.0), (0, 0, 1.0)), "lie between the slices"),
         (shifted(sphere_contours(GRID, 8.0), (300, 0, 0)), "leave the image"),
-        (sphere_contours(Grid(GRID.shape, affine((12, 0, 0), GRID.spacing, shape=GRID.shape)), 8.0), "tilted series"),
+        (
+            sphere_contours(
+                Grid(GRID.shape, affine((12, 0, 0), GRID.spacing, shape=GRID.shape)), 8.0
+            ),
+            "tilted series",
+        ),
         ([np.array([[12.0, -34.0, 560.0], [13.0, -34.0, 560.0]])], "fewer than three points"),
-        ([np.array([[12.0, -34.0, 1e300], [13.0, -34.0, 1e300], [13.0, -30.0, 1e300]])], "leave the image"),
+        (
+            [np.array([[12.0, -34.0, 1e300], [13.0, -34.0, 1e300], [13.0, -30.0, 1e300]])],
+            "leave the image",
+        ),
     ],
 )
 def test_contours_that_are_not_the_images_are_refused(tmp_path, contours, problem):
@@ -191,7 +207,11 @@ def test_contours_that_are_not_the_images_are_refused(tmp_path, contours, proble
 
 
 def test_labels_that_are_not_there_are_refused_without_their_names(tmp_path):
-    seg = write_seg(tmp_path / "seg", {1: ("XPLANTEDX", ball(GRID, 8.0)), 2: ("XPLANTEDX b", ball(GRID, 6.0))}, GRID)
+    seg = write_seg(
+        tmp_path / "seg",
+        {1: ("XPLANTEDX", ball(GRID, 8.0)), 2: ("XPLANTEDX b", ball(GRID, 6.0))},
+        GRID,
+    )
     ring = sphere_contours(GRID, 8.0)
     rt = write_rtstruct(tmp_path / "rt", {3: ("XPLANTEDX", ring), 4: ("XPLANTEDX", ring)})
     for path, label, told in (
@@ -211,7 +231,9 @@ def change(path, how):
 
 
 def moved(dataset):
-    dataset.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient[2] += 0.9
+    dataset.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient[
+        2
+    ] += 0.9
 
 
 def doubled(dataset):
@@ -227,8 +249,14 @@ def doubled(dataset):
         (lambda d: setattr(d, "Rows", 60000), "damaged"),
         (lambda d: delattr(d, "PixelData"), "damaged"),
         (lambda d: delattr(d, "SegmentSequence"), "damaged"),
-        (lambda d: setattr(d, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.2"), "neither a segmentation"),
-        (lambda d: delattr(d.SharedFunctionalGroupsSequence[0], "PlaneOrientationSequence"), "ImageOrientationPatient"),
+        (
+            lambda d: setattr(d, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.2"),
+            "neither a segmentation",
+        ),
+        (
+            lambda d: delattr(d.SharedFunctionalGroupsSequence[0], "PlaneOrientationSequence"),
+            "ImageOrientationPatient",
+        ),
     ],
 )
 def test_damaged_segmentations_say_what_is_wrong(tmp_path, how, problem):
@@ -247,11 +275,15 @@ def test_a_case_with_a_dicom_mask_has_the_crops_of_its_nifti_mask(tmp_path):
     for name in ("nifti", "seg"):
         root = tmp_path / name
         root.mkdir()
-        (root / "study.yaml").write_text("name: test\npreprocess: {mask_label: 1, crop_3d: {size: 32}}\n")
+        (root / "study.yaml").write_text(
+            "name: test\npreprocess: {mask_label: 1, crop_3d: {size: 32}}\n"
+        )
         study = Study.open(root)
         one = case_of(study, hu, GRID, drawn)
         if name == "seg":
-            path = write_seg(root / "seg", {1: ("tumour", drawn), 2: ("sacrum", ball(GRID, 12.0))}, GRID)
+            path = write_seg(
+                root / "seg", {1: ("tumour", drawn), 2: ("sacrum", ball(GRID, 12.0))}, GRID
+            )
             one = replace(one, mask=path)
         assert check_case(study, one, GRID).fault is None
         preprocess_case(study, one)
@@ -264,7 +296,9 @@ def test_mutated_masks_end_in_a_mask_or_an_error(tmp_path, capfd):
     rng = np.random.default_rng(0)
     paths = [
         write_seg(tmp_path / "s", {1: ("lesion", ball(GRID, 8.0))}, GRID),
-        write_rtstruct(tmp_path / "r", {1: ("lesion", [ring[::40] for ring in sphere_contours(GRID, 8.0)])}),
+        write_rtstruct(
+            tmp_path / "r", {1: ("lesion", [ring[::40] for ring in sphere_contours(GRID, 8.0)])}
+        ),
     ]
     whole = [path.read_bytes() for path in paths]
     ended = set()

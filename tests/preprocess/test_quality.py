@@ -49,7 +49,8 @@ def panels(path):
 
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, 1), (1, -1, -1)])
 @pytest.mark.parametrize(
-    ("axis", "sides"), [(0, ("left", "left", None)), (1, ("top", None, "left")), (2, (None, "top", "top"))]
+    ("axis", "sides"),
+    [(0, ("left", "left", None)), (1, ("top", None, "left")), (2, (None, "top", "top"))],
 )
 def test_patients_are_shown_as_radiologists_see_them(study, flips, axis, sides):
     """Right stands on the left of the picture, anterior on top or on the left, superior on top."""
@@ -79,7 +80,9 @@ def test_a_sheet_is_drawn_again_only_when_the_crop_changed(study):
 
 
 def test_neighbours_and_a_case_without_crops(study):
-    study.settings_file.write_text("name: test\npreprocess: {images_2d: {views: neighbours, size: 64, distance: 12}}\n")
+    study.settings_file.write_text(
+        "name: test\npreprocess: {images_2d: {views: neighbours, size: 64, distance: 12}}\n"
+    )
     study = Study.open(study.root)
     prepared(study)
     assert draw_sheet(study, "P1").is_file(), "the outer images miss the lesion"
@@ -101,7 +104,9 @@ def test_robust_z_follows_its_definition():
 
 
 def test_outliers_are_named():
-    table = pd.DataFrame({"ml": [10.0, 12, 8, 9, 11, 10, 13, 400], "hu": [50.0, 60, 55, 52, 58, 57, -900, 54]})
+    table = pd.DataFrame(
+        {"ml": [10.0, 12, 8, 9, 11, 10, 13, 400], "hu": [50.0, 60, 55, 52, 58, 57, -900, 54]}
+    )
     found = outliers(table, lengths=("ml",), numbers=("hu",))
     assert [bool(flags) for flags in found] == [False] * 6 + [True, True]
     assert re.fullmatch(r"hu low \(z -\d+\.\d\)", found[6][0])
@@ -127,7 +132,9 @@ def test_the_table_and_the_page(study):
     assert table.loc["P3", "parts"] == 2
     assert "touches the border" in table.loc["P4", "flags"]
     assert table.loc["P1", "flags"] == ""
-    assert table.loc["P1", ["spacing_x_mm", "spacing_y_mm", "spacing_z_mm"]].tolist() == pytest.approx([1.0, 1.2, 1.5])
+    assert table.loc[
+        "P1", ["spacing_x_mm", "spacing_y_mm", "spacing_z_mm"]
+    ].tolist() == pytest.approx([1.0, 1.2, 1.5])
     written = pd.read_csv(study.qc / "qc.csv", keep_default_na=False).set_index("case_id")
     assert written["lesion_ml"].tolist() == table["lesion_ml"].tolist()
     page = (study.qc / "index.html").read_text()
@@ -138,7 +145,9 @@ def test_the_table_and_the_page(study):
 def test_a_shrunk_lesion_is_flagged_unless_the_box_fills_the_cube_anyway(study):
     drawn = ball(GRID, 12.0)
     for mode, told in (("physical", True), ("fit", False)):
-        study.settings_file.write_text(f"name: test\npreprocess: {{crop_3d: {{size: 32, mode: {mode}}}}}\n")
+        study.settings_file.write_text(
+            f"name: test\npreprocess: {{crop_3d: {{size: 32, mode: {mode}}}}}\n"
+        )
         opened = Study.open(study.root)
         prepared(opened, drawn=drawn)
         flags = write_quality(opened, ["P1"]).loc[0, "flags"]
@@ -159,7 +168,17 @@ def test_the_command(study):
     rows = f"case_id,label,image,mask\nC000,benign,{image},{replace(case).mask}\nC001,benign,{image},gone.nii\n"
     study.cohort_csv.write_text(rows)
     done = subprocess.run(
-        [sys.executable, "-m", "ctbone", "preprocess", "--study", str(study.root), "--qc", "--workers", "1"],
+        [
+            sys.executable,
+            "-m",
+            "ctbone",
+            "preprocess",
+            "--study",
+            str(study.root),
+            "--qc",
+            "--workers",
+            "1",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -168,4 +187,7 @@ def test_the_command(study):
     assert "index.html" in done.stdout
     assert study.qc_sheet("C000").is_file()
     assert pd.read_csv(study.qc / "qc.csv")["case_id"].tolist() == ["C000"]
-    assert json.loads(record_of(study.crop("C000", "3d")).read_text())["case"]["touches_border"] is False
+    assert (
+        json.loads(record_of(study.crop("C000", "3d")).read_text())["case"]["touches_border"]
+        is False
+    )

@@ -28,7 +28,20 @@ def reasons(folder):
 
 def by_dcm2niix(folder, out):
     out.mkdir()
-    command = [dcm2niix.bin, "-z", "n", "-b", "n", "-i", "y", "-f", "%s", "-o", str(out), str(folder)]
+    command = [
+        dcm2niix.bin,
+        "-z",
+        "n",
+        "-b",
+        "n",
+        "-i",
+        "y",
+        "-f",
+        "%s",
+        "-o",
+        str(out),
+        str(folder),
+    ]
     subprocess.run(command, capture_output=True, check=False)
     images = [nib.load(path) for path in out.glob("*.nii")]
     (image,) = [image for image in images if image.shape[2] >= 3]
@@ -38,21 +51,29 @@ def by_dcm2niix(folder, out):
 @pytest.mark.parametrize("name", ["philips_exam", "with_seg"])
 def test_real_series_equal_those_of_dcm2niix(tmp_path, name):
     folder = real_data(f"dicom/{name}")
-    ours = nib.as_closest_canonical(nib.load(convert_series(folder, tmp_path / "ours.nii.gz", SETTINGS)))
+    ours = nib.as_closest_canonical(
+        nib.load(convert_series(folder, tmp_path / "ours.nii.gz", SETTINGS))
+    )
     theirs = by_dcm2niix(folder, tmp_path / "theirs")
     np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-4)
-    np.testing.assert_array_equal(np.asarray(ours.dataobj), np.maximum(np.asarray(theirs.dataobj), AIR))
+    np.testing.assert_array_equal(
+        np.asarray(ours.dataobj), np.maximum(np.asarray(theirs.dataobj), AIR)
+    )
 
 
 @pytest.mark.parametrize("name", ["philips_exam/S2010", "with_seg"])
 def test_real_series_equal_those_of_dicom2nifti(tmp_path, monkeypatch, name):
     monkeypatch.setattr(dicom2nifti.settings, "validate_slicecount", False)
     folder = real_data(f"dicom/{name}")
-    ours = nib.as_closest_canonical(nib.load(convert_series(folder, tmp_path / "ours.nii.gz", SETTINGS)))
+    ours = nib.as_closest_canonical(
+        nib.load(convert_series(folder, tmp_path / "ours.nii.gz", SETTINGS))
+    )
     dicom2nifti.dicom_series_to_nifti(str(folder), str(tmp_path / "theirs.nii"))
     theirs = nib.as_closest_canonical(nib.load(tmp_path / "theirs.nii"))
     np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-4)
-    np.testing.assert_array_equal(np.asarray(ours.dataobj), np.maximum(np.asarray(theirs.dataobj), AIR))
+    np.testing.assert_array_equal(
+        np.asarray(ours.dataobj), np.maximum(np.asarray(theirs.dataobj), AIR)
+    )
 
 
 def test_the_fast_reader_reads_every_real_header_as_pydicom_does():
@@ -87,7 +108,9 @@ def test_the_axial_series_of_an_exam_is_found_by_itself():
 
 def test_an_enhanced_file_is_a_volume(tmp_path):
     folder = real_data("dicom/enhanced")
-    ours = nib.as_closest_canonical(nib.load(convert_series(folder, tmp_path / "ours.nii", SETTINGS)))
+    ours = nib.as_closest_canonical(
+        nib.load(convert_series(folder, tmp_path / "ours.nii", SETTINGS))
+    )
     theirs = by_dcm2niix(folder, tmp_path / "theirs")
     np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-4)
     np.testing.assert_array_equal(np.asarray(ours.dataobj), np.asarray(theirs.dataobj))
@@ -95,7 +118,9 @@ def test_an_enhanced_file_is_a_volume(tmp_path):
 
 def test_a_doubled_slice_and_holes_are_named():
     (reason,) = reasons(real_data("dicom/duplicate_positions"))
-    assert reason.startswith("duplicate slices at -90.00 mm along the normal; missing slices at -510.00, -507.50")
+    assert reason.startswith(
+        "duplicate slices at -90.00 mm along the normal; missing slices at -510.00, -507.50"
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +159,9 @@ def test_a_tilted_uneven_series_is_refused_or_resampled(tmp_path):
         lps = np.array(dataset.ImagePositionPatient, float)
         points = lps + columns[..., None] * along * step[1] + rows[..., None] * down * step[0]
         index = volume.grid.to_index((points * [-1, -1, 1]).reshape(-1, 3))
-        got = ndimage.map_coordinates(volume.data.astype(float), index.T, order=1).reshape(rows.shape)
+        got = ndimage.map_coordinates(volume.data.astype(float), index.T, order=1).reshape(
+            rows.shape
+        )
         truth = np.maximum(dataset.pixel_array[rows, columns], AIR)
         assert np.corrcoef(got.ravel(), truth.ravel())[0, 1] > 0.96
 

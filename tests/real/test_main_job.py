@@ -49,19 +49,32 @@ def write_real_cohort(root) -> dict[str, nib.Nifti1Image]:
         centre = choose_centre(bone, ct.affine, rng)
         lesion = draw_lesion(rng, label, CLASSES, centre=centre, difficulty=0.0)
         painted, mask = paint_lesion(hu, ct.affine, bone, lesion, rng)
-        painted = np.clip(np.rint(painted + rng.normal(0, 12, hu.shape)), -1024, 3071).astype(np.int16)
+        painted = np.clip(np.rint(painted + rng.normal(0, 12, hu.shape)), -1024, 3071).astype(
+            np.int16
+        )
         painted_ct[case] = nib.Nifti1Image(painted, ct.affine)
         # Stored in another order of axes each time, with the affine that says so: the patient is the same.
         flips = [axis for axis in range(3) if rng.random() < 0.5]
         stored, affine = _flipped(painted, ct.affine, flips)
-        header = SeriesHeader(case_id=case, seed=number, pixels=("signed 16", "unsigned 12")[number % 2])
+        header = SeriesHeader(
+            case_id=case, seed=number, pixels=("signed 16", "unsigned 12")[number % 2]
+        )
         write_series(root / "dicom" / case, stored, affine, header, localizer=number % 3 == 0)
         (root / "masks").mkdir(exist_ok=True)
-        nib.save(nib.Nifti1Image(mask.astype(np.uint8), ct.affine), root / "masks" / f"{case}.nii.gz")
+        nib.save(
+            nib.Nifti1Image(mask.astype(np.uint8), ct.affine), root / "masks" / f"{case}.nii.gz"
+        )
         cohort = "internal" if number < 30 else "centre2"
         image, drawn = f"dicom/{case}", f"masks/{case}.nii.gz"
         rows.append(
-            {"case_id": case, "label": label, "cohort": cohort, "image": image, "mask": drawn, "age": str(30 + number)}
+            {
+                "case_id": case,
+                "label": label,
+                "cohort": cohort,
+                "image": image,
+                "mask": drawn,
+                "age": str(30 + number),
+            }
         )
         score = rng.choice([2, 3, 4, 6]) if label == "benign" else rng.choice([4, 6, 7, 8])
         readings.append(f"senior,senior,unaided,{case},{score}")
@@ -98,7 +111,9 @@ def test_real_anatomy_goes_from_dicom_to_report(tmp_path):
         assert len(case_probabilities(table, "external", CLASSES)) == 6
     # Twenty patients teach a network little; that it learns from many is shown on the demo's cohort.
     tested = read_predictions(study.predictions("3d"), CLASSES).query("split == 'test'")
-    folds = [auc(rows["label"] == "malignant", rows["p_malignant"]) for _, rows in tested.groupby("fold")]
+    folds = [
+        auc(rows["label"] == "malignant", rows["p_malignant"]) for _, rows in tested.groupby("fold")
+    ]
     assert np.mean(folds) > 0.6
 
     metrics = json.loads((study.report / "metrics.json").read_text())
@@ -117,6 +132,12 @@ def _same_volume(converted, painted) -> None:
 def _crop_lies_on_the_scan(crop, painted) -> None:
     """The crop, through its affine, shows what the scan shows there: a flip or a shift would not correlate."""
     to_scan = np.linalg.inv(painted.affine) @ crop.affine
-    places = nib.affines.apply_affine(to_scan, np.moveaxis(np.indices(crop.shape), 0, -1)).reshape(-1, 3).T
-    expected = ndimage.map_coordinates(np.asarray(painted.dataobj, dtype=float), places, order=1, cval=-1024)
+    places = (
+        nib.affines.apply_affine(to_scan, np.moveaxis(np.indices(crop.shape), 0, -1))
+        .reshape(-1, 3)
+        .T
+    )
+    expected = ndimage.map_coordinates(
+        np.asarray(painted.dataobj, dtype=float), places, order=1, cval=-1024
+    )
     assert np.corrcoef(expected, np.asarray(crop.dataobj, dtype=float).ravel())[0, 1] > 0.98

@@ -32,7 +32,9 @@ def test_the_sacrum_fills_the_crop(crop):
     drawn = mask.get_fdata() > 0
     assert summary.lesion_ml == pytest.approx(drawn.sum() * 27 / 1000)
     assert summary.scale_factor == 1.0
-    assert summary.mean_hu == pytest.approx(nib.load(folder / "ct.nii.gz").get_fdata()[drawn].mean(), abs=0.01)
+    assert summary.mean_hu == pytest.approx(
+        nib.load(folder / "ct.nii.gz").get_fdata()[drawn].mean(), abs=0.01
+    )
     image = nib.load(study.crop("P1", "3d"))
     data = np.asarray(image.dataobj)
     # The crop, read back at the sacrum's own voxels through its affine, is the scan there.
@@ -53,7 +55,9 @@ def test_the_body_is_the_right_way_round(crop):
 
     def center(name):
         other = nib.load(folder / f"{name}.nii.gz")
-        return nib.affines.apply_affine(inverse @ other.affine, np.argwhere(other.get_fdata() > 0).mean(axis=0))
+        return nib.affines.apply_affine(
+            inverse @ other.affine, np.argwhere(other.get_fdata() > 0).mean(axis=0)
+        )
 
     assert center("hip_right")[0] > center("sacrum")[0] > center("hip_left")[0]
     assert center("vertebrae_L5")[2] > center("sacrum")[2]

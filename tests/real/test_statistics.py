@@ -24,7 +24,10 @@ from ctbone.stats import (
 )
 from ctbone.stats.logistic import expit, fit_logistic
 
-FOLDER = Path(os.environ.get("CTBONE_REAL_DATA", Path(__file__).parents[2] / "../shared/data")) / "statistics"
+FOLDER = (
+    Path(os.environ.get("CTBONE_REAL_DATA", Path(__file__).parents[2] / "../shared/data"))
+    / "statistics"
+)
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no public data at {FOLDER}")
 
@@ -73,7 +76,9 @@ def test_readers_of_aortic_dissection():
     for treatment, mean in (("1", 0.897), ("2", 0.941)):
         areas = []
         for reader in "12345":
-            chosen = [row for row in rows if row["reader"] == reader and row["treatment"] == treatment]
+            chosen = [
+                row for row in rows if row["reader"] == reader and row["treatment"] == treatment
+            ]
             areas.append(auc(column(chosen, "truth"), column(chosen, "rating")))
         assert round(float(np.mean(areas)), 3) == mean
 
@@ -105,7 +110,9 @@ def test_net_benefit_as_dcurves_in_r_gives_it(cancer, file):
             avoided = np.array([_number(row["net_intervention_avoided"]) for row in theirs])
             known = np.isfinite(avoided) & (thresholds > 0)
             assert known.sum() >= 98
-            np.testing.assert_allclose(ours.interventions_avoided[known], 100 * avoided[known], atol=1e-4)
+            np.testing.assert_allclose(
+                ours.interventions_avoided[known], 100 * avoided[known], atol=1e-4
+            )
 
 
 def _risk(rows, outcome, name):
@@ -133,12 +140,18 @@ def test_diagnoses_as_irr_and_fleiss_give_them():
     assert round(found.value, 3) == 0.430
     assert round(fleiss_kappa_test(table).statistic, 1) == 17.7
     null_half_width = 1.96 * found.value / fleiss_kappa_test(table).statistic
-    assert found.high - found.value > null_half_width, "the interval is that of the cases, not that of the null"
+    assert found.high - found.value > null_half_width, (
+        "the interval is that of the cases, not that of the null"
+    )
 
 
 @pytest.mark.parametrize(
     ("file", "columns"),
-    [("anxiety.csv", ("rater1", "rater2")), ("video.csv", ("rater1", "rater4")), ("vision.csv", ("r.eye", "l.eye"))],
+    [
+        ("anxiety.csv", ("rater1", "rater2")),
+        ("video.csv", ("rater1", "rater4")),
+        ("vision.csv", ("r.eye", "l.eye")),
+    ],
 )
 @pytest.mark.parametrize("weights", ["none", "linear", "quadratic"])
 def test_ordinal_ratings_equal_statsmodels(file, columns, weights):
@@ -158,5 +171,7 @@ def test_three_readers_of_anxiety_hardly_agree():
     rows = read("anxiety.csv")
     table = np.stack([column(rows, f"rater{k}", int) for k in (1, 2, 3)], axis=1)
     found = fleiss_kappa(table)
-    assert found.value == pytest.approx(inter_rater.fleiss_kappa(inter_rater.aggregate_raters(table)[0]))
+    assert found.value == pytest.approx(
+        inter_rater.fleiss_kappa(inter_rater.aggregate_raters(table)[0])
+    )
     assert found.low < 0 < found.high

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ctbone.document import figure_style
 from ctbone.fusion import fuse
-from ctbone.report import figure_style, report
+from ctbone.report import report
 from ctbone.study import Study
 from tests.report.synthetic_study import Sizes, make_study
 
@@ -51,6 +52,9 @@ def study(fused_study, tmp_path) -> Study:
 @pytest.fixture
 def small_study(study) -> Study:
     """A copy with one model and the reader's fusion with it, which reports in a moment."""
-    for path in (study.predictions("2d"), *(study.fusion(name) for name in ("reader", "3d+2d", "3d+2d+reader"))):
+    for path in (
+        study.predictions("2d"),
+        *(study.fusion(name) for name in ("reader", "3d+2d", "3d+2d+reader")),
+    ):
         path.unlink()
     return study

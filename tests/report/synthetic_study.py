@@ -28,7 +28,12 @@ class Sizes:
 
 
 def make_study(
-    root: Path, sizes: Sizes | None = None, *, seed: int = 0, readers: tuple[str, ...] = ("senior",), **settings: object
+    root: Path,
+    sizes: Sizes | None = None,
+    *,
+    seed: int = 0,
+    readers: tuple[str, ...] = ("senior",),
+    **settings: object,
 ) -> Study:
     """Write a study whose stages up to prediction have run."""
     sizes = sizes or Sizes()
@@ -49,7 +54,9 @@ def make_study(
 
 
 def _plain(settings: dict[str, object]) -> dict[str, object]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()
+    }
 
 
 def _cohort(sizes: Sizes, classes: tuple[str, ...], rng: np.random.Generator) -> pd.DataFrame:
@@ -59,7 +66,14 @@ def _cohort(sizes: Sizes, classes: tuple[str, ...], rng: np.random.Generator) ->
             for _ in range(count):
                 name = cohort if cohort == "internal" else f"centre{rng.integers(2, 4)}"
                 age = np.clip(rng.normal(40 + 4 * number, 17), 6, 85)
-                rows.append((name, classes[number], f"{age:.0f}", rng.choice(["female", "male"], p=[0.47, 0.53])))
+                rows.append(
+                    (
+                        name,
+                        classes[number],
+                        f"{age:.0f}",
+                        rng.choice(["female", "male"], p=[0.47, 0.53]),
+                    )
+                )
     order = rng.permutation(len(rows))
     table = pd.DataFrame([rows[i] for i in order], columns=["cohort", "label", "age", "sex"])
     table["site"] = rng.choice(["S1", "S2", "S3–5"], len(table))
@@ -69,7 +83,9 @@ def _cohort(sizes: Sizes, classes: tuple[str, ...], rng: np.random.Generator) ->
     return table.assign(image="images/none.nii.gz", mask="")
 
 
-def _latent(separation: float, table: pd.DataFrame, classes: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
+def _latent(
+    separation: float, table: pd.DataFrame, classes: tuple[str, ...], rng: np.random.Generator
+) -> np.ndarray:
     """Logits of each class, shape (cases, classes)."""
     truth = np.array([classes.index(label) for label in table["label"]])
     logits = rng.normal(size=(len(table), len(classes)))
@@ -109,7 +125,10 @@ def _predictions(
 
 
 def _scores(
-    cohort: pd.DataFrame, classes: tuple[str, ...], readers: tuple[str, ...], rng: np.random.Generator
+    cohort: pd.DataFrame,
+    classes: tuple[str, ...],
+    readers: tuple[str, ...],
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     scale = np.array([1, 2, 3, 4, 6, 7, 8, 9])
     tables = []
@@ -117,5 +136,9 @@ def _scores(
         logits = _latent(SEPARATION[reader], cohort, classes, rng)
         p = expit(logits[:, 1] - logits[:, 0] + 0.3)
         score = scale[np.digitize(p, np.linspace(0, 1, 9)[1:-1])]
-        tables.append(cohort[["case_id"]].assign(reader_id=reader, level=reader, session="unaided", score=score))
+        tables.append(
+            cohort[["case_id"]].assign(
+                reader_id=reader, level=reader, session="unaided", score=score
+            )
+        )
     return pd.concat(tables)[["reader_id", "level", "session", "case_id", "score"]]

@@ -16,5 +16,16 @@ def test_the_method_names_every_choice_beside_the_protocol_and_nothing_else():
         "micro_batch": 5,
     }
     text = _choices(ModelSettings(dim="3d", metadata=["age"], training=training))
-    for words in ("(age)", "balanced", "0.1", "equally often", "0.2", "2 epochs", "cosine", "0.99", "7 epochs", "of 5"):
+    for words in (
+        "(age)",
+        "balanced",
+        "0.1",
+        "equally often",
+        "0.2",
+        "2 epochs",
+        "cosine",
+        "0.99",
+        "7 epochs",
+        "of 5",
+    ):
         assert words in text

@@ -24,7 +24,9 @@ def contents(folder) -> dict:
 
 
 def long(table: pd.DataFrame) -> pd.DataFrame:
-    parts = [table[["case_id", "truth"]].assign(model=m, p_1=table[m]) for m in ("model a", "model b")]
+    parts = [
+        table[["case_id", "truth"]].assign(model=m, p_1=table[m]) for m in ("model a", "model b")
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -38,7 +40,11 @@ def _two_labels(table):
 
 def _stranger(table):
     named = pd.DataFrame(
-        {"case_id": table["case_id"], "p_benign": 1 - table["model a"], "p_malignant": table["model a"]}
+        {
+            "case_id": table["case_id"],
+            "p_benign": 1 - table["model a"],
+            "p_malignant": table["model a"],
+        }
     )
     truth = np.where(table["truth"] == 1, "malignant", "benign")
     truth[4] = "unknown"
@@ -51,8 +57,14 @@ EVALUATE = {
     "percent": (lambda t: t.assign(**{"model a": 100 * t["model a"]}), "percentages"),
     "a row twice": (lambda t: pd.concat([t, t.iloc[[3]]]), "case P3: the case stands twice"),
     "two labels": (_two_labels, "case P3: the case has two labels"),
-    "a model's gap": (lambda t: t.assign(**{"model b": t["model b"].where(t.index != 5)}), "case P5: model b holds no"),
-    "a third label": (lambda t: t.assign(truth=t["truth"].astype(str).where(t.index != 2, "maybe")), "labels 0, maybe"),
+    "a model's gap": (
+        lambda t: t.assign(**{"model b": t["model b"].where(t.index != 5)}),
+        "case P5: model b holds no",
+    ),
+    "a third label": (
+        lambda t: t.assign(truth=t["truth"].astype(str).where(t.index != 2, "maybe")),
+        "labels 0, maybe",
+    ),
     "header only": (lambda t: t.iloc[:0], "no rows"),
 }
 
@@ -62,7 +74,9 @@ def test_evaluate_refuses(tmp_path, monkeypatch, capsys, name):
     change, words = EVALUATE[name]
     change(made_up()).to_csv(tmp_path / "t.csv", index=False)
     models = ["--prob", "model a", "--prob", "model b"]
-    code, text = command(monkeypatch, capsys, "evaluate", tmp_path / "t.csv", *models, "--out", tmp_path / "out")
+    code, text = command(
+        monkeypatch, capsys, "evaluate", tmp_path / "t.csv", *models, "--out", tmp_path / "out"
+    )
     assert code == 2, text
     assert words in text
     assert not (tmp_path / "out").exists()
@@ -70,7 +84,9 @@ def test_evaluate_refuses(tmp_path, monkeypatch, capsys, name):
 
 def test_evaluate_names_a_label_that_is_no_class(tmp_path, monkeypatch, capsys):
     _stranger(made_up()).to_csv(tmp_path / "t.csv", index=False)
-    code, text = command(monkeypatch, capsys, "evaluate", tmp_path / "t.csv", "--out", tmp_path / "out")
+    code, text = command(
+        monkeypatch, capsys, "evaluate", tmp_path / "t.csv", "--out", tmp_path / "out"
+    )
     assert code == 2
     assert "case P4: the label is no class" in text
     assert "unknown" in text
@@ -79,7 +95,9 @@ def test_evaluate_names_a_label_that_is_no_class(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\x89PNG\r\n\x1a\n\x00\xff", b'"open\n1,2\n'])
 def test_evaluate_refuses_what_is_no_table(tmp_path, monkeypatch, capsys, content):
     (tmp_path / "t.csv").write_bytes(content)
-    code, text = command(monkeypatch, capsys, "evaluate", tmp_path / "t.csv", "--out", tmp_path / "out")
+    code, text = command(
+        monkeypatch, capsys, "evaluate", tmp_path / "t.csv", "--out", tmp_path / "out"
+    )
     assert code == 2
     assert "table" in text
     assert not (tmp_path / "out").exists()
@@ -88,12 +106,17 @@ def test_evaluate_refuses_what_is_no_table(tmp_path, monkeypatch, capsys, conten
 def test_models_below_one_another_may_lack_cases_but_not_disagree(tmp_path, monkeypatch, capsys):
     table = long(made_up())
     found = run(table.iloc[:-2], tmp_path)
-    assert {name: model["n"] for name, model in found["models"].items()} == {"model a": 60, "model b": 58}
+    assert {name: model["n"] for name, model in found["models"].items()} == {
+        "model a": 60,
+        "model b": 58,
+    }
     assert found["comparisons"][0]["n"] == 58
     assert "of 60 cases model b lacks 2" in (tmp_path / "out" / "index.html").read_text()
     table.loc[60, "truth"] = 1 - table.loc[60, "truth"]
     table.to_csv(tmp_path / "t.csv", index=False)
-    code, text = command(monkeypatch, capsys, "evaluate", tmp_path / "t.csv", "--out", tmp_path / "none")
+    code, text = command(
+        monkeypatch, capsys, "evaluate", tmp_path / "t.csv", "--out", tmp_path / "none"
+    )
     assert (code, "case P0: the case has two labels" in text) == (2, True)
 
 
@@ -105,7 +128,11 @@ def test_formulas_and_html_stay_text(tmp_path):
     assert "<script" not in html
     assert "<img src=x" not in html
     for path in (tmp_path / "out" / "tables").glob("*.csv"):
-        assert not pd.read_csv(path, dtype=str).map(lambda cell: str(cell).startswith("=")).any(axis=None), path.name
+        assert (
+            not pd.read_csv(path, dtype=str)
+            .map(lambda cell: str(cell).startswith("="))
+            .any(axis=None)
+        ), path.name
 
 
 PREDICTIONS = {

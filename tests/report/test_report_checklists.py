@@ -4,8 +4,8 @@ import json
 
 import pandas as pd
 
+from ctbone.document.table import Link, number
 from ctbone.report.checklists import Found, claim, tripod_ai
-from ctbone.report.table import Link, number
 
 
 def items(table) -> list[str]:
@@ -29,7 +29,9 @@ def test_what_is_unknown_is_left_to_the_authors():
 
 def test_the_answers_hold_the_reports_numbers(reported):
     metrics = json.loads((reported.parent / "metrics.json").read_text())
-    table = pd.read_csv(reported.parent / "tables" / "checklist_tripod_ai.csv", dtype=str).set_index("item")
+    table = pd.read_csv(
+        reported.parent / "tables" / "checklist_tripod_ai.csv", dtype=str
+    ).set_index("item")
     area = metrics["models"]["3d"]["auc"]
     ends = f"{number(area['low'], 2)} to {number(area['high'], 2)}"
     assert f"3d {number(area['value'], 2)} ({ends})" in table.loc["23a", "answer"]

@@ -29,7 +29,9 @@ def made_up(n: int = 60, seed: int = 0, names=("model a", "model b")) -> pd.Data
 def run(table, tmp_path, **arguments) -> dict:
     path = tmp_path / "table.csv"
     table.to_csv(path, index=False)
-    written = evaluate(path, out=tmp_path / "out", settings=arguments.pop("settings", QUICK), **arguments)
+    written = evaluate(
+        path, out=tmp_path / "out", settings=arguments.pop("settings", QUICK), **arguments
+    )
     assert written == tmp_path / "out" / "index.html"
     return json.loads((tmp_path / "out" / "metrics.json").read_text())
 
@@ -45,7 +47,9 @@ def test_named_columns_are_models(tmp_path):
     table = made_up()
     found = run(table, tmp_path, label="truth", prob=["model a", "model b"])
     for name in ("model a", "model b"):
-        assert found["models"][name]["auc"]["value"] == pytest.approx(roc_auc_score(table["truth"], table[name]))
+        assert found["models"][name]["auc"]["value"] == pytest.approx(
+            roc_auc_score(table["truth"], table[name])
+        )
     (comparison,) = found["comparisons"]
     assert (comparison["a"], comparison["b"], comparison["metric"]) == ("model a", "model b", "auc")
     out = tmp_path / "out"
@@ -71,12 +75,17 @@ def test_net_benefit_by_hand(tmp_path):
 def test_names_of_our_own_tables_are_guessed(tmp_path):
     p = made_up()["model a"]
     table = pd.DataFrame(
-        {"case_id": [f"P{i}" for i in range(60)], "label": np.where(np.arange(60) % 3, "malignant", "benign")}
+        {
+            "case_id": [f"P{i}" for i in range(60)],
+            "label": np.where(np.arange(60) % 3, "malignant", "benign"),
+        }
     )
     found = run(table.assign(p_benign=1 - p, p_malignant=p), tmp_path)
     assert list(found["models"]) == ["table"]
     assert found["positive"] == "malignant"
-    assert found["models"]["table"]["auc"]["value"] == pytest.approx(roc_auc_score(table["label"] == "malignant", p))
+    assert found["models"]["table"]["auc"]["value"] == pytest.approx(
+        roc_auc_score(table["label"] == "malignant", p)
+    )
 
 
 def test_a_predictions_table_keeps_its_splits_apart(fused_study, tmp_path):
@@ -90,7 +99,10 @@ def test_a_predictions_table_keeps_its_splits_apart(fused_study, tmp_path):
         roc_auc_score(test["label"] == "malignant", test["p_malignant"])
     )
     assert set(found["models"]["2d"]["folds"]) == {"0", "1", "2"}
-    assert found["external"]["models"]["2d"]["n"] == own.loc[own["split"] == "external", "case_id"].nunique()
+    assert (
+        found["external"]["models"]["2d"]["n"]
+        == own.loc[own["split"] == "external", "case_id"].nunique()
+    )
 
 
 @pytest.mark.parametrize("positive", ["A", "B"])
@@ -148,7 +160,12 @@ def test_three_classes(tmp_path):
 def test_youden_needs_validation_rows(tmp_path):
     words = "no validation rows"
     refused(
-        made_up(), tmp_path, words, label="truth", prob=["model a"], settings=EvaluationSettings(threshold="youden")
+        made_up(),
+        tmp_path,
+        words,
+        label="truth",
+        prob=["model a"],
+        settings=EvaluationSettings(threshold="youden"),
     )
 
 
@@ -157,7 +174,10 @@ def test_youden_needs_validation_rows(tmp_path):
     [
         (lambda t: t.assign(**{"model a": t["model a"] * 6 - 3}), "not within 0–1"),
         (lambda t: t.assign(**{"model a": t["model a"].mask(t.index == 4)}), "holds no number"),
-        (lambda t: t.assign(truth=t["truth"].astype("Int64").mask(t.index == 4)), "the label is missing"),
+        (
+            lambda t: t.assign(truth=t["truth"].astype("Int64").mask(t.index == 4)),
+            "the label is missing",
+        ),
         (lambda t: pd.concat([t, t.head(1)]), "stands twice"),
         (lambda t: t.head(0), "no rows"),
         (lambda t: t.drop(columns="truth"), "no column 'truth'"),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctbone.report.latex import escape, latex
-from ctbone.report.table import Column, Counts, Row, Table, plain_table
+from ctbone.document.latex import escape, latex
+from ctbone.document.table import Column, Counts, Row, Table, plain_table
 from ctbone.stats import Estimate
 
 COMMANDS = re.compile(
@@ -34,7 +34,11 @@ def example() -> Table:
     )
     rows = (
         Row(("3d", Estimate(0.9, 0.85, 0.95, "x"), 0.0002, 12, Counts(((1, 2), (3, 4))))),
-        Row(("[2d]", Estimate(None, None, None, "x", "one class"), None, -3, ""), "strong", opens=True),
+        Row(
+            ("[2d]", Estimate(None, None, None, "x", "one class"), None, -3, ""),
+            "strong",
+            opens=True,
+        ),
     )
     return Table("some_key", "50 % of it", columns, rows, "A note.")
 
@@ -44,7 +48,10 @@ def test_a_table_reads_as_it_should():
     assert r"\caption{50 \% of it.}\label{tab:some-key}" in lines
     assert r" & \multicolumn{2}{c}{Test \& co} &  &  \\" in lines
     assert r"\cmidrule(lr){2-3}" in lines
-    assert r"3d & 0.900 (0.850 to 0.950) & \textless{} .001 & 12 & \shortstack[r]{1 2\\3 4} \\" in lines
+    assert (
+        r"3d & 0.900 (0.850 to 0.950) & \textless{} .001 & 12 & \shortstack[r]{1 2\\3 4} \\"
+        in lines
+    )
     assert r"\textbf{{}[2d]} & \textbf{--} & \textbf{--} & \textbf{$-$3} &  \\" in lines
     assert lines[-1] == r"\end{table}"
     assert any("A note. Undefined (--): one class." in line for line in lines)
@@ -63,14 +70,18 @@ def test_every_table_of_a_report_is_there_twice(reported):
     for path in (reported.parent / "tables").glob("*.tex"):
         text = path.read_text(encoding="utf-8")
         assert text.count(r"\begin{") == text.count(r"\end{") > 0
-        assert text.replace(r"\{", "").replace(r"\}", "").count("{") == text.replace(r"\{", "").replace(
-            r"\}", ""
-        ).count("}")
+        assert text.replace(r"\{", "").replace(r"\}", "").count("{") == text.replace(
+            r"\{", ""
+        ).replace(r"\}", "").count("}")
 
 
 def test_long_cells_break_into_lines():
-    table = plain_table("k", "T", [Column("a", "A", "text"), Column("b", "B", "text")], [["short", "word " * 20]])
-    (share,) = re.findall(r"\\begin\{tabular\}\{l>\{[^}]*\}p\{(0\.\d\d)\\linewidth\}\}", latex(table))
+    table = plain_table(
+        "k", "T", [Column("a", "A", "text"), Column("b", "B", "text")], [["short", "word " * 20]]
+    )
+    (share,) = re.findall(
+        r"\\begin\{tabular\}\{l>\{[^}]*\}p\{(0\.\d\d)\\linewidth\}\}", latex(table)
+    )
     assert 0.5 < float(share) < 0.95
 
 
@@ -96,11 +107,16 @@ def test_every_table_compiles_and_fits_the_page(reported, tmp_path):
     document = rf"\documentclass[10pt,a4paper]{{article}}\usepackage[T1]{{fontenc}}{packages}\begin{{document}}{body}"
     (tmp_path / "all.tex").write_text(document + r"\end{document}", encoding="utf-8")
     done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "all.tex"], cwd=tmp_path, capture_output=True, check=False
+        ["pdflatex", "-interaction=nonstopmode", "all.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
     )
     log = done.stdout.decode(errors="replace")
     missing = re.search(r"File `(\S+\.sty)' not found", log)
     if missing:
         pytest.skip(f"{missing.group(1)} is not installed")
     assert done.returncode == 0, log[-2000:]
-    assert [width for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(width) > 10] == []
+    assert [
+        width for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(width) > 10
+    ] == []

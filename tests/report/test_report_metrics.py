@@ -9,7 +9,14 @@ import pytest
 import statsmodels.api as sm
 from scipy.special import logit
 from scipy.stats import chi2, norm
-from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    brier_score_loss,
+    confusion_matrix,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 from sklearn.metrics import roc_curve as sk_roc_curve
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -20,11 +27,16 @@ from ctbone.predictions import read_predictions
 from ctbone.report import ReportError
 from ctbone.report import metrics as report_metrics
 from ctbone.report.analysis import Analysis, analyse
-from ctbone.report.answers import Answers, CaseSet
 from ctbone.report.discrimination_figures import class_roc
 from ctbone.report.gather import case_sets, sort_rows, sources
 from ctbone.report.metrics import FURTHER_METRICS, METRICS, judge
-from ctbone.report.probability_figures import calibration, class_calibration, curves_of, decision, decision_bands
+from ctbone.report.probability_figures import (
+    calibration,
+    class_calibration,
+    curves_of,
+    decision,
+    decision_bands,
+)
 from ctbone.report.result_tables import (
     class_table,
     cross_validation_table,
@@ -34,6 +46,7 @@ from ctbone.report.result_tables import (
     hosmer_lemeshow_table,
     metric_table,
 )
+from ctbone.report.scored_cases import CaseSet, ScoredCases
 from tests.stats.test_binned_calibration import slow_hosmer_lemeshow
 
 QUICK = EvaluationSettings(bootstrap=100)
@@ -51,7 +64,9 @@ def answers(study, model: str, split: str) -> pd.DataFrame:
     table = pd.read_csv(path, keep_default_na=False, na_values={"fold": [""]})
     table = table[(table["split"] == split) & (table["view"] == "")]
     if split == "external":
-        table = table.groupby(["case_id", "label"], as_index=False, sort=False)["p_malignant"].mean()
+        table = table.groupby(["case_id", "label"], as_index=False, sort=False)[
+            "p_malignant"
+        ].mean()
     return table.assign(y=(table["label"] == "malignant").astype(int))
 
 
@@ -86,9 +101,15 @@ def test_calibration_against_logistic_regression(fused_study, metrics, model):
     table = answers(fused_study, model, "test")
     x = logit(np.clip(table["p_malignant"], 1e-9, 1 - 1e-9))
     slope = sm.Logit(table["y"], sm.add_constant(x.to_numpy())).fit(disp=0).params.iloc[1]
-    intercept = sm.GLM(table["y"], np.ones(len(x)), family=sm.families.Binomial(), offset=x).fit().params.iloc[0]
+    intercept = (
+        sm.GLM(table["y"], np.ones(len(x)), family=sm.families.Binomial(), offset=x)
+        .fit()
+        .params.iloc[0]
+    )
     assert metrics["models"][model]["calibration_slope"]["value"] == pytest.approx(slope, rel=1e-4)
-    assert metrics["models"][model]["calibration_intercept"]["value"] == pytest.approx(intercept, rel=1e-4, abs=1e-6)
+    assert metrics["models"][model]["calibration_intercept"]["value"] == pytest.approx(
+        intercept, rel=1e-4, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -132,19 +153,27 @@ def test_comparisons_against_the_definition(fused_study, metrics, split):
         assert c["statistic"] == pytest.approx(z)
         assert c["p_value"] == pytest.approx(p_values[-1])
         assert c["low"] <= c["difference"] <= c["high"]
-    assert [c["p_value_holm"] for c in found] == pytest.approx(multipletests(p_values, method="holm")[1])
+    assert [c["p_value_holm"] for c in found] == pytest.approx(
+        multipletests(p_values, method="holm")[1]
+    )
 
 
 def test_every_estimate_has_an_interval_or_says_why_not(metrics):
     for where in (metrics, metrics["external"]):
         for model in where["models"].values():
             for name, estimate in model.items():
-                if isinstance(estimate, dict) and "method" in estimate and name != "hosmer_lemeshow":
+                if (
+                    isinstance(estimate, dict)
+                    and "method" in estimate
+                    and name != "hosmer_lemeshow"
+                ):
                     if estimate["low"] is None:
                         assert estimate["why"], name
                         continue
                     assert estimate["low"] <= estimate["high"], name
-                    if "basic" not in estimate["method"]:  # a basic bootstrap may leave its biased value outside
+                    if (
+                        "basic" not in estimate["method"]
+                    ):  # a basic bootstrap may leave its biased value outside
                         assert estimate["low"] <= estimate["value"] <= estimate["high"], name
 
 
@@ -159,8 +188,12 @@ def test_youden_is_fitted_on_the_validation_rows_of_the_fold(fused_study):
         best = np.flatnonzero(np.isclose(tpr - fpr, (tpr - fpr).max()))
         thresholds[int(fold)] = cuts[best].min()
     internal = found["internal"].cases
-    assert internal["threshold"].tolist() == pytest.approx([thresholds[int(f)] for f in internal["fold"]])
-    assert found["external"].cases["threshold"].unique() == pytest.approx([np.mean(list(thresholds.values()))])
+    assert internal["threshold"].tolist() == pytest.approx(
+        [thresholds[int(f)] for f in internal["fold"]]
+    )
+    assert found["external"].cases["threshold"].unique() == pytest.approx(
+        [np.mean(list(thresholds.values()))]
+    )
     assert len(set(thresholds.values())) > 1
     assert len(cohort) == len(internal) + len(found["external"].cases)
 
@@ -189,11 +222,13 @@ def made_up(classes, n=90, seed=0, name="model", folds=3, prefix="P"):
     logits = rng.normal(size=(n, len(classes))) + 1.2 * np.eye(len(classes))[truth]
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     ids = [f"{prefix}{number}" for number in range(n)]
-    cases = pd.DataFrame({"case_id": ids, "patient_id": ids, "cohort": "internal", "threshold": 0.5})
+    cases = pd.DataFrame(
+        {"case_id": ids, "patient_id": ids, "cohort": "internal", "threshold": 0.5}
+    )
     cases["label"] = np.array(classes)[truth]
     cases["fold"] = pd.array(np.arange(n) % folds, dtype="Int64")
     cases[[f"p_{label}" for label in classes]] = p
-    return Answers(name, cases, tuple(classes), classes[-1])
+    return ScoredCases(name, cases, tuple(classes), classes[-1])
 
 
 def one_set(*answers, settings=QUICK):
@@ -207,7 +242,9 @@ def test_further_metrics_by_hand(metrics, fused_study):
     for model in MODELS:
         found, table = metrics["models"][model], answers(fused_study, model, "test")
         y, p = table["y"], table["p_malignant"]
-        assert found["scaled_brier"]["value"] == pytest.approx(1 - ((y - p) ** 2).mean() / (y.mean() * (1 - y.mean())))
+        assert found["scaled_brier"]["value"] == pytest.approx(
+            1 - ((y - p) ** 2).mean() / (y.mean() * (1 - y.mean()))
+        )
         gaps = (y - p).groupby(np.ceil(p * 10).clip(lower=1)).mean().abs()
         assert found["mce"]["value"] == pytest.approx(gaps.max())
         assert found["e50"]["value"] <= found["e90"]["value"] <= found["emax"]["value"]
@@ -243,7 +280,14 @@ def test_hosmer_lemeshow_has_a_table():
     analysis = one_set(made_up(TWO), other)
     table = hosmer_lemeshow_table(analysis.lead)
     test = analysis.lead.judgements[1].hosmer_lemeshow
-    assert [column.name for column in table.columns] == ["model", "n", "statistic", "df", "p_value", "method"]
+    assert [column.name for column in table.columns] == [
+        "model",
+        "n",
+        "statistic",
+        "df",
+        "p_value",
+        "method",
+    ]
     assert table.rows[1].cells[:5] == ("other", 90, test.statistic, test.df, test.p_value)
     assert hosmer_lemeshow_table(one_set(made_up(THREE)).lead) is None
     alone = made_up(TWO, n=20, folds=1)
@@ -299,7 +343,7 @@ def test_patients_are_drawn_whole_for_the_mean_of_folds():
 def test_classes_are_named_in_reasons():
     one = made_up(THREE)
     rest = one.cases["label"] != "benign"
-    few = Answers("few", one.cases[rest].reset_index(drop=True), THREE, "malignant")
+    few = ScoredCases("few", one.cases[rest].reset_index(drop=True), THREE, "malignant")
     assert judge(few, QUICK, bands=False).estimates["auc"].why == "benign has no case"
 
 
@@ -327,14 +371,19 @@ def test_the_prevalence_can_be_set():
     by_set = {analysis.lead.cases.key: curves}
     assert "The prevalence is set to 10 %" in decision(analysis, by_set).note
     assert "prevalence set to 0.1" in decision_bands(analysis, analysis.lead, curves).note
-    assert "prevalence is set" not in decision(one_set(one), curves_of(one_set(one), bands=False)).note
+    assert (
+        "prevalence is set" not in decision(one_set(one), curves_of(one_set(one), bands=False)).note
+    )
 
 
 def test_figures_and_tables_bear_gaps_in_the_band():
     analysis = one_set(made_up(TWO, n=12, folds=1))
     curves = decision_curves(analysis, analysis.lead)
     assert np.isnan(curves["model"].low[-1])
-    assert "none where fewer than 5 cases, or one class only" in decision_bands(analysis, analysis.lead, curves).note
+    assert (
+        "none where fewer than 5 cases, or one class only"
+        in decision_bands(analysis, analysis.lead, curves).note
+    )
     frame = decision_table(analysis, analysis.lead, curves).frame()
     last = frame[(frame["model"] == "model") & (frame["threshold"] == 0.99)]
     assert last["low"].isna().all()
@@ -350,7 +399,7 @@ def test_a_dangerous_error_is_counted_exactly(classes):
     error = {"truth": "malignant", "called": "normal"}
     settings = EvaluationSettings(bootstrap=100, dangerous_error=error)
     one = made_up(classes)
-    one = Answers("model", one.cases, one.classes, "malignant")
+    one = ScoredCases("model", one.cases, one.classes, "malignant")
     analysis = one_set(one, settings=settings)
     (judgement,) = analysis.lead.judgements
     found = judgement.estimates["malignant_called_normal"]
@@ -364,22 +413,31 @@ def test_a_dangerous_error_is_counted_exactly(classes):
     assert judgement.as_dict()["malignant_called_normal"]["value"] == found.value
     assert "malignant called normal" in [row.cells[0] for row in metric_table(analysis.lead).rows]
     one.cases["patient_id"] = [f"pair{number // 2}" for number in range(90)]
-    assert "by patient" in judge(one, settings, bands=False).estimates["malignant_called_normal"].method
+    assert (
+        "by patient"
+        in judge(one, settings, bands=False).estimates["malignant_called_normal"].method
+    )
     if len(classes) > 2:
         class_table(analysis, analysis.lead)  # where the rest has no name
         assert "weighted_auc" in judgement.estimates
 
 
 def test_a_dangerous_error_is_at_the_threshold_of_each_case():
-    settings = EvaluationSettings(bootstrap=100, dangerous_error={"truth": "malignant", "called": "normal"})
+    settings = EvaluationSettings(
+        bootstrap=100, dangerous_error={"truth": "malignant", "called": "normal"}
+    )
     one = made_up(TWO, folds=1)
     one.cases["threshold"] = 0.9
     expected = (one.p[one.truth] < 0.9).mean()
-    assert judge(one, settings, bands=False).estimates["malignant_called_normal"].value == pytest.approx(expected)
+    assert judge(one, settings, bands=False).estimates[
+        "malignant_called_normal"
+    ].value == pytest.approx(expected)
 
 
 def test_a_dangerous_error_of_an_unknown_class_is_refused():
-    settings = EvaluationSettings(bootstrap=100, dangerous_error={"truth": "malignant", "called": "healthy"})
+    settings = EvaluationSettings(
+        bootstrap=100, dangerous_error={"truth": "malignant", "called": "healthy"}
+    )
     with pytest.raises(ReportError, match="healthy"):
         judge(made_up(TWO), settings, bands=False)
 
@@ -399,7 +457,9 @@ def test_captions_say_by_patient_where_it_is_so():
             assert "Wilson intervals" in note or "(DeLong)" in note
         one.cases["patient_id"] = [f"pair{number // 2}" for number in range(90)]
         for note in captions(one):
-            assert "Wilson intervals by patient" in note or "(DeLong, by patient (Obuchowski))" in note
+            assert (
+                "Wilson intervals by patient" in note or "(DeLong, by patient (Obuchowski))" in note
+            )
 
 
 def test_the_note_on_folds_says_what_is_drawn():

@@ -83,7 +83,9 @@ def test_every_part_is_there(reported):
     names = {path.stem for path in (reported.parent / "figures").iterdir()}
     sets = ("internal", "external")
     expected = {
-        f"{kind}_{name}" for kind in ("calibration", "confusion", "roc_bands", "decision_bands") for name in sets
+        f"{kind}_{name}"
+        for kind in ("calibration", "confusion", "roc_bands", "decision_bands")
+        for name in sets
     }
     assert names == expected | {"auc", "roc", "decision", "fusion_weights", "fusion_curves"}
 
@@ -98,7 +100,9 @@ def test_tables_repeat_the_numbers(reported):
     counts = folds[folds["fold"] == "pooled"].set_index("model")[["tn", "fp", "fn", "tp"]]
     for name, model in metrics["models"].items():
         assert counts.loc[name].astype(int).to_dict() == model["confusion"]
-        single = folds[(folds["model"] == name) & folds["fold"].str.isdigit()][["tn", "fp", "fn", "tp"]]
+        single = folds[(folds["model"] == name) & folds["fold"].str.isdigit()][
+            ["tn", "fp", "fn", "tp"]
+        ]
         assert single.sum().astype(int).to_dict() == model["confusion"]
 
 
@@ -158,7 +162,9 @@ def test_a_readers_fusion_left_over_from_an_earlier_run_is_called_out_of_date(st
 
 def test_a_fusion_that_the_settings_no_longer_make_is_called_out_of_date(study):
     text = study.settings_file.read_text()
-    study.settings_file.write_text(text + "\nfusion: {combinations: {3d+2d: [3d, 2d]}, weights: equal}\n")
+    study.settings_file.write_text(
+        text + "\nfusion: {combinations: {3d+2d: [3d, 2d]}, weights: equal}\n"
+    )
     changed = stale(Study.open(study.root))
     assert "3d+2d (the settings have changed)" in changed
     assert "3d+reader (the settings no longer name it)" in changed
@@ -170,7 +176,9 @@ def test_a_stack_is_reported(small_study):
     study = small_study
     stacking = {"clinical": {"parts": ["3d"], "columns": ["age", "site"]}}
     settings = {"combinations": {"both": ["3d", "reader"]}, "stacking": stacking}
-    study.settings_file.write_text(study.settings_file.read_text() + f"\nfusion: {json.dumps(settings)}\n")
+    study.settings_file.write_text(
+        study.settings_file.read_text() + f"\nfusion: {json.dumps(settings)}\n"
+    )
     study = Study.open(study.root)
     study.fusion("3d+reader").unlink()
     fuse(study, scores=study.scores_csv)
@@ -234,7 +242,8 @@ def test_without_probabilities_there_is_nothing_to_report(study):
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "words"), [("label", "benign", "another label"), ("case_id", "ghost", "not in the cohort")]
+    ("column", "value", "words"),
+    [("label", "benign", "another label"), ("case_id", "ghost", "not in the cohort")],
 )
 def test_a_table_that_does_not_fit_the_cohort_is_refused(study, column, value, words):
     table = pd.read_csv(study.predictions("3d"), dtype=str, keep_default_na=False)
@@ -262,11 +271,18 @@ def test_three_classes_are_reported(tmp_path):
     assert len(metrics["models"]["3d+2d"]["confusion"]) == 3
     assert metrics["models"]["3d"]["auc"]["value"] > 0.6
     assert metrics["positive"] is None
-    classes = pd.read_csv(page.parent / "tables" / "classes_external.csv").set_index(["model", "class"])
+    classes = pd.read_csv(page.parent / "tables" / "classes_external.csv").set_index(
+        ["model", "class"]
+    )
     own = read_predictions(study.fusion("3d+2d"), study.settings.classes)
     external = own[own["split"] == "external"]
     for name in study.settings.classes:
         expected = roc_auc_score(external["label"] == name, external[f"p_{name}"])
         assert classes.loc[("3d+2d", name), "auc"] == pytest.approx(expected)
     figures = {path.stem for path in (page.parent / "figures").glob("*.svg")}
-    assert {"roc_internal", "roc_external", "calibration_internal", "calibration_external"} <= figures
+    assert {
+        "roc_internal",
+        "roc_external",
+        "calibration_internal",
+        "calibration_external",
+    } <= figures

@@ -24,7 +24,9 @@ def baseline(fused_study) -> pd.DataFrame:
 
 def test_numbers_are_compared_by_welch(cohort_table, baseline):
     internal = cohort_table[cohort_table["cohort"] == "internal"]
-    groups = [internal.loc[internal["label"] == name, "age"].dropna() for name in ("benign", "malignant")]
+    groups = [
+        internal.loc[internal["label"] == name, "age"].dropna() for name in ("benign", "malignant")
+    ]
     row = baseline.loc[("age", "mean ± SD")]
     assert row["internal_p"] == pytest.approx(ttest_ind(*groups, equal_var=False).pvalue)
     assert row["internal_benign"] == f"{groups[0].mean():.1f} ± {groups[0].std():.1f}"
@@ -41,7 +43,10 @@ def test_counts_are_compared_by_chi_squared(cohort_table, baseline, name):
     expected = chi2_contingency(counts, correction=counts.shape == (2, 2)).pvalue
     assert baseline.loc[(name, first), "external_p"] == pytest.approx(expected)
     share = 100 * counts.loc["malignant", first] / counts.loc["malignant"].sum()
-    assert baseline.loc[(name, first), "external_malignant"] == f"{counts.loc['malignant', first]} ({share:.1f})"
+    assert (
+        baseline.loc[(name, first), "external_malignant"]
+        == f"{counts.loc['malignant', first]} ({share:.1f})"
+    )
 
 
 def test_counts_of_cases(cohort_table, baseline):
@@ -59,9 +64,16 @@ def test_the_flow_says_who_was_left_out_and_why(study):
     for path in (study.predictions("3d"), study.predictions("2d")):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         table[~table["case_id"].isin(lost)].to_csv(path, index=False)
-    rows = [(lost[0], "failed", "the mask is empty", "1"), (lost[1], "failed", "the mask is empty", "1")]
-    pd.DataFrame(rows, columns=["case_id", "status", "reason", "seconds"]).to_csv(study.preprocess_csv, index=False)
-    analysis = analyse(case_sets(study, cohort, sources(study)[:2]), study.settings.evaluation, bands=False)
+    rows = [
+        (lost[0], "failed", "the mask is empty", "1"),
+        (lost[1], "failed", "the mask is empty", "1"),
+    ]
+    pd.DataFrame(rows, columns=["case_id", "status", "reason", "seconds"]).to_csv(
+        study.preprocess_csv, index=False
+    )
+    analysis = analyse(
+        case_sets(study, cohort, sources(study)[:2]), study.settings.evaluation, bands=False
+    )
     root = flow(study, cohort, analysis).root
     assert root.heading == f"{len(cohort)} cases in the cohort"
     assert root.aside == ("3 cases left out", "2 × the mask is empty", "1 × no probability")

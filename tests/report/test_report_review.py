@@ -11,10 +11,10 @@ import yaml
 from scipy.stats import chi2_contingency
 
 from ctbone.cohort import read_cohort
+from ctbone.document.table import Column, plain_table
 from ctbone.errors import CtboneError
 from ctbone.report import ReportError, evaluate, report
 from ctbone.report.patients import baseline_table
-from ctbone.report.table import Column, plain_table
 from ctbone.stats import Estimate
 from ctbone.study import Study
 
@@ -34,7 +34,13 @@ def test_training_rows_are_left_out_and_said(tmp_path):
 
 
 def test_an_unknown_split_is_named(tmp_path):
-    error = refused(made_up().assign(split="site 3"), tmp_path, "the split is unknown", label="truth", prob=["model a"])
+    error = refused(
+        made_up().assign(split="site 3"),
+        tmp_path,
+        "the split is unknown",
+        label="truth",
+        prob=["model a"],
+    )
     assert "rename the column" in str(error)
 
 
@@ -62,9 +68,16 @@ def test_labels_1_and_2_are_asked_about(tmp_path):
 
 def test_decimal_commas_throughout_are_read_and_a_stray_one_is_named(tmp_path):
     table = made_up()
-    expected = run(table, tmp_path, label="truth", prob=["model a"])["models"]["model a"]["auc"]["value"]
-    commas = table.assign(**{"model a": table["model a"].map(lambda p: f"{p:.12f}".replace(".", ","))})
-    assert run(commas, tmp_path, label="truth", prob=["model a"])["models"]["model a"]["auc"]["value"] == expected
+    expected = run(table, tmp_path, label="truth", prob=["model a"])["models"]["model a"]["auc"][
+        "value"
+    ]
+    commas = table.assign(
+        **{"model a": table["model a"].map(lambda p: f"{p:.12f}".replace(".", ","))}
+    )
+    assert (
+        run(commas, tmp_path, label="truth", prob=["model a"])["models"]["model a"]["auc"]["value"]
+        == expected
+    )
     for text, remedy in (("0,5", "with a point"), ("14.8%", "0.148 for 14.8 %")):
         table = made_up().astype({"model a": object})
         table.loc[7, "model a"] = text
@@ -77,7 +90,13 @@ def test_columns_of_a_csv_never_collide_nor_run():
     columns += [Column(name, name, "estimate") for name in ("m", "m_low", "metric", "=1+1")]
     estimates = [Estimate(value, value - 0.05, value + 0.05, "x") for value in (0.1, 0.2, 0.3, 0.4)]
     frame = plain_table("k", "T", columns, [["AUC", *estimates]]).frame()
-    assert list(frame.iloc[0][["metric", "m", "m_low (2)", "metric (2)", "'=1+1"]]) == ["AUC", 0.1, 0.2, 0.3, 0.4]
+    assert list(frame.iloc[0][["metric", "m", "m_low (2)", "metric (2)", "'=1+1"]]) == [
+        "AUC",
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+    ]
     assert frame["m_low"][0] == pytest.approx(0.05)
     assert len(set(frame.columns)) == 1 + 4 * 3
 
@@ -97,7 +116,13 @@ def test_a_model_may_not_be_called_like_a_strategy(small_study, tmp_path):
     small_study.predictions("3d").rename(small_study.predictions("treat_all"))
     with pytest.raises(ReportError, match="taken by a decision curve"):
         report(small_study)
-    refused(made_up(names=("treat_none",)), tmp_path, "taken by a decision curve", label="truth", prob=["treat_none"])
+    refused(
+        made_up(names=("treat_none",)),
+        tmp_path,
+        "taken by a decision curve",
+        label="truth",
+        prob=["treat_none"],
+    )
 
 
 def test_na_is_missing_everywhere(fused_study, tmp_path):
@@ -113,7 +138,11 @@ def test_na_is_missing_everywhere(fused_study, tmp_path):
         study = Study.open(tmp_path)
         found.append(baseline_table(read_cohort(study), study.settings.classes).frame())
     pd.testing.assert_frame_equal(*found)
-    assert set(found[0].loc[found[0]["characteristic"] == "sex", "level"]) == {"female", "male", "missing"}
+    assert set(found[0].loc[found[0]["characteristic"] == "sex", "level"]) == {
+        "female",
+        "male",
+        "missing",
+    }
 
 
 def test_a_column_with_a_few_words_among_numbers_is_left_out_with_its_reason(fused_study, tmp_path):
@@ -122,7 +151,10 @@ def test_a_column_with_a_few_words_among_numbers_is_left_out_with_its_reason(fus
     table.to_csv(tmp_path / "cohort.csv", index=False)
     (tmp_path / "study.yaml").write_text(fused_study.settings_file.read_text())
     study = Study.open(tmp_path)
-    assert "cells are no numbers, such as '45,3'" in baseline_table(read_cohort(study), study.settings.classes).note
+    assert (
+        "cells are no numbers, such as '45,3'"
+        in baseline_table(read_cohort(study), study.settings.classes).note
+    )
 
 
 def test_yates_holds_where_a_third_level_is_elsewhere(fused_study, tmp_path):
@@ -132,7 +164,11 @@ def test_yates_holds_where_a_third_level_is_elsewhere(fused_study, tmp_path):
     table.to_csv(tmp_path / "cohort.csv", index=False)
     (tmp_path / "study.yaml").write_text(fused_study.settings_file.read_text())
     study = Study.open(tmp_path)
-    frame = baseline_table(read_cohort(study), study.settings.classes).frame().set_index(["characteristic", "level"])
+    frame = (
+        baseline_table(read_cohort(study), study.settings.classes)
+        .frame()
+        .set_index(["characteristic", "level"])
+    )
     counts = pd.crosstab(table.loc[internal, "label"], table.loc[internal, "sex"])
     expected = chi2_contingency(counts, correction=True).pvalue
     assert frame.loc[("sex", "female"), "internal_p"] == pytest.approx(expected)
@@ -147,7 +183,11 @@ def test_a_second_report_takes_away_what_it_no_longer_makes_and_nothing_else(tmp
     found = run(table, tmp_path, label="truth", prob=["model a"])
     assert not (tmp_path / "out" / "tables" / "comparisons_internal.csv").exists()
     assert own.is_file()
-    written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    written = {
+        str(path.relative_to(tmp_path / "out"))
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    }
     assert written == {*found["files"], "tables/my own.csv", "metrics.json", "index.html"}
 
 
@@ -160,13 +200,21 @@ def test_a_full_disk_leaves_the_earlier_report_whole(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
         code = 1
         try:
-            evaluate(tmp_path / "table.csv", label="truth", prob=["model b"], out=tmp_path / "out", settings=QUICK)
+            evaluate(
+                tmp_path / "table.csv",
+                label="truth",
+                prob=["model b"],
+                out=tmp_path / "out",
+                settings=QUICK,
+            )
         except CtboneError as error:
             code = 0 if "cannot be written" in str(error) else 3
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+    assert {
+        path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()
+    } == before
     assert not list((tmp_path / "out").glob(".writing-*"))
 
 
@@ -175,13 +223,18 @@ def test_the_checklists_name_a_recalibration(small_study):
     from ctbone.fusion import fuse
 
     content = yaml.safe_load(study.settings_file.read_text())
-    content["fusion"] = {"combinations": {}, "recalibration": {"cool": {"of": "3d", "method": "temperature"}}}
+    content["fusion"] = {
+        "combinations": {},
+        "recalibration": {"cool": {"of": "3d", "method": "temperature"}},
+    }
     study.settings_file.write_text(yaml.safe_dump(content))
     for path in study.fusion("x").parent.glob("*"):
         path.unlink()
     fuse(Study.open(study.root), scores=None)
     page = report(Study.open(study.root))
-    table = pd.read_csv(page.parent / "tables" / "checklist_tripod_ai.csv", dtype=str).set_index("item")
+    table = pd.read_csv(page.parent / "tables" / "checklist_tripod_ai.csv", dtype=str).set_index(
+        "item"
+    )
     assert table.loc["12f", "answer"] == "Recalibrated inside the folds: cool"
     assert table.loc["12f", "section"] == "Fusion"
 

@@ -30,11 +30,17 @@ def test_the_bone_window_spans_black_to_white():
 def test_the_worst_cases_are_those_of_a_slow_ranking(small_study):
     table = read_predictions(small_study.predictions("3d"), ("benign", "malignant"))
     tested = table[(table["split"] == "test") & (table["view"] == "")]
-    p_true = {row.case_id: row.p_malignant if row.label == "malignant" else row.p_benign for row in tested.itertuples()}
+    p_true = {
+        row.case_id: row.p_malignant if row.label == "malignant" else row.p_benign
+        for row in tested.itertuples()
+    }
     worst = sorted(p_true, key=lambda case: (p_true[case], case))
     noise = np.random.default_rng(0).integers(-200, 800, (8, 8, 3)).astype(np.int16)
     write_nifti(small_study.crop(worst[0], "2d"), noise, np.eye(4))
-    write_json(small_study.crop(worst[0], "2d").with_suffix(".json"), {"views": [{"name": "axial <&>"}] * 3})
+    write_json(
+        small_study.crop(worst[0], "2d").with_suffix(".json"),
+        {"views": [{"name": "axial <&>"}] * 3},
+    )
     small_study.crop(worst[1], "2d").write_bytes(b"no image")
     page = report(small_study)
     shown = pd.read_csv(page.parent / "tables" / "worst_internal.csv")
@@ -49,7 +55,9 @@ def test_the_worst_cases_are_those_of_a_slow_ranking(small_study):
 def test_centres_are_judged_one_by_one(reported, fused_study):
     from sklearn.metrics import roc_auc_score
 
-    table = pd.read_csv(reported.parent / "tables" / "centres_external.csv").set_index(["centre", "model"])
+    table = pd.read_csv(reported.parent / "tables" / "centres_external.csv").set_index(
+        ["centre", "model"]
+    )
     own = read_predictions(fused_study.fusion("3d+2d"), ("benign", "malignant"))
     for centre, rows in own[own["split"] == "external"].groupby("cohort"):
         found = table.loc[(centre, "3d+2d")]

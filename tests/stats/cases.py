@@ -33,6 +33,12 @@ def clustered_sample(patients=80, seed=0, shared=0.6, mixed=True, decimals=None)
     patient = np.repeat(np.arange(patients), rng.integers(1, 5, patients))
     patient = patient[rng.permutation(patient.size)]
     y = rng.random(patient.size) < 0.5 if mixed else (rng.random(patients) < 0.5)[patient]
-    noise = np.sqrt(shared) * rng.normal(size=patients)[patient] + np.sqrt(1 - shared) * rng.normal(size=patient.size)
+    noise = np.sqrt(shared) * rng.normal(size=patients)[patient] + np.sqrt(1 - shared) * rng.normal(
+        size=patient.size
+    )
     p = 1 / (1 + np.exp(-1.2 * (1.2 * y + noise - 0.6)))
-    return y, p if decimals is None else np.round(p, decimals), np.array([f"P{number:04d}" for number in patient])
+    return (
+        y,
+        p if decimals is None else np.round(p, decimals),
+        np.array([f"P{number:04d}" for number in patient]),
+    )

@@ -58,7 +58,9 @@ def test_delongs_tests_as_proc():
     assert paired.p_value == pytest.approx(0.204013428329, abs=1e-9)
     # roc.test(roc(y, a), roc(y[1:18], b[1:18]), method = "delong", paired = FALSE): its statistic is compared with
     # Student's distribution at 28.2475 degrees of freedom, ours with the normal one
-    assert delong_unpaired(Y, A, Y[:18], B[:18]).statistic == pytest.approx(0.930328177978, abs=1e-9)
+    assert delong_unpaired(Y, A, Y[:18], B[:18]).statistic == pytest.approx(
+        0.930328177978, abs=1e-9
+    )
 
 
 def test_calibration_as_rms_and_glm():
@@ -71,7 +73,9 @@ def test_calibration_as_rms_and_glm():
     # glm(y ~ qlogis(a), family = binomial); val.prob(a, y): Intercept, Slope
     slope = calibration_slope(Y, A)
     assert slope.value == pytest.approx(2.17060033082, abs=1e-6)
-    assert half_width(slope) == pytest.approx(Z * 1.05115919566, rel=2e-5)  # glm stops a step earlier
+    assert half_width(slope) == pytest.approx(
+        Z * 1.05115919566, rel=2e-5
+    )  # glm stops a step earlier
     assert calibration_intercept(Y, A, joint=True).value == pytest.approx(0.32917824595, abs=1e-6)
 
 
@@ -86,9 +90,13 @@ def test_kappa_as_psych():
     plain = cohen_kappa(FIRST, SECOND)
     assert plain.value == pytest.approx(0.5535714285714, abs=1e-10)
     assert half_width(plain) == pytest.approx(Z * np.sqrt(0.0262228881774), abs=1e-9)
-    assert cohen_kappa(FIRST, SECOND, weights="quadratic").value == pytest.approx(0.8571428571429, abs=1e-10)
+    assert cohen_kappa(FIRST, SECOND, weights="quadratic").value == pytest.approx(
+        0.8571428571429, abs=1e-10
+    )
     # cohen.kappa(cbind(r1, r2), w = 1 - abs(outer(1:4, 1:4, "-")) / 3): weighted.kappa
-    assert cohen_kappa(FIRST, SECOND, weights="linear").value == pytest.approx(0.7232472324723, abs=1e-10)
+    assert cohen_kappa(FIRST, SECOND, weights="linear").value == pytest.approx(
+        0.7232472324723, abs=1e-10
+    )
 
 
 @pytest.mark.parametrize(("weights", "power"), [("linear", 1), ("quadratic", 2)])
@@ -119,22 +127,36 @@ def test_proportions_as_r():
         found = proportion(x, n, interval="clopper-pearson", level=level)
         assert (found.low, found.high) == pytest.approx(ends, abs=1e-10)
     # prop.test(x, n, correct = FALSE)
-    assert (proportion(7, 20).low, proportion(7, 20).high) == pytest.approx((0.181191824101, 0.567145723315), abs=1e-10)
+    assert (proportion(7, 20).low, proportion(7, 20).high) == pytest.approx(
+        (0.181191824101, 0.567145723315), abs=1e-10
+    )
     assert proportion(0, 12).high == pytest.approx(0.242494006655, abs=1e-10)
 
 
 def test_tests_as_r():
     first = np.array([1] * 11 + [0] * 3 + [1] * 9)
     second = np.array([0] * 11 + [1] * 3 + [1] * 9)
-    assert mcnemar(first, second, test="exact").p_value == pytest.approx(0.057373046875)  # binom.test(3, 14)
+    assert mcnemar(first, second, test="exact").p_value == pytest.approx(
+        0.057373046875
+    )  # binom.test(3, 14)
     s1, s2 = np.array([41.0, 55, 38, 62, 29, 47, 51, 44]), np.array([35.0, 60, 58, 66, 49, 71, 53])
     # t.test(s1, s2), t.test(s1, s2, var.equal = TRUE), kruskal.test(list(s1, s2))
-    for test, p in (("welch", 0.105156419538), ("student", 0.100233579028), ("kruskal-wallis", 0.10519250512)):
+    for test, p in (
+        ("welch", 0.105156419538),
+        ("student", 0.100233579028),
+        ("kruskal-wallis", 0.10519250512),
+    ):
         assert location_test([s1, s2], test=test).p_value == pytest.approx(p, abs=1e-10)
     table = [[12, 7], [5, 16]]
     # chisq.test(m), chisq.test(m, correct = FALSE), fisher.test(m)
-    for test, p in (("yates", 0.0282575285264), ("chi-squared", 0.0119390913779), ("fisher", 0.0238368958502)):
+    for test, p in (
+        ("yates", 0.0282575285264),
+        ("chi-squared", 0.0119390913779),
+        ("fisher", 0.0238368958502),
+    ):
         assert independence_test(table, test=test).p_value == pytest.approx(p, abs=1e-10)
     p = [0.01, 0.04, 0.03, 0.2, 0.005]
     np.testing.assert_allclose(holm(p), [0.04, 0.09, 0.09, 0.2, 0.025])  # p.adjust(p, "holm")
-    np.testing.assert_allclose(benjamini_hochberg(p), [0.025, 0.05, 0.05, 0.2, 0.025])  # p.adjust(p, "BH")
+    np.testing.assert_allclose(
+        benjamini_hochberg(p), [0.025, 0.05, 0.05, 0.2, 0.025]
+    )  # p.adjust(p, "BH")

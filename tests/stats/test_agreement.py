@@ -31,7 +31,9 @@ def table(first, second, kinds):
     return counts
 
 
-@pytest.mark.parametrize(("weights", "theirs"), [("none", None), ("linear", "linear"), ("quadratic", "quadratic")])
+@pytest.mark.parametrize(
+    ("weights", "theirs"), [("none", None), ("linear", "linear"), ("quadratic", "quadratic")]
+)
 def test_cohens_kappa_equals_statsmodels(weights, theirs):
     first, second = two_readers()
     oracle = inter_rater.cohens_kappa(table(first, second, 4), wt=theirs)
@@ -46,7 +48,9 @@ def test_cohens_kappa_equals_statsmodels(weights, theirs):
 
 def test_the_textbook_table_of_fleiss_cohen_and_everitt():
     counts = 2 * np.array([[53, 5, 2], [11, 14, 5], [1, 6, 3]])
-    first, second = (np.repeat(places, counts.ravel()) for places in np.indices((3, 3)).reshape(2, -1))
+    first, second = (
+        np.repeat(places, counts.ravel()) for places in np.indices((3, 3)).reshape(2, -1)
+    )
     found = cohen_kappa(first, second)
     assert round(found.value, 3) == 0.429
     assert (found.high - found.low) / (2 * 1.959964) == pytest.approx(np.sqrt(0.002885), abs=5e-5)
@@ -54,9 +58,13 @@ def test_the_textbook_table_of_fleiss_cohen_and_everitt():
 
 def test_categories_set_the_distances():
     first, second = ["a", "a", "c", "c", "a"], ["a", "c", "c", "a", "a"]
-    assert cohen_kappa(first, second, weights="linear").value == pytest.approx(cohen_kappa(first, second).value)
+    assert cohen_kappa(first, second, weights="linear").value == pytest.approx(
+        cohen_kappa(first, second).value
+    )
     backward = cohen_kappa([1, 2, 3, 3], [1, 3, 3, 2], weights="quadratic", categories=[3, 2, 1])
-    assert backward.value == pytest.approx(cohen_kappa([1, 2, 3, 3], [1, 3, 3, 2], weights="quadratic").value)
+    assert backward.value == pytest.approx(
+        cohen_kappa([1, 2, 3, 3], [1, 3, 3, 2], weights="quadratic").value
+    )
     ordered = ["low", "middle", "high"]
     answers = (["low", "high", "middle", "low"], ["low", "middle", "middle", "high"])
     codes = [[ordered.index(word) for word in answer] for answer in answers]
@@ -118,7 +126,9 @@ DIAGNOSES = """444444 222555 233335 555555 222444 113333 333355 113334 114444 55
 def test_fleiss_own_example():
     table_of = np.array([list(word) for word in DIAGNOSES.split()])
     shares = [(table_of == str(k)).mean() for k in range(1, 6)]
-    np.testing.assert_allclose(shares, [0.144, 0.144, 0.167, 0.306, 0.239], atol=5e-4)  # the table's last row
+    np.testing.assert_allclose(
+        shares, [0.144, 0.144, 0.167, 0.306, 0.239], atol=5e-4
+    )  # the table's last row
     # Fleiss 1971 prints κ = 0.430. R's irr, kappam.fleiss(diagnoses): Kappa 0.4302445, z 17.65183.
     assert fleiss_kappa(table_of).value == pytest.approx(0.4302445, abs=5e-8)
     assert fleiss_kappa_test(table_of).statistic == pytest.approx(17.65183, abs=5e-6)
@@ -145,7 +155,9 @@ def test_the_null_error_of_fleiss_kappa_equals_all_possible_answers(readers):
 def test_the_interval_of_fleiss_kappa_is_that_of_the_jackknife(rare):
     table_of = ratings(n=300)
     if rare:
-        table_of = np.where(np.arange(300)[:, None] < 240, np.minimum(table_of, 1) * (table_of == 1), table_of)
+        table_of = np.where(
+            np.arange(300)[:, None] < 240, np.minimum(table_of, 1) * (table_of == 1), table_of
+        )
     found = fleiss_kappa(table_of)
     without = np.array([fleiss_kappa(np.delete(table_of, k, axis=0)).value for k in range(300)])
     error = np.sqrt(299 / 300 * ((without - without.mean()) ** 2).sum())
@@ -154,7 +166,9 @@ def test_the_interval_of_fleiss_kappa_is_that_of_the_jackknife(rare):
 
 def test_the_null_test_of_fleiss_kappa_keeps_its_level():
     rng = np.random.default_rng(3)
-    p_values = [fleiss_kappa_test(rng.choice(3, (60, 4), p=[0.5, 0.3, 0.2])).p_value for _ in range(400)]
+    p_values = [
+        fleiss_kappa_test(rng.choice(3, (60, 4), p=[0.5, 0.3, 0.2])).p_value for _ in range(400)
+    ]
     assert 0.03 <= np.mean(np.array(p_values) < 0.05) <= 0.075
 
 

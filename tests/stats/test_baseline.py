@@ -22,7 +22,9 @@ def test_t_equals_scipy(test, equal):
     values, group = ages(sizes=(40, 60))
     oracle = scipy_stats.ttest_ind(values[group == "g0"], values[group == "g1"], equal_var=equal)
     found = compare_continuous(values, group, test=test).test
-    assert (found.statistic, found.p_value, found.df) == pytest.approx((oracle.statistic, oracle.pvalue, oracle.df))
+    assert (found.statistic, found.p_value, found.df) == pytest.approx(
+        (oracle.statistic, oracle.pvalue, oracle.df)
+    )
 
 
 @pytest.mark.parametrize(("test", "variances"), [("student", "equal"), ("welch", "unequal")])
@@ -39,7 +41,9 @@ def test_kruskal_wallis_equals_scipy():
     values, group = ages()
     oracle = scipy_stats.kruskal(*[values[group == name] for name in ("g0", "g1", "g2")])
     found = compare_continuous(values, group, test="kruskal-wallis").test
-    assert (found.statistic, found.p_value, found.df) == pytest.approx((oracle.statistic, oracle.pvalue, 2))
+    assert (found.statistic, found.p_value, found.df) == pytest.approx(
+        (oracle.statistic, oracle.pvalue, 2)
+    )
 
 
 def test_summary_counts_what_is_missing():
@@ -51,14 +55,19 @@ def test_summary_counts_what_is_missing():
     assert second.mean == pytest.approx(kept.mean())
     assert second.sd == pytest.approx(kept.std())
     assert second.median == kept.median()
-    assert (second.lower_quartile, second.upper_quartile) == (kept.quantile(0.25), kept.quantile(0.75))
+    assert (second.lower_quartile, second.upper_quartile) == (
+        kept.quantile(0.25),
+        kept.quantile(0.75),
+    )
 
 
 def test_standardised_mean_difference():
     values, group = ages(sizes=(40, 60))
     a, b = values[group == "g0"], values[group == "g1"]
     found = compare_continuous(values, group)
-    assert found.smd == pytest.approx((a.mean() - b.mean()) / math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2))
+    assert found.smd == pytest.approx(
+        (a.mean() - b.mean()) / math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
+    )
     assert compare_continuous(values, group, groups=["g1", "g0"]).smd == pytest.approx(-found.smd)
     assert compare_continuous(*ages()).smd is None
 
@@ -116,9 +125,18 @@ def test_numbers_may_be_categories():
 
 
 def test_undefined_says_why():
-    assert compare_continuous([1, 2, 3], ["a", "b", "b"]).test.why == "a group has fewer than two known values"
-    assert compare_continuous([1, 1, 2, 2], list("aabb")).test.why == "the values do not vary within the groups"
-    assert compare_continuous([1, 1, 1, 1], list("aabb"), test="kruskal-wallis").test.why == "all values are the same"
+    assert (
+        compare_continuous([1, 2, 3], ["a", "b", "b"]).test.why
+        == "a group has fewer than two known values"
+    )
+    assert (
+        compare_continuous([1, 1, 2, 2], list("aabb")).test.why
+        == "the values do not vary within the groups"
+    )
+    assert (
+        compare_continuous([1, 1, 1, 1], list("aabb"), test="kruskal-wallis").test.why
+        == "all values are the same"
+    )
     nothing = compare_continuous([np.nan, np.nan, 2, 3], list("aabb"))
     assert nothing.groups[0].mean is None
     assert nothing.test.p_value is None

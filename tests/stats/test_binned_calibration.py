@@ -57,11 +57,15 @@ def test_both_errors_equal_a_loop(case, bins):
 def test_the_interval_covers_the_truth_of_a_miscalibrated_model():
     rng = np.random.default_rng(1)
     truth = rng.normal(size=400_000)
-    population = ece(rng.random(400_000) < expit(truth), expit(1.8 * truth + 0.4), replicates=1).value
+    population = ece(
+        rng.random(400_000) < expit(truth), expit(1.8 * truth + 0.4), replicates=1
+    ).value
     covered = 0
     for seed in range(100):
         truth = rng.normal(size=500)
-        found = ece(rng.random(500) < expit(truth), expit(1.8 * truth + 0.4), replicates=200, seed=seed)
+        found = ece(
+            rng.random(500) < expit(truth), expit(1.8 * truth + 0.4), replicates=200, seed=seed
+        )
         covered += found.low <= population <= found.high
     assert covered >= 88
 
@@ -123,7 +127,9 @@ def test_hosmer_lemeshow_keeps_its_level_outside_the_development_data():
 
 
 def test_undefined_and_refused():
-    assert hosmer_lemeshow([0, 1], [0.0, 0.0]).why == "a group expects no event, or nothing but events"
+    assert (
+        hosmer_lemeshow([0, 1], [0.0, 0.0]).why == "a group expects no event, or nothing but events"
+    )
     assert hosmer_lemeshow([0, 1], [0.4, 0.4], external=False).p_value is None
     assert ece([1], [0.25]).value == 0.75
     with pytest.raises(StatsError):

@@ -166,7 +166,9 @@ def test_bca_leaves_out_whole_patients():
         return weights @ np.array([1.0, 2, 3, 4, 5])
 
     groups = ["a", "a", "b", "c", "c"]
-    bootstrap_estimate(total, [0, 0, 1, 1, 1], interval="bca", groups=groups, replicates=10, stratified=False)
+    bootstrap_estimate(
+        total, [0, 0, 1, 1, 1], interval="bca", groups=groups, replicates=10, stratified=False
+    )
     np.testing.assert_array_equal(seen[0], [[0, 0, 1, 1, 1], [1, 1, 0, 1, 1], [1, 1, 1, 0, 0]])
 
 
@@ -185,7 +187,9 @@ def test_difference_is_paired_and_agrees_with_delong():
     assert (same.difference, same.low, same.high, same.p_value) == (0, None, None, 1)
     assert same.why == "the resamples do not vary"
     certain = bootstrap_auc_difference([0, 1], [0.1, 0.9], [0.9, 0.1])
-    assert (certain.difference, certain.low, certain.p_value) == (1, None, None), "two cases prove nothing"
+    assert (certain.difference, certain.low, certain.p_value) == (1, None, None), (
+        "two cases prove nothing"
+    )
 
 
 def test_undefined_resamples_are_counted():
@@ -196,7 +200,9 @@ def test_undefined_resamples_are_counted():
     often = bootstrap_auc([0, 1, 1], [0.1, 0.2, 0.05], stratified=False)
     assert (often.value, often.low, often.high) == (0.5, None, None)
     assert re.fullmatch(r"the statistic is undefined in \d+ of 2000 resamples", often.why)
-    lost = bootstrap_estimate(lambda weights: np.where(weights.std(axis=1) == 0, 1.0, np.nan), [0, 1] * 30)
+    lost = bootstrap_estimate(
+        lambda weights: np.where(weights.std(axis=1) == 0, 1.0, np.nan), [0, 1] * 30
+    )
     assert lost.value == 1
     assert lost.low is None
     assert "every resample" in lost.why
@@ -206,8 +212,15 @@ def test_resamples_that_do_not_vary_are_no_certainty():
     y, p = np.arange(30) < 12, np.linspace(1, 0, 30)
     for interval in ("percentile", "bca", "basic"):
         found = bootstrap_auc(y, p, interval=interval)
-        assert (found.value, found.low, found.high, found.why) == (1, None, None, "the resamples do not vary")
-    constant = bootstrap_estimate(lambda weights: weights @ np.full(30, 0.1) / weights.sum(axis=1), y)
+        assert (found.value, found.low, found.high, found.why) == (
+            1,
+            None,
+            None,
+            "the resamples do not vary",
+        )
+    constant = bootstrap_estimate(
+        lambda weights: weights @ np.full(30, 0.1) / weights.sum(axis=1), y
+    )
     assert constant.low is None, "rounding is no spread"
 
 

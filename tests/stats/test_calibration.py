@@ -34,7 +34,9 @@ def test_brier_equals_scikit_learn(case):
     else:
         assert 0 <= found.low < found.value < found.high <= 1 or found.low == 0 or found.high == 1
     scaled = scaled_brier(y, p)
-    assert scaled.value == pytest.approx(1 - brier_score_loss(y, p) / brier_score_loss(y, np.full(y.size, y.mean())))
+    assert scaled.value == pytest.approx(
+        1 - brier_score_loss(y, p) / brier_score_loss(y, np.full(y.size, y.mean()))
+    )
     assert scaled.high is None or scaled.high <= 1
 
 
@@ -61,7 +63,9 @@ def test_recalibration_equals_statsmodels():
     y, p = sample(300, shift=2.0)
     x = np.log(p / (1 - p))
     both = sm.Logit(y.astype(float), sm.add_constant(x)).fit(disp=0, tol=1e-12)
-    large = sm.GLM(y.astype(float), np.ones(300), family=sm.families.Binomial(), offset=x).fit(tol=1e-12)
+    large = sm.GLM(y.astype(float), np.ones(300), family=sm.families.Binomial(), offset=x).fit(
+        tol=1e-12
+    )
     for found, model, k in (
         (calibration_intercept(y, p), large, 0),
         (calibration_intercept(y, p, joint=True), both, 0),
@@ -84,7 +88,9 @@ def test_they_find_what_was_done_to_a_calibrated_model():
     assert calibration_intercept(y, expit(truth - 0.7)).value == pytest.approx(0.7, abs=0.02)
     assert calibration_intercept(y, expit(truth)).value == pytest.approx(0, abs=0.02)
     assert observed_expected(y, expit(truth)).value == pytest.approx(1, abs=0.01)
-    assert observed_expected(y, expit(truth - 0.7)).value > 1.2, "probabilities too low: more observed than expected"
+    assert observed_expected(y, expit(truth - 0.7)).value > 1.2, (
+        "probabilities too low: more observed than expected"
+    )
 
 
 def test_coverage_of_intercept_slope_and_ratio():
@@ -95,14 +101,20 @@ def test_coverage_of_intercept_slope_and_ratio():
         y = rng.random(200) < expit(truth)
         p = expit(truth)
         for k, (found, ideal) in enumerate(
-            [(calibration_intercept(y, p), 0), (calibration_slope(y, p), 1), (observed_expected(y, p), 1)]
+            [
+                (calibration_intercept(y, p), 0),
+                (calibration_slope(y, p), 1),
+                (observed_expected(y, p), 1),
+            ]
         ):
             hits[k] += found.low <= ideal <= found.high
     assert (hits / 600 > 0.93).all()
     assert (hits / 600 < 0.975).all()
 
 
-@pytest.mark.parametrize(("spread", "stretch"), [(0.0, 1.0), (1.0, 1.0), (4.0, 1.0), (8.0, 1.0), (1.0, 4.0)], ids=str)
+@pytest.mark.parametrize(
+    ("spread", "stretch"), [(0.0, 1.0), (1.0, 1.0), (4.0, 1.0), (8.0, 1.0), (1.0, 4.0)], ids=str
+)
 def test_the_ratio_holds_the_truth_for_flat_sharp_and_overconfident_models(spread, stretch):
     rng = np.random.default_rng(3)
     hits = 0
@@ -119,9 +131,16 @@ def test_the_ratio_of_equal_probabilities_has_wilsons_interval():
     found = observed_expected(y, np.full(40, 0.4))
     low, high = proportion_confint(13, 40, method="wilson")
     assert (found.low, found.high) == pytest.approx((low / 0.4, high / 0.4))
-    none, every = observed_expected(np.zeros(40), np.full(40, 0.4)), observed_expected(np.ones(40), np.full(40, 0.4))
-    assert (none.low, none.high) == pytest.approx((0, proportion_confint(0, 40, method="wilson")[1] / 0.4))
-    assert (every.low, every.high) == pytest.approx((proportion_confint(40, 40, method="wilson")[0] / 0.4, 2.5))
+    none, every = (
+        observed_expected(np.zeros(40), np.full(40, 0.4)),
+        observed_expected(np.ones(40), np.full(40, 0.4)),
+    )
+    assert (none.low, none.high) == pytest.approx(
+        (0, proportion_confint(0, 40, method="wilson")[1] / 0.4)
+    )
+    assert (every.low, every.high) == pytest.approx(
+        (proportion_confint(40, 40, method="wilson")[0] / 0.4, 2.5)
+    )
 
 
 def test_the_ratio_takes_the_score_test_of_each_shift():
@@ -163,7 +182,9 @@ def test_certain_probabilities_are_clipped_not_infinite():
     y = [0, 1, 0, 1, 1, 0]
     p = [0.0, 1.0, 1.0, 0.8, 0.4, 0.3]
     clipped = [1e-8, 1 - 1e-8, 1 - 1e-8, 0.8, 0.4, 0.3]
-    assert calibration_slope(y, p).value == pytest.approx(calibration_slope(y, clipped).value, rel=1e-6)
+    assert calibration_slope(y, p).value == pytest.approx(
+        calibration_slope(y, clipped).value, rel=1e-6
+    )
     assert np.isfinite(calibration_intercept(y, p).value)
     assert "clipped" in calibration_slope(y, p).method
     assert logit(np.array([0.0]))[0] == pytest.approx(-18.42068)

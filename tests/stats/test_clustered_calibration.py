@@ -43,10 +43,15 @@ def test_intercept_and_slope_equal_the_bias_corrected_sandwich_of_statsmodels(pa
     numbers, binomial = patients_of(names, y.size), sm.families.Binomial()
     free = sm.GEE(y.astype(float), sm.add_constant(logits(p)), groups=numbers, family=binomial)
     theirs = free.fit(cov_type="bias_reduced")
-    slope, joint = calibration_slope(y, p, groups=names), calibration_intercept(y, p, groups=names, joint=True)
+    slope, joint = (
+        calibration_slope(y, p, groups=names),
+        calibration_intercept(y, p, groups=names, joint=True),
+    )
     assert (joint.value, slope.value) == pytest.approx(tuple(theirs.params), rel=1e-5)
     assert (error(joint), error(slope)) == pytest.approx(tuple(theirs.bse), rel=1e-5)
-    fixed = sm.GEE(y.astype(float), np.ones((y.size, 1)), groups=numbers, family=binomial, offset=logits(p))
+    fixed = sm.GEE(
+        y.astype(float), np.ones((y.size, 1)), groups=numbers, family=binomial, offset=logits(p)
+    )
     theirs = fixed.fit(cov_type="bias_reduced")
     large = calibration_intercept(y, p, groups=names)
     assert large.value == pytest.approx(theirs.params[0], rel=1e-5)
@@ -59,13 +64,19 @@ def test_with_many_patients_it_is_the_plain_cluster_sandwich():
     model = sm.GLM(y.astype(float), sm.add_constant(logits(p)), family=sm.families.Binomial())
     theirs = model.fit(cov_type="cluster", cov_kwds={"groups": patients_of(names, y.size)})
     assert error(calibration_slope(y, p, groups=names)) == pytest.approx(theirs.bse[1], rel=0.01)
-    assert error(calibration_intercept(y, p, groups=names, joint=True)) == pytest.approx(theirs.bse[0], rel=0.01)
-    assert theirs.bse[0] > 1.2 * error(calibration_intercept(y, p, joint=True)), "clusters matter here"
+    assert error(calibration_intercept(y, p, groups=names, joint=True)) == pytest.approx(
+        theirs.bse[0], rel=0.01
+    )
+    assert theirs.bse[0] > 1.2 * error(calibration_intercept(y, p, joint=True)), (
+        "clusters matter here"
+    )
 
 
 def test_the_slope_is_near_that_of_leaving_out_patients():
     y, p, names = clustered_sample(300, seed=3, mixed=False)
-    without = np.array([calibration_slope(y[names != name], p[names != name]).value for name in np.unique(names)])
+    without = np.array(
+        [calibration_slope(y[names != name], p[names != name]).value for name in np.unique(names)]
+    )
     jackknife = math.sqrt((without.size - 1) * np.var(without))
     assert error(calibration_slope(y, p, groups=names)) == pytest.approx(jackknife, rel=0.05)
 
@@ -74,7 +85,9 @@ def test_brier_scores_equal_the_clustered_regression_of_statsmodels():
     y, p, names = clustered_sample(40, seed=4, mixed=False)
     numbers = patients_of(names, y.size)
     squares = (p - y) ** 2
-    theirs = sm.OLS(squares, np.ones(y.size)).fit(cov_type="cluster", cov_kwds={"groups": numbers}, use_t=True)
+    theirs = sm.OLS(squares, np.ones(y.size)).fit(
+        cov_type="cluster", cov_kwds={"groups": numbers}, use_t=True
+    )
     found = brier(y, p, groups=names)
     assert (found.low, found.high) == pytest.approx(tuple(theirs.conf_int()[0]), rel=1e-9)
     assert found.method == "mean square, by patient, Student's t 95%"
@@ -85,7 +98,9 @@ def test_brier_scores_equal_the_clustered_regression_of_statsmodels():
 def test_the_scaled_brier_score_is_near_that_of_leaving_out_patients():
     y, p, names = clustered_sample(150, seed=5, mixed=False)
     found = scaled_brier(y, p, groups=names)
-    without = np.array([scaled_brier(y[names != name], p[names != name]).value for name in np.unique(names)])
+    without = np.array(
+        [scaled_brier(y[names != name], p[names != name]).value for name in np.unique(names)]
+    )
     half = student.ppf(0.975, without.size - 1) * math.sqrt((without.size - 1) * np.var(without))
     assert found.value - found.low == pytest.approx(half, rel=0.03)
 
@@ -113,7 +128,9 @@ def test_observed_over_expected_holds_the_truth_by_patient_and_not_by_case(patie
 def test_a_few_patients_without_events_are_fully_dependent():
     p, names = np.full(30, 0.2), np.repeat(np.arange(5), 6)
     found = observed_expected(np.zeros(30), p, groups=names)
-    assert found.high == pytest.approx(proportion_confint(0, 5, method="wilson")[1] / 0.2), "five patients, all alike"
+    assert found.high == pytest.approx(proportion_confint(0, 5, method="wilson")[1] / 0.2), (
+        "five patients, all alike"
+    )
 
 
 def test_one_patient_has_values_without_intervals():
@@ -139,7 +156,10 @@ def test_two_patients_cannot_tell_a_slope_if_one_has_a_single_case():
 
 def test_the_band_equals_the_sum_over_pairs_of_cases():
     y, p, names = clustered_sample(40, seed=8, mixed=False, decimals=2)
-    found, plain = calibration_curve(y, p, points=7, groups=names), calibration_curve(y, p, points=7)
+    found, plain = (
+        calibration_curve(y, p, points=7, groups=names),
+        calibration_curve(y, p, points=7),
+    )
     np.testing.assert_array_equal(found.observed, plain.observed)
     values, place = np.unique(p, return_inverse=True)
     weights = loess_weights(values, np.bincount(place).astype(float), found.grid)[:, place]
@@ -163,7 +183,9 @@ def test_the_band_equals_the_sum_over_pairs_of_cases():
 def test_the_same_curve_twice_keeps_its_band():
     y, p, _ = clustered_sample(200, seed=9, decimals=2)
     once = calibration_curve(y, p, points=21)
-    twice = calibration_curve(np.repeat(y, 2), np.repeat(p, 2), points=21, groups=np.repeat(np.arange(y.size), 2))
+    twice = calibration_curve(
+        np.repeat(y, 2), np.repeat(p, 2), points=21, groups=np.repeat(np.arange(y.size), 2)
+    )
     inner = slice(3, -3)
     widths = (twice.high - twice.low)[inner] / (once.high - once.low)[inner]
     np.testing.assert_allclose(widths, 1, atol=0.12)
@@ -183,7 +205,9 @@ def test_bins_count_what_their_cases_are_worth():
         assert one.high - one.low >= other.high - other.low - 1e-12
     same = np.full(30, 0.5)
     [one] = calibration_curve(np.ones(30), same, groups=np.repeat(np.arange(5), 6)).bins
-    assert (one.low, one.high) == pytest.approx(proportion_confint(5, 5, method="wilson")), "five patients, all alike"
+    assert (one.low, one.high) == pytest.approx(proportion_confint(5, 5, method="wilson")), (
+        "five patients, all alike"
+    )
 
 
 def test_the_index_passes_its_groups_on():

@@ -28,7 +28,9 @@ def squared(score, y):
 TRUTH = {
     "sensitivity": norm.cdf(0.6),
     "auc": norm.cdf(1.2 / np.sqrt(2)),
-    "brier": sum(quad(lambda s, y=y: squared(s, y) * norm.pdf(s - 1.2 * y) / 2, -9, 9)[0] for y in (0, 1)),
+    "brier": sum(
+        quad(lambda s, y=y: squared(s, y) * norm.pdf(s - 1.2 * y) / 2, -9, 9)[0] for y in (0, 1)
+    ),
     "slope": 1.0,
 }
 
@@ -54,7 +56,10 @@ def coverage():
         for clustered in (True, False):
             for name, found in estimates(y, p, patients if clustered else None).items():
                 hits[clustered][name] += found.low <= TRUTH[name] <= found.high
-    return {clustered: {name: count / REPEATS for name, count in of.items()} for clustered, of in hits.items()}
+    return {
+        clustered: {name: count / REPEATS for name, count in of.items()}
+        for clustered, of in hits.items()
+    }
 
 
 @pytest.mark.parametrize("name", TRUTH)

@@ -59,7 +59,10 @@ def slow_divisor(name, y, called, patients, level=0.95):
     of_patients, count = jackknife(patients)
     of_cases, cases = jackknife(np.arange(y.size))
     tail = 0.5 + level / 2
-    return max(1, of_patients / of_cases * (student.ppf(tail, count - 1) / student.ppf(tail, cases - 1)) ** 2)
+    return max(
+        1,
+        of_patients / of_cases * (student.ppf(tail, count - 1) / student.ppf(tail, cases - 1)) ** 2,
+    )
 
 
 @pytest.mark.parametrize("name", SLOW)
@@ -67,7 +70,10 @@ def slow_divisor(name, y, called, patients, level=0.95):
 def test_rates_equal_the_slow_jackknife(name, mixed):
     y, p, patients = clustered_sample(45, seed=1, shared=0.9, mixed=mixed)
     called = p >= 0.45
-    found, plain = clustered_rates(y, called, patients)[name], threshold_rates(confusion(y, p, 0.45))[name]
+    found, plain = (
+        clustered_rates(y, called, patients)[name],
+        threshold_rates(confusion(y, p, 0.45))[name],
+    )
     divisor = slow_divisor(name, y, called, patients)
     counts = confusion(y, p, 0.45)
     tn, fp, fn, tp = (count / divisor for count in (counts.tn, counts.fp, counts.fn, counts.tp))
@@ -77,7 +83,12 @@ def test_rates_equal_the_slow_jackknife(name, mixed):
 
     assert found.value == plain.value
     if name in ("sensitivity", "specificity", "ppv", "npv", "accuracy"):
-        pairs = {"sensitivity": (tp, tp + fn), "specificity": (tn, tn + fp), "ppv": (tp, tp + fp), "npv": (tn, tn + fn)}
+        pairs = {
+            "sensitivity": (tp, tp + fn),
+            "specificity": (tn, tn + fp),
+            "ppv": (tp, tp + fp),
+            "npv": (tn, tn + fn),
+        }
         expected = wilson(*pairs.get(name, (tn + tp, tn + fp + fn + tp)))
     elif name == "f1":
         expected = [2 * end / (1 + end) for end in wilson(tp, tp + fp + fn)]
@@ -105,7 +116,9 @@ def test_the_design_effect_is_near_the_ratio_estimators_of_surveys():
     hits = np.array([right[patients == group].sum() for group in groups])
     share = hits.sum() / cases.sum()
     # Variance of a ratio of totals over clusters, linearised.
-    variance = groups.size / (groups.size - 1) * ((hits - share * cases) ** 2).sum() / cases.sum() ** 2
+    variance = (
+        groups.size / (groups.size - 1) * ((hits - share * cases) ** 2).sum() / cases.sum() ** 2
+    )
     effect = variance / (share * (1 - share) / cases.sum())
     assert effect > 1.3
     found = clustered_rates(y, p >= 0.5, names)["sensitivity"]
@@ -128,7 +141,9 @@ def test_rates_of_zero_and_one_count_patients():
     found = clustered_rates(y, y, patients)
     of_patients = threshold_rates(Confusion(2, 0, 0, 3))
     for name in ("sensitivity", "specificity", "ppv", "npv", "accuracy", "f1", "mcc"):
-        assert (found[name].low, found[name].high) == pytest.approx((of_patients[name].low, 1)), name
+        assert (found[name].low, found[name].high) == pytest.approx((of_patients[name].low, 1)), (
+            name
+        )
         assert "fully dependent" in found[name].method
     wrong = clustered_rates(y, 1 - y, patients)
     assert (wrong["sensitivity"].value, wrong["sensitivity"].low) == (0, 0)
@@ -144,7 +159,9 @@ def test_full_dependence_holds_across_the_classes_of_a_patient():
     assert found["balanced_accuracy"].low == pytest.approx(
         threshold_rates(Confusion(3, 0, 0, 3))["balanced_accuracy"].low
     )
-    assert found["sensitivity"].low == pytest.approx(proportion(6, 6).low), "one case of each class a patient"
+    assert found["sensitivity"].low == pytest.approx(proportion(6, 6).low), (
+        "one case of each class a patient"
+    )
 
 
 def test_full_dependence_weighs_the_classes_as_the_rate_does():
@@ -162,7 +179,9 @@ def test_full_dependence_weighs_the_classes_as_the_rate_does():
 
 def test_two_of_many_classes_are_two_classes():
     y, p, patients = clustered_sample(50, seed=12, mixed=False)
-    many = multiclass_balanced_accuracy(y.astype(int), np.stack([1 - p, p], axis=1), groups=patients)
+    many = multiclass_balanced_accuracy(
+        y.astype(int), np.stack([1 - p, p], axis=1), groups=patients
+    )
     two = clustered_rates(y, p > 0.5, patients)["balanced_accuracy"]
     assert (many.value, many.low, many.high) == pytest.approx((two.value, two.low, two.high))
 
@@ -197,7 +216,9 @@ def test_clusters_of_negatives_do_not_touch_the_positives():
 
 
 cases_of_patients = st.lists(
-    st.tuples(st.booleans(), st.booleans(), st.sampled_from(["x", "y", "z", "ä b"])), min_size=1, max_size=14
+    st.tuples(st.booleans(), st.booleans(), st.sampled_from(["x", "y", "z", "ä b"])),
+    min_size=1,
+    max_size=14,
 )
 
 
@@ -218,7 +239,9 @@ def test_rates_are_never_narrower_than_those_of_cases_and_hold_their_value(cases
         assert estimate.low <= estimate.value <= estimate.high
         assert math.isfinite(estimate.high)
         assert estimate.low < estimate.high, name
-        assert estimate.high - estimate.low >= (plain[name].high - plain[name].low) * (1 - 1e-9), name
+        assert estimate.high - estimate.low >= (plain[name].high - plain[name].low) * (1 - 1e-9), (
+            name
+        )
 
 
 def test_calls_and_cases_must_fit():
@@ -236,18 +259,26 @@ def test_the_mean_recall_of_many_classes_equals_its_slow_jackknife():
     rng = np.random.default_rng(3)
     patients = np.repeat(np.arange(60), 3)
     truth = rng.integers(0, 3, 60)[patients]
-    P = rng.dirichlet(np.ones(3), 180) * 0.3 + 0.7 * np.eye(3)[np.where(rng.random(60)[patients] < 0.7, truth, 2)]
+    P = (
+        rng.dirichlet(np.ones(3), 180) * 0.3
+        + 0.7 * np.eye(3)[np.where(rng.random(60)[patients] < 0.7, truth, 2)]
+    )
     P /= P.sum(axis=1, keepdims=True)
     called = P.argmax(axis=1)
 
     def jackknife(units):
         left_out = [
-            metrics.balanced_accuracy_score(truth[units != unit], called[units != unit]) for unit in np.unique(units)
+            metrics.balanced_accuracy_score(truth[units != unit], called[units != unit])
+            for unit in np.unique(units)
         ]
         return (len(left_out) - 1) * np.var(left_out), len(left_out)
 
     (of_patients, count), (of_cases, cases) = jackknife(patients), jackknife(np.arange(180))
-    divisor = of_patients / of_cases * (student.ppf(0.975, count - 1) / student.ppf(0.975, cases - 1)) ** 2
+    divisor = (
+        of_patients
+        / of_cases
+        * (student.ppf(0.975, count - 1) / student.ppf(0.975, cases - 1)) ** 2
+    )
     assert divisor > 2
     low = high = 0.0
     for k in range(3):
@@ -257,13 +288,26 @@ def test_the_mean_recall_of_many_classes_equals_its_slow_jackknife():
     found = multiclass_balanced_accuracy(truth, P, groups=patients)
     value = metrics.balanced_accuracy_score(truth, called)
     assert found.value == pytest.approx(value)
-    assert (found.low, found.high) == pytest.approx((value - math.sqrt(low) / 3, value + math.sqrt(high) / 3))
+    assert (found.low, found.high) == pytest.approx(
+        (value - math.sqrt(low) / 3, value + math.sqrt(high) / 3)
+    )
 
 
 def test_a_dangerous_error_counts_the_patients_of_its_class():
-    P = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.1, 0.2, 0.7], [0.2, 0.2, 0.6], [0.0, 0.2, 0.8]])
+    P = np.array(
+        [
+            [0.8, 0.1, 0.1],
+            [0.2, 0.7, 0.1],
+            [0.1, 0.3, 0.6],
+            [0.1, 0.2, 0.7],
+            [0.2, 0.2, 0.6],
+            [0.0, 0.2, 0.8],
+        ]
+    )
     groups = ["a", "a", "b", "b", "c", "c"]
     found = dangerous_error([0, 1, 2, 2, 2, 2], P, truth=2, called=0, groups=groups)
     assert (found.value, found.low) == (0, 0)
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 2)), "two patients, both right"
-    assert dangerous_error([0, 1, 2, 2, 2, 2], P, truth=2, called=0).high == pytest.approx(1 - 0.025 ** (1 / 4))
+    assert dangerous_error([0, 1, 2, 2, 2, 2], P, truth=2, called=0).high == pytest.approx(
+        1 - 0.025 ** (1 / 4)
+    )

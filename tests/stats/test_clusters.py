@@ -33,7 +33,9 @@ ESTIMATES = {
     "brier": stats.brier,
     "scaled brier": stats.scaled_brier,
     "intercept": stats.calibration_intercept,
-    "joint intercept": lambda y, p, groups: stats.calibration_intercept(y, p, joint=True, groups=groups),
+    "joint intercept": lambda y, p, groups: stats.calibration_intercept(
+        y, p, joint=True, groups=groups
+    ),
     "slope": stats.calibration_slope,
     "o/e": stats.observed_expected,
     "ece": lambda y, p, groups: stats.ece(y, p, replicates=50, groups=groups),
@@ -43,9 +45,13 @@ ESTIMATES = {
         for name in stats.threshold_rates(stats.Confusion(1, 1, 1, 1))
     },
     "accuracy of three": lambda y, p, groups: stats.clustered_proportion((p >= 0.5) == y, groups),
-    "balanced accuracy of three": lambda y, p, groups: stats.multiclass_balanced_accuracy(*three(p, y), groups=groups),
+    "balanced accuracy of three": lambda y, p, groups: stats.multiclass_balanced_accuracy(
+        *three(p, y), groups=groups
+    ),
     "brier of three": lambda y, p, groups: stats.multiclass_brier(*three(p, y), groups=groups),
-    "dangerous error": lambda y, p, groups: stats.dangerous_error(*three(p, y), truth=1, called=0, groups=groups),
+    "dangerous error": lambda y, p, groups: stats.dangerous_error(
+        *three(p, y), truth=1, called=0, groups=groups
+    ),
 }
 ANALYTIC = {name: estimate for name, estimate in ESTIMATES.items() if name not in ("ece", "ici")}
 
@@ -70,7 +76,9 @@ def test_the_order_of_cases_and_the_names_of_patients_change_nothing(name):
     first = ANALYTIC[name](y, p, groups=patients)
     for groups in (patients[order], 1000 - 7 * numbers[order], numbers[order].astype(float)):
         again = ANALYTIC[name](y[order], p[order], groups=groups)
-        assert (again.value, again.low, again.high) == pytest.approx((first.value, first.low, first.high), rel=1e-9)
+        assert (again.value, again.low, again.high) == pytest.approx(
+            (first.value, first.low, first.high), rel=1e-9
+        )
         assert again.method == first.method
 
 
@@ -80,7 +88,9 @@ SUMS = ("auc", "brier", "scaled brier", "intercept", "joint intercept", "slope",
 
 @pytest.mark.parametrize("name", ANALYTIC)
 def test_the_same_cases_twice_are_no_news_where_patients_have_several(name):
-    y, p, patients = clustered_sample(60, seed=5, shared=0.9, mixed=False)  # no design effect is below 1
+    y, p, patients = clustered_sample(
+        60, seed=5, shared=0.9, mixed=False
+    )  # no design effect is below 1
     once = ANALYTIC[name](y, p, groups=patients)
     twice = ANALYTIC[name](np.repeat(y, 2), np.repeat(p, 2), groups=np.repeat(patients, 2))
     assert twice.value == pytest.approx(once.value)
@@ -94,12 +104,16 @@ def test_the_same_cases_twice_are_no_news_where_patients_had_one(name):
     twice = ANALYTIC[name](np.repeat(y, 2), np.repeat(p, 2), groups=np.repeat(np.arange(300), 2))
     naive = ANALYTIC[name](np.repeat(y, 2), np.repeat(p, 2), groups=None)
     # The sandwich stands for the information matrix, Student's t for the normal.
-    assert width(twice) == pytest.approx(width(once), rel=0.12 if "intercept" in name or name == "slope" else 0.03)
+    assert width(twice) == pytest.approx(
+        width(once), rel=0.12 if "intercept" in name or name == "slope" else 0.03
+    )
     assert width(naive) < 0.8 * width(once)
 
 
 @pytest.mark.parametrize("name", ESTIMATES)
-@pytest.mark.parametrize("groups", [[0, 0, 0, 1, 1], ["a", "b", "c"], [[0] * 6], [0, 1, 2, 3, 4, float("nan")]])
+@pytest.mark.parametrize(
+    "groups", [[0, 0, 0, 1, 1], ["a", "b", "c"], [[0] * 6], [0, 1, 2, 3, 4, float("nan")]]
+)
 def test_groups_that_do_not_fit_are_refused(name, groups):
     y, p = np.array([0, 1, 0, 1, 1, 0], dtype=bool), np.array([0.1, 0.7, 0.4, 0.6, 0.3, 0.8])
     with pytest.raises(stats.StatsError, match=r"fit together|missing"):
@@ -124,7 +138,9 @@ def test_numbers_of_patients_follow_the_sorted_names():
 def test_the_error_of_a_mean_is_that_of_statsmodels():
     _, values, names = clustered_sample(30, seed=1)
     patients = patients_of(names, values.size)
-    theirs = sm.OLS(values, np.ones(values.size)).fit(cov_type="cluster", cov_kwds={"groups": patients}, use_t=True)
+    theirs = sm.OLS(values, np.ones(values.size)).fit(
+        cov_type="cluster", cov_kwds={"groups": patients}, use_t=True
+    )
     ours = clustered_error(values - values.mean(), patients)
     assert ours == pytest.approx(theirs.bse[0], rel=1e-12)
     found = mean_interval(values.mean(), values - values.mean(), patients, 0.95, "mean", (-9, 9))
@@ -161,13 +177,17 @@ def test_the_design_effect_is_the_ratio_of_two_plain_jackknives(rows):
     if len(by_patient) < 2 or 0 in total:
         assert found is None
     else:
-        assert found == pytest.approx(jackknife(by_patient) / jackknife(single), rel=1e-9, abs=1e-12)
+        assert found == pytest.approx(
+            jackknife(by_patient) / jackknife(single), rel=1e-9, abs=1e-12
+        )
 
 
 def test_the_design_effect_of_single_cases_is_one_and_of_copies_near_their_number():
     y, p = sample(200, seed=3)
     right = ((p >= 0.5) == y).astype(int)
-    assert design_effect(share, table_by_patient(right, np.arange(200), 2)) == pytest.approx(1, rel=1e-12)
+    assert design_effect(share, table_by_patient(right, np.arange(200), 2)) == pytest.approx(
+        1, rel=1e-12
+    )
     copies = table_by_patient(np.repeat(right, 3), np.repeat(np.arange(200), 3), 2)
     assert design_effect(share, copies) == pytest.approx(3, rel=0.01)
     assert kish_factor(copies, np.ones(2)) == 3

@@ -17,7 +17,9 @@ from .cases import sample, tied_scores
 def dcurves_result(y, p, thresholds, prevalence=None):
     dcurves = pytest.importorskip("dcurves")
     data = pd.DataFrame({"y": y.astype(bool), "model": p})
-    return dcurves.dca(data=data, outcome="y", modelnames=["model"], thresholds=thresholds, prevalence=prevalence)
+    return dcurves.dca(
+        data=data, outcome="y", modelnames=["model"], thresholds=thresholds, prevalence=prevalence
+    )
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -88,9 +90,13 @@ def test_the_prevalence_rescales_case_control_data():
         decision_curve(y, p).net_benefit
     )
     positives, negatives = np.flatnonzero(y), np.flatnonzero(~y)
-    resampled = np.concatenate([np.tile(positives, negatives.size), np.tile(negatives, 4 * positives.size)])
+    resampled = np.concatenate(
+        [np.tile(positives, negatives.size), np.tile(negatives, 4 * positives.size)]
+    )
     rare = decision_curve(y[resampled], p[resampled], [0.1, 0.3])
-    np.testing.assert_allclose(decision_curve(y, p, [0.1, 0.3], prevalence=0.2).net_benefit, rare.net_benefit)
+    np.testing.assert_allclose(
+        decision_curve(y, p, [0.1, 0.3], prevalence=0.2).net_benefit, rare.net_benefit
+    )
     assert decision_curve(y, p, prevalence=0.2).prevalence == 0.2
 
 
@@ -118,7 +124,9 @@ def test_the_band_equals_resampling_the_cases():
     assert (found.net_benefit < found.high).all()
     assert "bootstrap of cases" in found.method
     fixed = decision_curve(y, p, [0.3], replicates=500, prevalence=float(y.mean()))
-    assert fixed.high[0] - fixed.low[0] < found.high[0] - found.low[0], "a known prevalence is one doubt less"
+    assert fixed.high[0] - fixed.low[0] < found.high[0] - found.low[0], (
+        "a known prevalence is one doubt less"
+    )
     assert np.isnan(decision_curve(y, p).low).all()
 
 
@@ -137,7 +145,9 @@ def test_there_is_no_band_where_few_cases_reach_the_threshold():
     assert "none where" not in decision_curve(y, p, [0.5], replicates=200).method
     fixed = decision_curve(y, p, replicates=200, prevalence=0.2)
     below = (~called & y).any(axis=1) ^ (~called & ~y).any(axis=1)
-    np.testing.assert_array_equal(np.isnan(fixed.low), (reach < 5) | (60 - reach < 5) | alone | below)
+    np.testing.assert_array_equal(
+        np.isnan(fixed.low), (reach < 5) | (60 - reach < 5) | alone | below
+    )
 
 
 def test_the_band_holds_the_truth_wherever_it_is_drawn():
@@ -148,12 +158,16 @@ def test_the_band_holds_the_truth_wherever_it_is_drawn():
     held, drawn = np.zeros(6), np.zeros(6)
     for seed in range(300):
         truth = rng.normal(size=60)
-        found = decision_curve(rng.random(60) < expit(truth), expit(truth), grid, replicates=150, seed=seed)
+        found = decision_curve(
+            rng.random(60) < expit(truth), expit(truth), grid, replicates=150, seed=seed
+        )
         told = np.isfinite(found.low)
         drawn += told
         held += told & (found.low <= population) & (population <= found.high)
     assert drawn[-1] < 50
-    assert (held[drawn > 0] / drawn[drawn > 0] > 0.9).all(), "by the number of cases alone it is 0.43 at 0.85"
+    assert (held[drawn > 0] / drawn[drawn > 0] > 0.9).all(), (
+        "by the number of cases alone it is 0.43 at 0.85"
+    )
 
 
 def test_patients_are_counted_where_a_band_is_wanted():

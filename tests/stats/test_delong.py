@@ -10,7 +10,14 @@ from scipy.optimize import brentq
 from scipy.stats import mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
 
-from ctbone.stats import StatsError, auc, auc_interval, delong_covariance, delong_test, delong_unpaired
+from ctbone.stats import (
+    StatsError,
+    auc,
+    auc_interval,
+    delong_covariance,
+    delong_test,
+    delong_unpaired,
+)
 
 from .cases import sample, tied_scores
 
@@ -28,11 +35,13 @@ def slow_covariance(y, P):
     result = np.empty((k, k))
     for r in range(k):
         for s in range(k):
-            s10 = sum((a - rows[r].mean()) * (b - rows[s].mean()) for a, b in zip(rows[r], rows[s], strict=True)) / (
-                m - 1
-            )
+            s10 = sum(
+                (a - rows[r].mean()) * (b - rows[s].mean())
+                for a, b in zip(rows[r], rows[s], strict=True)
+            ) / (m - 1)
             s01 = sum(
-                (a - columns[r].mean()) * (b - columns[s].mean()) for a, b in zip(columns[r], columns[s], strict=True)
+                (a - columns[r].mean()) * (b - columns[s].mean())
+                for a, b in zip(columns[r], columns[s], strict=True)
             )
             result[r, s] = s10 / m + s01 / (n - 1) / n
     return result
@@ -42,7 +51,9 @@ def slow_covariance(y, P):
 def test_auc_equals_scikit_learn_with_and_without_ties(decimals):
     y, p = sample(decimals=decimals)
     assert auc(y, p) == pytest.approx(roc_auc_score(y, p), abs=1e-14)
-    assert auc(y, p) == pytest.approx(mannwhitneyu(p[y], p[~y]).statistic / (y.sum() * (~y).sum()), abs=1e-14)
+    assert auc(y, p) == pytest.approx(
+        mannwhitneyu(p[y], p[~y]).statistic / (y.sum() * (~y).sum()), abs=1e-14
+    )
 
 
 @pytest.mark.parametrize("decimals", [None, 1])
@@ -50,7 +61,9 @@ def test_covariance_equals_the_quadratic_definition(decimals):
     y, first = sample(60, seed=1, decimals=decimals)
     rng = np.random.default_rng(2)
     P = [first, np.round(first + rng.normal(scale=0.3, size=60), 1), rng.random(60)]
-    np.testing.assert_allclose(delong_covariance(y, P), slow_covariance(y, P), rtol=1e-11, atol=1e-15)
+    np.testing.assert_allclose(
+        delong_covariance(y, P), slow_covariance(y, P), rtol=1e-11, atol=1e-15
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -72,7 +85,9 @@ def test_paired_test_equals_the_covariance_matrix(case):
         z = result.difference / math.sqrt(variance)
         assert result.statistic == pytest.approx(z, rel=1e-6)
         assert result.p_value == pytest.approx(2 * norm.sf(abs(z)), rel=1e-6, abs=1e-12)
-        assert result.low == pytest.approx(result.difference - norm.ppf(0.975) * math.sqrt(variance), abs=1e-9)
+        assert result.low == pytest.approx(
+            result.difference - norm.ppf(0.975) * math.sqrt(variance), abs=1e-9
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,7 +96,9 @@ def test_laws_of_the_auc(case):
     y, p = case
     area = auc(y, p)
     assert 0 <= area <= 1
-    assert auc(y, 3 * p**3 - 7) == pytest.approx(area, abs=1e-12), "a monotone transform changes nothing"
+    assert auc(y, 3 * p**3 - 7) == pytest.approx(area, abs=1e-12), (
+        "a monotone transform changes nothing"
+    )
     assert auc(~y, p) == pytest.approx(1 - area, abs=1e-12), "swapped labels mirror it"
     assert auc(y, -p) == pytest.approx(1 - area, abs=1e-12)
     shuffled = np.random.default_rng(0).permutation(y.size)
@@ -107,7 +124,9 @@ def test_logit_interval_is_the_delta_method_of_delong():
     found = auc_interval(y, p, level=0.9)
     area = roc_auc_score(y, p)
     error = math.sqrt(slow_covariance(y, [p])[0, 0])
-    ends = np.log(area / (1 - area)) + np.array([-1, 1]) * norm.ppf(0.95) * error / (area * (1 - area))
+    ends = np.log(area / (1 - area)) + np.array([-1, 1]) * norm.ppf(0.95) * error / (
+        area * (1 - area)
+    )
     np.testing.assert_allclose([found.low, found.high], 1 / (1 + np.exp(-ends)), rtol=1e-10)
 
 
@@ -130,8 +149,12 @@ def test_perfect_separation_has_a_real_interval(positives, negatives):
     assert "Newcombe" in found.method
 
     def gap(theta):
-        spread = 1 + ((positives + negatives) / 2 - 1) * ((1 - theta) / (2 - theta) + theta / (1 + theta))
-        return (1 - theta) - norm.ppf(0.975) * math.sqrt(theta * (1 - theta) * spread / (positives * negatives))
+        spread = 1 + ((positives + negatives) / 2 - 1) * (
+            (1 - theta) / (2 - theta) + theta / (1 + theta)
+        )
+        return (1 - theta) - norm.ppf(0.975) * math.sqrt(
+            theta * (1 - theta) * spread / (positives * negatives)
+        )
 
     assert found.low == pytest.approx(brentq(gap, 1e-9, 1 - 1e-9), abs=1e-9)
     reverse = auc_interval(y, -y.astype(float))
@@ -168,14 +191,18 @@ def test_unpaired_adds_the_variances():
     y_b, p_b = sample(50, seed=2)
     result = delong_unpaired(y_a, p_a, y_b, p_b)
     error = math.sqrt(slow_covariance(y_a, [p_a])[0, 0] + slow_covariance(y_b, [p_b])[0, 0])
-    assert result.statistic == pytest.approx((roc_auc_score(y_a, p_a) - roc_auc_score(y_b, p_b)) / error)
+    assert result.statistic == pytest.approx(
+        (roc_auc_score(y_a, p_a) - roc_auc_score(y_b, p_b)) / error
+    )
     assert result.p_value == pytest.approx(2 * norm.sf(abs(result.statistic)))
 
 
 def test_p_value_of_a_good_null_is_uniform():
     rng = np.random.default_rng(11)
     y = np.arange(80) < 40
-    p_values = [delong_test(y, y + rng.normal(size=80), y + rng.normal(size=80)).p_value for _ in range(600)]
+    p_values = [
+        delong_test(y, y + rng.normal(size=80), y + rng.normal(size=80)).p_value for _ in range(600)
+    ]
     assert 0.03 <= np.mean(np.array(p_values) < 0.05) <= 0.075
 
 

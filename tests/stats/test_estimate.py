@@ -9,7 +9,12 @@ from ctbone.stats import Comparison, Estimate, TestResult
 
 
 def test_dictionaries_are_what_the_metrics_file_holds():
-    assert Estimate(0.5, 0.25, 0.75, "m").as_dict() == {"value": 0.5, "low": 0.25, "high": 0.75, "method": "m"}
+    assert Estimate(0.5, 0.25, 0.75, "m").as_dict() == {
+        "value": 0.5,
+        "low": 0.25,
+        "high": 0.75,
+        "method": "m",
+    }
     assert Comparison(0.1, 0.0, 0.2, 2.0, 0.04, "m").as_dict() == {
         "difference": 0.1,
         "low": 0.0,
@@ -18,7 +23,12 @@ def test_dictionaries_are_what_the_metrics_file_holds():
         "p_value": 0.04,
         "method": "m",
     }
-    assert TestResult(3.0, 1.0, 0.08, "m").as_dict() == {"statistic": 3.0, "df": 1.0, "p_value": 0.08, "method": "m"}
+    assert TestResult(3.0, 1.0, 0.08, "m").as_dict() == {
+        "statistic": 3.0,
+        "df": 1.0,
+        "p_value": 0.08,
+        "method": "m",
+    }
 
 
 @pytest.mark.parametrize("kind", [Estimate, Comparison, TestResult])

@@ -31,7 +31,11 @@ def test_with_ties_and_few_values_the_errors_are_exact():
     p = rng.integers(1, 10, 300) / 10
     p = p[p != 0.5]
     y = rng.random(p.size) < p**2
-    curve = np.clip(slow_loess(np.sort(p), y[np.argsort(p, kind="stable")].astype(float), np.sort(p), 0.75, 2), 0, 1)
+    curve = np.clip(
+        slow_loess(np.sort(p), y[np.argsort(p, kind="stable")].astype(float), np.sort(p), 0.75, 2),
+        0,
+        1,
+    )
     distance = np.abs(curve - np.sort(p))
     found = calibration_errors(y, p, replicates=0)
     assert found.ici.value == pytest.approx(distance.mean(), abs=1e-9)
@@ -103,16 +107,23 @@ def test_curve_equals_a_slow_loess_and_its_band_the_bootstrap():
         drawn = np.sort(rng.integers(0, 400, 400))
         ranked = drawn[np.argsort(p[drawn])]
         draws.append(slow_loess(p[ranked], y[ranked].astype(float), curve.grid[2:-2], 0.75, 2))
-    np.testing.assert_allclose((curve.high - curve.low)[2:-2] / 3.92, np.std(draws, axis=0), rtol=0.3)
+    np.testing.assert_allclose(
+        (curve.high - curve.low)[2:-2] / 3.92, np.std(draws, axis=0), rtol=0.3
+    )
 
 
 def test_every_case_twice_halves_the_variance_of_the_curve():
     y, p = sample(80)
-    once, twice = calibration_curve(y, p, points=21), calibration_curve(np.repeat(y, 2), np.repeat(p, 2), points=21)
+    once, twice = (
+        calibration_curve(y, p, points=21),
+        calibration_curve(np.repeat(y, 2), np.repeat(p, 2), points=21),
+    )
     np.testing.assert_allclose(twice.observed, once.observed, atol=1e-9)
     inside = (once.low > 0) & (once.high < 1)
     assert inside.sum() > 5
-    np.testing.assert_allclose((twice.high - twice.low)[inside], (once.high - once.low)[inside] / np.sqrt(2), rtol=1e-6)
+    np.testing.assert_allclose(
+        (twice.high - twice.low)[inside], (once.high - once.low)[inside] / np.sqrt(2), rtol=1e-6
+    )
 
 
 def test_bins_hold_wilsons_intervals():
@@ -164,7 +175,9 @@ def test_a_calibrated_model_may_have_no_error_at_all():
     begins = np.zeros(4)
     for seed in range(60):
         truth = rng.normal(size=100)
-        errors = calibration_errors(rng.random(100) < expit(truth), expit(truth), replicates=60, seed=seed)
+        errors = calibration_errors(
+            rng.random(100) < expit(truth), expit(truth), replicates=60, seed=seed
+        )
         parts = (errors.ici, errors.e50, errors.e90, errors.emax)
         begins += [part.low == 0 and part.high > 0.01 for part in parts]
     assert (begins >= 54).all()

@@ -30,7 +30,9 @@ def test_tables_equal_scipy(seed):
         assert (found.statistic, found.p_value, found.df) == pytest.approx(
             (oracle.statistic, oracle.pvalue, oracle.dof)
         )
-    assert independence_test(square, test="fisher").p_value == pytest.approx(scipy_stats.fisher_exact(square).pvalue)
+    assert independence_test(square, test="fisher").p_value == pytest.approx(
+        scipy_stats.fisher_exact(square).pvalue
+    )
 
 
 def test_yates_never_corrects_beyond_the_difference():

@@ -29,7 +29,9 @@ ESTIMATES = {
         name: (lambda y, p, name=name: stats.threshold_rates(stats.confusion(y, p))[name])
         for name in stats.threshold_rates(stats.Confusion(1, 1, 1, 1))
     },
-    "multiclass auc": lambda y, p: stats.multiclass_auc(y, np.stack([1 - p, p], axis=1), replicates=20),
+    "multiclass auc": lambda y, p: stats.multiclass_auc(
+        y, np.stack([1 - p, p], axis=1), replicates=20
+    ),
     "macro f1": lambda y, p: stats.macro_f1(y, np.stack([1 - p, p], axis=1), replicates=20),
     "kappa": lambda y, p: stats.cohen_kappa(y, p > 0.5),
     "fleiss": lambda y, p: stats.fleiss_kappa(np.stack([y, p > 0.5, p > 0.2], axis=1)),
@@ -40,7 +42,9 @@ CLUSTERED = {
     "brier": stats.brier,
     "scaled brier": stats.scaled_brier,
     "intercept": stats.calibration_intercept,
-    "joint intercept": lambda y, p, groups: stats.calibration_intercept(y, p, joint=True, groups=groups),
+    "joint intercept": lambda y, p, groups: stats.calibration_intercept(
+        y, p, joint=True, groups=groups
+    ),
     "slope": stats.calibration_slope,
     "o/e": stats.observed_expected,
     "ici": lambda y, p, groups: stats.ici(y, p, replicates=10, groups=groups),
@@ -109,7 +113,9 @@ def check(result, name):
         assert why, f"{name}: {result}"
     middle = parts.get("value", parts.get("difference"))
     if parts.get("low") is not None and middle is not None:
-        assert parts["low"] - 1e-9 <= middle <= parts["high"] + 1e-9 or "bootstrap" in method, f"{name}: {result}"
+        assert parts["low"] - 1e-9 <= middle <= parts["high"] + 1e-9 or "bootstrap" in method, (
+            f"{name}: {result}"
+        )
     if parts.get("p_value") is not None:
         assert 0 <= parts["p_value"] <= 1, f"{name}: {result}"
 
@@ -162,7 +168,9 @@ def test_curves(hard):
 anything = st.integers(1, 12).flatmap(
     lambda n: st.tuples(
         st.lists(st.booleans(), min_size=n, max_size=n),
-        st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0])), min_size=n, max_size=n),
+        st.lists(
+            st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0])), min_size=n, max_size=n
+        ),
     )
 )
 

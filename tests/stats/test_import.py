@@ -12,7 +12,9 @@ def test_import_is_light():
         "print(*[name for name in ('torch', 'pandas', 'scipy', 'sklearn', 'statsmodels', 'monai', 'matplotlib') "
         "if name in sys.modules])"
     )
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert loaded.stdout.split() == []
 
 

@@ -6,7 +6,13 @@ import pytest
 
 from ctbone.errors import CtboneError
 from ctbone.stats import StatsError
-from ctbone.stats.inputs import checked_labels, checked_level, checked_models, checked_scores, percent
+from ctbone.stats.inputs import (
+    checked_labels,
+    checked_level,
+    checked_models,
+    checked_scores,
+    percent,
+)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,9 @@ def test_counted_values_equal_repeated_cases():
     sums = np.bincount(np.repeat(np.arange(40), cases), weights=outcome, minlength=40)
     at = np.array([0.05, 0.31, 0.5, 0.93])
     found = loess_weights(x, cases.astype(float), at) @ sums
-    np.testing.assert_allclose(found, slow_loess(np.repeat(x, cases), outcome, at, 0.75, 2), atol=1e-9)
+    np.testing.assert_allclose(
+        found, slow_loess(np.repeat(x, cases), outcome, at, 0.75, 2), atol=1e-9
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -55,7 +57,9 @@ def test_a_parabola_is_its_own_curve(coefficients, n):
 
 
 def test_few_distinct_values_do_not_break_it():
-    three = loess_weights(np.array([0.2, 0.5, 0.8]), np.array([40.0, 1, 40]), np.array([0.2, 0.5, 0.8]))
+    three = loess_weights(
+        np.array([0.2, 0.5, 0.8]), np.array([40.0, 1, 40]), np.array([0.2, 0.5, 0.8])
+    )
     assert np.isfinite(three).all()
     alone = loess_weights(np.array([0.2, 0.5, 0.8]), np.array([400.0, 1, 1]), np.array([0.2]))
     np.testing.assert_allclose(alone @ np.array([100.0, 1, 1]), [0.25], atol=1e-9)

@@ -9,7 +9,9 @@ from ctbone.stats.logistic import expit, fit_intercept, fit_logistic, logit
 from .cases import sample
 
 
-@pytest.mark.parametrize(("n", "shift", "prevalence"), [(30, 0.5, 0.5), (200, 1.2, 0.75), (569, 4.0, 0.9)])
+@pytest.mark.parametrize(
+    ("n", "shift", "prevalence"), [(30, 0.5, 0.5), (200, 1.2, 0.75), (569, 4.0, 0.9)]
+)
 def test_intercept_and_slope_equal_statsmodels(n, shift, prevalence):
     y, p = sample(n, shift=shift, prevalence=prevalence)
     x = logit(p)
@@ -23,7 +25,9 @@ def test_intercept_and_slope_equal_statsmodels(n, shift, prevalence):
 def test_intercept_alone_equals_statsmodels(shift):
     y, p = sample(200, shift=shift)
     x = logit(p)
-    oracle = sm.GLM(y.astype(float), np.ones(200), family=sm.families.Binomial(), offset=x).fit(tol=1e-12)
+    oracle = sm.GLM(y.astype(float), np.ones(200), family=sm.families.Binomial(), offset=x).fit(
+        tol=1e-12
+    )
     found = fit_intercept(y, x)
     assert found.intercept == pytest.approx(oracle.params[0], abs=1e-8)
     assert found.intercept_error == pytest.approx(oracle.bse[0], rel=1e-6)

@@ -45,10 +45,16 @@ def test_values_equal_scikit_learn(decimals):
         shares = np.ones(3) if average == "macro" else np.bincount(y)
         assert found.value == pytest.approx(np.average(areas, weights=shares))
         assert found.low < found.value < found.high
-    assert macro_f1(y, P, replicates=50).value == pytest.approx(metrics.f1_score(y, called, average="macro"))
-    assert multiclass_balanced_accuracy(y, P).value == pytest.approx(metrics.balanced_accuracy_score(y, called))
+    assert macro_f1(y, P, replicates=50).value == pytest.approx(
+        metrics.f1_score(y, called, average="macro")
+    )
+    assert multiclass_balanced_accuracy(y, P).value == pytest.approx(
+        metrics.balanced_accuracy_score(y, called)
+    )
     np.testing.assert_array_equal(confusion_matrix(y, P), metrics.confusion_matrix(y, called))
-    assert multiclass_brier(y, P).value == pytest.approx(((P - np.eye(3)[y]) ** 2).sum(axis=1).mean())
+    assert multiclass_brier(y, P).value == pytest.approx(
+        ((P - np.eye(3)[y]) ** 2).sum(axis=1).mean()
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -62,9 +68,16 @@ def test_two_classes_are_the_two_class_functions(cases):
     assert multiclass_auc(codes, P, replicates=5).value == pytest.approx(auc(y, p))
     # Of equal probabilities the first class is called, so the positive one needs more than a half.
     counts = confusion(y, p, np.nextafter(0.5, 1))
-    assert confusion_matrix(codes, P).ravel().tolist() == [counts.tn, counts.fp, counts.fn, counts.tp]
+    assert confusion_matrix(codes, P).ravel().tolist() == [
+        counts.tn,
+        counts.fp,
+        counts.fn,
+        counts.tp,
+    ]
     found, expected = multiclass_balanced_accuracy(codes, P), balanced_accuracy(counts)
-    assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected.value, expected.low, expected.high)
+    )
 
 
 def slow_f1(truth, called):

@@ -12,8 +12,12 @@ p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 @pytest.mark.parametrize("values", [[0.01, 0.04, 0.03, 0.5, 0.04], [0.9, 0.2], [0.0, 1.0, 1e-9]])
 def test_both_equal_statsmodels(values):
-    assert holm(values) == pytest.approx(multipletests(values, method="holm")[1].tolist(), abs=1e-12)
-    assert benjamini_hochberg(values) == pytest.approx(multipletests(values, method="fdr_bh")[1].tolist(), abs=1e-12)
+    assert holm(values) == pytest.approx(
+        multipletests(values, method="holm")[1].tolist(), abs=1e-12
+    )
+    assert benjamini_hochberg(values) == pytest.approx(
+        multipletests(values, method="fdr_bh")[1].tolist(), abs=1e-12
+    )
 
 
 @settings(max_examples=100, deadline=None)

@@ -32,7 +32,9 @@ def test_mcnemar_exact_and_mid_p(b, c):
     assert exact.p_value == pytest.approx(binomtest(b, b + c, 0.5).pvalue)
     oracle = contingency_tables.mcnemar([[3, b], [c, 2]], exact=True)
     assert exact.p_value == pytest.approx(oracle.pvalue)
-    by_hand = 2 * sum(binom.pmf(k, b + c, 0.5) for k in range(min(b, c))) + binom.pmf(min(b, c), b + c, 0.5)
+    by_hand = 2 * sum(binom.pmf(k, b + c, 0.5) for k in range(min(b, c))) + binom.pmf(
+        min(b, c), b + c, 0.5
+    )
     assert middle.p_value == pytest.approx(1.0 if b == c else by_hand)
     assert middle.p_value <= exact.p_value
     swapped = mcnemar(second, first)
@@ -62,7 +64,9 @@ def test_cochrans_q_equals_statsmodels_and_two_readers_are_mcnemar():
     assert found.df == 3
     b, c = 11, 4
     first, second = paired(b, c)
-    assert cochran_q(np.stack([first, second], axis=1)).statistic == pytest.approx((b - c) ** 2 / (b + c))
+    assert cochran_q(np.stack([first, second], axis=1)).statistic == pytest.approx(
+        (b - c) ** 2 / (b + c)
+    )
     assert cochran_q([[1, 1], [0, 0]]).why == "no case tells the readers apart"
 
 

@@ -30,8 +30,12 @@ def slow_covariance(y, P, patients):
         of_positive = {i: sum(won[i, j] for j in np.flatnonzero(~y)) / n for i in np.flatnonzero(y)}
         of_negative = {j: sum(won[i, j] for i in np.flatnonzero(y)) / m for j in np.flatnonzero(~y)}
         cases = {name: np.flatnonzero(patients == name) for name in names}
-        tens.append({name: sum(of_positive[i] - area for i in cases[name] if y[i]) for name in names})
-        ones.append({name: sum(of_negative[j] - area for j in cases[name] if not y[j]) for name in names})
+        tens.append(
+            {name: sum(of_positive[i] - area for i in cases[name] if y[i]) for name in names}
+        )
+        ones.append(
+            {name: sum(of_negative[j] - area for j in cases[name] if not y[j]) for name in names}
+        )
         areas.append(area)
     i10 = sum(any(y[patients == name]) for name in names)
     i01 = sum(any(~y[patients == name]) for name in names)
@@ -100,7 +104,9 @@ def test_the_interval_is_the_logit_of_obuchowskis_error():
     y, p, patients = clustered_sample(30, seed=4)
     found = auc_interval(y, p, level=0.9, groups=patients)
     area, error = auc(y, p), math.sqrt(slow_covariance(y, [p], patients)[0, 0])
-    ends = math.log(area / (1 - area)) + np.array([-1, 1]) * norm.ppf(0.95) * error / (area * (1 - area))
+    ends = math.log(area / (1 - area)) + np.array([-1, 1]) * norm.ppf(0.95) * error / (
+        area * (1 - area)
+    )
     np.testing.assert_allclose([found.low, found.high], 1 / (1 + np.exp(-ends)), rtol=1e-9)
     assert found.method == "DeLong by patient (Obuchowski), logit-transformed, 90%"
 
@@ -111,7 +117,10 @@ def test_perfect_separation_counts_patients():
     found = auc_interval(y, y.astype(float), groups=patients)
     of_patients = auc_interval(np.arange(10) < 6, (np.arange(10) < 6).astype(float))
     assert (found.value, found.low, found.high) == (1, of_patients.low, 1)
-    assert found.method == "Newcombe's score interval 95% (DeLong's variance is zero; 6 and 4 patients)"
+    assert (
+        found.method
+        == "Newcombe's score interval 95% (DeLong's variance is zero; 6 and 4 patients)"
+    )
 
 
 def test_one_patient_is_hardly_informative():

@@ -34,7 +34,9 @@ def test_clopper_pearson_leaves_half_of_alpha_in_each_tail():
 def test_wilson_inverts_the_score_test():
     found = proportion(7, 31)
     for end in (found.low, found.high):
-        assert abs(7 / 31 - end) / (end * (1 - end) / 31) ** 0.5 == pytest.approx(norm.ppf(0.975), abs=1e-9)
+        assert abs(7 / 31 - end) / (end * (1 - end) / 31) ** 0.5 == pytest.approx(
+            norm.ppf(0.975), abs=1e-9
+        )
 
 
 def test_the_dangerous_error_of_the_three_class_paper():

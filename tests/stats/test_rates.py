@@ -30,7 +30,11 @@ from ctbone.stats import (
 
 from .cases import sample, tied_scores
 
-tables = st.tuples(*[st.integers(0, 60)] * 4).filter(lambda cells: sum(cells) > 0).map(lambda cells: Confusion(*cells))
+tables = (
+    st.tuples(*[st.integers(0, 60)] * 4)
+    .filter(lambda cells: sum(cells) > 0)
+    .map(lambda cells: Confusion(*cells))
+)
 full_tables = st.tuples(*[st.integers(1, 200)] * 4).map(lambda cells: Confusion(*cells))
 
 
@@ -101,10 +105,15 @@ def test_mcc_interval_is_the_delta_method_of_numeric_derivatives(counts):
     cells = np.array([counts.tn, counts.fp, counts.fn, counts.tp], dtype=float)
     shares = cells / cells.sum()
     step = 1e-6
-    slope = np.array([(phi(shares + step * unit) - phi(shares - step * unit)) / (2 * step) for unit in np.eye(4)])
+    slope = np.array(
+        [(phi(shares + step * unit) - phi(shares - step * unit)) / (2 * step) for unit in np.eye(4)]
+    )
     variance = (shares @ slope**2 - (shares @ slope) ** 2) / cells.sum()
     value = phi(shares)
-    ends = np.tanh(np.arctanh(value) + np.array([-1, 1]) * norm.ppf(0.975) * math.sqrt(variance) / (1 - value**2))
+    ends = np.tanh(
+        np.arctanh(value)
+        + np.array([-1, 1]) * norm.ppf(0.975) * math.sqrt(variance) / (1 - value**2)
+    )
     found = mcc(counts)
     assert found.low == pytest.approx(ends[0], abs=1e-5)
     assert found.high == pytest.approx(ends[1], abs=1e-5)
@@ -151,7 +160,11 @@ def test_coverage_of_the_intervals_without_a_textbook_oracle():
     hits = dict.fromkeys(truth, 0)
     for _ in range(1000):
         counts = Confusion(*(int(cell) for cell in rng.multinomial(120, shares)))
-        for name, rate in (("f1", f1(counts)), ("mcc", mcc(counts)), ("balanced_accuracy", balanced_accuracy(counts))):
+        for name, rate in (
+            ("f1", f1(counts)),
+            ("mcc", mcc(counts)),
+            ("balanced_accuracy", balanced_accuracy(counts)),
+        ):
             hits[name] += rate.low <= truth[name] <= rate.high
     for name, count in hits.items():
         assert 0.93 <= count / 1000 <= 0.98, name
@@ -183,7 +196,12 @@ def test_reasons_name_what_is_absent():
 
 def test_the_main_papers_fused_model():
     """Table 4: 3D + reader pooled over the folds; fold 0's misprinted 6 false negatives are 9."""
-    folds = [Confusion(17, 8, 9, 68), Confusion(17, 9, 7, 70), Confusion(24, 2, 10, 67), Confusion(15, 11, 6, 71)]
+    folds = [
+        Confusion(17, 8, 9, 68),
+        Confusion(17, 9, 7, 70),
+        Confusion(24, 2, 10, 67),
+        Confusion(15, 11, 6, 71),
+    ]
     pooled = sum(folds, Confusion(19, 7, 4, 73))
     assert pooled == Confusion(tn=92, fp=37, fn=36, tp=349)
     assert pooled.n == 514

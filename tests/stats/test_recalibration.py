@@ -29,7 +29,9 @@ def test_temperature_has_the_least_log_loss():
     y, p = sample(300, shift=1.0)
     p = expit(3 * logit(p))
     found = fit_temperature(y, p).temperature
-    oracle = minimize_scalar(lambda t: log_loss(y, expit(logit(p) / t)), bounds=(0.1, 20), options={"xatol": 1e-9})
+    oracle = minimize_scalar(
+        lambda t: log_loss(y, expit(logit(p) / t)), bounds=(0.1, 20), options={"xatol": 1e-9}
+    )
     assert found == pytest.approx(oracle.x, rel=1e-4)
 
 
@@ -40,7 +42,9 @@ def test_temperature_undoes_a_known_sharpening():
     fitted = fit_temperature(y, expit(2.5 * truth))
     assert fitted.temperature == pytest.approx(2.5, rel=0.03)
     np.testing.assert_allclose(fitted.apply([0.5]), [0.5])
-    assert calibration_slope(y, fitted.apply(expit(2.5 * truth))).value == pytest.approx(1, abs=0.03)
+    assert calibration_slope(y, fitted.apply(expit(2.5 * truth))).value == pytest.approx(
+        1, abs=0.03
+    )
 
 
 def test_temperature_at_its_bounds():
@@ -52,10 +56,14 @@ def test_temperature_at_its_bounds():
 def test_platt_has_the_least_loss_on_softened_targets():
     y, p = sample(120, shift=2.0)
     targets = np.where(y, (y.sum() + 1) / (y.sum() + 2), 1 / ((~y).sum() + 2))
-    oracle = minimize(lambda b: log_loss(targets, expit(b[0] + b[1] * logit(p))), [0, 1], tol=1e-12).x
+    oracle = minimize(
+        lambda b: log_loss(targets, expit(b[0] + b[1] * logit(p))), [0, 1], tol=1e-12
+    ).x
     fitted = fit_platt(y, p)
     assert (fitted.intercept, fitted.slope) == pytest.approx(tuple(oracle), abs=1e-4)
-    assert np.isfinite(fit_platt([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]).slope), "separation does not break it"
+    assert np.isfinite(fit_platt([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]).slope), (
+        "separation does not break it"
+    )
 
 
 def test_platt_leaves_intercept_0_and_slope_1_behind():
@@ -105,7 +113,9 @@ def test_temperature_of_two_columns_is_that_of_one():
     p = expit(3 * logit(p))
     one, two = fit_temperature(y, p), fit_temperature(y.astype(int), np.column_stack([1 - p, p]))
     assert two.temperature == pytest.approx(one.temperature, rel=1e-4)
-    np.testing.assert_allclose(two.apply(np.column_stack([1 - p, p]))[:, 1], one.apply(p), atol=1e-4)
+    np.testing.assert_allclose(
+        two.apply(np.column_stack([1 - p, p]))[:, 1], one.apply(p), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("labels", [[0, 0], [0, 5], [0]])

@@ -57,7 +57,9 @@ def test_youden_is_the_best_of_all_thresholds(case):
 
     best = max(index(t) for t in np.unique(p))
     assert index(found.threshold) == best
-    assert found.threshold == min(t for t in np.unique(p) if index(t) == best), "of equal ones the lowest"
+    assert found.threshold == min(t for t in np.unique(p) if index(t) == best), (
+        "of equal ones the lowest"
+    )
     counts = confusion(y, p, found.threshold)
     assert found.sensitivity == pytest.approx(counts.tp / y.sum())
     assert found.specificity == pytest.approx(counts.tn / (~y).sum())

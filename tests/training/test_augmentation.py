@@ -7,7 +7,14 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ctbone.config import Augmentation
-from ctbone.training.augmentation import Draws, changes_nothing, draw, matrices, mirrored_axes, resample
+from ctbone.training.augmentation import (
+    Draws,
+    changes_nothing,
+    draw,
+    matrices,
+    mirrored_axes,
+    resample,
+)
 from ctbone.training.seeds import generator
 
 NONE = Augmentation(rotation=0, translation=0, scale=0, flip=())
@@ -39,7 +46,9 @@ def oracle(hu, draws):
     backward = np.linalg.inv(forward)
     centre = np.full(d, (size - 1) / 2)
     offset = centre - backward @ (centre + size * draws.shifts[0])
-    return ndimage.affine_transform(hu.astype(float), backward, offset, order=1, mode="grid-constant", cval=-1024)
+    return ndimage.affine_transform(
+        hu.astype(float), backward, offset, order=1, mode="grid-constant", cval=-1024
+    )
 
 
 def volume(d, size=12, seed=0):
@@ -58,7 +67,9 @@ def test_equals_scipy_on_random_parameters(d, seed, size):
 
 @pytest.mark.parametrize("d", [2, 3])
 def test_a_batch_is_its_samples_one_by_one(d):
-    draws = draw(Augmentation(rotation=90, flip=AXES), np.ones((4, d), bool), np.random.default_rng(3))
+    draws = draw(
+        Augmentation(rotation=90, flip=AXES), np.ones((4, d), bool), np.random.default_rng(3)
+    )
     hu = np.stack([volume(d, seed=k) for k in range(4)])
     batch = resample(torch.from_numpy(hu), torch.from_numpy(matrices(draws))).numpy()
     for k in range(4):
@@ -107,7 +118,11 @@ def test_draws_stay_within_their_ranges_and_fill_them():
     ranges = Augmentation(rotation=20, translation=0.1, scale=0.3, flip=("left_right",))
     mirrors = mirrored_axes(ranges, [AXES], cases=4000)
     draws = draw(ranges, mirrors, np.random.default_rng(1))
-    for values, limit in [(np.rad2deg(draws.angles), 20), (draws.shifts, 0.1), (draws.zooms - 1, 0.3)]:
+    for values, limit in [
+        (np.rad2deg(draws.angles), 20),
+        (draws.shifts, 0.1),
+        (draws.zooms - 1, 0.3),
+    ]:
         assert np.abs(values).max() <= limit
         assert values.min() < -0.99 * limit
         assert values.max() > 0.99 * limit

@@ -18,7 +18,9 @@ def test_it_is_the_running_mean_of_weights_and_statistics():
         average.update(network, step)
         decay = min(0.6, (1 + step) / (10 + step))
         for name in names:
-            expected[name] = decay * expected[name] + (1 - decay) * network.state_dict()[name].double()
+            expected[name] = (
+                decay * expected[name] + (1 - decay) * network.state_dict()[name].double()
+            )
     found = average.network.state_dict()
     for name in names:
         torch.testing.assert_close(found[name].double(), expected[name], rtol=1e-5, atol=1e-6)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ctbone import study as study_module
-from ctbone.folds import FoldError
+from ctbone.errors import FoldError
 from ctbone.models import ModelError
 from ctbone.models.networks import build_network
 from ctbone.study import Study, StudyError, file_hash, record_of
@@ -38,7 +38,9 @@ def test_a_case_without_a_crop_is_named(study):
 
 def test_a_class_with_fewer_patients_than_folds_is_named(tmp_path):
     study = small_study(tmp_path, models={"3d": model_of("3d")}, patients=7, external=0, folds=4)
-    with pytest.raises(FoldError, match="class 'malignant' has fewer internal patients than there are folds"):
+    with pytest.raises(
+        FoldError, match="class 'malignant' has fewer internal patients than there are folds"
+    ):
         train(study, "3d")
     assert not study.folds_csv.exists()
 
@@ -52,8 +54,12 @@ def test_one_class_in_a_part_is_told_before_the_first_epoch(study, role, word):
     table.loc[wrong, "role_0"] = "train" if role == "val" else "val"
     table.to_csv(study.folds_csv, index=False)
     record = json.loads(record_of(study.folds_csv).read_text())
-    record_of(study.folds_csv).write_text(json.dumps({**record, "sha256": file_hash(study.folds_csv)}))
-    with pytest.raises(TrainingError, match=f"the {word} part of fold 0 has no case of class 'benign'"):
+    record_of(study.folds_csv).write_text(
+        json.dumps({**record, "sha256": file_hash(study.folds_csv)})
+    )
+    with pytest.raises(
+        TrainingError, match=f"the {word} part of fold 0 has no case of class 'benign'"
+    ):
         train(study, "3d", fold=0)
     assert not study.run("3d", 0).exists()
     assert study.predictions("3d").read_bytes() == before
@@ -67,7 +73,9 @@ def test_first_weights_of_another_network_are_told(study):
     write_settings(study.root, models={"3d": model_of("3d", weights="other.safetensors")})
     with pytest.raises(ModelError, match="the weights are of another network") as caught:
         train(Study.open(study.root), "3d")
-    assert "features.conv0.weight is (16, 1, 7, 7, 7), expected (8, 1, 7, 7, 7)" in caught.value.found
+    assert (
+        "features.conv0.weight is (16, 1, 7, 7, 7), expected (8, 1, 7, 7, 7)" in caught.value.found
+    )
 
 
 def test_a_checkpoint_with_code_is_not_run_and_other_folds_stay(study, tmp_path):
@@ -83,7 +91,9 @@ def test_a_checkpoint_with_code_is_not_run_and_other_folds_stay(study, tmp_path)
     assert study.predictions("3d").read_bytes() == before
 
 
-@pytest.mark.parametrize("file", ["weights.safetensors", "predictions_internal.csv", "card.json", "metrics.csv"])
+@pytest.mark.parametrize(
+    "file", ["weights.safetensors", "predictions_internal.csv", "card.json", "metrics.csv"]
+)
 def test_a_disk_that_fills_up_at_the_end_costs_no_epoch(study, monkeypatch, file):
     """/dev/full in the place of the temporary file answers as a full disk does."""
     run = study.run("3d", 0)

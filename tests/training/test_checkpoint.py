@@ -3,10 +3,9 @@ import threading
 import pytest
 import torch
 
-from ctbone.errors import StudyError
+from ctbone.errors import StudyError, TrainingError
 from ctbone.training import checkpoint, checkpoint_writer
 from ctbone.training.checkpoint import EpochMetrics, FoldState, load_checkpoint, save_checkpoint
-from ctbone.training.errors import TrainingError
 from tests.models.test_pretrained import Bomb
 
 IDENTITY = {"network": "densenet", "training": {"epochs": 3}, "folds": "abc"}
@@ -19,7 +18,9 @@ def state():
     optimizer.step()
     rows = [EpochMetrics(1, 0.5, 0.75, 0.6, 1e-4, 1.0)]
     average = {name: value + 1 for name, value in network.state_dict().items()}
-    return FoldState(network.state_dict(), optimizer.state_dict(), average, network.state_dict(), history=rows)
+    return FoldState(
+        network.state_dict(), optimizer.state_dict(), average, network.state_dict(), history=rows
+    )
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -55,12 +56,16 @@ def test_the_next_epoch_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypa
     read = load_checkpoint(tmp_path / "c.pt", IDENTITY)
     assert len(read.history) == 1
     assert torch.equal(read.network["weight"], before["weight"])
-    assert torch.equal(read.optimizer["state"][0]["exp_avg"] + 1, ours.optimizer["state"][0]["exp_avg"])
+    assert torch.equal(
+        read.optimizer["state"][0]["exp_avg"] + 1, ours.optimizer["state"][0]["exp_avg"]
+    )
 
 
 def test_the_best_weights_are_written_once(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(checkpoint, "save_weights", lambda path, best: written.append(path.name) or "digest")
+    monkeypatch.setattr(
+        checkpoint, "save_weights", lambda path, best: written.append(path.name) or "digest"
+    )
     ours = state()
     with checkpoint_writer.CheckpointWriter(tmp_path / "c.pt", IDENTITY) as writer:
         for epoch, auc in ((2, 0.7), (3, 0.8), (4, 0.75)):
@@ -77,7 +82,10 @@ def test_what_could_not_be_written_is_told(tmp_path, monkeypatch):
         raise StudyError("cannot write: No space left on device")
 
     monkeypatch.setattr(checkpoint_writer, "save_checkpoint", full)
-    with pytest.raises(StudyError, match="No space"), checkpoint_writer.CheckpointWriter(tmp_path / "c.pt", {}) as last:
+    with (
+        pytest.raises(StudyError, match="No space"),
+        checkpoint_writer.CheckpointWriter(tmp_path / "c.pt", {}) as last,
+    ):
         last.save(state())
     with checkpoint_writer.CheckpointWriter(tmp_path / "c.pt", {}) as first:
         first.save(state())
@@ -89,7 +97,9 @@ def test_no_checkpoint_is_none(tmp_path):
     assert load_checkpoint(tmp_path / "c.pt", IDENTITY) is None
 
 
-@pytest.mark.parametrize("change", [{"training": {"epochs": 4}}, {"folds": "abd"}, {"network": "densenet121"}])
+@pytest.mark.parametrize(
+    "change", [{"training": {"epochs": 4}}, {"folds": "abd"}, {"network": "densenet121"}]
+)
 def test_another_training_s_checkpoint_is_refused(tmp_path, change):
     save_checkpoint(tmp_path / "c.pt", state(), IDENTITY)
     with pytest.raises(TrainingError, match=f"trained with other {next(iter(change))}"):
@@ -107,14 +117,17 @@ def test_a_truncated_checkpoint_is_told(tmp_path, left):
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
-    torch.save({"format": 2, "identity": IDENTITY, "network": Bomb(tmp_path / "ran")}, tmp_path / "c.pt")
+    torch.save(
+        {"format": 2, "identity": IDENTITY, "network": Bomb(tmp_path / "ran")}, tmp_path / "c.pt"
+    )
     with pytest.raises(TrainingError, match="was not run"):
         load_checkpoint(tmp_path / "c.pt", IDENTITY)
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
-    "content", [[1, 2], {"format": 2}, {"format": 9}, {"format": 2, "identity": IDENTITY, "history": 3}]
+    "content",
+    [[1, 2], {"format": 2}, {"format": 9}, {"format": 2, "identity": IDENTITY, "history": 3}],
 )
 def test_a_checkpoint_that_lacks_a_part_is_told(tmp_path, content):
     torch.save(content, tmp_path / "c.pt")

@@ -16,7 +16,16 @@ from safetensors.torch import load_file
 from ctbone import study as study_module
 from ctbone.errors import ConfigError
 from ctbone.study import StudyError
-from ctbone.training import average, checkpoint, checkpoint_writer, epochs, objective, protocol, steps, train
+from ctbone.training import (
+    average,
+    checkpoint,
+    checkpoint_writer,
+    epochs,
+    objective,
+    protocol,
+    steps,
+    train,
+)
 from tests.models.small_study import TINY, model_of, small_study
 
 ALL_ON = {
@@ -44,7 +53,11 @@ def no_figures(monkeypatch):
 
 
 def trained(root, name="m", options=None, **training):
-    model = model_of("3d", network_options=options or TINY, training={"precision": "fp32", "batch_size": 4, **training})
+    model = model_of(
+        "3d",
+        network_options=options or TINY,
+        training={"precision": "fp32", "batch_size": 4, **training},
+    )
     study = small_study(root, models={name: model}, patients=20, external=0)
     train(study, name, fold=0)
     return study
@@ -68,7 +81,13 @@ def differ(a, b):
 
 @pytest.mark.parametrize("class_weights", ["none", {"benign": 1, "malignant": 4}])
 def test_a_batch_in_parts_moves_the_weights_as_the_whole(tmp_path, class_weights):
-    shared = {"options": STEADY, "epochs": 2, "batch_size": 8, "optimizer": "sgd", "class_weights": class_weights}
+    shared = {
+        "options": STEADY,
+        "epochs": 2,
+        "batch_size": 8,
+        "optimizer": "sgd",
+        "class_weights": class_weights,
+    }
     whole = trained(tmp_path / "whole", **shared)
     parts = trained(tmp_path / "parts", micro_batch=3, **shared)
     smaller = trained(tmp_path / "smaller", **{**shared, "batch_size": 3})
@@ -128,7 +147,9 @@ def test_the_learning_rate_stands_in_the_metrics(tmp_path):
 def test_the_mean_of_the_weights_is_what_is_judged_and_kept(tmp_path, monkeypatch):
     judged = []
     real = epochs.validate
-    monkeypatch.setattr(epochs, "validate", lambda task, net: judged.append(copied(net)) or real(task, net))
+    monkeypatch.setattr(
+        epochs, "validate", lambda task, net: judged.append(copied(net)) or real(task, net)
+    )
     steps_seen = []
     update = average.Average.update
 
@@ -167,7 +188,9 @@ def unbroken(tmp_path_factory):
 
 def study_with_all_on(root):
     options = {**TINY, "dropout_prob": 0.2}
-    return small_study(root, models={"m": model_of("3d", network_options=options, training=ALL_ON)}, patients=20)
+    return small_study(
+        root, models={"m": model_of("3d", network_options=options, training=ALL_ON)}, patients=20
+    )
 
 
 def nth_call(function, n):
@@ -184,7 +207,9 @@ def nth_call(function, n):
 
 
 @pytest.mark.parametrize("where", ["step", "best weights", "checkpoint", "metrics", "last metrics"])
-def test_with_every_choice_on_a_kill_anywhere_changes_no_bit(tmp_path, monkeypatch, unbroken, where):
+def test_with_every_choice_on_a_kill_anywhere_changes_no_bit(
+    tmp_path, monkeypatch, unbroken, where
+):
     broken = study_with_all_on(tmp_path)
     target, name, calls = {
         "step": (average.Average, "update", 6),
@@ -198,7 +223,8 @@ def test_with_every_choice_on_a_kill_anywhere_changes_no_bit(tmp_path, monkeypat
             target,
             name,
             nth_call(
-                getattr(target, name), calls if where.startswith("last") else random.Random(where).randint(1, calls)
+                getattr(target, name),
+                calls if where.startswith("last") else random.Random(where).randint(1, calls),
             ),
         )
         with pytest.raises(Killed):
@@ -248,7 +274,9 @@ def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken)
     trained_epochs = []
     spied = steps.train_epoch
     monkeypatch.setattr(
-        epochs, "train_epoch", lambda task, learner, n: trained_epochs.append(n) or spied(task, learner, n)
+        epochs,
+        "train_epoch",
+        lambda task, learner, n: trained_epochs.append(n) or spied(task, learner, n),
     )
     train(broken, "m", fold=0)
     assert trained_epochs == [3]
@@ -295,6 +323,8 @@ def test_three_classes_with_every_choice_on(tmp_path):
     classes = ("benign", "intermediate", "malignant")
     weights_given = {"benign": 1, "intermediate": 2, "malignant": 1}
     model = model_of("3d", training={**ALL_ON, "epochs": 2, "class_weights": weights_given})
-    study = small_study(tmp_path, models={"m": model}, classes=classes, patients=24, external=0, folds=2)
+    study = small_study(
+        tmp_path, models={"m": model}, classes=classes, patients=24, external=0, folds=2
+    )
     assert 0 <= train(study, "m", fold=0).folds[0].validation_auc <= 1
     assert torch.isfinite(torch.tensor(metrics(study)["loss"].to_numpy())).all()

@@ -22,9 +22,17 @@ def test_the_auc_rises_with_the_planted_difference(tmp_path):
             model = model_of("3d", training={"epochs": 5, "batch_size": 6, "seed": seed})
             root = tmp_path / f"{contrast}-{seed}"
             study = small_study(
-                root, models={"3d": model}, patients=40, external=0, contrast=contrast, seed=seed, noise=300
+                root,
+                models={"3d": model},
+                patients=40,
+                external=0,
+                contrast=contrast,
+                seed=seed,
+                noise=300,
             )
-            own = read_predictions(train(study, "3d").predictions, ("benign", "malignant")).query("split == 'test'")
+            own = read_predictions(train(study, "3d").predictions, ("benign", "malignant")).query(
+                "split == 'test'"
+            )
             for _, part in own.groupby("fold"):
                 aucs.append(roc_auc_score(part["label"] == "malignant", part["p_malignant"]))
         means.append(np.mean(aucs))

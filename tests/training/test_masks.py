@@ -13,7 +13,7 @@ from ctbone.config import WIDE, Augmentation, ModelSettings
 from ctbone.inference import predict_external
 from ctbone.models import ModelError
 from ctbone.models.crops import grow, load_crops
-from ctbone.models.intake import network_input
+from ctbone.models.network_input import network_input
 from ctbone.predictions import read_predictions
 from ctbone.study import Study
 from ctbone.training import TrainingError, steps, train
@@ -39,7 +39,9 @@ def seen_by(study, monkeypatch):
     """What the networks of a training saw in their first epoch, as (batch, channels, …) tensors."""
     seen = []
     real = steps.network_input
-    monkeypatch.setattr(steps, "network_input", lambda *given: seen.append(real(*given)) or seen[-1])
+    monkeypatch.setattr(
+        steps, "network_input", lambda *given: seen.append(real(*given)) or seen[-1]
+    )
     train(study, "3d", fold=0)
     return torch.cat(seen)
 
@@ -50,7 +52,9 @@ def test_the_mask_is_one_more_channel(tmp_path, monkeypatch):
     assert seen.shape[1] == 2
     assert set(seen[:, 1].unique().tolist()) == {0.0, 1.0}
     image, lesion = seen[:, 0], seen[:, 1].bool()
-    assert image[lesion].mean() > image[~lesion].mean() + 0.03, "it lies where the lesion is, after the augmentation"
+    assert image[lesion].mean() > image[~lesion].mean() + 0.03, (
+        "it lies where the lesion is, after the augmentation"
+    )
 
 
 def test_outside_the_mask_is_air(tmp_path, monkeypatch):
@@ -87,8 +91,13 @@ def test_mask_and_image_move_alike():
     random = np.random.default_rng(0)
     image = ndimage.gaussian_filter(random.normal(0, 1, (6, 20, 20, 20)), (0, 3, 3, 3))
     image = 2000 * image / np.abs(image).max()
-    hu, mask = torch.from_numpy(image).to(torch.int16), torch.from_numpy((image > 200).astype(np.uint8))
-    draws = draw(Augmentation(rotation=60, translation=0.2, scale=0.2), np.ones((6, 3), bool), random)
+    hu, mask = (
+        torch.from_numpy(image).to(torch.int16),
+        torch.from_numpy((image > 200).astype(np.uint8)),
+    )
+    draws = draw(
+        Augmentation(rotation=60, translation=0.2, scale=0.2), np.ones((6, 3), bool), random
+    )
     maps = torch.from_numpy(matrices(draws)).float()
     moved, lesion = resample_with_mask(hu, mask, maps)
     assert torch.equal(moved, resample(hu, maps))
@@ -135,7 +144,9 @@ def test_a_missing_mask_is_told_and_a_changed_one_is_another_training(tmp_path):
 def test_another_use_of_the_mask_is_another_training(tmp_path):
     study = with_masks(tmp_path, mask="channel", training={"epochs": 1})
     train(study, "3d", fold=0)
-    write_settings(tmp_path, models={"3d": model_of("3d", mask="only", training={"epochs": 1})}, size=12)
+    write_settings(
+        tmp_path, models={"3d": model_of("3d", mask="only", training={"epochs": 1})}, size=12
+    )
     with pytest.raises(TrainingError, match="other mask"):
         train(Study.open(tmp_path), "3d", fold=0)
 
@@ -148,7 +159,9 @@ def test_a_use_without_a_mask_is_a_mistake_of_the_caller():
 
 
 def test_two_dimensions_use_each_view_s_own_spacing(tmp_path):
-    study = small_study(tmp_path, models={"2d": model_of("2d", mask="channel")}, size=16, patients=10)
+    study = small_study(
+        tmp_path, models={"2d": model_of("2d", mask="channel")}, size=16, patients=10
+    )
     for case in read_cohort(study):
         lesion = np.zeros((16, 16, 3), np.uint8)
         lesion[8, 8] = 1
@@ -166,7 +179,7 @@ def test_two_dimensions_use_each_view_s_own_spacing(tmp_path):
 
 
 def test_a_streamed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
-    from ctbone.models.source import Streamed
+    from ctbone.models.batches import Streamed
     from ctbone.training import protocol
 
     resident = with_masks(tmp_path / "resident", mask="channel")
@@ -176,4 +189,6 @@ def test_a_streamed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
     train(streamed, "3d", fold=0)
     names = ("weights.safetensors", "predictions_internal.csv")
     for name in names:
-        assert (resident.run("3d", 0) / name).read_bytes() == (streamed.run("3d", 0) / name).read_bytes()
+        assert (resident.run("3d", 0) / name).read_bytes() == (
+            streamed.run("3d", 0) / name
+        ).read_bytes()

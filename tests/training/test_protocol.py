@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 from ctbone.cohort import read_cohort
-from ctbone.folds import FoldError, read_folds
+from ctbone.errors import FoldError
+from ctbone.folds import read_folds
 from ctbone.models import ModelError, hardware
 from ctbone.models.trained import read_card
 from ctbone.predictions import case_probabilities, read_predictions
@@ -50,7 +51,9 @@ def test_every_case_is_tested_once_and_validated_where_the_folds_say(study):
         for role in ("val", "test"):
             rows = table[(table["fold"] == fold) & (table["split"] == role)]
             assert tuple(rows["case_id"]) == folds.cases(fold, role)
-    assert sorted(table.loc[table["split"] == "test", "case_id"]) == sorted(c.case_id for c in cohort.internal)
+    assert sorted(table.loc[table["split"] == "test", "case_id"]) == sorted(
+        c.case_id for c in cohort.internal
+    )
     assert (table["label"] == [cohort.case(case).label for case in table["case_id"]]).all()
     assert [fold.fold for fold in summary.folds] == [0, 1]
     assert summary.missing == ()
@@ -60,18 +63,25 @@ def test_what_a_fold_leaves(study):
     summary = train(study, "3d", fold=1)
     run = study.run("3d", 1)
     left = {"card.json", "checkpoint.pt", "curves.png", "metrics.csv", "weights.safetensors"}
-    assert {file.name for file in run.iterdir()} == left | {"predictions_internal.csv", "predictions_internal.json"}
+    assert {file.name for file in run.iterdir()} == left | {
+        "predictions_internal.csv",
+        "predictions_internal.json",
+    }
     assert summary.missing == (0,)
     metrics = pd.read_csv(run / "metrics.csv")
     card = json.loads((run / "card.json").read_text())
-    best = metrics.sort_values(["validation_auc", "validation_loss"], ascending=[False, True]).iloc[0]
+    best = metrics.sort_values(["validation_auc", "validation_loss"], ascending=[False, True]).iloc[
+        0
+    ]
     assert (card["epoch"], card["validation_auc"]) == (best["epoch"], best["validation_auc"])
     assert card["identity"]["classes"] == list(CLASSES)
     assert card["identity"]["folds"] == file_hash(study.folds_csv)
     assert card["weights_sha256"] == file_hash(run / "weights.safetensors")
     validation = read_predictions(summary.predictions, CLASSES)
     own = validation[validation["split"] == "val"]
-    assert roc_auc_score(own["label"] == "malignant", own["p_malignant"]) == pytest.approx(card["validation_auc"])
+    assert roc_auc_score(own["label"] == "malignant", own["p_malignant"]) == pytest.approx(
+        card["validation_auc"]
+    )
 
 
 def test_the_test_part_has_no_say_in_training_or_in_the_epoch_kept(study, tmp_path):
@@ -91,7 +101,9 @@ def test_the_test_part_has_no_say_in_training_or_in_the_epoch_kept(study, tmp_pa
     # the other way round: a training image does have a say, so the comparison above can fail
     changed = read_folds(study, read_cohort(study)).cases(0, "train")[0]
     third = small_study(tmp_path / "third", models={"3d": model_of("3d", training={"epochs": 3})})
-    nibabel.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4)).to_filename(third.crop(changed, "3d"))
+    nibabel.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4)).to_filename(
+        third.crop(changed, "3d")
+    )
     train(third, "3d", fold=0)
     assert not same(weights(study), weights(third))
 
@@ -99,7 +111,9 @@ def test_the_test_part_has_no_say_in_training_or_in_the_epoch_kept(study, tmp_pa
 def test_a_patient_planted_in_two_roles_is_caught(study):
     train(study, "3d", fold=0)
     table = pd.read_csv(study.folds_csv)
-    table.loc[table["role_1"] == "test", "patient_id"] = table.loc[table["role_1"] == "train", "patient_id"].iloc[0]
+    table.loc[table["role_1"] == "test", "patient_id"] = table.loc[
+        table["role_1"] == "train", "patient_id"
+    ].iloc[0]
     table.to_csv(study.folds_csv, index=False)
     with pytest.raises(FoldError):
         train(study, "3d", fold=1)
@@ -123,11 +137,15 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("dim", ["3d", "2d"])
 @pytest.mark.parametrize("after", ["first epoch", "last epoch", "weights"])
-def test_killed_and_started_again_it_ends_with_the_same_predictions(tmp_path, monkeypatch, dim, after):
+def test_killed_and_started_again_it_ends_with_the_same_predictions(
+    tmp_path, monkeypatch, dim, after
+):
     options = {"dropout_prob": 0.2, "block_config": [1, 1], "growth_rate": 4, "init_features": 8}
     model = model_of(dim, network_options=options, training={"epochs": 3, "precision": "fp32"})
     size = 8 if dim == "3d" else 16
-    whole, broken = (small_study(tmp_path / name, models={"m": model}, size=size, patients=12) for name in "ab")
+    whole, broken = (
+        small_study(tmp_path / name, models={"m": model}, size=size, patients=12) for name in "ab"
+    )
     train(whole, "m")
     calls = 0
 
@@ -162,7 +180,9 @@ def test_a_finished_fold_is_not_trained_again(study, monkeypatch):
     monkeypatch.setattr(epochs, "train_epoch", None)
     again = train(study, "3d")
     assert [fold.seconds for fold in again.folds] == [0, 0]
-    assert [fold.validation_auc for fold in again.folds] == [fold.validation_auc for fold in first.folds]
+    assert [fold.validation_auc for fold in again.folds] == [
+        fold.validation_auc for fold in first.folds
+    ]
     assert again.predictions.read_bytes() == before
 
 
@@ -179,7 +199,9 @@ def test_changed_settings_are_refused_and_nothing_is_lost(study, finished):
     if not finished:
         (study.run("3d", 0) / "card.json").unlink()
     before = weights(study)
-    write_settings(study.root, models={"3d": model_of("3d", training={"epochs": 3, "learning_rate": 0.02})})
+    write_settings(
+        study.root, models={"3d": model_of("3d", training={"epochs": 3, "learning_rate": 0.02})}
+    )
     with pytest.raises(TrainingError, match="other training settings"):
         train(Study.open(study.root), "3d")
     assert same(before, weights(study))
@@ -187,7 +209,9 @@ def test_changed_settings_are_refused_and_nothing_is_lost(study, finished):
 
 def test_changed_crops_are_refused(study):
     train(study, "3d", fold=0)
-    nibabel.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4)).to_filename(study.crop("C000", "3d"))
+    nibabel.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4)).to_filename(
+        study.crop("C000", "3d")
+    )
     with pytest.raises(TrainingError, match="other crops"):
         train(study, "3d", fold=0)
 
@@ -237,13 +261,19 @@ def test_a_loss_that_is_no_number_names_the_batch_s_cases(study, monkeypatch):
         batches.append(seen)
         return torch.where(torch.tensor(len(batches) == poisoned), math.nan, seen)
 
-    write_settings(study.root, models={"3d": model_of("3d", training={"epochs": 3, "batch_size": 4})})
+    write_settings(
+        study.root, models={"3d": model_of("3d", training={"epochs": 3, "batch_size": 4})}
+    )
     study = Study.open(study.root)
     orders = []
     real_order = steps.sample_order
     monkeypatch.setattr(steps, "network_input", poison)
-    monkeypatch.setattr(steps, "sample_order", lambda *args: orders.append(real_order(*args)) or orders[-1])
-    with pytest.raises(TrainingError, match="loss is no number in epoch 3, batch 1 of fold 0") as caught:
+    monkeypatch.setattr(
+        steps, "sample_order", lambda *args: orders.append(real_order(*args)) or orders[-1]
+    )
+    with pytest.raises(
+        TrainingError, match="loss is no number in epoch 3, batch 1 of fold 0"
+    ) as caught:
         train(study, "3d")
     named = caught.value.found.split("cases ")[1].split(", ")
     assert named == [read_cohort(study).internal[row].case_id for row in orders[2][:4]]
@@ -272,7 +302,9 @@ def test_memory_that_is_not_enough_names_the_setting(study, monkeypatch, said):
 
 
 def test_a_fold_is_not_begun_in_one_arithmetic_and_ended_in_another(tmp_path, monkeypatch):
-    study = small_study(tmp_path, models={"3d": model_of("3d", training={"epochs": 2, "precision": "auto"})})
+    study = small_study(
+        tmp_path, models={"3d": model_of("3d", training={"epochs": 2, "precision": "auto"})}
+    )
     monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: False)
     with monkeypatch.context() as patch:
         patch.setattr(protocol, "_finish", interrupt)
@@ -285,7 +317,9 @@ def test_a_fold_is_not_begun_in_one_arithmetic_and_ended_in_another(tmp_path, mo
 
 
 def test_a_finished_fold_is_finished_on_any_device(tmp_path, monkeypatch):
-    study = small_study(tmp_path, models={"3d": model_of("3d", training={"epochs": 1, "precision": "auto"})})
+    study = small_study(
+        tmp_path, models={"3d": model_of("3d", training={"epochs": 1, "precision": "auto"})}
+    )
     monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: False)
     train(study, "3d")
     assert read_card(study, "3d", 0).identity["computed_in"] == "fp32"
@@ -298,7 +332,9 @@ def interrupt(*_):
 
 
 def test_each_patient_s_three_images_are_all_trained_on(tmp_path, monkeypatch):
-    study = small_study(tmp_path, models={"2d": model_of("2d", training={"epochs": 1})}, size=16, patients=12)
+    study = small_study(
+        tmp_path, models={"2d": model_of("2d", training={"epochs": 1})}, size=16, patients=12
+    )
     seen = []
     real = steps.sample_order
 
@@ -348,14 +384,18 @@ def test_shuffled_labels_are_not_learned(tmp_path):
 def test_three_classes(tmp_path):
     classes = ("benign", "intermediate", "malignant")
     model = model_of("3d", training={"epochs": 12, "batch_size": 5})
-    study = small_study(tmp_path, models={"3d": model}, classes=classes, patients=60, external=0, contrast=400)
+    study = small_study(
+        tmp_path, models={"3d": model}, classes=classes, patients=60, external=0, contrast=400
+    )
     summary = train(study, "3d")
     table = case_probabilities(read_predictions(summary.predictions, classes), "test", classes)
     found = table[[f"p_{name}" for name in classes]].to_numpy()
     truth = [classes.index(label) for label in table["label"]]
     assert roc_auc_score(truth, found, multi_class="ovr") > 0.8
     for fold in summary.folds:
-        own = read_predictions(summary.predictions, classes).query("split == 'val' and fold == @fold.fold")
+        own = read_predictions(summary.predictions, classes).query(
+            "split == 'val' and fold == @fold.fold"
+        )
         truth = [classes.index(label) for label in own["label"]]
         probabilities = own[[f"p_{name}" for name in classes]].to_numpy()
         each = [roc_auc_score(np.array(truth) == k, probabilities[:, k]) for k in range(3)]

@@ -38,10 +38,21 @@ TOLERANCE = {"sgd": 1e-6, "adam": 5e-5, "mixed": 1e-3}
 
 
 def under_torchrun(processes, *arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(
-        [*command, "-m", "ctbone", *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300
+        [*command, "-m", "ctbone", *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -62,16 +73,27 @@ def test_two_processes_give_the_metrics_of_one(tmp_path):
         train(alone, name, fold=0)
     torch.set_num_threads(before)
     for name in MODELS:
-        ours, theirs = (pd.read_csv(study.run(name, 0) / "metrics.csv") for study in (alone, together))
+        ours, theirs = (
+            pd.read_csv(study.run(name, 0) / "metrics.csv") for study in (alone, together)
+        )
         columns = ["loss", "validation_auc", "validation_loss", "learning_rate"]
         np.testing.assert_allclose(theirs[columns], ours[columns], rtol=0, atol=TOLERANCE[name])
-        one, two = (load_file(study.run(name, 0) / "weights.safetensors") for study in (alone, together))
+        one, two = (
+            load_file(study.run(name, 0) / "weights.safetensors") for study in (alone, together)
+        )
         assert one.keys() == two.keys()
         for tensor in one:
-            torch.testing.assert_close(two[tensor], one[tensor], atol=10 * TOLERANCE[name], rtol=1e-3)
-        tables = [read_predictions(study.predictions(name), ("benign", "malignant")) for study in (alone, together)]
+            torch.testing.assert_close(
+                two[tensor], one[tensor], atol=10 * TOLERANCE[name], rtol=1e-3
+            )
+        tables = [
+            read_predictions(study.predictions(name), ("benign", "malignant"))
+            for study in (alone, together)
+        ]
         assert (tables[0]["case_id"] == tables[1]["case_id"]).all()
-        np.testing.assert_allclose(tables[1]["p_malignant"], tables[0]["p_malignant"], atol=10 * TOLERANCE[name])
+        np.testing.assert_allclose(
+            tables[1]["p_malignant"], tables[0]["p_malignant"], atol=10 * TOLERANCE[name]
+        )
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -91,7 +113,11 @@ def test_a_batch_job_of_several_tasks_that_did_not_use_srun_is_alone(monkeypatch
 
 
 def test_processes_that_see_too_few_gpus_are_told(monkeypatch):
-    for name, value in {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "1"}.items():
+    for name, value in {
+        "SLURM_STEP_NUM_TASKS": "4",
+        "SLURM_STEP_NUM_NODES": "2",
+        "SLURM_PROCID": "1",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

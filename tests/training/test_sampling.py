@@ -11,19 +11,27 @@ from ctbone.training.mixing import blend, draw_mix
 from ctbone.training.sampling import batches, epoch_draws, parts_of, sample_order
 from ctbone.training.seeds import generator
 
-AXES = (("left_right", "anterior_posterior"), ("left_right", "superior_inferior"), ("anterior_posterior",) * 2)
+AXES = (
+    ("left_right", "anterior_posterior"),
+    ("left_right", "superior_inferior"),
+    ("anterior_posterior",) * 2,
+)
 SEEDS = {"seed": 3, "fold": 1}
 
 
 def task(sampling, cases=50, rare=5, views=3):
     """What the sampling looks at: every case but the last is trained on; the first ``rare`` are of class 1."""
     crops = SimpleNamespace(
-        images=torch.empty(cases, views), axes=AXES[:views], case_ids=[f"C{k}" for k in range(cases)]
+        images=torch.empty(cases, views),
+        axes=AXES[:views],
+        case_ids=[f"C{k}" for k in range(cases)],
     )
     labels = (torch.arange(cases) < rare).long()
     training = TrainingSettings(sampling=sampling, augmentation=Augmentation(flip=("left_right",)))
     model = SimpleNamespace(training=training)
-    return SimpleNamespace(crops=crops, labels=labels, model=model, seeds=SEEDS, rows=lambda role: np.arange(cases - 1))
+    return SimpleNamespace(
+        crops=crops, labels=labels, model=model, seeds=SEEDS, rows=lambda role: np.arange(cases - 1)
+    )
 
 
 def test_balanced_sampling_shows_every_class_as_often():
@@ -44,7 +52,9 @@ def test_an_image_shown_twice_in_an_epoch_is_augmented_anew_and_the_first_as_eve
     order = sample_order(ours, 1)
     draws = epoch_draws(ours, order, 1)
     settings = ours.model.training.augmentation
-    table = draw(settings, mirrored_axes(settings, AXES, 50), generator("augmentation", epoch=1, **SEEDS))
+    table = draw(
+        settings, mirrored_axes(settings, AXES, 50), generator("augmentation", epoch=1, **SEEDS)
+    )
     seen = {}
     for position, sample in enumerate(order):
         if sample not in seen:
@@ -59,7 +69,9 @@ def test_without_repeats_the_draws_are_one_a_sample():
     ours = task("each")
     order = sample_order(ours, 2)
     settings = ours.model.training.augmentation
-    table = draw(settings, mirrored_axes(settings, AXES, 50), generator("augmentation", epoch=2, **SEEDS))
+    table = draw(
+        settings, mirrored_axes(settings, AXES, 50), generator("augmentation", epoch=2, **SEEDS)
+    )
     draws = epoch_draws(ours, order, 2)
     for field in ("angles", "zooms", "shifts", "flips"):
         assert np.array_equal(getattr(draws, field), getattr(table, field)[order])
@@ -68,7 +80,9 @@ def test_without_repeats_the_draws_are_one_a_sample():
 @given(st.integers(1, 200), st.integers(2, 30), st.integers(2, 30))
 def test_the_parts_of_the_batches_are_the_epoch_and_none_is_a_single_sample(samples, size, micro):
     cuts = [part for batch in batches(samples, size) for part in parts_of(batch, min(micro, size))]
-    assert np.concatenate([np.arange(part.start, part.stop) for part in cuts]).tolist() == list(range(samples))
+    assert np.concatenate([np.arange(part.start, part.stop) for part in cuts]).tolist() == list(
+        range(samples)
+    )
     assert samples == 1 or all(part.stop - part.start > 1 for part in cuts)
     assert all(part.stop - part.start <= min(micro, size) + 1 for part in cuts)
 

@@ -12,7 +12,9 @@ from ctbone.training.schedule import learning_rate
 
 def rates(training, steps):
     epochs = range(1, training.epochs + 1)
-    return [learning_rate(training, epoch, step, steps) for epoch in epochs for step in range(steps)]
+    return [
+        learning_rate(training, epoch, step, steps) for epoch in epochs for step in range(steps)
+    ]
 
 
 def test_the_paper_s_rate_never_changes():
@@ -29,13 +31,22 @@ def test_the_cosine_is_pytorch_s():
         schedule.step()
 
 
-@given(st.integers(1, 20), st.integers(1, 9), st.integers(1, 30), st.sampled_from(["constant", "cosine"]))
+@given(
+    st.integers(1, 20),
+    st.integers(1, 9),
+    st.integers(1, 30),
+    st.sampled_from(["constant", "cosine"]),
+)
 def test_it_rises_to_the_full_rate_then_never_above(warmup, more, steps, schedule):
-    training = TrainingSettings(epochs=warmup + more, learning_rate=0.5, warmup_epochs=warmup, schedule=schedule)
+    training = TrainingSettings(
+        epochs=warmup + more, learning_rate=0.5, warmup_epochs=warmup, schedule=schedule
+    )
     all_rates = rates(training, steps)
     rising = all_rates[: warmup * steps]
     assert rising[-1] == 0.5
-    assert all(math.isclose(b - a, 0.5 / len(rising), rel_tol=1e-6) for a, b in itertools.pairwise(rising))
+    assert all(
+        math.isclose(b - a, 0.5 / len(rising), rel_tol=1e-6) for a, b in itertools.pairwise(rising)
+    )
     falling = all_rates[warmup * steps :]
     assert falling[0] == 0.5
     assert falling == sorted(falling, reverse=True)

@@ -17,7 +17,9 @@ def no_figures(monkeypatch):
 
 @pytest.fixture
 def study(tmp_path):
-    return small_study(tmp_path / "study", models={"3d": model_of("3d", training={"epochs": 3})}, patients=12)
+    return small_study(
+        tmp_path / "study", models={"3d": model_of("3d", training={"epochs": 3})}, patients=12
+    )
 
 
 class Killed(BaseException):
@@ -106,7 +108,9 @@ def test_mlflow_gets_one_run_a_fold_also_where_it_was_broken_off(study, monkeypa
 
 def test_watching_changes_no_bit(study, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", FakeMLflow())
-    other = small_study(tmp_path / "other", models={"3d": model_of("3d", training={"epochs": 3})}, patients=12)
+    other = small_study(
+        tmp_path / "other", models={"3d": model_of("3d", training={"epochs": 3})}, patients=12
+    )
     train(study, "3d", fold=0, log="mlflow")
     train(other, "3d", fold=0)
     assert study.predictions("3d").read_bytes() == other.predictions("3d").read_bytes()

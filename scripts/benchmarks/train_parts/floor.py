@@ -44,7 +44,9 @@ class _Elements(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         if not func.is_view:
-            self.total += sum(x.numel() for x in tree_leaves((args, kwargs, out)) if isinstance(x, torch.Tensor))
+            self.total += sum(
+                x.numel() for x in tree_leaves((args, kwargs, out)) if isinstance(x, torch.Tensor)
+            )
         return out
 
 
@@ -81,9 +83,13 @@ def rates_of(hardware: Hardware) -> Rates:
 def _convolution_rate(dtype: torch.dtype) -> float:
     """Measure 128 channels to 32 by 3 × 3 × 3 taps on 20 samples of 6³."""
     layout = torch.channels_last_3d
-    seen, kernel = (torch.randn(shape, dtype=dtype) for shape in ((20, 128, 6, 6, 6), (32, 128, 3, 3, 3)))
+    seen, kernel = (
+        torch.randn(shape, dtype=dtype) for shape in ((20, 128, 6, 6, 6), (32, 128, 3, 3, 3))
+    )
     seen, kernel = seen.contiguous(memory_format=layout), kernel.contiguous(memory_format=layout)
-    flops = 2 * 27 * 128 * 32 * 20 * 6**3  # the taps over the border counted, as they are in the network's
+    flops = (
+        2 * 27 * 128 * 32 * 20 * 6**3
+    )  # the taps over the border counted, as they are in the network's
     return flops / _seconds(lambda: torch.nn.functional.conv3d(seen, kernel, padding=1), gpu=False)
 
 

@@ -41,7 +41,9 @@ def ctbone_loop(study: Study) -> Contender:
         settle()
         return time.perf_counter() - began
 
-    return Contender(lambda number, batches: _only(train_epoch(task, learner, number, batches)), augmentation)
+    return Contender(
+        lambda number, batches: _only(train_epoch(task, learner, number, batches)), augmentation
+    )
 
 
 def monai_loop(study: Study, *, separate: bool, workers: int) -> Contender:
@@ -60,7 +62,10 @@ def monai_loop(study: Study, *, separate: bool, workers: int) -> Contender:
     training, size = model.training, study.settings.preprocess.crop_3d.size
     names = folds.cases(0, "train")
     files = [
-        {"image": str(study.crop(name, "3d")), "label": study.settings.classes.index(cohort.case(name).label)}
+        {
+            "image": str(study.crop(name, "3d")),
+            "label": study.settings.classes.index(cohort.case(name).label),
+        }
         for name in names
     ]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -73,7 +78,9 @@ def monai_loop(study: Study, *, separate: bool, workers: int) -> Contender:
     def loader(batches: int) -> DataLoader:
         if batches not in loaders:
             shown = files[: batches * training.batch_size]
-            data = CacheDataset(shown, transforms(size, separate), cache_rate=1.0, num_workers=2, progress=False)
+            data = CacheDataset(
+                shown, transforms(size, separate), cache_rate=1.0, num_workers=2, progress=False
+            )
             loaders[batches] = DataLoader(
                 data,
                 batch_size=training.batch_size,
@@ -120,7 +127,9 @@ def transforms(size: int, separate: bool) -> Callable:
     flip = RandFlipd(keys, prob=0.5, spatial_axis=0)
     if separate:
         moves = [
-            RandRotated(keys, range_x=turn, range_y=turn, range_z=turn, prob=1.0, padding_mode="zeros"),
+            RandRotated(
+                keys, range_x=turn, range_y=turn, range_z=turn, prob=1.0, padding_mode="zeros"
+            ),
             RandZoomd(keys, min_zoom=0.9, max_zoom=1.1, prob=1.0, padding_mode="constant"),
             RandAffined(keys, prob=1.0, translate_range=(shift,) * 3, padding_mode="zeros"),
         ]

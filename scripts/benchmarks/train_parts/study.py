@@ -45,7 +45,14 @@ def write_study(
         nibabel.Nifti1Image(volume, np.eye(4)).to_filename(folder / f"C{number:04d}.nii")
         (folder / f"C{number:04d}.json").write_text(json.dumps({"settings": record}))
         label = ("benign", "malignant")[number % 2]
-        rows.append({"case_id": f"C{number:04d}", "patient_id": f"P{number:04d}", "label": label, "image": "none"})
+        rows.append(
+            {
+                "case_id": f"C{number:04d}",
+                "patient_id": f"P{number:04d}",
+                "label": label,
+                "image": "none",
+            }
+        )
     pd.DataFrame(rows).to_csv(root / "cohort.csv", index=False)
     return Study.open(root)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ctbone.models.errors import ModelError
+from ctbone.errors import ModelError
 
 _HIDDEN = 32
 
@@ -34,7 +34,9 @@ class WithMetadata(nn.Module):
         super().__init__()
         self.classifier_names, features = _behead(image)
         self.image = image
-        self.perceptron = nn.Sequential(nn.Linear(metadata, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU())
+        self.perceptron = nn.Sequential(
+            nn.Linear(metadata, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU()
+        )
         self.last = nn.Linear(features + _HIDDEN, classes)
 
     def forward(self, image: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
@@ -44,7 +46,9 @@ class WithMetadata(nn.Module):
 
 def _behead(network: nn.Module) -> tuple[frozenset[str], int]:
     """Take the last linear layer off; return the names of its tensors and the number of features that it saw."""
-    linear = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    linear = [
+        (name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)
+    ]
     if not linear:
         raise ModelError("metadata cannot join a network without a last linear layer")
     name, last = linear[-1]

@@ -113,7 +113,9 @@ class Streamed:
         left = iter(parts)
         waiting: deque[Future[Batch]] = deque()
         # A new thread would take the first GPU, and memory there, when it goes back from its stream.
-        with ThreadPoolExecutor(1, thread_name_prefix="crops", initializer=self._take_device) as thread:
+        with ThreadPoolExecutor(
+            1, thread_name_prefix="crops", initializer=self._take_device
+        ) as thread:
             try:
                 for part in left:
                     waiting.append(thread.submit(self._send, order[part]))

@@ -35,7 +35,9 @@ def volume_of(folder, monkeypatch, *, general):
 
 
 def same(one, other):
-    assert [replace(frame, pixels=None) for frame in one] == [replace(frame, pixels=None) for frame in other]
+    assert [replace(frame, pixels=None) for frame in one] == [
+        replace(frame, pixels=None) for frame in other
+    ]
 
 
 @settings(max_examples=60, deadline=None)
@@ -48,7 +50,9 @@ def same(one, other):
     syntax=st.sampled_from([uids.ExplicitVRLittleEndian, uids.ImplicitVRLittleEndian]),
     seed=st.integers(0, 2**31),
 )
-def test_pixels_equal_those_of_pydicom(tmp_path_factory, bits, dtype, padding, intercept, slope, syntax, seed):
+def test_pixels_equal_those_of_pydicom(
+    tmp_path_factory, bits, dtype, padding, intercept, slope, syntax, seed
+):
     root = tmp_path_factory.mktemp("series")
     rng = np.random.default_rng(seed)
     least, most = (0, 2**bits) if dtype == np.uint16 else (-(2 ** (bits - 1)), 2 ** (bits - 1))
@@ -73,7 +77,9 @@ def test_unused_bits_are_no_part_of_the_value(tmp_path, monkeypatch, dtype):
         dataset.save_as(path)
     expected = plan.stored.transpose(2, 1, 0).astype(int) - 1024
     for general in (False, True):
-        np.testing.assert_array_equal(volume_of(tmp_path, monkeypatch, general=general).data, expected)
+        np.testing.assert_array_equal(
+            volume_of(tmp_path, monkeypatch, general=general).data, expected
+        )
 
 
 def test_padding_outside_of_the_stored_bits_is_padding(tmp_path, monkeypatch):
@@ -99,7 +105,10 @@ def odd(dataset, change):
             dataset.ReferencedImageSequence = Sequence([inner, inner])
         case "undefined length":
             dataset.ReferencedImageSequence = Sequence([inner, inner])
-            for sequence in (dataset["ReferencedImageSequence"], inner["PurposeOfReferenceCodeSequence"]):
+            for sequence in (
+                dataset["ReferencedImageSequence"],
+                inner["PurposeOfReferenceCodeSequence"],
+            ):
                 sequence.is_undefined_length = True
             inner.is_undefined_length_sequence_item = item.is_undefined_length_sequence_item = True
         case "large header":
@@ -113,7 +122,9 @@ def odd(dataset, change):
             dataset.SpecificCharacterSet = "ISO_IR 100"
             dataset.PatientID = "Müller"
         case "spaces":
-            dataset["RescaleSlope"] = pydicom.DataElement("RescaleSlope", "DS", "1 ", already_converted=True)
+            dataset["RescaleSlope"] = pydicom.DataElement(
+                "RescaleSlope", "DS", "1 ", already_converted=True
+            )
         case "no image":
             del dataset.Rows
         case "mas":
@@ -125,7 +136,9 @@ def odd(dataset, change):
             dataset.add_new("PixelPaddingRangeLimit", "US", 2)
 
 
-@pytest.mark.parametrize("syntax", [uids.ExplicitVRLittleEndian, uids.ImplicitVRLittleEndian, uids.RLELossless])
+@pytest.mark.parametrize(
+    "syntax", [uids.ExplicitVRLittleEndian, uids.ImplicitVRLittleEndian, uids.RLELossless]
+)
 @pytest.mark.parametrize(
     "change",
     ["", "sequence", "undefined length", "large header", "empty values", "several kernels", "accents", "spaces",

@@ -18,7 +18,12 @@ CLASSES = ("benign", "malignant")
 
 
 def made(root, folds=2):
-    return small_study(root, models={"3d": model_of("3d", training={"epochs": 2})}, folds=folds, patients=10 * folds)
+    return small_study(
+        root,
+        models={"3d": model_of("3d", training={"epochs": 2})},
+        folds=folds,
+        patients=10 * folds,
+    )
 
 
 @pytest.fixture
@@ -45,10 +50,15 @@ def test_folds_over_a_cluster_whose_workers_declare_a_gpu_give_the_same(whole, t
 
     study = made(tmp_path / "spread")
     options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with LocalCluster(n_workers=1, resources={"GPU": 1}, **options) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=1, resources={"GPU": 1}, **options) as cluster,
+        Client(cluster) as client,
+    ):
         summary = train_folds(study, "3d", cluster=cluster.scheduler_address)
         # what declares none gets none: the folds ran where a GPU was declared
-        assert {worker["resources"]["GPU"] for worker in client.scheduler_info()["workers"].values()} == {1}
+        assert {
+            worker["resources"]["GPU"] for worker in client.scheduler_info()["workers"].values()
+        } == {1}
     assert summary.predictions.read_bytes() == whole
 
 
@@ -62,7 +72,9 @@ def test_a_bad_fold_is_told_after_the_others_are_done(tmp_path):
     assert (study.run("3d", 1) / "card.json").is_file()
 
 
-def test_workers_that_a_batch_system_started_together_train_their_folds_alone(tmp_path, monkeypatch):
+def test_workers_that_a_batch_system_started_together_train_their_folds_alone(
+    tmp_path, monkeypatch
+):
     def join():
         raise AssertionError("folds of several workers would become one")
 
@@ -128,6 +140,8 @@ def test_who_sees_the_folds_sees_their_record(tmp_path, monkeypatch):
     study = Study.open(made(tmp_path).root)
     cohort = read_cohort(study)
     real, order = module.write_json, []
-    monkeypatch.setattr(module, "write_json", lambda *given: (order.append(study.folds_csv.exists()), real(*given)))
+    monkeypatch.setattr(
+        module, "write_json", lambda *given: (order.append(study.folds_csv.exists()), real(*given))
+    )
     assert module.read_or_draw_folds(study, cohort).count == 2
     assert order == [False]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ctbone.report.table import Row, Shown, Table
+from ctbone.document.table import Row, Shown, Table
 
 _MOST_ROWS = 45  # of a float that fits a page
 _MOST_TEXTS = 20  # of these, where texts break into several lines
@@ -79,25 +79,48 @@ def latex(table: Table) -> str:
     layout = _layout(table, shown)
     long = len(table.rows) > (_MOST_TEXTS if "raggedright" in layout.columns else _MOST_ROWS)
     caption = f"\\caption{{{escape(table.title)}.}}\\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', table.key)}}}"
-    head = [r"\toprule", *_groups(table), _line([escape(column.title) for column in table.columns]), r"\midrule"]
+    head = [
+        r"\toprule",
+        *_groups(table),
+        _line([escape(column.title) for column in table.columns]),
+        r"\midrule",
+    ]
     body: list[str] = []
     for number, (row, cells) in enumerate(shown):
         if row.opens and number:
             body.append(r"\addlinespace")
         texts = [_cell(cell) for cell in cells]
-        body.append(_line([rf"\textbf{{{text}}}" if text and row.weight == "strong" else text for text in texts]))
+        body.append(
+            _line(
+                [
+                    rf"\textbf{{{text}}}" if text and row.weight == "strong" else text
+                    for text in texts
+                ]
+            )
+        )
     notes = [escape(table.note)] if table.note else []
     if table.undefined():
         notes.append(escape(f"Undefined (–): {'; '.join(table.undefined())}."))
     if long:
-        lines = [rf"\begin{{longtable}}{{{layout.columns}}}", caption + r"\\", *head, r"\endhead", *body]
+        lines = [
+            rf"\begin{{longtable}}{{{layout.columns}}}",
+            caption + r"\\",
+            *head,
+            r"\endhead",
+            *body,
+        ]
         lines += [r"\bottomrule", r"\end{longtable}", *(rf"\noindent {note}" for note in notes)]
         lines = ["{" + rf"\{layout.size}", *lines, r"\par}"]
         turn = "landscape"
     else:
         kind, turn = ("sidewaystable", "") if layout.turned else ("table", "")
         lines = [rf"\begin{{{kind}}}", r"\centering", rf"\{layout.size}", caption]
-        lines += [r"\begin{adjustbox}{max width=\linewidth}", rf"\begin{{tabular}}{{{layout.columns}}}", *head, *body]
+        lines += [
+            r"\begin{adjustbox}{max width=\linewidth}",
+            rf"\begin{{tabular}}{{{layout.columns}}}",
+            *head,
+            *body,
+        ]
         lines += [r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}"]
         lines += [rf"\par\smallskip\footnotesize {' '.join(notes)}"] if notes else []
         lines += [rf"\end{{{kind}}}"]
@@ -112,15 +135,24 @@ def _layout(table: Table, shown: list[tuple[Row, list[Shown]]]) -> _Layout:
         max([len(column.title), *(_letters(cells[number]) for _, cells in shown)])
         for number, column in enumerate(table.columns)
     ]
-    broken = [table.columns[k].kind == "text" and width > _MOST_LETTERS for k, width in enumerate(widths)]
-    least = [min(width, 36) if breaks else width for width, breaks in zip(widths, broken, strict=True)]
+    broken = [
+        table.columns[k].kind == "text" and width > _MOST_LETTERS for k, width in enumerate(widths)
+    ]
+    least = [
+        min(width, 36) if breaks else width for width, breaks in zip(widths, broken, strict=True)
+    ]
     needed = sum(least) + _GAP * len(widths)
     sizes = [(name, False, line) for name, line in _UPRIGHT.items()]
     sizes += [(name, True, line) for name, line in _TURNED.items()]
     size, turned, line = next((choice for choice in sizes if needed <= choice[2]), sizes[-1])
-    fixed = sum(width for width, breaks in zip(widths, broken, strict=True) if not breaks) + _GAP * len(widths)
+    fixed = sum(
+        width for width, breaks in zip(widths, broken, strict=True) if not breaks
+    ) + _GAP * len(widths)
     # One very long cell does not starve the other columns.
-    wishes = [min(width, _LONG_TEXT) if breaks else 0 for width, breaks in zip(widths, broken, strict=True)]
+    wishes = [
+        min(width, _LONG_TEXT) if breaks else 0
+        for width, breaks in zip(widths, broken, strict=True)
+    ]
     left = 0.95 * max(0.3, 1 - fixed / line)
     shares = [left * wish / sum(wishes) if wish else 0.0 for wish in wishes]
     columns = [
@@ -158,7 +190,11 @@ def _line(cells: list[str]) -> str:
 
 def _cell(cell: Shown) -> str:
     if cell.counts is not None:
-        return r"\shortstack[r]{" + r"\\".join(" ".join(map(str, row)) for row in cell.counts.rows) + "}"
+        return (
+            r"\shortstack[r]{"
+            + r"\\".join(" ".join(map(str, row)) for row in cell.counts.rows)
+            + "}"
+        )
     text = f"{cell.text} ({cell.interval})" if cell.interval else cell.text
     return (
         "{}" + escape(text) if text.startswith(("[", "*")) else escape(text)

@@ -118,7 +118,9 @@ def strokes(models: Sequence[str]) -> dict[str, Stroke]:
     '#D55E00'
     """
     return {
-        name: Stroke(_COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)])
+        name: Stroke(
+            _COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)]
+        )
         for number, name in enumerate(models)
     }
 
@@ -188,11 +190,17 @@ def finish(figure: Figure, key: str, title: str, alt: str, note: str = "") -> Dr
 
     svg, png = io.BytesIO(), io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for the letter
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font"
+        )  # a box stands for the letter
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
         figure.set_dpi(_DPI)
-        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
-    return Drawn(key, title, note, alt, figure.get_figwidth() * 25.4, svg.getvalue(), png.getvalue())
+        FigureCanvasAgg(figure).print_png(
+            png, metadata={"Software": None}, pil_kwargs={"compress_level": 1}
+        )
+    return Drawn(
+        key, title, note, alt, figure.get_figwidth() * 25.4, svg.getvalue(), png.getvalue()
+    )
 
 
 def unit_axes(axes: Axes, x: str, y: str) -> None:

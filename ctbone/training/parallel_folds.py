@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 
 from ctbone.cohort import read_cohort
+from ctbone.errors import TrainingError
 from ctbone.folds import read_or_draw_folds
-from ctbone.models.identity import model_settings
+from ctbone.models.training_key import model_settings
 from ctbone.progress import use_lines
 from ctbone.study import Study
-from ctbone.training.errors import TrainingError
 from ctbone.training.protocol import FoldSummary, TrainingSummary, chosen_folds, summary_of, train
 from ctbone.training.ranks import Ranks
 from ctbone.training.task import Log
@@ -116,4 +116,6 @@ def _worker_threads() -> int:
     try:
         return int(get_worker().state.nthreads)
     except ValueError as error:
-        raise TrainingError("this fold is no Dask worker's", found="no number of threads") from error
+        raise TrainingError(
+            "this fold is no Dask worker's", found="no number of threads"
+        ) from error

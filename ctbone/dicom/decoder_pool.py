@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 
-_SCRIPT = Path(__file__).with_name("decoder.py")
+_SCRIPT = Path(__file__).with_name("decoder_child.py")
 _SECONDS = 120.0
 _MOST_BYTES = 2**31
 _DTYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4")
@@ -57,7 +57,12 @@ def decode(path: Path, frames: Sequence[int] | None) -> Iterator[np.ndarray]:
     watch.start()
     try:
         out, back = _pipes(child)
-        out.write(json.dumps({"path": str(path), "frames": None if frames is None else list(frames)}).encode() + b"\n")
+        out.write(
+            json.dumps(
+                {"path": str(path), "frames": None if frames is None else list(frames)}
+            ).encode()
+            + b"\n"
+        )
         out.flush()
         for _ in range(1 if frames is None else len(frames)):
             yield _answer(back)
@@ -105,7 +110,9 @@ def _take() -> subprocess.Popen:
             _end(child)
     # -P: modules beside the script must not stand in for those of the same name elsewhere.
     command = [sys.executable, "-P", str(_SCRIPT)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
 
 
 def _pipes(child: subprocess.Popen) -> tuple[Any, BufferedIOBase]:

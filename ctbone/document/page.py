@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from ctbone.report.figure_style import Drawn
-from ctbone.report.table import Table
+from ctbone.document.figure_style import Drawn
+from ctbone.document.table import Table
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,10 @@ class Pictured:
     def sources(self) -> list[tuple[str, str]]:
         """Each image as a data URI, with its name."""
         files = [base64.b64encode(image).decode() for image in self.images]
-        return [(f"data:image/png;base64,{file}", name) for file, name in zip(files, self.names, strict=True)]
+        return [
+            (f"data:image/png;base64,{file}", name)
+            for file, name in zip(files, self.names, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,9 @@ class Page:
     @property
     def tables(self) -> list[Table]:
         """Every table, on the page or not."""
-        return [block.table for block in self.blocks if isinstance(block, Shown)] + list(self.further_tables)
+        return [block.table for block in self.blocks if isinstance(block, Shown)] + list(
+            self.further_tables
+        )
 
     @property
     def figures(self) -> list[Drawn]:
@@ -162,7 +167,7 @@ def render(page: Page) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("ctbone.report"),
+        loader=PackageLoader("ctbone.document"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ctbone.document.latex import latex
+from ctbone.document.page import Page, render
 from ctbone.errors import StudyError
-from ctbone.report.latex import latex
-from ctbone.report.page import Page, render
 from ctbone.study import write_json, write_text
 
 _FOLDERS = ("tables", "figures")
@@ -83,5 +83,7 @@ def _files_of(folder: Path) -> set[str]:
         return set()
     parts = [name.split("/") for name in names if isinstance(name, str)]
     return {
-        "/".join(found) for found in parts if len(found) == 2 and found[0] in _FOLDERS and found[1] not in ("", "..")
+        "/".join(found)
+        for found in parts
+        if len(found) == 2 and found[0] in _FOLDERS and found[1] not in ("", "..")
     }

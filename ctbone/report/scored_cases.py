@@ -9,18 +9,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ctbone.errors import CtboneError
+from ctbone.errors import ReportError
 from ctbone.predictions import probability_columns
 
 SetKey = Literal["validation", "internal", "external"]
 
 
-class ReportError(CtboneError):
-    """There is nothing to report on, or it does not fit together."""
-
-
 @dataclass(frozen=True)
-class Answers:
+class ScoredCases:
     """One model's probabilities for one set of cases.
 
     Attributes
@@ -85,29 +81,29 @@ class Answers:
         """The folds that occur, ascending."""
         return tuple(sorted(int(fold) for fold in self.cases["fold"].dropna().unique()))
 
-    def of_fold(self, fold: int) -> Answers:
+    def of_fold(self, fold: int) -> ScoredCases:
         """Return the cases of one fold."""
         rows = self.cases[(self.cases["fold"] == fold).fillna(False).to_numpy(bool)]
-        return Answers(self.name, rows.reset_index(drop=True), self.classes, self.positive)
+        return ScoredCases(self.name, rows.reset_index(drop=True), self.classes, self.positive)
 
     @property
     def cohorts(self) -> tuple[str, ...]:
         """The centres that occur, in alphabetical order."""
         return tuple(sorted(self.cases["cohort"].unique()))
 
-    def of_cohort(self, cohort: str) -> Answers:
+    def of_cohort(self, cohort: str) -> ScoredCases:
         """Return the cases of one centre."""
         rows = self.cases[(self.cases["cohort"] == cohort).to_numpy(bool)]
-        return Answers(self.name, rows.reset_index(drop=True), self.classes, self.positive)
+        return ScoredCases(self.name, rows.reset_index(drop=True), self.classes, self.positive)
 
-    def against_rest(self, name: str) -> Answers:
+    def against_rest(self, name: str) -> ScoredCases:
         """Return one class against all others together, at a threshold of one half."""
         rest = f"not {name}"
         p = self.cases[f"p_{name}"]
         label = self.cases["label"].where(self.cases["label"] == name, rest)
         kept = self.cases.drop(columns=probability_columns(self.classes))
         columns = {"label": label, "threshold": 0.5, f"p_{rest}": 1 - p, f"p_{name}": p}
-        return Answers(self.name, kept.assign(**columns), (rest, name), name)
+        return ScoredCases(self.name, kept.assign(**columns), (rest, name), name)
 
 
 @dataclass(frozen=True)
@@ -128,11 +124,11 @@ class CaseSet:
 
     key: SetKey
     title: str
-    answers: tuple[Answers, ...]
+    answers: tuple[ScoredCases, ...]
     uncompared: frozenset[str] = frozenset()
 
 
-def shared_cases(first: Answers, second: Answers) -> tuple[Answers, Answers]:
+def shared_cases(first: ScoredCases, second: ScoredCases) -> tuple[ScoredCases, ScoredCases]:
     """Return both models' answers on the cases that both have, in one order.
 
     Raises
@@ -156,12 +152,14 @@ def shared_cases(first: Answers, second: Answers) -> tuple[Answers, Answers]:
             expected="one label",
         )
     return (
-        Answers(first.name, a, first.classes, first.positive),
-        Answers(second.name, b, second.classes, second.positive),
+        ScoredCases(first.name, a, first.classes, first.positive),
+        ScoredCases(second.name, b, second.classes, second.positive),
     )
 
 
-def two_class_columns(p: np.ndarray, classes: Sequence[str], positive: str) -> dict[str, np.ndarray]:
+def two_class_columns(
+    p: np.ndarray, classes: Sequence[str], positive: str
+) -> dict[str, np.ndarray]:
     """Lay one probability out as the columns of both classes.
 
     Examples

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ctbone.errors import ReportError
 from ctbone.predictions import probability_columns
-from ctbone.report.answers import Answers, CaseSet, ReportError, SetKey, two_class_columns
 from ctbone.report.gather import TITLES, refuse_reserved, sort_rows
+from ctbone.report.scored_cases import CaseSet, ScoredCases, SetKey, two_class_columns
 from ctbone.study import read_table
 
 _LABELS = ("label", "y_true", "truth", "target", "y", "outcome", "diagnosis", "class")
@@ -80,8 +81,15 @@ def read_foreign(
     _refuse_two_labels(rows, path)
     kept = (rows["split"] != "train").to_numpy()
     if not kept.any():
-        raise ReportError("every row is a training row", file=path, expected="rows with split test, val or external")
-    rows, numbers = rows[kept].reset_index(drop=True), {name: p[kept] for name, p in numbers.items()}
+        raise ReportError(
+            "every row is a training row",
+            file=path,
+            expected="rows with split test, val or external",
+        )
+    rows, numbers = (
+        rows[kept].reset_index(drop=True),
+        {name: p[kept] for name, p in numbers.items()},
+    )
     by_class = {_class_of(name, classes.names): name for name in columns}
     models: dict[str, pd.DataFrame]
     if set(by_class) == set(classes.names):
@@ -102,26 +110,33 @@ def read_foreign(
         models = {str(name): part for name, part in rows.assign(**p).groupby("model", sort=False)}
     else:
         models = {
-            (column if prob else _guessed_name(column, classes.positive, path, len(columns))): rows.assign(
-                **two_class_columns(numbers[column], classes.names, classes.positive)
-            )
+            (
+                column if prob else _guessed_name(column, classes.positive, path, len(columns))
+            ): rows.assign(**two_class_columns(numbers[column], classes.names, classes.positive))
             for column in columns
         }
     return _sets(models, classes, threshold, path, trained=int((~kept).sum()))
 
 
 def _sets(
-    models: dict[str, pd.DataFrame], classes: _Classes, threshold: float | str, path: Path, *, trained: int
+    models: dict[str, pd.DataFrame],
+    classes: _Classes,
+    threshold: float | str,
+    path: Path,
+    *,
+    trained: int,
 ) -> list[CaseSet]:
     refuse_reserved(models, path)
-    by_key: dict[SetKey, list[Answers]] = {"internal": [], "external": [], "validation": []}
+    by_key: dict[SetKey, list[ScoredCases]] = {"internal": [], "external": [], "validation": []}
     for name, table in models.items():
         tested = (table["split"] == "test").to_numpy()
         again = table.duplicated(["case_id", "split", "view"]).to_numpy() & tested
         doubled = table.duplicated(["case_id", "split", "fold", "view"]).to_numpy() | again
         if doubled.any():
             case = table["case_id"].iloc[int(doubled.argmax())]
-            raise ReportError("the case stands twice", case=case, file=path, expected="one row a case")
+            raise ReportError(
+                "the case stands twice", case=case, file=path, expected="one row a case"
+            )
         found = sort_rows(table, name, classes.names, classes.positive, threshold, path)
         for key, answers in found.items():
             by_key[key].append(answers)
@@ -141,16 +156,23 @@ def _label_column(table: pd.DataFrame, label: str | None, path: Path) -> str:
     known = [name for wanted in _LABELS for name in table if name.casefold() == wanted]
     if not known:
         raise ReportError(
-            "no column is called a label", file=path, found=", ".join(table), remedy="name it: --label COLUMN"
+            "no column is called a label",
+            file=path,
+            found=", ".join(table),
+            remedy="name it: --label COLUMN",
         )
     return known[0]
 
 
-def _probability_columns(table: pd.DataFrame, prob: Sequence[str], label: str, path: Path) -> list[str]:
+def _probability_columns(
+    table: pd.DataFrame, prob: Sequence[str], label: str, path: Path
+) -> list[str]:
     for name in prob:
         if name not in table:
             raise _no_column(name, table, path)
-    found = list(dict.fromkeys(prob)) or [name for name in table if name.startswith("p_") and name != label]
+    found = list(dict.fromkeys(prob)) or [
+        name for name in table if name.startswith("p_") and name != label
+    ]
     if not found:
         raise ReportError(
             "no column is called p_<something>",
@@ -172,7 +194,11 @@ def _probabilities(table: pd.DataFrame, column: str, path: Path) -> np.ndarray:
     numbers = pd.to_numeric(texts, errors="coerce").to_numpy(float)
     for wrong, problem, remedy in (
         (~np.isfinite(numbers), f"{column} holds no number", None),
-        ((numbers < 0) | (numbers > 1), f"{column} is not within 0–1", _LOGITS if (numbers < 0).any() else _PERCENT),
+        (
+            (numbers < 0) | (numbers > 1),
+            f"{column} is not within 0–1",
+            _LOGITS if (numbers < 0).any() else _PERCENT,
+        ),
     ):
         if wrong.any():
             row = int(wrong.argmax())
@@ -180,7 +206,12 @@ def _probabilities(table: pd.DataFrame, column: str, path: Path) -> np.ndarray:
             where = f"{path}, row {row + 2}"
             remedy = remedy or _remedy(str(texts.iloc[row]))
             raise ReportError(
-                problem, case=case, file=where, found=repr(table[column].iloc[row]), expected="0 to 1", remedy=remedy
+                problem,
+                case=case,
+                file=where,
+                found=repr(table[column].iloc[row]),
+                expected="0 to 1",
+                remedy=remedy,
             )
     return numbers
 
@@ -194,9 +225,15 @@ def _remedy(text: str) -> str:
     return "every model must answer for every case"
 
 
-def _classes(table: pd.DataFrame, label: str, columns: Sequence[str], positive: str | None, path: Path) -> _Classes:
+def _classes(
+    table: pd.DataFrame, label: str, columns: Sequence[str], positive: str | None, path: Path
+) -> _Classes:
     """Tell the classes from the labels and the names of the columns, and which one is judged."""
-    labels = table[label].str.removesuffix(".0") if table[label].str.fullmatch(r"\d+(\.0)?").all() else table[label]
+    labels = (
+        table[label].str.removesuffix(".0")
+        if table[label].str.fullmatch(r"\d+(\.0)?").all()
+        else table[label]
+    )
     empty = (labels == "").to_numpy()
     if empty.any():
         raise ReportError("the label is missing", file=f"{path}, row {int(empty.argmax()) + 2}")
@@ -212,7 +249,12 @@ def _classes(table: pd.DataFrame, label: str, columns: Sequence[str], positive: 
         names = _two_names(present, positive or told)
     chosen = positive or told
     if chosen is not None and chosen not in names:
-        raise ReportError("the positive class does not occur", file=path, found=chosen, expected=" or ".join(names))
+        raise ReportError(
+            "the positive class does not occur",
+            file=path,
+            found=chosen,
+            expected=" or ".join(names),
+        )
     if chosen is None and len(names) == 2:
         raise ReportError(
             "which of the classes is the positive one?",
@@ -223,7 +265,9 @@ def _classes(table: pd.DataFrame, label: str, columns: Sequence[str], positive: 
     return _Classes(names, chosen or names[-1], labels.to_numpy(str))
 
 
-def _refuse_strangers(table: pd.DataFrame, labels: pd.Series, named: Sequence[str], path: Path) -> None:
+def _refuse_strangers(
+    table: pd.DataFrame, labels: pd.Series, named: Sequence[str], path: Path
+) -> None:
     """Refuse a label that has no column where the columns name the classes."""
     strange = ~labels.isin(list(named)).to_numpy()
     if strange.any():
@@ -242,14 +286,18 @@ def _told_by_labels(present: Sequence[str]) -> str | None:
     """Return the label that says by itself that it is the positive one; 1 does beside 0 or -1, not beside 2."""
     told = next((name for name in present if name.casefold() in _POSITIVES), None)
     others = {name for name in present if name != told}
-    beside_two = len(others) == 1 and told in ("1", "1.0") and not others <= {"0", "-1", "0.0", "-1.0"}
+    beside_two = (
+        len(others) == 1 and told in ("1", "1.0") and not others <= {"0", "-1", "0.0", "-1.0"}
+    )
     return None if beside_two else told
 
 
 def _two_names(present: Sequence[str], positive: str | None) -> tuple[str, ...]:
     if len(present) > 1:
         others = [name for name in present if name != positive]
-        return (*others, positive) if positive is not None and positive in present else tuple(present)
+        return (
+            (*others, positive) if positive is not None and positive in present else tuple(present)
+        )
     if positive is None or positive == present[0]:
         return ("0", "1") if present[0] in ("0", "1") else (f"not {present[0]}", present[0])
     return (present[0], positive)
@@ -261,10 +309,20 @@ def _class_of(column: str, names: Sequence[str]) -> str | None:
 
 def _identity(table: pd.DataFrame, classes: _Classes, path: Path) -> pd.DataFrame:
     """Take over the columns of ctbone's own tables where they are there, and fill them where they are not."""
-    case = table["case_id"] if "case_id" in table else pd.Series([f"row {n}" for n in range(2, len(table) + 2)])
+    case = (
+        table["case_id"]
+        if "case_id" in table
+        else pd.Series([f"row {n}" for n in range(2, len(table) + 2)])
+    )
     ours = "split" in table
-    split = table["split"].str.strip().str.casefold().map(_SPLITS) if ours else pd.Series("test", index=table.index)
-    _refuse(split.isna(), table, "split", "the split is unknown", "test, val, external or train", path)
+    split = (
+        table["split"].str.strip().str.casefold().map(_SPLITS)
+        if ours
+        else pd.Series("test", index=table.index)
+    )
+    _refuse(
+        split.isna(), table, "split", "the split is unknown", "test, val, external or train", path
+    )
     fold = pd.Series(np.nan, index=table.index)
     if "fold" in table:
         fold = pd.to_numeric(table["fold"], errors="coerce")
@@ -291,7 +349,9 @@ def _identity(table: pd.DataFrame, classes: _Classes, path: Path) -> pd.DataFram
     )
 
 
-def _refuse(wrong: pd.Series, table: pd.DataFrame, column: str, problem: str, expected: str, path: Path) -> None:
+def _refuse(
+    wrong: pd.Series, table: pd.DataFrame, column: str, problem: str, expected: str, path: Path
+) -> None:
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise ReportError(
@@ -322,7 +382,9 @@ def _refuse_two_labels(rows: pd.DataFrame, path: Path) -> None:
     if (several > 1).any():
         case = str(several.index[(several > 1).to_numpy()][0])
         found = " and ".join(rows.loc[rows["case_id"] == case, "label"].unique())
-        raise ReportError("the case has two labels", case=case, file=path, found=found, expected="one label")
+        raise ReportError(
+            "the case has two labels", case=case, file=path, found=found, expected="one label"
+        )
 
 
 def _guessed_name(column: str, positive: str, path: Path, count: int) -> str:

@@ -10,8 +10,8 @@ import pydicom.uid as uids
 import pytest
 
 from ctbone.config import DicomSettings
-from ctbone.dicom import DicomError, decoding, list_series, read_series
-from ctbone.dicom.decoding import DecodingError, decode
+from ctbone.dicom import DicomError, decoder_pool, list_series, read_series
+from ctbone.dicom.decoder_pool import DecodingError, decode
 
 from .writer import Plan, ramp, write_series
 
@@ -22,8 +22,8 @@ def script(tmp_path, monkeypatch, text):
     """Let another program answer in the codecs' place."""
     path = tmp_path / "program.py"
     path.write_text("import sys, os, time\n" + text)
-    monkeypatch.setattr(decoding, "_SCRIPT", path)
-    monkeypatch.setattr(decoding, "_idle", decoding.queue.SimpleQueue())
+    monkeypatch.setattr(decoder_pool, "_SCRIPT", path)
+    monkeypatch.setattr(decoder_pool, "_idle", decoder_pool.queue.SimpleQueue())
 
 
 @pytest.mark.parametrize(
@@ -32,17 +32,20 @@ def script(tmp_path, monkeypatch, text):
         ("os.abort()", "crash"),
         ("print('no json', flush=True)", "crash"),
         ('print(\'{"shape": [4, 4], "dtype": "<i2"}\', flush=True)', "crash"),
-        ('print(\'{"shape": [65535, 65535], "dtype": "<i2"}\', flush=True); time.sleep(60)', "MemoryError"),
+        (
+            'print(\'{"shape": [65535, 65535], "dtype": "<i2"}\', flush=True); time.sleep(60)',
+            "MemoryError",
+        ),
         ('print(\'{"shape": [4, 4], "dtype": "O"}\', flush=True); time.sleep(60)', "ValueError"),
         ("time.sleep(60)", "crash"),
     ],
 )
 def test_a_codec_that_crashes_hangs_or_lies_is_an_error(tmp_path, monkeypatch, program, kind):
     script(tmp_path, monkeypatch, program)
-    monkeypatch.setattr(decoding, "_SECONDS", 1.0)
+    monkeypatch.setattr(decoder_pool, "_SECONDS", 1.0)
     with pytest.raises(DecodingError, match=kind):
         list(decode(tmp_path / "any", None))
-    assert decoding._idle.empty()
+    assert decoder_pool._idle.empty()
 
 
 def test_a_crash_is_told_with_the_slice_and_the_next_series_is_read(tmp_path, monkeypatch):
@@ -58,25 +61,27 @@ def test_a_crash_is_told_with_the_slice_and_the_next_series_is_read(tmp_path, mo
 def test_a_child_is_used_again_and_not_shared_with_a_fork(tmp_path):
     path = write_series(tmp_path, PLAN)[0]
     list(decode(path, None))
-    child = decoding._idle.get_nowait()
-    decoding._idle.put(child)
+    child = decoder_pool._idle.get_nowait()
+    decoder_pool._idle.put(child)
     list(decode(path, None))
-    assert decoding._idle.get_nowait() is child
-    decoding._idle.put(child)
+    assert decoder_pool._idle.get_nowait() is child
+    decoder_pool._idle.put(child)
     if hasattr(os, "fork"):
         with_child = os.fork()
         if not with_child:
-            os._exit(0 if decoding._idle.empty() else 1)
+            os._exit(0 if decoder_pool._idle.empty() else 1)
         assert os.waitpid(with_child, 0)[1] == 0
 
 
 def test_children_end_with_their_parent(tmp_path):
     path = write_series(tmp_path, PLAN)[0]
     code = (
-        "from pathlib import Path; from ctbone.dicom import decoding\n"
-        f"list(decoding.decode(Path({str(path)!r}), None)); print(decoding._idle.get_nowait().pid)"
+        "from pathlib import Path; from ctbone.dicom import decoder_pool\n"
+        f"list(decoder_pool.decode(Path({str(path)!r}), None)); print(decoder_pool._idle.get_nowait().pid)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     for _ in range(100):
         try:
             os.kill(int(done.stdout), 0)

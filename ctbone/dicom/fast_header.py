@@ -15,7 +15,12 @@ from functools import cache, lru_cache
 from io import BufferedIOBase
 from typing import Any
 
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
 
 FIRST_READ = 1 << 14
 LAST_READ = 1 << 20
@@ -24,7 +29,9 @@ _DEEPEST = 12
 _LONGEST = 1024
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_DATA = 0x7FE00010
-_LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+_LONG = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
 _SHORT = frozenset(
     (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
      b"ST", b"TM", b"UI", b"UL", b"US")
@@ -51,7 +58,13 @@ _WANTED: dict[int, tuple[str, str]] = {
 _GENERAL = frozenset((0x00283000, 0x52009229, 0x52009230))
 """A modality table and the groups of enhanced files: never ordinary."""
 _SEVERAL = frozenset(
-    ("ImageType", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ConvolutionKernel")
+    (
+        "ImageType",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "ConvolutionKernel",
+    )
 )
 
 
@@ -288,7 +301,9 @@ _CHECK: dict[str, Callable[[str], str]] = {
 }
 
 
-def _pixels(found: dict[str, Any], syntax: UID, start: int, length: int, size: int) -> StoredPixels | None:
+def _pixels(
+    found: dict[str, Any], syntax: UID, start: int, length: int, size: int
+) -> StoredPixels | None:
     bits = found.get("BitsStored", 0)
     plain = (
         not syntax.is_encapsulated

@@ -127,21 +127,34 @@ class Table:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row.cells) != len(self.columns):
-                raise ValueError(f"table {self.key}: a row of {len(row.cells)} cells, {len(self.columns)} columns")
+                raise ValueError(
+                    f"table {self.key}: a row of {len(row.cells)} cells, {len(self.columns)} columns"
+                )
 
     def shown(self) -> list[tuple[Row, list[Shown]]]:
         """Return each row with its cells as text."""
-        return [(row, [_show(cell, c) for cell, c in zip(row.cells, self.columns, strict=True)]) for row in self.rows]
+        return [
+            (row, [_show(cell, c) for cell, c in zip(row.cells, self.columns, strict=True)])
+            for row in self.rows
+        ]
 
     def groups(self) -> list[Group]:
         """Return the headings over the columns; empty where there are none."""
         if not any(column.group for column in self.columns):
             return []
-        return [Group(title, len(list(run))) for title, run in groupby(self.columns, key=lambda column: column.group)]
+        return [
+            Group(title, len(list(run)))
+            for title, run in groupby(self.columns, key=lambda column: column.group)
+        ]
 
     def undefined(self) -> list[str]:
         """Say, once each, why cells are undefined."""
-        cells = [cell for row in self.rows for cell in row.cells if isinstance(cell, Estimate) and cell.why]
+        cells = [
+            cell
+            for row in self.rows
+            for cell in row.cells
+            if isinstance(cell, Estimate) and cell.why
+        ]
         return list(dict.fromkeys(str(cell.why) for cell in cells))
 
     def frame(self) -> pd.DataFrame:
@@ -151,7 +164,9 @@ class Table:
             cells = [row.cells[number] for row in self.rows]
             if any(isinstance(cell, Estimate) for cell in cells):
                 estimates = [cell if isinstance(cell, Estimate) else None for cell in cells]
-                plain = [cell.value if isinstance(cell, Estimate) else _safe(cell) for cell in cells]
+                plain = [
+                    cell.value if isinstance(cell, Estimate) else _safe(cell) for cell in cells
+                ]
                 name = _free(column.name, ("", "_low", "_high"), content)
                 content[name] = plain
                 content[f"{name}_low"] = [None if e is None else e.low for e in estimates]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ctbone.models import crops as crops_module
+from ctbone.models.batches import Resident, Streamed, place_crops
 from ctbone.models.crops import Crops, block
-from ctbone.models.source import Resident, Streamed, place_crops
 
 CPU = torch.device("cpu")
 
@@ -15,7 +15,11 @@ CPU = torch.device("cpu")
 def crops_of(cases=7, views=3, masks=True):
     random = torch.Generator().manual_seed(0)
     images = torch.randint(-1000, 3000, (cases, views, 5, 5), dtype=torch.int16, generator=random)
-    lesions = (torch.rand((cases, views, 5, 5), generator=random) < 0.3).to(torch.uint8) if masks else None
+    lesions = (
+        (torch.rand((cases, views, 5, 5), generator=random) < 0.3).to(torch.uint8)
+        if masks
+        else None
+    )
     names = tuple(f"C{k}" for k in range(cases))
     return Crops(names, images, ("",) * views, (), np.ones((cases, views)), names, lesions, names)
 
@@ -25,7 +29,13 @@ def crops_of(cases=7, views=3, masks=True):
 def test_batches_are_the_images_in_order(kind, masks):
     crops = crops_of(masks=masks)
     order = np.random.default_rng(1).permutation(21)
-    parts = [slice(0, 4), slice(4, 8), slice(8, 8), *(slice(k, k + 1) for k in range(8, 20)), slice(20, 21)]
+    parts = [
+        slice(0, 4),
+        slice(4, 8),
+        slice(8, 8),
+        *(slice(k, k + 1) for k in range(8, 20)),
+        slice(20, 21),
+    ]
     given = list(kind(crops, CPU).batches(order, parts))
     assert len(given) == len(parts)
     for part, batch in zip(parts, given, strict=True):
@@ -58,7 +68,9 @@ def test_what_is_too_large_for_the_memory_lies_in_a_file(tmp_path, monkeypatch):
     mapped = block((10, 10, 10), torch.int16, tmp_path)
     mapped[3] = 7
     assert mapped.sum() == 700
-    assert (mapped.dtype, list(tmp_path.iterdir())) == (torch.int16, []), "the file has no name to be left behind"
+    assert (mapped.dtype, list(tmp_path.iterdir())) == (torch.int16, []), (
+        "the file has no name to be left behind"
+    )
     maps = Path("/proc/self/maps")
     assert str(tmp_path) in maps.read_text()
     del mapped

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ctbone.config import ModelSettings, Settings
-from ctbone.errors import CtboneError
-from ctbone.models.errors import ModelError
+from ctbone.errors import CtboneError, ModelError
 
 _SUBJECTS = {
     "dim": "dimensions",
@@ -30,8 +29,15 @@ def model_settings(settings: Settings, model: str) -> ModelSettings:
     """
     if model not in settings.models:
         nearest = difflib.get_close_matches(model, settings.models, n=1, cutoff=0)
-        remedy = f"did you mean '{nearest[0]}'?" if nearest else "add it under 'models' in study.yaml"
-        raise ModelError("the study has no such model", found=model, expected=", ".join(settings.models), remedy=remedy)
+        remedy = (
+            f"did you mean '{nearest[0]}'?" if nearest else "add it under 'models' in study.yaml"
+        )
+        raise ModelError(
+            "the study has no such model",
+            found=model,
+            expected=", ".join(settings.models),
+            remedy=remedy,
+        )
     return settings.models[model]
 
 
@@ -57,7 +63,9 @@ def training_identity(settings: Settings, model: str, folds: str) -> dict[str, A
     }
 
 
-def refuse_other(found: Mapping[str, Any], now: Mapping[str, Any], file: Path, error: type[CtboneError]) -> None:
+def refuse_other(
+    found: Mapping[str, Any], now: Mapping[str, Any], file: Path, error: type[CtboneError]
+) -> None:
     """Raise ``error`` where something was made from other settings, folds or crops than those of now."""
     for name, value in now.items():
         if found.get(name) != value:

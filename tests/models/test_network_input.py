@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctbone.config import BONE, SOFT_TISSUE, WIDE, Window
-from ctbone.models.intake import network_input
+from ctbone.models.network_input import network_input
 
 
 def test_known_values_of_the_paper_s_windows():

@@ -1,0 +1,1 @@
+"""Blocks, tables, figures and HTML of every page that ctbone writes."""
