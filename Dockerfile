@@ -4,7 +4,8 @@ FROM python:3.12-slim-bookworm
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    MPLCONFIGDIR=/tmp/matplotlib
+    HOME=/tmp \
+    LOGNAME=ctbone
 
 WORKDIR /opt/ctbone
 COPY pyproject.toml requirements.lock README.md LICENSE ./
@@ -17,10 +18,10 @@ RUN sed -e 's/ *\\$//' -e '/^ *--hash/d' requirements.lock > constraints.txt \
     && ctbone --version
 
 # Any user may run the image: docker run --user "$(id -u):$(id -g)" writes files that belong to you.
-RUN useradd --create-home --uid 1000 ctbone \
+RUN useradd --uid 1000 ctbone \
     && mkdir /study \
     && chown ctbone /study
-USER ctbone
+USER 1000
 WORKDIR /study
 
 ENTRYPOINT ["ctbone"]
