@@ -178,7 +178,14 @@ def test_the_site_lists_every_page():
 
     pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
     assert leaves(config["nav"]) == pages
-    assert config["theme"]["font"] is False  # no fonts from elsewhere
+
+
+def test_the_site_loads_nothing_from_elsewhere():
+    config = yaml.safe_load(text_of(ROOT / "mkdocs.yml"))
+    assert config["theme"]["font"] is False
+    assert not {"extra_javascript", "extra_css"} & set(config)
+    for page in DOCS.rglob("*.md"):
+        assert "```mermaid" not in text_of(page)  # its script would come from a CDN
 
 
 def test_sources_of_the_code_are_in_the_bibliography():
