@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctbone.dicom.headers import Frame
+from ctbone.grid import LPS_TO_RAS
 
 FEWEST_SLICES = 3
 _SAME_DIRECTION = 1e-3
 _NAMED = 6
-_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Stack:
         affine[:3, 1] = self.column * self.pixel[1]
         affine[:3, 2] = self.normal * self.gap
         affine[:3, 3] = self.positions[0]
-        return _TO_RAS @ affine
+        return LPS_TO_RAS @ affine
 
     @property
     def shape(self) -> tuple[int, int, int]:

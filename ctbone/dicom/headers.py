@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import stat
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Literal
 
 import pydicom
-from pydicom import config as pydicom_config
 from pydicom.uid import UID
 
 from ctbone.dicom.fast_header import StoredPixels, inflates_beyond, read_plain
 from ctbone.dicom.header_vocabulary import known_kernel, known_maker, known_modality, known_model
+from ctbone.quiet_pydicom import quiet_pydicom
 
 _TAGS = [
     "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "ConvolutionKernel",
@@ -90,27 +86,6 @@ class Frame:
     maker: str
     model: str
     pixels: StoredPixels | None = None
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom from checking and quoting every value: a warning may hold a patient's name."""
-    settings, logs = (
-        pydicom_config.settings,
-        [logging.getLogger(name) for name in ("pydicom", "pylibjpeg", "openjpeg")],
-    )
-    before, levels = settings.reading_validation_mode, [log.level for log in logs]
-    settings.reading_validation_mode = pydicom_config.IGNORE
-    for log in logs:
-        log.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        settings.reading_validation_mode = before
-        for log, level in zip(logs, levels, strict=True):
-            log.setLevel(level)
 
 
 def walk(folder: Path) -> list[Path]:

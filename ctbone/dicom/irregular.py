@@ -6,10 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from ctbone.dicom.geometry import Stack
-from ctbone.grid import Grid
+from ctbone.grid import LPS_TO_RAS, Grid
 from ctbone.nifti import AIR
-
-_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def resample(data: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +30,7 @@ def resample(data: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
         The volume, of the type of ``data``, and its affine in RAS mm.
     """
     grid = untilted_grid(stack)
-    shape, affine = grid.shape, _LPS_RAS @ grid.affine
+    shape, affine = grid.shape, LPS_TO_RAS @ grid.affine
     along = stack.positions @ stack.normal
     slices = np.arange(len(along), dtype=float)
     result = np.empty((shape[2], shape[1], shape[0]), data.dtype)
@@ -64,7 +62,7 @@ def untilted_grid(stack: Stack) -> Grid:
     affine = np.eye(4)
     affine[:3, :3] = axes * steps
     affine[:3, 3] = axes @ low
-    return Grid(shape, _LPS_RAS @ affine)
+    return Grid(shape, LPS_TO_RAS @ affine)
 
 
 def _untilted(stack: Stack) -> np.ndarray:

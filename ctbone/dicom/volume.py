@@ -13,12 +13,13 @@ from itertools import groupby
 import numpy as np
 
 from ctbone.dicom.geometry import Stack
-from ctbone.dicom.headers import Frame, quiet_pydicom
+from ctbone.dicom.headers import Frame
 from ctbone.dicom.irregular import resample
 from ctbone.dicom.pixels import Slice, read_plain_slice, read_slices
 from ctbone.dicom.series import Series
 from ctbone.errors import DicomError
 from ctbone.grid import Grid
+from ctbone.quiet_pydicom import quiet_pydicom
 
 _LARGEST = 2**31
 _AT_ONCE = 32
