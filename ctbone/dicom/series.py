@@ -15,7 +15,7 @@ from ctbone.dicom.geometry import SliceStack, stack_slices
 from ctbone.dicom.headers import Frame, Unreadable, read_frames, walk
 from ctbone.errors import DicomError
 
-Verdict = Literal["taken", "passed over", "refused"]
+Verdict = Literal["taken", "skipped", "refused"]
 # Beginnings of the reasons for which the user must choose a series.
 _EQUAL_RANK = "ranks equally with"
 _SEVERAL_EXAMINATIONS = "several examinations"
@@ -63,7 +63,7 @@ class Series:
     tilt
         Gantry tilt computed from the positions, degrees.
     verdict, reason
-        Taken, passed over (not a candidate, or another one is better) or refused (not reliable),
+        Taken, skipped (not a candidate, or another one is better) or refused (not reliable),
         and why.
     irregular
         The setting for irregular series.
@@ -128,7 +128,7 @@ def list_series(folder: Path, settings: DicomSettings) -> list[Series]:
     root = folder if folder.is_dir() else folder.parent
     if folder.is_file() and isinstance(unreadable := read_frames(folder), str):
         raise DicomError(
-            f"the file is not part of a DICOM series: {unreadable}",
+            f"the file is not an image of a series: {unreadable}",
             file=folder,
             expected="a folder with DICOM files, or one file of a series",
             remedy="unpack archives first"
@@ -216,7 +216,7 @@ def _group(folder: Path, files: Sequence[Path], settings: DicomSettings) -> list
                 thickness=None,
                 tilt=0.0,
                 transfer_syntax="",
-                verdict="passed over",
+                verdict="skipped",
                 reason=reason,
             )
         )
@@ -226,10 +226,10 @@ def _group(folder: Path, files: Sequence[Path], settings: DicomSettings) -> list
 def _series(number: int, folder: Path, frames: list[Frame], settings: DicomSettings) -> Series:
     first = frames[0]
     stacked: SliceStack | str = first.not_ct or stack_slices(frames)
-    verdict: Verdict = "passed over"
+    verdict: Verdict = "skipped"
     reason = first.not_ct
     if isinstance(stacked, str):
-        verdict, reason = ("passed over", first.not_ct) if first.not_ct else ("refused", stacked)
+        verdict, reason = ("skipped", first.not_ct) if first.not_ct else ("refused", stacked)
     elif abs(stacked.normal[2]) < _AXIAL_COSINE:
         reason = "sagittal or coronal plane"
     elif unscaled := sum(frame.slope is None or frame.intercept is None for frame in frames):
@@ -260,9 +260,7 @@ def _series(number: int, folder: Path, frames: list[Frame], settings: DicomSetti
 def _take_named(series: Series, wanted: Path) -> Series:
     """Take the series of the file that the user gave."""
     if wanted not in {path.resolve() for path in series.files}:
-        return replace(
-            series, verdict="passed over", reason="the given file belongs to another series"
-        )
+        return replace(series, verdict="skipped", reason="the given file belongs to another series")
     if series.verdict == "refused" or series.stack is None:
         return replace(series, verdict="refused")
     return replace(series, verdict="taken", reason="the given file belongs to it")
@@ -270,7 +268,7 @@ def _take_named(series: Series, wanted: Path) -> Series:
 
 def _select(found: list[Series], settings: DicomSettings) -> list[Series]:
     """Take the best candidate; refuse equal candidates and those of several examinations."""
-    candidates = {s.number: s for s in found if s.verdict == "passed over" and not s.reason}
+    candidates = {s.number: s for s in found if s.verdict == "skipped" and not s.reason}
     if not candidates:
         return found
     ranks = {number: _rank(series, settings) for number, series in candidates.items()}
@@ -288,7 +286,7 @@ def _select(found: list[Series], settings: DicomSettings) -> list[Series]:
                 )
             elif series.number not in equal:
                 series = replace(
-                    series, reason=_reason_passed_over(ranks[series.number], best, equal[0])
+                    series, reason=_reason_skipped(ranks[series.number], best, equal[0])
                 )
             elif len(equal) > 1:
                 others = ", ".join(str(number) for number in equal if number != series.number)
@@ -325,7 +323,7 @@ def _rank(series: Series, settings: DicomSettings) -> tuple[float, ...]:
     )
 
 
-def _reason_passed_over(rank: tuple[float, ...], best: tuple[float, ...], winner: int) -> str:
+def _reason_skipped(rank: tuple[float, ...], best: tuple[float, ...], winner: int) -> str:
     first = next(word for word, mine, its in zip(_ORDER, rank, best, strict=True) if mine != its)
     return f"series {winner} is better: {first}"
 

@@ -45,14 +45,14 @@ def test_text_and_archives_are_not_dicom(tmp_path):
     series, others = list_series(folder, SETTINGS)
     assert (series.verdict, others.verdict, others.reason, len(others.files)) == (
         "taken",
-        "passed over",
+        "skipped",
         "not a DICOM file",
         3,
     )
     message = refusal(folder / "exam.zip", tmp_path)
-    assert "the file is not part of a DICOM series: not a DICOM file" in message
+    assert "the file is not an image of a series: not a DICOM file" in message
     assert "unpack archives first" in message
-    assert "not part of a DICOM series" in refusal(folder / "report.dcm", tmp_path)
+    assert "not an image of a series" in refusal(folder / "report.dcm", tmp_path)
     for path in paths:
         path.unlink()
     assert "3 files: not a DICOM file" in refusal(folder, tmp_path)

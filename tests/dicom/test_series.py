@@ -50,7 +50,7 @@ def test_one_series_is_found_among_everything_else(tmp_path):
         series.files[0].parent.name: series for series in list_series(tmp_path, DicomSettings())
     }
     assert {
-        name: series.verdict for name, series in found.items() if series.verdict != "passed over"
+        name: series.verdict for name, series in found.items() if series.verdict != "skipped"
     } == {"deep": "taken"}
     assert found["deep"].slices == 8
     assert found["deep"].spacing == pytest.approx((0.7, 0.8, 1.0))
@@ -96,7 +96,7 @@ def test_the_better_series_is_taken_and_the_other_has_a_reason(
     for number, plan in enumerate((worse, better)):
         write_series(tmp_path / str(number), plan)
     first, second = list_series(tmp_path, DicomSettings(**options))
-    assert (first.verdict, first.reason) == ("passed over", f"series 2 is better: {why}")
+    assert (first.verdict, first.reason) == ("skipped", f"series 2 is better: {why}")
     assert second.verdict == "taken"
 
 
@@ -185,12 +185,12 @@ def test_a_missing_rescale_is_refused(tmp_path):
     ]
 
 
-def test_a_header_that_claims_too_many_pixels_is_passed_over(tmp_path):
+def test_a_header_that_claims_too_many_pixels_is_skipped(tmp_path):
     for path in write_series(tmp_path, THIN):
         dataset = pydicom.dcmread(path)
         dataset.Rows = dataset.Columns = 65535
         dataset.save_as(path)
-    assert verdicts(tmp_path) == [("passed over", "the header claims 65535 × 65535 pixels")]
+    assert verdicts(tmp_path) == [("skipped", "the header claims 65535 × 65535 pixels")]
 
 
 def test_an_enhanced_file_is_one_series(tmp_path):
