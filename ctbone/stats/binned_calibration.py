@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike
 
 from ctbone.errors import StatsError
 from ctbone.stats.bootstrap import bootstrap_estimate, unit_limits
-from ctbone.stats.calibrated_outcomes import calibrated_outcomes, chance_words, widened_to_chance
 from ctbone.stats.clusters import patients_of
+from ctbone.stats.consistency_resampling import calibrated_outcomes, chance_words, widened_to_chance
 from ctbone.stats.distributions import chi2_upper
 from ctbone.stats.estimate import Estimate, TestResult
 from ctbone.stats.inputs import Floats, Ints, checked_pair

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import equal_width_bins
 from ctbone.stats.bootstrap import telling_draws, unit_limits
-from ctbone.stats.calibrated_outcomes import calibrated_outcomes, chance_words, widened_to_chance
 from ctbone.stats.clustered_rates import clustered_proportion
 from ctbone.stats.clusters import patients_of
+from ctbone.stats.consistency_resampling import calibrated_outcomes, chance_words, widened_to_chance
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, percent
