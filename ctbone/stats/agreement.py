@@ -269,14 +269,14 @@ def _paired_table(first: ArrayLike, second: ArrayLike, categories: Sequence[Any]
             expected="(n,) twice",
         )
     ratings = np.stack([one, two], axis=1)
-    codes, kinds = _codes(ratings, categories)
+    codes, kinds = _category_codes(ratings, categories)
     return (
         np.bincount(codes[:, 0] * kinds + codes[:, 1], minlength=kinds**2).reshape(kinds, kinds)
         / one.size
     )
 
 
-def _codes(ratings: np.ndarray, categories: Sequence[Any] | None) -> tuple[Ints, int]:
+def _category_codes(ratings: np.ndarray, categories: Sequence[Any] | None) -> tuple[Ints, int]:
     """Place of each rating among the categories."""
     missing = (
         np.isnan(ratings)
@@ -322,6 +322,6 @@ def _rating_counts(ratings: ArrayLike) -> tuple[Floats, int]:
         raise StatsError(
             "ratings are no table of readers", found=table.shape, expected="(n, at least 2)"
         )
-    codes, kinds = _codes(table, None)
+    codes, kinds = _category_codes(table, None)
     counts = np.stack([(codes == kind).sum(axis=1) for kind in range(kinds)], axis=1)
     return counts.astype(np.float64), table.shape[1]

@@ -164,7 +164,7 @@ def compare_continuous(
         raise StatsError(
             "a continuous variable is infinite", found="inf", expected="numbers, NaN where missing"
         )
-    names, members = _members(numbers, group, groups)
+    names, members = _group_masks(numbers, group, groups)
     samples = [numbers[inside] for inside in members]
     known = [sample[~np.isnan(sample)] for sample in samples]
     rows = tuple(
@@ -219,7 +219,7 @@ def compare_categorical(
     0.028
     """
     given = np.asarray(values, dtype=object)
-    names, members = _members(given, group, groups)
+    names, members = _group_masks(given, group, groups)
     # Missing in any dialect: None, NaN (which is not itself), pandas' NA, an empty cell.
     missing = np.array([_is_missing(value) for value in given], dtype=np.bool_)
     kinds = list(categories) if categories is not None else _sorted_kinds(given[~missing])
@@ -258,7 +258,7 @@ def compare_categorical(
     )
 
 
-def _members(
+def _group_masks(
     values: np.ndarray, group: ArrayLike, groups: Sequence[Any] | None
 ) -> tuple[list[Any], list[np.ndarray]]:
     membership = np.asarray(group, dtype=object)

@@ -7,8 +7,12 @@ from numpy.typing import ArrayLike
 
 from ctbone.errors import StatsError
 from ctbone.stats.bootstrap import bootstrap_estimate, unit_limits
-from ctbone.stats.clusters import patients_of
-from ctbone.stats.consistency_resampling import calibrated_outcomes, chance_words, widened_to_chance
+from ctbone.stats.clusters import patient_numbers
+from ctbone.stats.consistency_resampling import (
+    chance_quantile_method,
+    consistency_resamples,
+    widen_to_chance_quantile,
+)
 from ctbone.stats.distributions import chi2_upper
 from ctbone.stats.estimate import Estimate, TestResult
 from ctbone.stats.inputs import Floats, Ints, checked_pair
@@ -257,14 +261,16 @@ def _binned_error(
     method = f"{width}, {estimate.method}"
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return Estimate(estimate.value, None, None, method, estimate.why)
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     cases = member.sum(axis=0, keepdims=True)
     chance = np.concatenate(
         [
             error(np.abs(outcomes @ member - expected), cases)
-            for outcomes in calibrated_outcomes(scores, patients, replicates=replicates, seed=seed)
+            for outcomes in consistency_resamples(
+                scores, patients, replicates=replicates, seed=seed
+            )
         ]
     )
     limits = unit_limits(estimate.value, estimate.low, estimate.high)
-    limits = widened_to_chance(estimate.value, *limits, chance, level)
-    return Estimate(estimate.value, *limits, f"{method}; {chance_words(level)}")
+    limits = widen_to_chance_quantile(estimate.value, *limits, chance, level)
+    return Estimate(estimate.value, *limits, f"{method}; {chance_quantile_method(level)}")

@@ -22,7 +22,7 @@ from ctbone.stats.inputs import (
 )
 from ctbone.stats.resampling import CHUNK, bootstrap_weights, patient_strata, weighted_auc
 
-_MOST_UNDEFINED = 0.1  # of the resamples
+_LARGEST_UNDEFINED_SHARE = 0.1  # of the resamples
 _ROUNDING = 1e-9  # relative spread below which draws are the same number
 
 BootstrapInterval: TypeAlias = Literal["percentile", "bca", "basic"]
@@ -153,7 +153,7 @@ def bootstrap_auc_difference(
         return weighted_auc(weights, labels, scores[0]) - weighted_auc(weights, labels, scores[1])
 
     value = float(difference(np.ones((1, labels.size)))[0])
-    draws, why = telling_draws(_replicate(difference, labels, replicates, seed, groups, stratified))
+    draws, why = defined_draws(_replicate(difference, labels, replicates, seed, groups, stratified))
     if why is not None:
         same = bool((draws == 0).all()) and value == 0 and draws.size > 0  # the models rank alike
         return Comparison(value, None, None, None, 1.0 if same else None, method, why)
@@ -213,7 +213,7 @@ def bootstrap_estimate(
     if not np.isfinite(value):
         return Estimate.undefined(method, "the statistic is undefined in these cases")
     draws = _replicate(statistic, labels, replicates, seed, groups, stratified)
-    finite, why = telling_draws(draws)
+    finite, why = defined_draws(draws)
     if finite.size < draws.size:
         method += f", undefined in {draws.size - finite.size} resamples"
     if why is not None:
@@ -222,7 +222,7 @@ def bootstrap_estimate(
     return Estimate(value, low, high, method)
 
 
-def telling_draws(draws: Floats) -> tuple[Floats, str | None]:
+def defined_draws(draws: Floats) -> tuple[Floats, str | None]:
     """Leave out the resamples that are undefined, and say why the others tell no interval, where they do not.
 
     Without any spread the resamples only repeat the value: all cases were alike by chance, which is no certainty.
@@ -231,14 +231,14 @@ def telling_draws(draws: Floats) -> tuple[Floats, str | None]:
     Examples
     --------
     >>> import numpy as np
-    >>> telling_draws(np.array([1.0, 1.0]))
+    >>> defined_draws(np.array([1.0, 1.0]))
     (array([1., 1.]), 'the resamples do not vary')
     """
     finite = draws[np.isfinite(draws)]
     lost = draws.size - finite.size
     if finite.size == 0:
         return finite, "the statistic is undefined in every resample"
-    if lost > _MOST_UNDEFINED * draws.size:
+    if lost > _LARGEST_UNDEFINED_SHARE * draws.size:
         return finite, f"the statistic is undefined in {lost} of {draws.size} resamples"
     if float(np.ptp(finite)) <= _ROUNDING * float(np.abs(finite).max()):
         return finite, "the resamples do not vary"

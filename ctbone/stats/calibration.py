@@ -8,13 +8,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.clusters import kish_factor, mean_interval, patient_sums, patients_of
+from ctbone.stats.clusters import kish_design_effect, mean_interval, patient_numbers, patient_sums
 from ctbone.stats.distributions import student_quantile, two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import Bools, Floats, Ints, checked_pair, percent
 from ctbone.stats.logistic import CLIP, LogisticFit, expit, fit_intercept, fit_logistic, logit
 
-_FARTHEST = 60.0  # on the logit; it takes the most extreme probability, 1e-8, to 1 and beyond
+_LARGEST_SHIFT = 60.0  # on the logit; it takes the most extreme probability, 1e-8, to 1 and beyond
 _CLIPPED = f"probabilities clipped to {CLIP:g} from 0 and 1"
 
 
@@ -56,7 +56,7 @@ def brier(
     0.1581 (0.0000 to 0.3422)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     squares = (scores - labels) ** 2
     score = float(squares.mean())
     return mean_interval(score, squares - score, patients, level, "mean square", (0.0, 1.0))
@@ -109,7 +109,7 @@ def scaled_brier(
     influence = -(squares - score) / reference + score / reference**2 * (1 - 2 * share) * (
         labels - share
     )
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     return mean_interval(
         1 - score / reference, influence, patients, level, method, (-math.inf, 1.0)
     )
@@ -163,7 +163,7 @@ def calibration_intercept(
     0.3322 (-1.7420 to 2.4065)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     linear = logit(scores)
     fit = (
         fit_logistic(labels, linear, patients=patients)
@@ -216,7 +216,7 @@ def calibration_slope(
     0.9203 (-0.9414 to 2.7820)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     method = f"logistic recalibration, {_wald_name(level, patients)}, {_CLIPPED}"
     fit = fit_logistic(labels, logit(scores), patients=patients)
     if isinstance(fit, str):
@@ -270,7 +270,7 @@ def observed_expected(
     1.1111 (0.4651 to 1.6315)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     method = (
         f"O/E, score interval {percent(level)} from Σp(1 − p), not below the residuals' variance"
     )
@@ -317,7 +317,7 @@ def _dispersion(
         return scatter, ""
     count, by_case = int(patients.max()) + 1, float((residuals**2).sum())
     if by_case == 0 or count == 1:
-        dependent = kish_factor(np.bincount(patients)[:, None], np.ones(1))
+        dependent = kish_design_effect(np.bincount(patients)[:, None], np.ones(1))
         return scatter * dependent, ", by patient (cases of a patient fully dependent)"
     width = student_quantile(0.5 + level / 2, count - 1) / student_quantile(
         0.5 + level / 2, labels.size - 1
@@ -337,7 +337,7 @@ def _shifted_events(offset: Floats, events: int, bound: float) -> float:
         mean, variance = moments(shift)
         return mean - events - bound * math.sqrt(variance)
 
-    return moments(_root(excess, -_FARTHEST, _FARTHEST))[0]
+    return moments(_root(excess, -_LARGEST_SHIFT, _LARGEST_SHIFT))[0]
 
 
 def _root(function: Callable[[float], float], left: float, right: float) -> float:

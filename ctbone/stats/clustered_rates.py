@@ -8,13 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.clusters import design_effect, kish_factor, patients_of, table_by_patient
+from ctbone.stats.clusters import (
+    counts_by_patient,
+    design_effect,
+    kish_design_effect,
+    patient_numbers,
+)
 from ctbone.stats.confusion_table import Confusion, confusion
 from ctbone.stats.distributions import student_quantile
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import Floats, Ints, checked_labels
 from ctbone.stats.proportions import ProportionInterval, proportion
-from ctbone.stats.rates import RateName, rate, threshold_rates
+from ctbone.stats.rates import RateName, rate_by_name, threshold_rates
 
 BY_PATIENT = "by patient (Rao–Scott)"
 DEPENDENT = "by patient (Rao–Scott, cases of a patient fully dependent)"
@@ -73,17 +78,19 @@ def clustered_rates(
     truth, positive = checked_labels(y), checked_labels(called)
     counts = confusion(truth, positive, 0.5)
     rates = threshold_rates(counts, level=level, interval=interval)
-    patients = patients_of(groups, truth.size)
+    patients = patient_numbers(groups, truth.size)
     if patients is None:
         return rates
-    table = table_by_patient(2 * truth.astype(np.int64) + positive, patients, 4)
+    table = counts_by_patient(2 * truth.astype(np.int64) + positive, patients, 4)
     found: dict[RateName, Estimate] = {}
     for name, estimate in rates.items():
-        jackknifed = _JACKKNIFED[name]
-        divisor, words = effective_divisor(
+        jackknifed = _RATE_STATISTICS[name]
+        divisor, words = adjusted_design_effect(
             jackknifed.statistic, table, jackknifed.weights(counts), level
         )
-        scaled = rate(name, _divided(counts, divisor), level=level, interval=interval)
+        scaled = rate_by_name(
+            name, _effective_counts(counts, divisor), level=level, interval=interval
+        )
         found[name] = replace(scaled, value=estimate.value, method=f"{scaled.method}, {words}")
     return found
 
@@ -132,16 +139,16 @@ def clustered_proportion(
     happened = checked_labels(happened)
     count = int(happened.sum())
     plain = proportion(count, happened.size, level=level, interval=interval)
-    patients = patients_of(groups, happened.size)
+    patients = patient_numbers(groups, happened.size)
     if patients is None:
         return plain
-    table = table_by_patient(happened.astype(np.int64), patients, 2)
-    divisor, words = effective_divisor(_share_of_second, table, np.ones(2), level)
+    table = counts_by_patient(happened.astype(np.int64), patients, 2)
+    divisor, words = adjusted_design_effect(_share_of_second, table, np.ones(2), level)
     scaled = proportion(count / divisor, happened.size / divisor, level=level, interval=interval)
     return replace(scaled, value=plain.value, method=f"{scaled.method}, {words}")
 
 
-def effective_divisor(
+def adjusted_design_effect(
     statistic: Callable[[Floats], Floats], by_patient: Ints, weights: Floats, level: float
 ) -> tuple[float, str]:
     """By what the counts are divided for an interval that is right for patients with several cases.
@@ -175,7 +182,7 @@ def effective_divisor(
     --------
     >>> import numpy as np
     >>> share = lambda tables: tables[:, 1] / tables.sum(axis=1)
-    >>> effective_divisor(share, np.array([[0, 2], [0, 2]]), np.ones(2), 0.95)
+    >>> adjusted_design_effect(share, np.array([[0, 2], [0, 2]]), np.ones(2), 0.95)
     (2.0, 'by patient (Rao–Scott, cases of a patient fully dependent)')
     """
     concerned = np.where(weights > 0, by_patient, 0)
@@ -184,7 +191,7 @@ def effective_divisor(
         return 1.0, BY_PATIENT
     effect = design_effect(statistic, concerned)
     if effect is None:
-        return max(1.0, kish_factor(concerned, weights)), DEPENDENT
+        return max(1.0, kish_design_effect(concerned, weights)), DEPENDENT
     tail = 0.5 + level / 2
     of_patients = student_quantile(tail, len(concerned) - 1)
     of_cases = student_quantile(tail, int(concerned.sum()) - 1)
@@ -199,14 +206,14 @@ class _EffectiveCounts:
     tp: float
 
 
-def _divided(counts: Confusion, divisor: float) -> _EffectiveCounts:
+def _effective_counts(counts: Confusion, divisor: float) -> _EffectiveCounts:
     return _EffectiveCounts(
         counts.tn / divisor, counts.fp / divisor, counts.fn / divisor, counts.tp / divisor
     )
 
 
 @dataclass(frozen=True)
-class _Jackknifed:
+class _RateStatistic:
     """How a rate is computed from tables, columns tn, fp, fn, tp, and which cells it looks at."""
 
     statistic: Callable[[Floats], Floats]
@@ -225,7 +232,7 @@ def _share_of_second(tables: Floats) -> Floats:
     return np.asarray(tables[:, 1] / tables.sum(axis=1), dtype=np.float64)
 
 
-def _phi(tables: Floats) -> Floats:
+def _mcc(tables: Floats) -> Floats:
     tn, fp, fn, tp = tables.T
     return np.asarray(
         (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)),
@@ -242,19 +249,19 @@ def _specificity(tables: Floats) -> Floats:
 
 
 # F1 as TP / (TP + FP + FN) and the likelihood ratios as logarithms: on the scale of their intervals.
-_JACKKNIFED: dict[RateName, _Jackknifed] = {
-    "sensitivity": _Jackknifed(_sensitivity, (0, 0, 1, 1)),
-    "specificity": _Jackknifed(_specificity, (1, 1, 0, 0)),
-    "ppv": _Jackknifed(lambda t: t[:, 3] / (t[:, 1] + t[:, 3]), (0, 1, 0, 1)),
-    "npv": _Jackknifed(lambda t: t[:, 0] / (t[:, 0] + t[:, 2]), (1, 0, 1, 0)),
-    "accuracy": _Jackknifed(lambda t: (t[:, 0] + t[:, 3]) / t.sum(axis=1)),
-    "balanced_accuracy": _Jackknifed(lambda t: _sensitivity(t) + _specificity(t), by_class=True),
-    "f1": _Jackknifed(lambda t: t[:, 3] / (t[:, 1] + t[:, 2] + t[:, 3]), (0, 1, 1, 1)),
-    "mcc": _Jackknifed(_phi, by_class=True),
-    "positive_likelihood_ratio": _Jackknifed(
+_RATE_STATISTICS: dict[RateName, _RateStatistic] = {
+    "sensitivity": _RateStatistic(_sensitivity, (0, 0, 1, 1)),
+    "specificity": _RateStatistic(_specificity, (1, 1, 0, 0)),
+    "ppv": _RateStatistic(lambda t: t[:, 3] / (t[:, 1] + t[:, 3]), (0, 1, 0, 1)),
+    "npv": _RateStatistic(lambda t: t[:, 0] / (t[:, 0] + t[:, 2]), (1, 0, 1, 0)),
+    "accuracy": _RateStatistic(lambda t: (t[:, 0] + t[:, 3]) / t.sum(axis=1)),
+    "balanced_accuracy": _RateStatistic(lambda t: _sensitivity(t) + _specificity(t), by_class=True),
+    "f1": _RateStatistic(lambda t: t[:, 3] / (t[:, 1] + t[:, 2] + t[:, 3]), (0, 1, 1, 1)),
+    "mcc": _RateStatistic(_mcc, by_class=True),
+    "positive_likelihood_ratio": _RateStatistic(
         lambda t: np.log(_sensitivity(t)) - np.log(1 - _specificity(t)), by_class=True
     ),
-    "negative_likelihood_ratio": _Jackknifed(
+    "negative_likelihood_ratio": _RateStatistic(
         lambda t: np.log(1 - _sensitivity(t)) - np.log(_specificity(t)), by_class=True
     ),
 }

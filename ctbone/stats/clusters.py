@@ -16,7 +16,7 @@ from ctbone.stats.inputs import Floats, Ints, checked_groups, percent
 ONE_PATIENT = "one patient has no variance"
 
 
-def patients_of(groups: ArrayLike | None, n: int) -> Ints | None:
+def patient_numbers(groups: ArrayLike | None, n: int) -> Ints | None:
     """Give each patient a number, or return None where nothing is clustered: no groups, or one case a patient.
 
     A statistic that gets None takes its way for independent cases, so that one case a patient is exactly that.
@@ -40,9 +40,9 @@ def patients_of(groups: ArrayLike | None, n: int) -> Ints | None:
 
     Examples
     --------
-    >>> patients_of(["b", "a", "b"], 3)
+    >>> patient_numbers(["b", "a", "b"], 3)
     array([1, 0, 1])
-    >>> print(patients_of(["b", "a", "c"], 3))
+    >>> print(patient_numbers(["b", "a", "c"], 3))
     None
     """
     if groups is None:
@@ -78,7 +78,7 @@ def patient_sums(influences: Floats, patients: Ints) -> Floats:
     return np.asarray(np.bincount(patients, weights=influences), dtype=np.float64)
 
 
-def clustered_error(influences: Floats, patients: Ints) -> float | None:
+def clustered_standard_error(influences: Floats, patients: Ints) -> float | None:
     """Compute the standard error of a mean, or of what is linear in the cases, from sums by patient.
 
     Parameters
@@ -100,7 +100,7 @@ def clustered_error(influences: Floats, patients: Ints) -> float | None:
     Examples
     --------
     >>> import numpy as np
-    >>> clustered_error(np.array([1.0, 2.0, -1.0, -2.0]), np.array([0, 0, 1, 1]))
+    >>> clustered_standard_error(np.array([1.0, 2.0, -1.0, -2.0]), np.array([0, 0, 1, 1]))
     1.5
     """
     sums = patient_sums(influences, patients)
@@ -109,7 +109,7 @@ def clustered_error(influences: Floats, patients: Ints) -> float | None:
     return math.sqrt(sums.size / (sums.size - 1) * float((sums**2).sum())) / influences.size
 
 
-def table_by_patient(cells: Ints, patients: Ints, kinds: int) -> Ints:
+def counts_by_patient(cells: Ints, patients: Ints, kinds: int) -> Ints:
     """Count each patient's cases of each kind.
 
     Parameters
@@ -128,7 +128,7 @@ def table_by_patient(cells: Ints, patients: Ints, kinds: int) -> Ints:
     Examples
     --------
     >>> import numpy as np
-    >>> table_by_patient(np.array([0, 1, 1]), np.array([0, 1, 1]), 2)
+    >>> counts_by_patient(np.array([0, 1, 1]), np.array([0, 1, 1]), 2)
     array([[1, 0],
            [0, 2]])
     """
@@ -154,7 +154,7 @@ def mean_interval(
     value
         The mean.
     influences
-        As for `clustered_error`.
+        As for `clustered_standard_error`.
     patients
         Number of each case's patient, None where each case is a patient.
     level
@@ -188,7 +188,7 @@ def mean_interval(
         quantile = two_sided_z(level)
     else:
         method = f"{name}, by patient, Student's t {percent(level)}"
-        error = clustered_error(influences, patients)
+        error = clustered_standard_error(influences, patients)
         if error is None:
             return Estimate(value, None, None, method, ONE_PATIENT)
         quantile = student_quantile(0.5 + level / 2, int(patients.max()))
@@ -206,13 +206,13 @@ def mean_interval(
     return Estimate(value, max(limits[0], value - half), min(limits[1], value + half), method)
 
 
-def kish_factor(by_patient: Ints, weights: Floats) -> float:
+def kish_design_effect(by_patient: Ints, weights: Floats) -> float:
     """How much the variance grows if all cases of a patient tell the same: Σ nᵢ² / Σ nᵢ for equal weights.
 
     Parameters
     ----------
     by_patient
-        Each patient's cases of each kind, shape (patients, kinds), as from `table_by_patient`.
+        Each patient's cases of each kind, shape (patients, kinds), as from `counts_by_patient`.
     weights
         Weight of a case of each kind, shape (kinds,), ≥ 0.
 
@@ -228,7 +228,7 @@ def kish_factor(by_patient: Ints, weights: Floats) -> float:
     Examples
     --------
     >>> import numpy as np
-    >>> kish_factor(np.array([[1, 0], [1, 2]]), np.ones(2))
+    >>> kish_design_effect(np.array([[1, 0], [1, 2]]), np.ones(2))
     2.5
     """
     alone = float(by_patient.sum(axis=0) @ weights**2)
@@ -245,7 +245,7 @@ def design_effect(statistic: Callable[[Floats], Floats], by_patient: Ints) -> fl
     statistic
         Takes tables of shape (tables, kinds) and returns shape (tables,); NaN or infinite where it is undefined.
     by_patient
-        Each patient's counts, as from `table_by_patient`.
+        Each patient's counts, as from `counts_by_patient`.
 
     Returns
     -------
@@ -268,7 +268,7 @@ def design_effect(statistic: Callable[[Floats], Floats], by_patient: Ints) -> fl
         raise StatsError(
             "counts by patient are no table", found=by_patient.shape, expected="(patients, kinds)"
         )
-    patterns, times = _patterns(by_patient)
+    patterns, times = _distinct_rows(by_patient)
     total = by_patient.sum(axis=0)
     present = np.flatnonzero(total)
     single = np.eye(total.size, dtype=np.int64)[present]
@@ -281,7 +281,7 @@ def design_effect(statistic: Callable[[Floats], Floats], by_patient: Ints) -> fl
     return between_patients / between_cases
 
 
-def _patterns(by_patient: Ints) -> tuple[Ints, Ints]:
+def _distinct_rows(by_patient: Ints) -> tuple[Ints, Ints]:
     """Distinct rows and how often each occurs; sorting column by column is ten times faster than ``np.unique``."""
     ordered = by_patient[np.lexsort(by_patient.T)]
     first = np.flatnonzero(np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1)))

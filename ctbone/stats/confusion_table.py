@@ -12,7 +12,7 @@ from ctbone.errors import StatsError
 from ctbone.stats.inputs import checked_pair
 
 
-class Counts(Protocol):
+class ConfusionCounts(Protocol):
     """What a rate reads of a table: counts, or counts divided by a design effect."""
 
     @property

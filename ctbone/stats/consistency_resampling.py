@@ -10,7 +10,7 @@ from ctbone.stats.inputs import Floats, Ints, percent
 from ctbone.stats.resampling import CHUNK
 
 
-def calibrated_outcomes(
+def consistency_resamples(
     p: Floats, patients: Ints | None, *, replicates: int, seed: int
 ) -> Iterator[Floats]:
     """Draw outcomes from the probabilities themselves; in pieces that fit the memory.
@@ -41,7 +41,7 @@ def calibrated_outcomes(
     Examples
     --------
     >>> import numpy as np
-    >>> next(calibrated_outcomes(np.array([0.0, 1.0]), None, replicates=2, seed=0))
+    >>> next(consistency_resamples(np.array([0.0, 1.0]), None, replicates=2, seed=0))
     array([[0., 1.],
            [0., 1.]])
     """
@@ -53,7 +53,7 @@ def calibrated_outcomes(
         yield ((numbers if patients is None else numbers[:, patients]) < p).astype(np.float64)
 
 
-def widened_to_chance(
+def widen_to_chance_quantile(
     value: float, low: float, high: float, chance: Floats, level: float
 ) -> tuple[float, float]:
     """Take 0, and what chance makes of it, into the interval of an error that chance may explain.
@@ -63,7 +63,7 @@ def widened_to_chance(
     value, low, high
         The error and its interval, 0–1.
     chance
-        The error in draws of `calibrated_outcomes`.
+        The error in draws of `consistency_resamples`.
     level
         Confidence level. Up to the quantile (1 + level) / 2 of the draws the error may be chance.
 
@@ -75,19 +75,19 @@ def widened_to_chance(
     Examples
     --------
     >>> import numpy as np
-    >>> widened_to_chance(0.1, 0.05, 0.15, np.linspace(0, 0.2, 101), 0.95)
+    >>> widen_to_chance_quantile(0.1, 0.05, 0.15, np.linspace(0, 0.2, 101), 0.95)
     (0.0, 0.195)
     """
     bound = float(np.quantile(chance, (1 + level) / 2))
     return (0.0, max(high, bound)) if value <= bound + 1e-12 else (low, high)
 
 
-def chance_words(level: float) -> str:
-    """Say for a method what `widened_to_chance` does.
+def chance_quantile_method(level: float) -> str:
+    """Say for a method what `widen_to_chance_quantile` does.
 
     Examples
     --------
-    >>> chance_words(0.95)
+    >>> chance_quantile_method(0.95)
     'up to the 97.5% quantile of calibrated outcomes widened to 0 and to that quantile'
     """
     return f"up to the {percent((1 + level) / 2)} quantile of calibrated outcomes widened to 0 and to that quantile"

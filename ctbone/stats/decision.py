@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.errors import StatsError
-from ctbone.stats.clusters import patients_of
+from ctbone.stats.clusters import patient_numbers
 from ctbone.stats.inputs import (
     ONE_CLASS,
     Bools,
@@ -20,7 +20,7 @@ from ctbone.stats.inputs import (
 )
 from ctbone.stats.resampling import bootstrap_weights
 
-_FEWEST = 5  # patients, some of either class, at or above a threshold: else bands hold the truth in 40 to 85 % only
+_FEWEST_PATIENTS = 5  # patients, some of either class, at or above a threshold: else bands hold the truth in 40 to 85 % only
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,9 @@ def decision_curve(
         unit = "cases" if groups is None else "patients"
         strata = "" if prevalence is None else ", stratified by class"
         method += f", band: bootstrap of {unit}, percentile {percent(level)}, {replicates} resamples{strata}"
-        told = _enough(labels, reached, column, prevalence, patients_of(groups, labels.size))
+        told = _band_defined(
+            labels, reached, column, prevalence, patient_numbers(groups, labels.size)
+        )
         low, high = np.where(told, low, np.nan), np.where(told, high, np.nan)
         if not told.all():
             sides = (
@@ -156,7 +158,9 @@ def decision_curve(
                 if prevalence is None
                 else "reach, or stay below, the threshold"
             )
-            method += f", none where fewer than {_FEWEST} {unit}, or one class only, {sides}"
+            method += (
+                f", none where fewer than {_FEWEST_PATIENTS} {unit}, or one class only, {sides}"
+            )
     return _curve(
         grid, values, low, high, share, _all_benefit(grid, share), method, labels, prevalence
     )
@@ -345,7 +349,7 @@ def _band(
     return low, high
 
 
-def _enough(
+def _band_defined(
     labels: Bools, reached: Ints, column: Ints, prevalence: float | None, patients: Ints | None
 ) -> Bools:
     """Whether each threshold is reached by enough patients, and by both classes, for a band.
@@ -359,7 +363,10 @@ def _enough(
         highest = np.full(int(numbers.max()) + 1, -1)
         np.maximum.at(highest, numbers, reaching)
         lowest_top = min(reaching[labels].max(initial=0), reaching[~labels].max(initial=0))
-        enough = highest.size - np.searchsorted(np.sort(highest), places, side="right") >= _FEWEST
+        enough = (
+            highest.size - np.searchsorted(np.sort(highest), places, side="right")
+            >= _FEWEST_PATIENTS
+        )
         return np.asarray(enough & (places < lowest_top), dtype=np.bool_)
 
     kept = told(reached)

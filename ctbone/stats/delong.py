@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.clusters import patients_of
+from ctbone.stats.clusters import patient_numbers
 from ctbone.stats.distributions import normal_two_sided, two_sided_z
 from ctbone.stats.estimate import Comparison, Estimate
 from ctbone.stats.inputs import ONE_CLASS, Floats, Ints, checked_models, checked_pair, percent
@@ -100,8 +100,8 @@ def auc_interval(
     "Newcombe's score interval 95% (DeLong's variance is zero)"
     """
     labels, scores = checked_pair(y, p)
-    patients = patients_of(groups, labels.size)
-    method = f"{_name(patients)}, logit-transformed, {percent(level)}"
+    patients = patient_numbers(groups, labels.size)
+    method = f"{_variance_name(patients)}, logit-transformed, {percent(level)}"
     if labels.all() or not labels.any():
         return Estimate.undefined(method, ONE_CLASS)
     positives, negatives = class_counts(labels, patients)
@@ -109,13 +109,15 @@ def auc_interval(
     area = float(of_positives.mean())
     if min(positives, negatives) < 2:
         unit = "case" if patients is None else "patient"
-        return _newcombe(area, positives, negatives, level, f"a class has one {unit}")
+        return _newcombe_interval(area, positives, negatives, level, f"a class has one {unit}")
     variance = float(
         area_covariance(of_positives[None], of_negatives[None], labels, patients)[0, 0]
     )
     if variance < _ZERO_VARIANCE:
         counted = "" if patients is None else f"; {positives} and {negatives} patients"
-        return _newcombe(area, positives, negatives, level, f"DeLong's variance is zero{counted}")
+        return _newcombe_interval(
+            area, positives, negatives, level, f"DeLong's variance is zero{counted}"
+        )
     centre = math.log(area / (1 - area))
     half = two_sided_z(level) * math.sqrt(variance) / (area * (1 - area))
     return Estimate(area, _expit(centre - half), _expit(centre + half), method)
@@ -158,7 +160,7 @@ def delong_covariance(y: ArrayLike, P: ArrayLike, *, groups: ArrayLike | None = 
            [0.   , 0.   ]])
     """
     labels, scores = checked_models(y, P)
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     if min(class_counts(labels, patients)) < 2:
         return np.full((len(scores), len(scores)), np.nan)
     of_positives, of_negatives = zip(*(placements(labels, row) for row in scores), strict=True)
@@ -211,8 +213,8 @@ def delong_test(
     """
     labels, scores_a = checked_pair(y, p_a)
     _, scores_b = checked_pair(y, p_b)
-    patients = patients_of(groups, labels.size)
-    method = f"{_name(patients)}, paired, normal {percent(level)}"
+    patients = patient_numbers(groups, labels.size)
+    method = f"{_variance_name(patients)}, paired, normal {percent(level)}"
     if labels.all() or not labels.any():
         return Comparison.undefined(method, ONE_CLASS)
     a_positives, a_negatives = placements(labels, scores_a)
@@ -287,11 +289,13 @@ def delong_unpaired(
     )
 
 
-def _name(patients: Ints | None) -> str:
+def _variance_name(patients: Ints | None) -> str:
     return "DeLong" if patients is None else "DeLong by patient (Obuchowski)"
 
 
-def _newcombe(area: float, positives: int, negatives: int, level: float, reason: str) -> Estimate:
+def _newcombe_interval(
+    area: float, positives: int, negatives: int, level: float, reason: str
+) -> Estimate:
     """Solve (θ − area)² = z² V(θ) on either side of the area, V being Hanley and McNeil's variance."""
     z2 = two_sided_z(level) ** 2
     mean_count = (positives + negatives) / 2 - 1

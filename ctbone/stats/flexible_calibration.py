@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import equal_width_bins
-from ctbone.stats.bootstrap import telling_draws, unit_limits
+from ctbone.stats.bootstrap import defined_draws, unit_limits
 from ctbone.stats.clustered_rates import clustered_proportion
-from ctbone.stats.clusters import patients_of
-from ctbone.stats.consistency_resampling import calibrated_outcomes, chance_words, widened_to_chance
+from ctbone.stats.clusters import patient_numbers
+from ctbone.stats.consistency_resampling import (
+    chance_quantile_method,
+    consistency_resamples,
+    widen_to_chance_quantile,
+)
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, percent
@@ -157,7 +161,7 @@ def calibration_curve(
     (array([0.1, 0.5, 0.9]), 0.0)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     method = f"{_CURVE}, pointwise normal band {percent(level)}{'' if patients is None else ', band and bins by patient'}"
     edges = np.arange(histogram_bins + 1) / histogram_bins
     bar = equal_width_bins(scores, histogram_bins)
@@ -177,7 +181,7 @@ def calibration_curve(
         variance = weights**2 @ (cases * at_values * (1 - at_values))
         if patients is not None:
             residuals = labels - at_values[place]
-            variance += np.maximum(0, _products_within(weights, place, residuals, patients))
+            variance += np.maximum(0, _within_patient_products(weights, place, residuals, patients))
         half = two_sided_z(level) * np.sqrt(variance)
         low, high = np.clip(observed - half, 0, 1), np.clip(observed + half, 0, 1)
     return CalibrationCurve(
@@ -265,7 +269,7 @@ def calibration_errors(
             )
         )
     unit = "cases" if groups is None else "patients"
-    method += f"bootstrap of {unit}, basic {percent(level)}, {replicates} resamples; {chance_words(level)}"
+    method += f"bootstrap of {unit}, basic {percent(level)}, {replicates} resamples; {chance_quantile_method(level)}"
     draws = np.array(
         [
             _distances(row, labels, scores, values, place, knots)
@@ -275,11 +279,13 @@ def calibration_errors(
             for row in weights
         ]
     )
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     chance = np.concatenate(
         [
             _distances_of_outcomes(outcomes, scores, values, place, knots)
-            for outcomes in calibrated_outcomes(scores, patients, replicates=replicates, seed=seed)
+            for outcomes in consistency_resamples(
+                scores, patients, replicates=replicates, seed=seed
+            )
         ]
     )
     return CalibrationErrors(
@@ -345,14 +351,14 @@ def _distinct(scores: Floats) -> tuple[Floats, Ints]:
 
 def _error(value: float, draws: Floats, chance: Floats, level: float, method: str) -> Estimate:
     """Give an error its interval from resamples and from calibrated outcomes."""
-    finite, why = telling_draws(draws)
+    finite, why = defined_draws(draws)
     if finite.size < draws.size:
         method += f"; {draws.size - finite.size} resamples of one class left out"
     if why is not None:
         return Estimate(value, None, None, method, why)
     bottom, top = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2]).tolist()
     limits = unit_limits(value, 2 * value - top, 2 * value - bottom)
-    return Estimate(value, *widened_to_chance(value, *limits, chance, level), method)
+    return Estimate(value, *widen_to_chance_quantile(value, *limits, chance, level), method)
 
 
 def _distances(
@@ -388,7 +394,9 @@ def _distances_of_outcomes(
     )
 
 
-def _products_within(weights: Floats, place: Ints, residuals: Floats, patients: Ints) -> Floats:
+def _within_patient_products(
+    weights: Floats, place: Ints, residuals: Floats, patients: Ints
+) -> Floats:
     """Sum of the products of weighted residuals over every two cases of a patient, for each point of the curve."""
     several = np.flatnonzero(np.bincount(patients)[patients] > 1)
     place, residuals, patients = place[several], residuals[several], patients[several]

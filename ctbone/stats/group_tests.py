@@ -125,7 +125,7 @@ def _student(samples: list[Floats]) -> TestResult:
     from scipy.stats import f_oneway, ttest_ind
 
     method = "Student's t" if len(samples) == 2 else "one-way analysis of variance"
-    why = _too_poor(samples)
+    why = _why_untestable(samples)
     if why:
         return TestResult.undefined(method, why)
     df = float(sum(sample.size - 1 for sample in samples))
@@ -140,7 +140,7 @@ def _welch(samples: list[Floats]) -> TestResult:
     from scipy.stats import f, ttest_ind
 
     method = "Welch's t" if len(samples) == 2 else "Welch's analysis of variance"
-    why = _too_poor(samples)
+    why = _why_untestable(samples)
     if why is None and len(samples) > 2 and any(np.ptp(sample) == 0 for sample in samples):
         why = "the values of a group are all the same"
     if why:
@@ -173,7 +173,7 @@ def _kruskal_wallis(samples: list[Floats]) -> TestResult:
     )
 
 
-def _too_poor(samples: list[Floats]) -> str | None:
+def _why_untestable(samples: list[Floats]) -> str | None:
     if any(sample.size < 2 for sample in samples):
         return "a group has fewer than two known values"
     if all(np.ptp(sample) == 0 for sample in samples):

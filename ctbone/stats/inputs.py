@@ -252,12 +252,12 @@ def checked_classes(y: ArrayLike, P: ArrayLike) -> tuple[Ints, Floats]:
     return truth.astype(np.int64), probabilities
 
 
-def class_words(number: int, names: Sequence[str] | None) -> str:
+def class_name(number: int, names: Sequence[str] | None) -> str:
     """Call a class by its name, or by its number where no names are given.
 
     Examples
     --------
-    >>> class_words(1, None), class_words(1, ["benign", "malignant"])
+    >>> class_name(1, None), class_name(1, ["benign", "malignant"])
     ('class 1', 'malignant')
     """
     return f"class {number}" if names is None else names[number]

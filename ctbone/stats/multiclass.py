@@ -13,15 +13,15 @@ from numpy.typing import ArrayLike
 from ctbone.errors import StatsError
 from ctbone.stats.binned_calibration import ece
 from ctbone.stats.bootstrap import WeightedStatistic, bootstrap_estimate
-from ctbone.stats.clustered_rates import clustered_proportion, effective_divisor
-from ctbone.stats.clusters import mean_interval, patients_of, table_by_patient
+from ctbone.stats.clustered_rates import adjusted_design_effect, clustered_proportion
+from ctbone.stats.clusters import counts_by_patient, mean_interval, patient_numbers
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import (
     Floats,
     Ints,
     checked_classes,
     checked_groups,
-    class_words,
+    class_name,
     percent,
 )
 from ctbone.stats.proportions import ProportionInterval, wilson_limits
@@ -120,7 +120,7 @@ def multiclass_auc(
     name = f"{average} one-vs-rest AUC"
     absent = np.flatnonzero(np.bincount(truth, minlength=classes) == 0)
     if absent.size:
-        return Estimate.undefined(name, f"{class_words(absent[0], names)} has no case")
+        return Estimate.undefined(name, f"{class_name(absent[0], names)} has no case")
 
     def mean_area(weights: Floats) -> Floats:
         areas = np.stack(
@@ -183,7 +183,7 @@ def macro_f1(
     absent = np.flatnonzero((is_class + is_called).sum(axis=0) == 0)
     if absent.size:
         return Estimate.undefined(
-            "macro F1", f"{class_words(absent[0], names)} neither occurs nor is called"
+            "macro F1", f"{class_name(absent[0], names)} neither occurs nor is called"
         )
 
     def mean_f1(weights: Floats) -> Floats:
@@ -243,14 +243,16 @@ def multiclass_balanced_accuracy(
     cases = np.bincount(truth, minlength=classes)
     if (cases == 0).any():
         return Estimate.undefined(
-            method, f"{class_words(np.flatnonzero(cases == 0)[0], names)} has no case"
+            method, f"{class_name(np.flatnonzero(cases == 0)[0], names)} has no case"
         )
     hits = np.bincount(truth[right], minlength=classes)
     recalls, divisor = hits / cases, 1.0
-    patients = patients_of(groups, truth.size)
+    patients = patient_numbers(groups, truth.size)
     if patients is not None:
-        by_patient = table_by_patient(2 * truth + right, patients, 2 * classes)
-        divisor, words = effective_divisor(_mean_recall, by_patient, np.repeat(1 / cases, 2), level)
+        by_patient = counts_by_patient(2 * truth + right, patients, 2 * classes)
+        divisor, words = adjusted_design_effect(
+            _mean_recall, by_patient, np.repeat(1 / cases, 2), level
+        )
         method += f", {words}"
     limits = np.array(
         [
@@ -305,7 +307,7 @@ def multiclass_brier(
         axis=1
     )
     value = float(squares.mean())
-    patients = patients_of(groups, truth.size)
+    patients = patient_numbers(groups, truth.size)
     return mean_interval(
         value, squares - value, patients, level, "mean of the sum over classes", (0.0, 2.0)
     )
@@ -419,7 +421,7 @@ def dangerous_error(
     errors = probabilities[concerned].argmax(axis=1) == called
     if groups is not None:
         groups = checked_groups(groups, classes.size)[concerned]
-    empty = f"{class_words(truth, names)} has no case"
+    empty = f"{class_name(truth, names)} has no case"
     return clustered_proportion(errors, groups, level=level, interval=interval, empty=empty)
 
 

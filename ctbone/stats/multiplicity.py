@@ -41,7 +41,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     order = np.argsort(values, kind="stable")
     factors = np.arange(values.size, 0, -1)
     stepped = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))
-    return _back(stepped, order, defined)
+    return _in_given_order(stepped, order, defined)
 
 
 def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
@@ -75,7 +75,7 @@ def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
     order = np.argsort(values, kind="stable")
     factors = values.size / np.arange(1, values.size + 1)
     stepped = np.minimum(1.0, np.minimum.accumulate((values[order] * factors)[::-1])[::-1])
-    return _back(stepped, order, defined)
+    return _in_given_order(stepped, order, defined)
 
 
 def _defined(p_values: Sequence[float | None]) -> tuple[Floats, np.ndarray]:
@@ -91,7 +91,7 @@ def _defined(p_values: Sequence[float | None]) -> tuple[Floats, np.ndarray]:
     return values, defined
 
 
-def _back(stepped: Floats, order: np.ndarray, defined: np.ndarray) -> list[float | None]:
+def _in_given_order(stepped: Floats, order: np.ndarray, defined: np.ndarray) -> list[float | None]:
     adjusted = np.empty(stepped.size)
     adjusted[order] = stepped
     result: list[float | None] = [None] * defined.size

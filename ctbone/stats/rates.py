@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from ctbone.stats.confusion_table import Confusion, Counts
+from ctbone.stats.confusion_table import Confusion, ConfusionCounts
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import percent
@@ -14,7 +14,7 @@ from ctbone.stats.proportions import ProportionInterval, proportion, wilson_limi
 
 
 def sensitivity(
-    counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
+    counts: ConfusionCounts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
 ) -> Estimate:
     """Share of the positive cases that are called positive (recall), with the interval of a proportion.
 
@@ -56,7 +56,7 @@ def sensitivity(
 
 
 def specificity(
-    counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
+    counts: ConfusionCounts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
 ) -> Estimate:
     """Share of the negative cases that are called negative, with the interval of a proportion.
 
@@ -98,7 +98,7 @@ def specificity(
 
 
 def ppv(
-    counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
+    counts: ConfusionCounts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
 ) -> Estimate:
     """Positive predictive value (precision): share of the positive calls that are right.
 
@@ -140,7 +140,7 @@ def ppv(
 
 
 def npv(
-    counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
+    counts: ConfusionCounts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
 ) -> Estimate:
     """Negative predictive value: share of the negative calls that are right.
 
@@ -182,7 +182,7 @@ def npv(
 
 
 def accuracy(
-    counts: Counts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
+    counts: ConfusionCounts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
 ) -> Estimate:
     """Share of the cases that are called right.
 
@@ -219,7 +219,7 @@ def accuracy(
     return proportion(right, cases, level=level, interval=interval, empty="there is no case")
 
 
-def balanced_accuracy(counts: Counts, *, level: float = 0.95) -> Estimate:
+def balanced_accuracy(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
     """Mean of sensitivity and specificity; Wilson's limits of the two combined by squares (MOVER).
 
     Parameters
@@ -263,7 +263,7 @@ def balanced_accuracy(counts: Counts, *, level: float = 0.95) -> Estimate:
     return Estimate(value, low, high, method)
 
 
-def f1(counts: Counts, *, level: float = 0.95) -> Estimate:
+def f1(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
     """F1 of the positive class; Wilson's interval of TP / (TP + FP + FN), transformed.
 
     F1 = 2J / (1 + J) with J = TP / (TP + FP + FN), the share of right calls among all cases but the true negatives;
@@ -304,7 +304,7 @@ def f1(counts: Counts, *, level: float = 0.95) -> Estimate:
     return Estimate(value, low, high, method)
 
 
-def mcc(counts: Counts, *, level: float = 0.95) -> Estimate:
+def mcc(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
     """Matthews correlation coefficient; delta method on Fisher's z, multinomial counts.
 
     Where a perfect (or perfectly wrong) table leaves no variance, the interval comes from the table with ½ added to
@@ -354,7 +354,7 @@ def mcc(counts: Counts, *, level: float = 0.95) -> Estimate:
     return Estimate(value, -1.0 if value == -1 else low, 1.0 if value == 1 else high, method)
 
 
-def positive_likelihood_ratio(counts: Counts, *, level: float = 0.95) -> Estimate:
+def positive_likelihood_ratio(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
     """Sensitivity over 1 − specificity, with an interval on the log scale.
 
     Undefined where no negative case is called positive; without interval where no positive case, or every case, is.
@@ -395,7 +395,7 @@ def positive_likelihood_ratio(counts: Counts, *, level: float = 0.95) -> Estimat
     )
 
 
-def negative_likelihood_ratio(counts: Counts, *, level: float = 0.95) -> Estimate:
+def negative_likelihood_ratio(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
     """1 − sensitivity over specificity, with an interval on the log scale.
 
     Undefined where no negative case is called negative; without interval where no positive case, or every case, is.
@@ -495,15 +495,17 @@ def threshold_rates(
     0.736
     """
     names: tuple[RateName, ...] = (*_PROPORTIONS, *_OTHERS)
-    return {name: rate(name, counts, level=level, interval=interval) for name in names}
+    return {name: rate_by_name(name, counts, level=level, interval=interval) for name in names}
 
 
-def rate(name: RateName, counts: Counts, *, level: float, interval: ProportionInterval) -> Estimate:
+def rate_by_name(
+    name: RateName, counts: ConfusionCounts, *, level: float, interval: ProportionInterval
+) -> Estimate:
     """One rate of a table, of whole counts or of counts divided by a design effect; see `threshold_rates`.
 
     Examples
     --------
-    >>> round(rate("npv", Confusion(92, 37, 33, 352), level=0.95, interval="wilson").value, 4)
+    >>> round(rate_by_name("npv", Confusion(92, 37, 33, 352), level=0.95, interval="wilson").value, 4)
     0.736
     """
     if name in _PROPORTIONS:

@@ -11,7 +11,7 @@ from ctbone.errors import StatsError
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, checked_pair, checked_scores
 from ctbone.stats.logistic import CLIP, expit, fit_logistic, logit
 
-_COLDEST, _HOTTEST = 0.01, 100.0
+_LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.01, 100.0
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,11 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> Temperature:
             return float((linear * (expit(sharpness * linear) - labels)).sum())
 
     # The loss is convex in 1 / T: find where its slope changes sign.
-    low, high = 1 / _HOTTEST, 1 / _COLDEST
+    low, high = 1 / _HIGHEST_TEMPERATURE, 1 / _LOWEST_TEMPERATURE
     if slope_of_loss(low) >= 0:
-        return Temperature(_HOTTEST)
+        return Temperature(_HIGHEST_TEMPERATURE)
     if slope_of_loss(high) <= 0:
-        return Temperature(_COLDEST)
+        return Temperature(_LOWEST_TEMPERATURE)
     for _ in range(100):
         middle = (low * high) ** 0.5
         low, high = (middle, high) if slope_of_loss(middle) < 0 else (low, middle)

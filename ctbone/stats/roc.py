@@ -113,7 +113,7 @@ def roc_points(y: ArrayLike, p: ArrayLike) -> RocPoints:
     if labels.all() or not labels.any():
         empty = np.empty(0)
         return RocPoints(empty, empty, empty, ONE_CLASS)
-    order, ends = _descending(scores)
+    order, ends = _descending_order(scores)
     tp = np.cumsum(labels[order])[ends]
     fp = ends + 1 - tp
     return RocPoints(
@@ -181,7 +181,7 @@ def roc_band(
     if labels.all() or not labels.any():
         nothing = np.full(grid.shape, np.nan)
         return RocBand(grid, nothing, nothing, nothing, method, ONE_CLASS)
-    order, ends = _descending(scores)
+    order, ends = _descending_order(scores)
     value = _sensitivity_at(grid, np.ones((1, labels.size)), labels, order, ends)[0]
     draws = np.concatenate(
         [
@@ -232,7 +232,7 @@ def youden_threshold(y: ArrayLike, p: ArrayLike) -> OperatingPoint:
     labels, scores = checked_pair(y, p)
     if labels.all() or not labels.any():
         return OperatingPoint(None, None, None, method, ONE_CLASS)
-    order, ends = _descending(scores)
+    order, ends = _descending_order(scores)
     tp = np.cumsum(labels[order])[ends]
     fp = ends + 1 - tp
     positives = int(labels.sum())
@@ -301,7 +301,7 @@ def threshold_at_sensitivity(y: ArrayLike, p: ArrayLike, target: float) -> Opera
     )
 
 
-def _descending(scores: Floats) -> tuple[np.ndarray, np.ndarray]:
+def _descending_order(scores: Floats) -> tuple[np.ndarray, np.ndarray]:
     """Order of falling scores and, in that order, the last place of each distinct score."""
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), scores.size - 1)

@@ -21,7 +21,7 @@ from ctbone.stats import (
     observed_expected,
     scaled_brier,
 )
-from ctbone.stats.clusters import patients_of
+from ctbone.stats.clusters import patient_numbers
 from ctbone.stats.loess import loess_weights
 
 from .cases import clustered_sample
@@ -40,7 +40,7 @@ def logits(p):
 @pytest.mark.parametrize("patients", [6, 30, 120])
 def test_intercept_and_slope_equal_the_bias_corrected_sandwich_of_statsmodels(patients):
     y, p, names = clustered_sample(patients, seed=1, mixed=False)
-    numbers, binomial = patients_of(names, y.size), sm.families.Binomial()
+    numbers, binomial = patient_numbers(names, y.size), sm.families.Binomial()
     free = sm.GEE(y.astype(float), sm.add_constant(logits(p)), groups=numbers, family=binomial)
     theirs = free.fit(cov_type="bias_reduced")
     slope, joint = (
@@ -62,7 +62,7 @@ def test_intercept_and_slope_equal_the_bias_corrected_sandwich_of_statsmodels(pa
 def test_with_many_patients_it_is_the_plain_cluster_sandwich():
     y, p, names = clustered_sample(1500, seed=2, mixed=False)
     model = sm.GLM(y.astype(float), sm.add_constant(logits(p)), family=sm.families.Binomial())
-    theirs = model.fit(cov_type="cluster", cov_kwds={"groups": patients_of(names, y.size)})
+    theirs = model.fit(cov_type="cluster", cov_kwds={"groups": patient_numbers(names, y.size)})
     assert error(calibration_slope(y, p, groups=names)) == pytest.approx(theirs.bse[1], rel=0.01)
     assert error(calibration_intercept(y, p, groups=names, joint=True)) == pytest.approx(
         theirs.bse[0], rel=0.01
@@ -83,7 +83,7 @@ def test_the_slope_is_near_that_of_leaving_out_patients():
 
 def test_brier_scores_equal_the_clustered_regression_of_statsmodels():
     y, p, names = clustered_sample(40, seed=4, mixed=False)
-    numbers = patients_of(names, y.size)
+    numbers = patient_numbers(names, y.size)
     squares = (p - y) ** 2
     theirs = sm.OLS(squares, np.ones(y.size)).fit(
         cov_type="cluster", cov_kwds={"groups": numbers}, use_t=True

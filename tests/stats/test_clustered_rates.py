@@ -22,7 +22,7 @@ from ctbone.stats import (
     proportion,
     threshold_rates,
 )
-from ctbone.stats.clusters import patients_of
+from ctbone.stats.clusters import patient_numbers
 
 from .cases import clustered_sample
 
@@ -110,7 +110,7 @@ def test_rates_equal_the_slow_jackknife(name, mixed):
 
 def test_the_design_effect_is_near_the_ratio_estimators_of_surveys():
     y, p, names = clustered_sample(400, seed=2, shared=0.8, mixed=False)
-    right, patients = (p >= 0.5)[y], patients_of(names, y.size)[y]
+    right, patients = (p >= 0.5)[y], patient_numbers(names, y.size)[y]
     groups = np.unique(patients)
     cases = np.array([(patients == group).sum() for group in groups])
     hits = np.array([right[patients == group].sum() for group in groups])

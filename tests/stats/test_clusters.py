@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from ctbone import stats
 from ctbone.stats.clusters import (
-    clustered_error,
+    clustered_standard_error,
+    counts_by_patient,
     design_effect,
-    kish_factor,
+    kish_design_effect,
     mean_interval,
+    patient_numbers,
     patient_sums,
-    patients_of,
-    table_by_patient,
 )
 
 from .cases import clustered_sample, sample
@@ -124,30 +124,32 @@ def test_groups_that_do_not_fit_are_refused(name, groups):
 def test_a_missing_patient_among_names_is_refused(missing):
     groups = np.array(["a", "a", missing], dtype=object)
     with pytest.raises(stats.StatsError, match="1 of 3 groups are missing"):
-        patients_of(groups, 3)
+        patient_numbers(groups, 3)
 
 
 def test_numbers_of_patients_follow_the_sorted_names():
-    assert patients_of([7, 7, 3], 3).tolist() == [1, 1, 0]
-    assert patients_of([-7, 10**12, -7], 3).tolist() == [0, 1, 0]
-    assert patients_of(["x", "x", "b"], 3).tolist() == [1, 1, 0]
-    assert patients_of([0, 1, 2], 3) is None
-    assert patients_of(None, 3) is None
+    assert patient_numbers([7, 7, 3], 3).tolist() == [1, 1, 0]
+    assert patient_numbers([-7, 10**12, -7], 3).tolist() == [0, 1, 0]
+    assert patient_numbers(["x", "x", "b"], 3).tolist() == [1, 1, 0]
+    assert patient_numbers([0, 1, 2], 3) is None
+    assert patient_numbers(None, 3) is None
 
 
 def test_the_error_of_a_mean_is_that_of_statsmodels():
     _, values, names = clustered_sample(30, seed=1)
-    patients = patients_of(names, values.size)
+    patients = patient_numbers(names, values.size)
     theirs = sm.OLS(values, np.ones(values.size)).fit(
         cov_type="cluster", cov_kwds={"groups": patients}, use_t=True
     )
-    ours = clustered_error(values - values.mean(), patients)
+    ours = clustered_standard_error(values - values.mean(), patients)
     assert ours == pytest.approx(theirs.bse[0], rel=1e-12)
     found = mean_interval(values.mean(), values - values.mean(), patients, 0.95, "mean", (-9, 9))
     assert (found.low, found.high) == pytest.approx(tuple(theirs.conf_int()[0]), rel=1e-9)
-    alone = clustered_error(values - values.mean(), np.arange(values.size))
+    alone = clustered_standard_error(values - values.mean(), np.arange(values.size))
     assert alone == pytest.approx(values.std(ddof=1) / np.sqrt(values.size), rel=1e-12)
-    assert clustered_error(values - values.mean(), np.zeros(values.size, dtype=int)) is None
+    assert (
+        clustered_standard_error(values - values.mean(), np.zeros(values.size, dtype=int)) is None
+    )
 
 
 def test_sums_by_patient_of_several_models():
@@ -185,20 +187,20 @@ def test_the_design_effect_is_the_ratio_of_two_plain_jackknives(rows):
 def test_the_design_effect_of_single_cases_is_one_and_of_copies_near_their_number():
     y, p = sample(200, seed=3)
     right = ((p >= 0.5) == y).astype(int)
-    assert design_effect(share, table_by_patient(right, np.arange(200), 2)) == pytest.approx(
+    assert design_effect(share, counts_by_patient(right, np.arange(200), 2)) == pytest.approx(
         1, rel=1e-12
     )
-    copies = table_by_patient(np.repeat(right, 3), np.repeat(np.arange(200), 3), 2)
+    copies = counts_by_patient(np.repeat(right, 3), np.repeat(np.arange(200), 3), 2)
     assert design_effect(share, copies) == pytest.approx(3, rel=0.01)
-    assert kish_factor(copies, np.ones(2)) == 3
+    assert kish_design_effect(copies, np.ones(2)) == 3
 
 
 def test_kish_runs_from_one_to_all_cases_and_follows_the_weights():
-    assert kish_factor(np.array([[1, 0], [0, 1]]), np.ones(2)) == 1
-    assert kish_factor(np.array([[4, 3]]), np.ones(2)) == 7
-    assert kish_factor(np.array([[1, 9], [1, 9]]), np.array([1.0, 0.0])) == 1
-    assert kish_factor(np.array([[0, 9]]), np.array([1.0, 0.0])) == 1
-    assert kish_factor(np.array([[2, 2], [2, 2]]), np.array([1.0, 1.0])) == 4
+    assert kish_design_effect(np.array([[1, 0], [0, 1]]), np.ones(2)) == 1
+    assert kish_design_effect(np.array([[4, 3]]), np.ones(2)) == 7
+    assert kish_design_effect(np.array([[1, 9], [1, 9]]), np.array([1.0, 0.0])) == 1
+    assert kish_design_effect(np.array([[0, 9]]), np.array([1.0, 0.0])) == 1
+    assert kish_design_effect(np.array([[2, 2], [2, 2]]), np.array([1.0, 1.0])) == 4
 
 
 def test_a_hundred_thousand_patients_cost_little():
