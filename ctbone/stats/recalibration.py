@@ -15,7 +15,7 @@ _LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.01, 100.0
 
 
 @dataclass(frozen=True)
-class Temperature:
+class TemperatureScaling:
     """Logits divided by a temperature; above 1 it draws the probabilities towards ½.
 
     Parameters
@@ -34,7 +34,7 @@ class Temperature:
 
 
 @dataclass(frozen=True)
-class Platt:
+class PlattScaling:
     """Logistic recalibration of the logit.
 
     Parameters
@@ -52,7 +52,7 @@ class Platt:
 
 
 @dataclass(frozen=True)
-class Isotonic:
+class IsotonicRegression:
     """The best non-decreasing map: straight between its knots, flat beyond them.
 
     Parameters
@@ -71,7 +71,7 @@ class Isotonic:
         )
 
 
-def fit_temperature(y: ArrayLike, p: ArrayLike) -> Temperature:
+def fit_temperature(y: ArrayLike, p: ArrayLike) -> TemperatureScaling:
     """Find the temperature with the least log loss, within 0.01–100.
 
     Where the classes are separated the loss falls all the way to 0.01, which is then the answer.
@@ -86,7 +86,7 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> Temperature:
 
     Returns
     -------
-    Temperature
+    TemperatureScaling
 
     Raises
     ------
@@ -118,16 +118,16 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> Temperature:
     # The loss is convex in 1 / T: find where its slope changes sign.
     low, high = 1 / _HIGHEST_TEMPERATURE, 1 / _LOWEST_TEMPERATURE
     if slope_of_loss(low) >= 0:
-        return Temperature(_HIGHEST_TEMPERATURE)
+        return TemperatureScaling(_HIGHEST_TEMPERATURE)
     if slope_of_loss(high) <= 0:
-        return Temperature(_LOWEST_TEMPERATURE)
+        return TemperatureScaling(_LOWEST_TEMPERATURE)
     for _ in range(100):
         middle = (low * high) ** 0.5
         low, high = (middle, high) if slope_of_loss(middle) < 0 else (low, middle)
-    return Temperature(2 / (low + high))
+    return TemperatureScaling(2 / (low + high))
 
 
-def fit_platt(y: ArrayLike, p: ArrayLike) -> Platt:
+def fit_platt(y: ArrayLike, p: ArrayLike) -> PlattScaling:
     """Fit a logistic regression of the outcome on the logit, with Platt's softened targets.
 
     The targets (events + 1) / (events + 2) and 1 / (non-events + 2) keep the slope finite under separation.
@@ -141,7 +141,7 @@ def fit_platt(y: ArrayLike, p: ArrayLike) -> Platt:
 
     Returns
     -------
-    Platt
+    PlattScaling
 
     Raises
     ------
@@ -164,10 +164,10 @@ def fit_platt(y: ArrayLike, p: ArrayLike) -> Platt:
     fit = fit_logistic(targets, logit(scores), separable=False)
     if isinstance(fit, str):
         raise StatsError("these cases cannot be recalibrated", found=fit)
-    return Platt(fit.intercept, fit.slope)
+    return PlattScaling(fit.intercept, fit.slope)
 
 
-def fit_isotonic(y: ArrayLike, p: ArrayLike) -> Isotonic:
+def fit_isotonic(y: ArrayLike, p: ArrayLike) -> IsotonicRegression:
     """Fit the non-decreasing map with the least squared error; it needs many validation cases.
 
     Parameters
@@ -179,7 +179,7 @@ def fit_isotonic(y: ArrayLike, p: ArrayLike) -> Isotonic:
 
     Returns
     -------
-    Isotonic
+    IsotonicRegression
 
     Raises
     ------
@@ -202,7 +202,7 @@ def fit_isotonic(y: ArrayLike, p: ArrayLike) -> Isotonic:
     cases = np.bincount(place)
     shares = np.bincount(place, weights=labels) / cases
     calibrated = isotonic_regression(shares, weights=cases).x
-    return Isotonic(tuple(knots.tolist()), tuple(calibrated.tolist()))
+    return IsotonicRegression(tuple(knots.tolist()), tuple(calibrated.tolist()))
 
 
 def _two_classes(y: ArrayLike, p: ArrayLike) -> tuple[Bools, Floats]:
