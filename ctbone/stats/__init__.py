@@ -1,4 +1,4 @@
-"""Statistics of diagnostic models and readers: every number with its interval; knows no image, no torch, no table."""
+"""Statistics of diagnostic models and readers, each with its interval; NumPy and SciPy only."""
 
 from ctbone.errors import StatsError
 from ctbone.stats.agreement import (

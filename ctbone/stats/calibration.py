@@ -1,4 +1,4 @@
-"""Calibration in numbers: Brier score, intercept and slope of logistic recalibration."""
+"""Calibration in numbers: Brier score, calibration intercept and slope, observed / expected (O/E)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CLIPPED = f"probabilities clipped to {CLIP:g} from 0 and 1"
 def brier(
     y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
 ) -> Estimate:
-    """Brier score: mean squared difference of probability and outcome, 0 (best) to 1.
+    """Brier score: mean squared difference between probability and outcome, 0 (best) to 1.
 
     Parameters
     ----------
@@ -30,16 +30,16 @@ def brier(
     p
         Probabilities, shape (n,).
     level
-        Confidence level; the interval is normal (by patient Student's), from the variance of the squared differences,
-        cut at 0 and 1.
+        Confidence level; the interval is normal (by patient: Student's t), from the variance of the
+        squared differences, clipped to 0–1.
     groups
-        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
-        patient.
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
+        Default: each case is a patient.
 
     Returns
     -------
     Estimate
-        Without interval where there is one case, or all squared differences are the same.
+        No interval if there is one case or all squared differences are equal.
 
     Raises
     ------
@@ -59,13 +59,22 @@ def brier(
     patients = patient_numbers(groups, labels.size)
     squares = (scores - labels) ** 2
     score = float(squares.mean())
-    return mean_interval(score, squares - score, patients, level, "mean square", (0.0, 1.0))
+    return mean_interval(
+        score,
+        influences=squares - score,
+        patients=patients,
+        level=level,
+        name="mean square",
+        limits=(0.0, 1.0),
+    )
 
 
 def scaled_brier(
     y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
 ) -> Estimate:
-    """Scaled Brier score: 1 − Brier / (prevalence · (1 − prevalence)); 1 is best, 0 is no better than the prevalence.
+    """Scaled Brier score (Brier skill score): 1 − Brier / (π (1 − π)) with the prevalence π.
+
+    1 is best; 0 equals a model that predicts the prevalence for every case.
 
     Parameters
     ----------
@@ -74,15 +83,16 @@ def scaled_brier(
     p
         Probabilities, shape (n,).
     level
-        Confidence level; the interval is normal (by patient Student's), by the delta method, cut at 1.
+        Confidence level; the interval is normal (by patient: Student's t), by the delta method,
+        clipped at 1.
     groups
-        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
-        patient.
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
+        Default: each case is a patient.
 
     Returns
     -------
     Estimate
-        Up to 1, may be negative; undefined where only one class is present.
+        At most 1, may be negative; undefined if only one class is present.
 
     Raises
     ------
@@ -106,12 +116,18 @@ def scaled_brier(
     squares = (scores - labels) ** 2
     reference = share * (1 - share)
     score = float(squares.mean())
+    # Delta method: derivatives of 1 − B / (π (1 − π)) by B and by π.
     influence = -(squares - score) / reference + score / reference**2 * (1 - 2 * share) * (
         labels - share
     )
     patients = patient_numbers(groups, labels.size)
     return mean_interval(
-        1 - score / reference, influence, patients, level, method, (-math.inf, 1.0)
+        1 - score / reference,
+        influences=influence,
+        patients=patients,
+        level=level,
+        name=method,
+        limits=(-math.inf, 1.0),
     )
 
 
@@ -123,10 +139,11 @@ def calibration_intercept(
     joint: bool = False,
     groups: ArrayLike | None = None,
 ) -> Estimate:
-    """Calibration intercept: 0 is ideal, above 0 the probabilities are too low on average.
+    """Calibration intercept: 0 is ideal; above 0, the probabilities are too low on average.
 
-    By default the slope is held at 1 (calibration in the large), which is what the recommendations mean by the word;
-    with ``joint`` it is the intercept fitted together with the slope, which speaks of probabilities near ½ only.
+    By default the slope is fixed at 1 (calibration in the large), as the recommendations define it.
+    With ``joint`` the intercept is fitted together with the slope; it then describes the
+    calibration at probabilities near ½ only.
 
     Parameters
     ----------
@@ -135,17 +152,17 @@ def calibration_intercept(
     p
         Probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8 for the logit.
     level
-        Confidence level; Wald interval, by patient with the bias-corrected sandwich.
+        Confidence level; Wald interval, by patient with the bias-corrected sandwich variance.
     joint
-        Fit the slope too.
+        Also fit the slope.
     groups
-        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
-        patient.
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
+        Default: each case is a patient.
 
     Returns
     -------
     Estimate
-        Any number; undefined where only one class is present, or where ``joint`` has no finite fit.
+        Any number; undefined if only one class is present, or if the joint fit is not finite.
 
     Raises
     ------
@@ -154,8 +171,8 @@ def calibration_intercept(
 
     References
     ----------
-    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167. Mancl & DeRouen, Biometrics
-    2001;57:126 (by patient).
+    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167. Mancl & DeRouen,
+    Biometrics 2001;57:126 (by patient).
 
     Examples
     --------
@@ -180,7 +197,7 @@ def calibration_intercept(
 def calibration_slope(
     y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
 ) -> Estimate:
-    """Calibration slope: 1 is ideal, below 1 the probabilities are too extreme (overfitting).
+    """Calibration slope: 1 is ideal; below 1, the probabilities are too extreme (overfitting).
 
     Parameters
     ----------
@@ -189,16 +206,16 @@ def calibration_slope(
     p
         Probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8 for the logit.
     level
-        Confidence level; Wald interval, by patient with the bias-corrected sandwich.
+        Confidence level; Wald interval, by patient with the bias-corrected sandwich variance.
     groups
-        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
-        patient.
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
+        Default: each case is a patient.
 
     Returns
     -------
     Estimate
-        Any number; undefined where only one class is present, every probability is the same, or the classes are
-        separated.
+        Any number; undefined if only one class is present, all probabilities are equal, or the
+        classes are separated.
 
     Raises
     ------
@@ -207,8 +224,8 @@ def calibration_slope(
 
     References
     ----------
-    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167. Mancl & DeRouen, Biometrics
-    2001;57:126 (by patient).
+    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167. Mancl & DeRouen,
+    Biometrics 2001;57:126 (by patient).
 
     Examples
     --------
@@ -227,13 +244,15 @@ def calibration_slope(
 def observed_expected(
     y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
 ) -> Estimate:
-    """Observed over expected events, O/E (not E/O): above 1 the probabilities are too low on average.
+    """Observed / expected events, O/E (not E/O): above 1, the probabilities are too low on average.
 
-    The interval is a score interval: it holds each ratio at which O is within z standard deviations of what the
-    probabilities, all shifted alike on the logit, would expect. Their own variance Σp(1 − p) makes it as narrow as a
-    sharp model deserves; where all probabilities are the same it is Wilson's. Where the residuals scatter more than
-    that variance (an overconfident model, or alike cases of a patient), it is enlarged by their ratio. It is defined
-    where no case, or every case, is positive too.
+    The interval is a score interval: it contains each ratio for which O is within z standard
+    deviations of the events expected after all probabilities are shifted by the same amount on the
+    logit scale. The variance is Σp(1 − p) of the shifted probabilities, so that the interval is
+    narrow for a sharp model; if all probabilities are equal, it is Wilson's. If the residuals vary
+    more than this variance (an overconfident model, or similar cases of a patient), the variance is
+    multiplied by the ratio (dispersion). The interval is also defined if no case, or every case, is
+    positive.
 
     Parameters
     ----------
@@ -244,14 +263,15 @@ def observed_expected(
     level
         Confidence level.
     groups
-        Patient of each case, shape (n,), numbers or strings; residuals are then summed by patient and the variance
-        enlarged further where patients are few. A patient's cases are taken as fully dependent (Kish's factor) where
-        residuals tell nothing: no case or every case positive, or one patient. Default: each case is a patient.
+        Patient of each case, shape (n,), numbers or strings; residuals are then summed by patient,
+        and the variance is enlarged further if patients are few. A patient's cases are taken as
+        fully dependent (Kish's design effect) if the residuals give no estimate: no case or every
+        case positive, or one patient. Default: each case is a patient.
 
     Returns
     -------
     Estimate
-        ≥ 0; undefined where every probability is 0.
+        ≥ 0; undefined if every probability is 0.
 
     Raises
     ------
@@ -260,9 +280,9 @@ def observed_expected(
 
     References
     ----------
-    Debray et al., BMJ 2017;356:i6460. Wilson, J Am Stat Assoc 1927;22:209. McCullagh & Nelder, Generalized Linear
-    Models 1989, section 4.5 (dispersion). Rao & Scott, Biometrics 1992;48:577 and Korn & Graubard, Surv Methodol
-    1998;24:193 (by patient). Kish, Survey Sampling 1965.
+    Debray et al., BMJ 2017;356:i6460. Wilson, J Am Stat Assoc 1927;22:209. McCullagh & Nelder,
+    Generalized Linear Models 1989, section 4.5 (dispersion). Rao & Scott, Biometrics 1992;48:577
+    and Korn & Graubard, Surv Methodol 1998;24:193 (by patient). Kish, Survey Sampling 1965.
 
     Examples
     --------
@@ -287,17 +307,18 @@ def observed_expected(
 
 
 def _wald_name(level: float, patients: Ints | None) -> str:
+    """Name of the interval, for ``method``."""
     return f"Wald {percent(level)}" + (
         "" if patients is None else " by patient (bias-corrected sandwich)"
     )
 
 
 def _wald(value: float, error: float, level: float, method: str) -> Estimate:
+    """Wald interval: value ± z · standard error; none if the error is NaN or 0."""
     if not math.isfinite(error):
         return Estimate(value, None, None, method, "too few patients for a standard error")
-    if error < 1e-9 * max(
-        1.0, abs(value)
-    ):  # as where each patient has a positive and a negative case
+    # Rounding error of 0, for example if every patient has one positive and one negative case.
+    if error < 1e-9 * max(1.0, abs(value)):
         return Estimate(value, None, None, method, "the patients do not vary")
     half = two_sided_z(level) * error
     return Estimate(value, value - half, value + half, method)
@@ -306,7 +327,7 @@ def _wald(value: float, error: float, level: float, method: str) -> Estimate:
 def _dispersion(
     labels: Bools, offset: Floats, patients: Ints | None, level: float
 ) -> tuple[float, str]:
-    """By what the variance Σp(1 − p) is enlarged, not below 1; and how, in words."""
+    """Dispersion: factor on the variance Σp(1 − p), at least 1; and its description."""
     fit = fit_intercept(labels, offset)
     scatter, residuals = 1.0, np.zeros(labels.size)
     if isinstance(fit, LogisticFit):
@@ -319,15 +340,15 @@ def _dispersion(
     if by_case == 0 or count == 1:
         dependent = kish_design_effect(np.bincount(patients)[:, None], np.ones(1))
         return scatter * dependent, ", by patient (cases of a patient fully dependent)"
-    width = student_quantile(0.5 + level / 2, count - 1) / student_quantile(
-        0.5 + level / 2, labels.size - 1
-    )
+    # Ratio of Student's quantiles for patients and for cases, as in `adjusted_design_effect`.
+    tail = 0.5 + level / 2
+    width = student_quantile(tail, count - 1) / student_quantile(tail, labels.size - 1)
     effect = count / (count - 1) * float((patient_sums(residuals, patients) ** 2).sum()) / by_case
     return scatter * max(1.0, effect * width**2), ", by patient"
 
 
 def _shifted_events(offset: Floats, events: int, bound: float) -> float:
-    """Events expected at the shift that lies ``bound`` standard deviations from those observed, above or below."""
+    """Expected events at the logit shift where they are ``bound`` standard deviations from ``events``."""
 
     def moments(shift: float) -> tuple[float, float]:
         fitted = expit(offset + shift)
@@ -341,8 +362,8 @@ def _shifted_events(offset: Floats, events: int, bound: float) -> float:
 
 
 def _root(function: Callable[[float], float], left: float, right: float) -> float:
-    """Zero of a function that is negative at the left and positive at the right end."""
-    for _ in range(45):  # to 1e-11 on the logit
+    """Root of a function that is negative at ``left`` and positive at ``right``, by bisection."""
+    for _ in range(45):  # halves 120 to 3e-12 on the logit scale
         middle = (left + right) / 2
         if function(middle) < 0:
             left = middle

@@ -1,4 +1,4 @@
-"""Rates where patients have several cases: the intervals of single cases, at the counts that the cases are worth."""
+"""Rates of clustered cases: Rao–Scott intervals from counts divided by the design effect."""
 
 from __future__ import annotations
 
@@ -33,13 +33,15 @@ def clustered_rates(
     level: float = 0.95,
     interval: ProportionInterval = "wilson",
 ) -> dict[RateName, Estimate]:
-    """All rates of a decision by name, with intervals that know which cases are of one patient.
+    """All rates of a decision by name, with intervals by patient (Rao–Scott adjustment).
 
-    Each rate's counts are divided by its design effect, the variance between patients over that between cases (both
-    by the jackknife; enlarged where patients are few; not below 1), and then take the interval of `threshold_rates`;
-    the value is that of the true counts. Where cases do not vary (a rate of 0 or 1), or the rate is undefined without
-    some patient, a patient's cases are taken as fully dependent (Kish's factor), the worst that can be. With one case
-    a patient all is as in `threshold_rates`.
+    Each rate's counts are divided by its design effect, and the interval of `threshold_rates` is
+    computed from the quotients (the effective counts); the value is that of the original counts.
+    The design effect is the variance between patients over the variance between cases, both by the
+    jackknife, enlarged if patients are few and at least 1. If cases do not vary (a rate of 0 or 1),
+    or the rate is undefined without one of the patients, a patient's cases are taken as fully
+    dependent (Kish's design effect), which is the worst case. With one case per patient the result
+    equals that of `threshold_rates`.
 
     Parameters
     ----------
@@ -48,7 +50,7 @@ def clustered_rates(
     called
         Whether each case is called positive, shape (n,).
     groups
-        Patient of each case, shape (n,), numbers or strings; None where each case is a patient.
+        Patient of each case, shape (n,), numbers or strings; None for one case per patient.
     level, interval
         As for `threshold_rates`.
 
@@ -60,13 +62,13 @@ def clustered_rates(
     Raises
     ------
     StatsError
-        If labels, calls or groups are missing or do not fit together, the level is not strictly between 0 and 1, or
-        the interval is unknown.
+        If labels, calls or groups are missing or do not fit together, the level is not strictly
+        between 0 and 1, or the interval is unknown.
 
     References
     ----------
-    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (few patients). Kish, Survey
-    Sampling 1965. The intervals as for each rate.
+    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (few patients).
+    Kish, Survey Sampling 1965 (full dependence). Intervals: see each rate.
 
     Examples
     --------
@@ -103,7 +105,7 @@ def clustered_proportion(
     interval: ProportionInterval = "wilson",
     empty: str = "no case in the denominator",
 ) -> Estimate:
-    """Share of the cases with an event, with an interval that knows which cases are of one patient.
+    """Share of the cases with an event, with an interval by patient (Rao–Scott adjustment).
 
     Parameters
     ----------
@@ -126,7 +128,8 @@ def clustered_proportion(
 
     References
     ----------
-    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (exact interval).
+    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (exact
+    interval).
 
     Examples
     --------
@@ -151,10 +154,11 @@ def clustered_proportion(
 def adjusted_design_effect(
     statistic: Callable[[Floats], Floats], by_patient: Ints, weights: Floats, level: float
 ) -> tuple[float, str]:
-    """By what the counts are divided for an interval that is right for patients with several cases.
+    """Design effect, adjusted for few patients; counts are divided by it for intervals by patient.
 
-    It is the design effect, times how much wider Student's t is for the patients than for the cases, squared: with a
-    handful of patients the design effect is itself a guess.
+    The design effect is multiplied by (t(G − 1) / t(n − 1))², the squared ratio of Student's
+    quantiles for G patients and n cases, because with few patients the design effect is itself
+    uncertain.
 
     Parameters
     ----------
@@ -163,7 +167,8 @@ def adjusted_design_effect(
     by_patient
         Each patient's cases of each kind, shape (patients, kinds).
     weights
-        Weight of a case of each kind in the statistic, for Kish's factor; 0 for kinds that it does not look at.
+        Weight of a case of each kind in the statistic, shape (kinds,), for Kish's design effect; 0
+        for kinds that the statistic does not use.
     level
         Confidence level.
 
@@ -172,11 +177,12 @@ def adjusted_design_effect(
     divisor : float
         ≥ 1.
     words : str
-        How it came about, for the method.
+        Description of the adjustment, for ``method``.
 
     References
     ----------
-    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (degrees of freedom).
+    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (degrees of
+    freedom).
 
     Examples
     --------
@@ -200,6 +206,8 @@ def adjusted_design_effect(
 
 @dataclass(frozen=True)
 class _EffectiveCounts:
+    """Confusion counts divided by a design effect."""
+
     tn: float
     fp: float
     fn: float
@@ -214,14 +222,15 @@ def _effective_counts(counts: Confusion, divisor: float) -> _EffectiveCounts:
 
 @dataclass(frozen=True)
 class _RateStatistic:
-    """How a rate is computed from tables, columns tn, fp, fn, tp, and which cells it looks at."""
+    """A rate as a function of tables with columns tn, fp, fn, tp, and the cells that it uses."""
 
     statistic: Callable[[Floats], Floats]
     cells: tuple[int, int, int, int] = (1, 1, 1, 1)
-    by_class: bool = False  # its variance is that of a share of the positives plus that of a share of the negatives
+    by_class: bool = False
+    """Whether its variance is the sum of one term over the positives and one over the negatives."""
 
     def weights(self, counts: Confusion) -> Floats:
-        """Weight of a case of each cell in the rate's variance."""
+        """Weight of a case in each cell in the rate's variance, shape (4,)."""
         weights = np.array(self.cells, dtype=np.float64)
         if self.by_class:
             weights /= np.maximum(1, np.repeat([counts.tn + counts.fp, counts.fn + counts.tp], 2))
@@ -229,10 +238,12 @@ class _RateStatistic:
 
 
 def _share_of_second(tables: Floats) -> Floats:
+    """Share of the second column in each table."""
     return np.asarray(tables[:, 1] / tables.sum(axis=1), dtype=np.float64)
 
 
 def _mcc(tables: Floats) -> Floats:
+    """Matthews correlation (φ) of each table; see `ctbone.stats.mcc`."""
     tn, fp, fn, tp = tables.T
     return np.asarray(
         (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)),
@@ -248,7 +259,8 @@ def _specificity(tables: Floats) -> Floats:
     return np.asarray(tables[:, 0] / (tables[:, 0] + tables[:, 1]), dtype=np.float64)
 
 
-# F1 as TP / (TP + FP + FN) and the likelihood ratios as logarithms: on the scale of their intervals.
+# Each rate on the scale of its interval: F1 as the Jaccard index TP / (TP + FP + FN), likelihood
+# ratios as logarithms. Cells are weights of (tn, fp, fn, tp).
 _RATE_STATISTICS: dict[RateName, _RateStatistic] = {
     "sensitivity": _RateStatistic(_sensitivity, (0, 0, 1, 1)),
     "specificity": _RateStatistic(_specificity, (1, 1, 0, 0)),

@@ -1,4 +1,4 @@
-"""Several cases of one patient: sums by patient, standard errors from them, and design effects."""
+"""Clustered data (several cases per patient): sums by patient, standard errors, design effects."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ ONE_PATIENT = "one patient has no variance"
 
 
 def patient_numbers(groups: ArrayLike | None, n: int) -> Ints | None:
-    """Give each patient a number, or return None where nothing is clustered: no groups, or one case a patient.
+    """Return the patient number of each case, or None if the cases are independent.
 
-    A statistic that gets None takes its way for independent cases, so that one case a patient is exactly that.
+    Cases are independent if there are no groups or if every patient has one case. Statistics use
+    their formulas for independent cases then, so that one case per patient gives the same result as
+    no groups.
 
     Parameters
     ----------
@@ -52,14 +54,14 @@ def patient_numbers(groups: ArrayLike | None, n: int) -> Ints | None:
 
 
 def patient_sums(influences: Floats, patients: Ints) -> Floats:
-    """Sum of the cases' influences for each patient.
+    """Sum the influences of each patient's cases.
 
     Parameters
     ----------
     influences
         Shape (n,), or (models, n).
     patients
-        Number of each case's patient, shape (n,), 0 … patients − 1.
+        Patient number of each case, shape (n,), 0 … patients − 1.
 
     Returns
     -------
@@ -79,23 +81,24 @@ def patient_sums(influences: Floats, patients: Ints) -> Floats:
 
 
 def clustered_standard_error(influences: Floats, patients: Ints) -> float | None:
-    """Compute the standard error of a mean, or of what is linear in the cases, from sums by patient.
+    """Return the standard error of a mean of clustered cases, from the influences' sums by patient.
 
     Parameters
     ----------
     influences
-        Deviation of each case's summand from the mean, or its influence, shape (n,); they sum to 0.
+        Deviation of each case from the mean, or its influence, shape (n,); they sum to 0.
     patients
-        Number of each case's patient, shape (n,).
+        Patient number of each case, shape (n,).
 
     Returns
     -------
     float or None
-        √(G / (G − 1) · Σ sum²) / n over the G patients; None where there is one patient.
+        √(G / (G − 1) · Σ sum²) / n over the G patients; None if there is one patient.
 
     References
     ----------
-    Cochran, Sampling Techniques 1977, section 9A (clusters of unequal size). Liang & Zeger, Biometrika 1986;73:13.
+    Cochran, Sampling Techniques 1977, section 9A (clusters of unequal size). Liang & Zeger,
+    Biometrika 1986;73:13.
 
     Examples
     --------
@@ -115,11 +118,11 @@ def counts_by_patient(cells: Ints, patients: Ints, kinds: int) -> Ints:
     Parameters
     ----------
     cells
-        Kind of each case, 0 … kinds − 1, shape (n,).
+        Kind of each case, 0 … kinds − 1, shape (n,), such as the cell of a two-by-two table.
     patients
-        Number of each case's patient, shape (n,).
+        Patient number of each case, shape (n,).
     kinds
-        Number of kinds, such as the four cells of a two-by-two table.
+        Number of kinds, such as 4.
 
     Returns
     -------
@@ -144,10 +147,10 @@ def mean_interval(
     name: str,
     limits: tuple[float, float],
 ) -> Estimate:
-    """Give a mean, or what is linear in the cases, its interval, cut at its limits.
+    """Interval of a mean, or of a statistic linearised as a mean, clipped to its possible range.
 
-    For single cases it is normal. For patients it is Student's, with one degree of freedom less than patients: they
-    may be few where cases are many.
+    The interval is normal for independent cases. By patient it uses Student's t with G − 1 degrees
+    of freedom for G patients, because patients may be few even if cases are many.
 
     Parameters
     ----------
@@ -156,18 +159,18 @@ def mean_interval(
     influences
         As for `clustered_standard_error`.
     patients
-        Number of each case's patient, None where each case is a patient.
+        Patient number of each case, shape (n,); None if the cases are independent.
     level
         Confidence level.
     name
-        What the interval is of.
+        Name of the statistic, for ``method``.
     limits
-        Lowest and highest value that there can be.
+        Lowest and highest possible value.
 
     Returns
     -------
     Estimate
-        Without interval where there is one case or one patient, or nothing varies between them: that is no certainty.
+        No interval if there is one case or one patient, or if the influences do not vary.
 
     References
     ----------
@@ -193,7 +196,7 @@ def mean_interval(
             return Estimate(value, None, None, method, ONE_PATIENT)
         quantile = student_quantile(0.5 + level / 2, int(patients.max()))
     assert error is not None
-    # Rounding leaves about 1e-16 of the summands where nothing varies.
+    # If nothing varies, rounding leaves an error of about 1e-16 of the summands.
     if error <= 1e-12 * max(1.0, float(np.abs(influences + value).max())):
         return Estimate(
             value,
@@ -207,7 +210,7 @@ def mean_interval(
 
 
 def kish_design_effect(by_patient: Ints, weights: Floats) -> float:
-    """How much the variance grows if all cases of a patient tell the same: Σ nᵢ² / Σ nᵢ for equal weights.
+    """Kish's design effect for fully dependent cases of a patient: Σ nᵢ² / Σ nᵢ at equal weights.
 
     Parameters
     ----------
@@ -219,7 +222,7 @@ def kish_design_effect(by_patient: Ints, weights: Floats) -> float:
     Returns
     -------
     float
-        From 1 to the number of cases, which it is where all of them are of one patient; 1 where there is no case.
+        From 1 (one case per patient, or no case) to the number of cases (a single patient).
 
     References
     ----------
@@ -236,22 +239,24 @@ def kish_design_effect(by_patient: Ints, weights: Floats) -> float:
 
 
 def design_effect(statistic: Callable[[Floats], Floats], by_patient: Ints) -> float | None:
-    """Variance between patients over the variance between cases, both by the jackknife.
+    """Design effect: jackknife variance over patients divided by jackknife variance over cases.
 
-    Patients with the same counts leave the same statistic behind; each such pattern is computed once.
+    Leaving out either of two patients with equal counts gives the same value, so that each distinct
+    row of counts is computed once.
 
     Parameters
     ----------
     statistic
-        Takes tables of shape (tables, kinds) and returns shape (tables,); NaN or infinite where it is undefined.
+        Maps tables of counts, shape (tables, kinds), to values, shape (tables,); NaN or infinite if
+        undefined.
     by_patient
         Each patient's counts, as from `counts_by_patient`.
 
     Returns
     -------
     float or None
-        ≥ 0. None where the statistic does not vary between cases (a rate of 0 or 1) or is undefined without some
-        patient.
+        ≥ 0. None if the statistic does not vary between cases (a rate of 0 or 1) or is undefined
+        after leaving out one of the patients.
 
     References
     ----------
@@ -266,7 +271,9 @@ def design_effect(statistic: Callable[[Floats], Floats], by_patient: Ints) -> fl
     """
     if by_patient.ndim != 2 or by_patient.shape[0] == 0:
         raise StatsError(
-            "counts by patient are no table", found=by_patient.shape, expected="(patients, kinds)"
+            "counts by patient are not two-dimensional",
+            found=by_patient.shape,
+            expected="(patients, kinds)",
         )
     patterns, times = _distinct_rows(by_patient)
     total = by_patient.sum(axis=0)
@@ -275,21 +282,22 @@ def design_effect(statistic: Callable[[Floats], Floats], by_patient: Ints) -> fl
     with np.errstate(divide="ignore", invalid="ignore"):
         between_patients = _jackknife(statistic((total - patterns).astype(np.float64)), times)
         between_cases = _jackknife(statistic((total - single).astype(np.float64)), total[present])
-    # Rounding leaves about 1e-32 where nothing varies; one case among a million moves a rate by 1e-6.
+    # Rounding leaves about 1e-32 if nothing varies. One case in a million changes a rate by 1e-6,
+    # a variance of 1e-12 or more.
     if between_patients is None or between_cases is None or between_cases < 1e-24:
         return None
     return between_patients / between_cases
 
 
 def _distinct_rows(by_patient: Ints) -> tuple[Ints, Ints]:
-    """Distinct rows and how often each occurs; sorting column by column is ten times faster than ``np.unique``."""
+    """Distinct rows and the count of each; ``lexsort`` is ten times faster than ``np.unique``."""
     ordered = by_patient[np.lexsort(by_patient.T)]
     first = np.flatnonzero(np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1)))
     return ordered[first], np.diff(np.append(first, len(ordered)))
 
 
 def _jackknife(left_out: Floats, times: Ints) -> float | None:
-    """Jackknife variance of values that occur some times each."""
+    """Jackknife variance of leave-one-out values, the k-th of which occurs ``times[k]`` times."""
     if not np.isfinite(left_out).all():
         return None
     count = int(times.sum())

@@ -1,4 +1,4 @@
-"""The two-by-two table of a decision at a threshold."""
+"""Confusion table: the two-by-two table of a decision at a threshold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ctbone.stats.inputs import checked_pair
 
 
 class ConfusionCounts(Protocol):
-    """What a rate reads of a table: counts, or counts divided by a design effect."""
+    """The four cells that a rate uses: counts, or counts divided by a design effect."""
 
     @property
     def tn(self) -> float:
@@ -74,7 +74,7 @@ class Confusion:
 
 
 def confusion(y: ArrayLike, p: ArrayLike, threshold: float = 0.5) -> Confusion:
-    """Count the decisions of the rule "positive if p ≥ threshold".
+    """Confusion table of the rule "positive if p ≥ threshold".
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def confusion(y: ArrayLike, p: ArrayLike, threshold: float = 0.5) -> Confusion:
     p
         Scores, shape (n,), any scale.
     threshold
-        On the scale of the scores.
+        Threshold on the scale of the scores.
 
     Returns
     -------

@@ -62,7 +62,8 @@ class CalibrationCurve:
     grid
         Predicted probabilities, ascending, shape (points,), within the range of the data.
     observed, low, high
-        Smoothed share of positive cases and its pointwise band, shape (points,); empty where undefined.
+        Smoothed share of positive cases and its pointwise band, shape (points,); empty where
+        undefined.
     bins
         Equal-width bins that hold a case.
     histogram_edges
@@ -117,9 +118,10 @@ def calibration_curve(
 ) -> CalibrationCurve:
     """Flexible calibration curve with its band, binned points and the histogram below it.
 
-    The band is pointwise normal: the curve is a weighted sum of the outcomes, whose variance is taken as c (1 − c) at
-    the curve c. Where patients have several cases, the products of the weighted residuals of each two cases of a
-    patient are added, as in the sandwich, unless they would make the band narrower.
+    The band is pointwise normal: the curve is a weighted sum of the outcomes, whose variance is
+    taken as c (1 − c) at the curve c. Where patients have several cases, the products of the
+    weighted residuals of each two cases of a patient are added, as in the sandwich, unless they
+    would make the band narrower.
 
     Parameters
     ----------
@@ -136,8 +138,8 @@ def calibration_curve(
     level
         Pointwise confidence level of the band and of the bins' intervals (Wilson).
     groups
-        Patient of each case, shape (n,), numbers or strings; band and intervals are then by patient. Default: each
-        case is a patient.
+        Patient of each case, shape (n,), numbers or strings; band and intervals are then by
+        patient. Default: each case is a patient.
 
     Returns
     -------
@@ -151,8 +153,9 @@ def calibration_curve(
 
     References
     ----------
-    Austin & Steyerberg, Stat Med 2014;33:517 (loess). Van Calster et al., J Clin Epidemiol 2016;74:167. Liang & Zeger,
-    Biometrika 1986;73:13 (band by patient). Rao & Scott, Biometrics 1992;48:577 (bins by patient).
+    Austin & Steyerberg, Stat Med 2014;33:517 (loess). Van Calster et al., J Clin Epidemiol
+    2016;74:167. Liang & Zeger, Biometrika 1986;73:13 (band by patient). Rao & Scott, Biometrics
+    1992;48:577 (bins by patient).
 
     Examples
     --------
@@ -209,13 +212,15 @@ def calibration_errors(
 ) -> CalibrationErrors:
     """ICI, E50, E90 and Emax: distances between the probabilities and the flexible curve (loess, not lowess).
 
-    The curve is fitted at every distinct probability, or at 60 of their quantiles with straight lines between them
-    where there are more; above 2000 distinct probabilities neighbours are joined. Intervals are the basic
-    bootstrap's (percentiles mirrored at the value, cut at 0 and 1, widened to hold the value): resampling roughens
-    the curve, and plain percentiles would lie above the value. The curve of a perfectly calibrated model leaves the
-    diagonal by chance too; an error that is not above the (1 + level) / 2 quantile of what outcomes drawn from the
-    probabilities give gets an interval that begins at 0 and reaches at least to that quantile. Where patients have
-    several cases, all of a patient's outcomes are drawn with one random number, as dependent as can be.
+    The curve is fitted at every distinct probability, or at 60 of their quantiles with straight
+    lines between them where there are more; above 2000 distinct probabilities neighbours are
+    joined. Intervals are the basic bootstrap's (percentiles mirrored at the value, cut at 0 and 1,
+    widened to hold the value): resampling roughens the curve, and plain percentiles would lie above
+    the value. The curve of a perfectly calibrated model leaves the diagonal by chance too; an error
+    that is not above the (1 + level) / 2 quantile of what outcomes drawn from the probabilities
+    give gets an interval that begins at 0 and reaches at least to that quantile. Where patients
+    have several cases, all of a patient's outcomes are drawn with one random number, as dependent
+    as can be.
 
     Parameters
     ----------
@@ -224,14 +229,14 @@ def calibration_errors(
     p
         Probabilities, shape (n,).
     level, replicates, seed, groups
-        Of the bootstrap, which is not stratified: the share of positive cases is one of the things in doubt. Resamples
-        of one class are left out. 0 replicates for no interval.
+        Of the bootstrap, which is not stratified: the share of positive cases is one of the things
+        in doubt. Resamples of one class are left out. 0 replicates for no interval.
 
     Returns
     -------
     CalibrationErrors
-        Each 0 (best) to 1; undefined where only one class is present, without interval where the resamples do not vary
-        or more than a tenth of them are of one class.
+        Each 0 (best) to 1; undefined where only one class is present, without interval where the
+        resamples do not vary or more than a tenth of them are of one class.
 
     Raises
     ------
@@ -240,8 +245,8 @@ def calibration_errors(
 
     References
     ----------
-    Austin & Steyerberg, Stat Med 2019;38:4051. Bröcker & Smith, Weather and Forecasting 2007;22:651 (outcomes drawn
-    from the probabilities).
+    Austin & Steyerberg, Stat Med 2019;38:4051. Bröcker & Smith, Weather and Forecasting 2007;22:651
+    (outcomes drawn from the probabilities).
 
     Examples
     --------

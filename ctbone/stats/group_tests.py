@@ -39,8 +39,8 @@ def location_test(samples: Sequence[Floats], *, test: ContinuousTest = "welch") 
 
     References
     ----------
-    Student, Biometrika 1908;6:1. Welch, Biometrika 1947;34:28 and 1951;38:330. Kruskal & Wallis, J Am Stat Assoc
-    1952;47:583.
+    Student, Biometrika 1908;6:1. Welch, Biometrika 1947;34:28 and 1951;38:330. Kruskal & Wallis, J
+    Am Stat Assoc 1952;47:583.
 
     Examples
     --------
@@ -61,14 +61,16 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
     Parameters
     ----------
     table
-        Counts, shape (groups, categories). Empty columns are left out, an empty row makes the test undefined.
+        Counts, shape (groups, categories). Empty columns are left out, an empty row makes the test
+        undefined.
     test
         As in `compare_categorical`.
 
     Returns
     -------
     TestResult
-        Undefined where fewer than two categories occur, a group is empty, or a 2 × 2 test meets another table.
+        Undefined where fewer than two categories occur, a group is empty, or a 2 × 2 test meets
+        another table.
 
     Raises
     ------
@@ -77,7 +79,8 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
 
     References
     ----------
-    Pearson, Philos Mag 1900;50:157. Yates, J R Stat Soc Suppl 1934;1:217. Fisher, J R Stat Soc 1922;85:87.
+    Pearson, Philos Mag 1900;50:157. Yates, J R Stat Soc Suppl 1934;1:217. Fisher, J R Stat Soc
+    1922;85:87.
 
     Examples
     --------

@@ -13,11 +13,11 @@ def loess_weights(
 ) -> Floats:
     """Weights with which local regression sums up the outcomes: ``curve = weights @ outcome_sums``.
 
-    Around each point a polynomial is fitted to the nearest cases, tricube-weighted. The neighbourhood reaches to the
-    ⌊span · n⌋-th nearest of the n cases (at least the degree + 1st). The defaults are those of R's ``loess``, of which
-    this is the direct computation (``surface = "direct"``): no robustness iterations, no interpolation between
-    vertices. Where the neighbours have too few distinct values for the degree, the flattest of the best polynomials
-    is taken.
+    Around each point a polynomial is fitted to the nearest cases, tricube-weighted. The
+    neighbourhood reaches to the ⌊span · n⌋-th nearest of the n cases (at least the degree + 1st).
+    The defaults are those of R's ``loess``, of which this is the direct computation (``surface =
+    "direct"``): no robustness iterations, no interpolation between vertices. Where the neighbours
+    have too few distinct values for the degree, the flattest of the best polynomials is taken.
 
     Parameters
     ----------

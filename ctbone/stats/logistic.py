@@ -22,8 +22,8 @@ class LogisticFit:
     intercept, slope
         Coefficients; the slope is 1 where it was held fixed.
     intercept_error, slope_error
-        Standard errors, from the information matrix or by patient; the slope's is 0 where it was held fixed. NaN
-        where there are too few patients for them.
+        Standard errors, from the information matrix or by patient; the slope's is 0 where it was
+        held fixed. NaN where there are too few patients for them.
     """
 
     intercept: float
@@ -70,7 +70,8 @@ def fit_intercept(
     offset
         Logits, shape (n,).
     patients
-        Number of each case's patient, shape (n,), for standard errors by patient; see `fit_logistic`.
+        Number of each case's patient, shape (n,), for standard errors by patient; see
+        `fit_logistic`.
 
     Returns
     -------
@@ -119,9 +120,10 @@ def fit_logistic(
 ) -> LogisticFit | str:
     """Fit intercept and slope.
 
-    With patients the standard errors are those of the sandwich by patient, each patient's residuals corrected for its
-    pull on the fit (Mancl & DeRouen). The uncorrected sandwich (Liang & Zeger) is too small where patients are few:
-    at 30 patients its interval of the slope misses twice as often as it should.
+    With patients the standard errors are those of the sandwich by patient, each patient's residuals
+    corrected for its pull on the fit (Mancl & DeRouen). The uncorrected sandwich (Liang & Zeger) is
+    too small where patients are few: at 30 patients its interval of the slope misses twice as often
+    as it should.
 
     Parameters
     ----------
@@ -132,12 +134,14 @@ def fit_logistic(
     separable
         Look for separation first; fractions that are never 0 or 1 cannot separate.
     patients
-        Number of each case's patient, shape (n,), for standard errors by patient; None where each case is a patient.
+        Number of each case's patient, shape (n,), for standard errors by patient; None where each
+        case is a patient.
 
     Returns
     -------
     LogisticFit or str
-        A string says why there is no fit: one class, a constant covariate, or classes that the covariate separates.
+        A string says why there is no fit: one class, a constant covariate, or classes that the
+        covariate separates.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Paired tests of right and wrong: McNemar for two, Cochran's Q for more."""
+"""Tests of paired proportions: McNemar for two readers or models, Cochran's Q for more."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ McNemarTest: TypeAlias = Literal["exact", "mid-p"]
 def mcnemar(
     first: ArrayLike, second: ArrayLike, *, test: McNemarTest = "mid-p", level: float = 0.95
 ) -> Comparison:
-    """Compare two paired proportions, such as the accuracy of a reader and of a model on the same cases.
+    """McNemar's test of two paired proportions, such as the accuracies of a reader and a model.
 
-    With b the cases that only the first has right and c those that only the second has: exact p doubles the smaller
-    binomial tail (at most 1); mid-p takes half the chance of the outcome itself from it. b = c gives p = 1 in both;
-    b + c = 0 leaves nothing to test.
+    Let b be the number of cases that only the first calls correctly and c the number that only the
+    second does. The exact p-value is twice the smaller binomial tail, at most 1. The mid-p value
+    subtracts the probability of the observed outcome from it. b = c gives p = 1 in both; with b + c
+    = 0 there is nothing to test.
 
     Parameters
     ----------
     first, second
-        Whether each was right (or called positive), shape (n,), 0/1 or bool.
+        Whether each case is called correctly (or positive), shape (n,), 0/1 or bool.
     test
         ``"exact"`` or ``"mid-p"``.
     level
@@ -42,18 +43,18 @@ def mcnemar(
     Raises
     ------
     StatsError
-        If the two differ in number or hold anything but 0 and 1.
+        If the two differ in length or hold values other than 0 and 1.
 
     References
     ----------
-    McNemar, Psychometrika 1947;12:153. Fagerland, Lydersen & Laake, BMC Med Res Methodol 2013;13:91 (mid-p).
-    Bonett & Price, J Educ Behav Stat 2012;37:479 (interval).
+    McNemar, Psychometrika 1947;12:153. Fagerland, Lydersen & Laake, BMC Med Res Methodol 2013;13:91
+    (mid-p). Bonett & Price, J Educ Behav Stat 2012;37:479 (interval).
 
     Examples
     --------
     >>> first = [1, 1, 1, 1, 1, 1, 0, 1, 0, 1]
     >>> second = [1, 0, 0, 1, 0, 0, 1, 0, 0, 1]
-    >>> round(mcnemar(first, second, test="exact").p_value, 5), round(mcnemar(first, second).p_value, 5)
+    >>> mcnemar(first, second, test="exact").p_value, mcnemar(first, second).p_value
     (0.21875, 0.125)
     """
     if test not in ("exact", "mid-p"):
@@ -67,6 +68,7 @@ def mcnemar(
     n = right.size
     b, c = int((right & ~other).sum()), int((~right & other).sum())
     difference = (b - c) / n
+    # Bonett & Price 2012: Wald interval of the difference with one case added to b and c each.
     up, down = (b + 1) / (n + 2), (c + 1) / (n + 2)
     half = two_sided_z(level) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
     low, high = max(-1.0, up - down - half), min(1.0, up - down + half)
@@ -82,22 +84,22 @@ def mcnemar(
 
 
 def cochran_q(decisions: ArrayLike) -> TestResult:
-    """Cochran's Q: whether several readers or models have the same proportion right on the same cases.
+    """Cochran's Q test of equal accuracy of several readers or models on the same cases.
 
     Parameters
     ----------
     decisions
-        Whether each was right, shape (n, readers), 0/1 or bool.
+        Whether each call is correct, shape (n, readers), 0/1 or bool.
 
     Returns
     -------
     TestResult
-        χ² with readers − 1 degrees of freedom; undefined where no case tells the readers apart.
+        χ² with readers − 1 degrees of freedom; undefined if the readers agree on every case.
 
     Raises
     ------
     StatsError
-        If it is not a table of at least two readers or holds anything but 0 and 1.
+        If the shape is not (n, at least 2), or values other than 0 and 1 occur.
 
     References
     ----------
@@ -112,7 +114,9 @@ def cochran_q(decisions: ArrayLike) -> TestResult:
     table = np.asarray(decisions)
     if table.ndim != 2 or table.shape[1] < 2 or table.shape[0] == 0:
         raise StatsError(
-            "decisions are no table of readers", found=table.shape, expected="(n, at least 2)"
+            "decisions are not a table of cases and readers",
+            found=table.shape,
+            expected="(n, at least 2)",
         )
     right: Bools = checked_labels(table.ravel()).reshape(table.shape)
     readers = right.shape[1]

@@ -1,4 +1,4 @@
-"""Rates of a two-by-two table with intervals: sensitivity, specificity, F1, MCC, likelihood ratios."""
+"""Rates of a two-by-two table: sensitivity, specificity, F1, MCC, likelihood ratios and others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctbone.stats.proportions import ProportionInterval, proportion, wilson_limi
 def sensitivity(
     counts: ConfusionCounts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
 ) -> Estimate:
-    """Share of the positive cases that are called positive (recall), with the interval of a proportion.
+    """Sensitivity (recall): share of the positive cases that are called positive.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def sensitivity(
 def specificity(
     counts: ConfusionCounts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
 ) -> Estimate:
-    """Share of the negative cases that are called negative, with the interval of a proportion.
+    """Specificity: share of the negative cases that are called negative.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def specificity(
 def ppv(
     counts: ConfusionCounts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
 ) -> Estimate:
-    """Positive predictive value (precision): share of the positive calls that are right.
+    """Positive predictive value (precision): share of the positive calls that are correct.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def ppv(
 def npv(
     counts: ConfusionCounts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
 ) -> Estimate:
-    """Negative predictive value: share of the negative calls that are right.
+    """Negative predictive value: share of the negative calls that are correct.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def npv(
 def accuracy(
     counts: ConfusionCounts, *, level: float = 0.95, interval: ProportionInterval = "wilson"
 ) -> Estimate:
-    """Share of the cases that are called right.
+    """Accuracy: share of the cases that are called correctly.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def accuracy(
 
 
 def balanced_accuracy(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
-    """Mean of sensitivity and specificity; Wilson's limits of the two combined by squares (MOVER).
+    """Balanced accuracy: mean of sensitivity and specificity; Wilson limits combined by MOVER.
 
     Parameters
     ----------
@@ -258,16 +258,17 @@ def balanced_accuracy(counts: ConfusionCounts, *, level: float = 0.95) -> Estima
     se_low, se_high = wilson_limits(counts.tp, positives, level)
     sp_low, sp_high = wilson_limits(counts.tn, negatives, level)
     value = (sensitivity + specificity) / 2
+    # MOVER (Zou & Donner 2008): root of the summed squares of the two rates' own half widths.
     low = value - math.hypot(sensitivity - se_low, specificity - sp_low) / 2
     high = value + math.hypot(se_high - sensitivity, sp_high - specificity) / 2
     return Estimate(value, low, high, method)
 
 
 def f1(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
-    """F1 of the positive class; Wilson's interval of TP / (TP + FP + FN), transformed.
+    """F1 score of the positive class, with the transformed Wilson interval of the Jaccard index.
 
-    F1 = 2J / (1 + J) with J = TP / (TP + FP + FN), the share of right calls among all cases but the true negatives;
-    the transformation is monotone and takes the limits with it.
+    F1 = 2J / (1 + J) with the Jaccard index J = TP / (TP + FP + FN). The transformation is
+    monotone, so that it maps the limits of J to limits of F1.
 
     Parameters
     ----------
@@ -307,8 +308,8 @@ def f1(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
 def mcc(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
     """Matthews correlation coefficient; delta method on Fisher's z, multinomial counts.
 
-    Where a perfect (or perfectly wrong) table leaves no variance, the interval comes from the table with ½ added to
-    each cell, and ``method`` says so.
+    A perfect (or perfectly wrong) table has variance 0; the interval is then that of the table with
+    ½ added to each cell, and ``method`` states it.
 
     Parameters
     ----------
@@ -320,7 +321,7 @@ def mcc(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
     Returns
     -------
     Estimate
-        −1 to 1; undefined where a class, or a call, is absent.
+        −1 to 1; undefined if a class or a call does not occur.
 
     Raises
     ------
@@ -329,8 +330,8 @@ def mcc(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
 
     References
     ----------
-    Matthews, Biochim Biophys Acta 1975;405:442. Bishop, Fienberg & Holland, Discrete Multivariate Analysis 1975,
-    section 11.3 (variance of φ). Itaya et al., arXiv:2405.12622 (Fisher's z).
+    Matthews, Biochim Biophys Acta 1975;405:442. Bishop, Fienberg & Holland, Discrete Multivariate
+    Analysis 1975, section 11.3 (variance of φ). Itaya et al., arXiv:2405.12622 (Fisher's z).
 
     Examples
     --------
@@ -355,9 +356,10 @@ def mcc(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
 
 
 def positive_likelihood_ratio(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
-    """Sensitivity over 1 − specificity, with an interval on the log scale.
+    """Positive likelihood ratio: sensitivity / (1 − specificity); interval on the log scale.
 
-    Undefined where no negative case is called positive; without interval where no positive case, or every case, is.
+    Undefined if no negative case is called positive; no interval if no positive case, or every
+    case, is called positive.
 
     Parameters
     ----------
@@ -386,19 +388,20 @@ def positive_likelihood_ratio(counts: ConfusionCounts, *, level: float = 0.95) -
     3.1876 (2.4241 to 4.1917)
     """
     return _likelihood_ratio(
-        counts.tp,
-        counts.tp + counts.fn,
-        counts.fp,
-        counts.fp + counts.tn,
-        level,
-        "no negative case is called positive",
+        above=counts.tp,
+        of_above=counts.tp + counts.fn,
+        below=counts.fp,
+        of_below=counts.fp + counts.tn,
+        level=level,
+        if_zero="no negative case is called positive",
     )
 
 
 def negative_likelihood_ratio(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
-    """1 − sensitivity over specificity, with an interval on the log scale.
+    """Negative likelihood ratio: (1 − sensitivity) / specificity; interval on the log scale.
 
-    Undefined where no negative case is called negative; without interval where no positive case, or every case, is.
+    Undefined if no negative case is called negative; no interval if no positive case, or every
+    case, is called negative.
 
     Parameters
     ----------
@@ -427,12 +430,12 @@ def negative_likelihood_ratio(counts: ConfusionCounts, *, level: float = 0.95) -
     0.1202 (0.0852 to 0.1695)
     """
     return _likelihood_ratio(
-        counts.fn,
-        counts.tp + counts.fn,
-        counts.tn,
-        counts.fp + counts.tn,
-        level,
-        "no negative case is called negative",
+        above=counts.fn,
+        of_above=counts.tp + counts.fn,
+        below=counts.tn,
+        of_below=counts.fp + counts.tn,
+        level=level,
+        if_zero="no negative case is called negative",
     )
 
 
@@ -477,12 +480,12 @@ def threshold_rates(
     level
         Confidence level.
     interval
-        Of the five proportions: ``"wilson"`` or ``"clopper-pearson"``.
+        Interval of the five proportions: ``"wilson"`` or ``"clopper-pearson"``.
 
     Returns
     -------
     dict
-        Name of the rate to its Estimate; the source of each stands with the function of that name.
+        Estimate by name of the rate. References: see the function of that name.
 
     Raises
     ------
@@ -501,11 +504,12 @@ def threshold_rates(
 def rate_by_name(
     name: RateName, counts: ConfusionCounts, *, level: float, interval: ProportionInterval
 ) -> Estimate:
-    """One rate of a table, of whole counts or of counts divided by a design effect; see `threshold_rates`.
+    """One rate of a table by its name, see `threshold_rates`; counts may be effective counts.
 
     Examples
     --------
-    >>> round(rate_by_name("npv", Confusion(92, 37, 33, 352), level=0.95, interval="wilson").value, 4)
+    >>> counts = Confusion(92, 37, 33, 352)
+    >>> round(rate_by_name("npv", counts, level=0.95, interval="wilson").value, 4)
     0.736
     """
     if name in _PROPORTIONS:
@@ -514,18 +518,19 @@ def rate_by_name(
 
 
 def _phi(tn: float, fp: float, fn: float, tp: float) -> float | None:
+    """Matthews correlation, which is φ of the table; None if a margin is 0."""
     margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     if margins == 0:
         return None
     if fp == 0 and fn == 0:
-        return 1.0  # the square root of the margins may round past it
+        return 1.0  # exactly: the rounded square root below could give more than 1
     if tp == 0 and tn == 0:
         return -1.0
     return (tp * tn - fp * fn) / math.sqrt(margins)
 
 
 def _phi_error(tn: float, fp: float, fn: float, tp: float) -> float:
-    """Large-sample standard error of φ in a multinomial table."""
+    """Large-sample standard error of φ in a multinomial table (Bishop et al. 1975)."""
     n = tn + fp + fn + tp
     phi = (tp * tn - fp * fn) / math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     truth, other_truth = (tp + fn) / n, (tn + fp) / n
@@ -549,6 +554,7 @@ def _phi_error(tn: float, fp: float, fn: float, tp: float) -> float:
 def _likelihood_ratio(
     above: float, of_above: float, below: float, of_below: float, level: float, if_zero: str
 ) -> Estimate:
+    """(above / of_above) / (below / of_below); log-normal interval of Simel et al. 1991."""
     method = f"log likelihood ratio, normal, {percent(level)}"
     if of_above == 0 or of_below == 0:
         return Estimate.undefined(method, "only one class is present")
@@ -557,6 +563,7 @@ def _likelihood_ratio(
     if above == 0:
         return Estimate(0.0, None, None, method, "the ratio is 0: its logarithm has no interval")
     ratio = (above / of_above) / (below / of_below)
+    # Standard error of the logarithm of a ratio of two independent proportions.
     error = math.sqrt(1 / above - 1 / of_above + 1 / below - 1 / of_below)
     if error == 0:
         return Estimate(

@@ -79,10 +79,11 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> TemperatureScaling:
     Parameters
     ----------
     y
-        Labels of the validation cases, shape (n,): 1 for the positive class, or the number of the class.
+        Labels of the validation cases, shape (n,): 1 for the positive class, or the number of the
+        class.
     p
-        Their probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8. Or those of every class, shape
-        (n, classes).
+        Their probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8. Or those of every
+        class, shape (n, classes).
 
     Returns
     -------
@@ -91,7 +92,8 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> TemperatureScaling:
     Raises
     ------
     StatsError
-        If only one class is present, or labels or probabilities are missing, do not fit together or leave 0–1.
+        If only one class is present, or labels or probabilities are missing, do not fit together or
+        leave 0–1.
 
     References
     ----------
@@ -130,7 +132,8 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> TemperatureScaling:
 def fit_platt(y: ArrayLike, p: ArrayLike) -> PlattScaling:
     """Fit a logistic regression of the outcome on the logit, with Platt's softened targets.
 
-    The targets (events + 1) / (events + 2) and 1 / (non-events + 2) keep the slope finite under separation.
+    The targets (events + 1) / (events + 2) and 1 / (non-events + 2) keep the slope finite under
+    separation.
 
     Parameters
     ----------
@@ -146,8 +149,8 @@ def fit_platt(y: ArrayLike, p: ArrayLike) -> PlattScaling:
     Raises
     ------
     StatsError
-        If only one class is present, every probability is the same, or labels or probabilities are missing, do not
-        fit together or leave 0–1.
+        If only one class is present, every probability is the same, or labels or probabilities are
+        missing, do not fit together or leave 0–1.
 
     References
     ----------
@@ -184,7 +187,8 @@ def fit_isotonic(y: ArrayLike, p: ArrayLike) -> IsotonicRegression:
     Raises
     ------
     StatsError
-        If only one class is present, or labels or probabilities are missing, do not fit together or leave 0–1.
+        If only one class is present, or labels or probabilities are missing, do not fit together or
+        leave 0–1.
 
     References
     ----------
