@@ -84,8 +84,8 @@ def cohen_kappa(
     error = math.sqrt(max(variance, 0.0) / n) / (1 - by_chance)
     half = two_sided_z(level) * error
     if error < 1e-9:  # rounding error of a variance that is exactly 0 (perfect agreement)
-        return Estimate(kappa, None, None, method, "the asymptotic standard error is zero")
-    return Estimate(kappa, kappa - half, min(1.0, kappa + half), method)
+        return Estimate.without_interval(kappa, method, "the asymptotic standard error is zero")
+    return Estimate(value=kappa, low=kappa - half, high=min(1.0, kappa + half), method=method)
 
 
 def cohen_kappa_test(
@@ -135,7 +135,7 @@ def cohen_kappa_test(
         return TestResult.undefined(method, "the standard error is zero")
     surplus = float((agreement * table).sum()) - by_chance
     z = surplus / math.sqrt(variance / len(np.asarray(first)))
-    return TestResult(z, None, normal_two_sided(z), method)
+    return TestResult(statistic=z, df=None, p_value=normal_two_sided(z), method=method)
 
 
 def fleiss_kappa(ratings: ArrayLike, *, level: float = 0.95) -> Estimate:
@@ -182,16 +182,16 @@ def fleiss_kappa(ratings: ArrayLike, *, level: float = 0.95) -> Estimate:
     agreeing = ((counts**2).sum(axis=1) - readers) / (readers * (readers - 1))
     kappa = float((agreeing.mean() - by_chance) / (1 - by_chance))
     if n < 2:
-        return Estimate(kappa, None, None, method, "one case has no variance")
+        return Estimate.without_interval(kappa, method, "one case has no variance")
     # Linearised contribution of each case to κ, Gwet 2008.
     chance_of_case = counts @ share / readers
     contribution = (agreeing - by_chance) / (1 - by_chance)
     contribution = contribution - 2 * (1 - kappa) * (chance_of_case - by_chance) / (1 - by_chance)
     error = math.sqrt(float(((contribution - kappa) ** 2).sum()) / (n * (n - 1)))
     if error < 1e-12:  # rounding error of an error that is exactly 0
-        return Estimate(kappa, None, None, method, "the asymptotic standard error is zero")
+        return Estimate.without_interval(kappa, method, "the asymptotic standard error is zero")
     half = two_sided_z(level) * error
-    return Estimate(kappa, kappa - half, min(1.0, kappa + half), method)
+    return Estimate(value=kappa, low=kappa - half, high=min(1.0, kappa + half), method=method)
 
 
 def fleiss_kappa_test(ratings: ArrayLike) -> TestResult:
@@ -232,7 +232,9 @@ def fleiss_kappa_test(ratings: ArrayLike) -> TestResult:
     pq = float((share * (1 - share)).sum())
     pq_skew = float((share * (1 - share) * (1 - 2 * share)).sum())
     error = math.sqrt(2 * (pq**2 - pq_skew) / (len(counts) * readers * (readers - 1))) / pq
-    return TestResult(kappa / error, None, normal_two_sided(kappa / error), method)
+    return TestResult(
+        statistic=kappa / error, df=None, p_value=normal_two_sided(kappa / error), method=method
+    )
 
 
 def kappa_wording(kappa: float) -> str:

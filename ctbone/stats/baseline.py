@@ -172,7 +172,7 @@ def compare_continuous(
     samples = [numbers[inside] for inside in members]
     known = [sample[~np.isnan(sample)] for sample in samples]
     rows = tuple(
-        _summary(name, kept, sample.size - kept.size)
+        _continuous_summary(name, kept, sample.size - kept.size)
         for name, kept, sample in zip(names, known, samples, strict=True)
     )
     return ContinuousComparison(rows, location_test(known, test=test), _continuous_smd(known))
@@ -240,30 +240,17 @@ def compare_categorical(
             expected=", ".join(map(str, kinds)),
         )
     table = np.array(
-        [
-            [sum(value == kind for value in given[inside & ~missing]) for kind in kinds]
-            for inside in members
-        ],
-        dtype=np.int64,
+        [_category_counts(given[inside & ~missing], kinds) for inside in members], dtype=np.int64
     ).reshape(len(names), len(kinds))
     rows = tuple(
-        CategoricalSummary(
-            str(name),
-            int(counts.sum()),
-            int((inside & missing).sum()),
-            tuple(int(count) for count in counts),
-            tuple(
-                100 * float(count) / float(counts.sum()) if counts.sum() else None
-                for count in counts
-            ),
-        )
+        _categorical_summary(name, counts, int((inside & missing).sum()))
         for name, counts, inside in zip(names, table, members, strict=True)
     )
     return CategoricalComparison(
-        tuple(str(kind) for kind in kinds),
-        rows,
-        independence_test(table, test=test),
-        _categorical_smd(table),
+        categories=tuple(str(kind) for kind in kinds),
+        groups=rows,
+        test=independence_test(table, test=test),
+        smd=_categorical_smd(table),
     )
 
 
@@ -291,13 +278,38 @@ def _sorted_kinds(values: np.ndarray) -> list[Any]:
         return sorted(kinds, key=str)
 
 
-def _summary(name: Any, known: Floats, missing: int) -> ContinuousSummary:
-    if known.size == 0:
-        return ContinuousSummary(str(name), 0, missing, None, None, None, None, None)
-    lower, median, upper = (float(value) for value in np.quantile(known, [0.25, 0.5, 0.75]))
-    sd = float(known.std(ddof=1)) if known.size > 1 else None
+def _continuous_summary(name: Any, known: Floats, missing: int) -> ContinuousSummary:
+    mean = sd = lower = median = upper = None
+    if known.size > 0:
+        lower, median, upper = (float(value) for value in np.quantile(known, [0.25, 0.5, 0.75]))
+        mean = float(known.mean())
+    if known.size > 1:
+        sd = float(known.std(ddof=1))
     return ContinuousSummary(
-        str(name), known.size, missing, float(known.mean()), sd, median, lower, upper
+        group=str(name),
+        n=known.size,
+        missing=missing,
+        mean=mean,
+        sd=sd,
+        median=median,
+        lower_quartile=lower,
+        upper_quartile=upper,
+    )
+
+
+def _category_counts(known: np.ndarray, kinds: list[Any]) -> list[int]:
+    return [sum(value == kind for value in known) for kind in kinds]
+
+
+def _categorical_summary(name: Any, counts: Ints, missing: int) -> CategoricalSummary:
+    n = int(counts.sum())
+    percent = tuple(100 * float(count) / float(n) if n else None for count in counts)
+    return CategoricalSummary(
+        group=str(name),
+        n=n,
+        missing=missing,
+        counts=tuple(int(count) for count in counts),
+        percent=percent,
     )
 
 

@@ -232,7 +232,9 @@ def hosmer_lemeshow(
         return TestResult.undefined(
             method, "a group expects next to no event and has one: beyond what floats hold"
         )
-    return TestResult(statistic, float(df), chi2_upper(statistic, df), method)
+    return TestResult(
+        statistic=statistic, df=float(df), p_value=chi2_upper(statistic, df), method=method
+    )
 
 
 def _binned_error(
@@ -276,7 +278,7 @@ def _binned_error(
     width = f"{bins} equal-width right-closed bins"
     method = f"{width}, {estimate.method}"
     if estimate.value is None or estimate.low is None or estimate.high is None:
-        return Estimate(estimate.value, None, None, method, estimate.why)
+        return Estimate.without_interval(estimate.value, method, estimate.why)
     patients = patient_numbers(groups, labels.size)
     cases = member.sum(axis=0, keepdims=True)
     chance = np.concatenate(

@@ -184,13 +184,29 @@ def bootstrap_auc_difference(
     )
     if why is not None:
         same = bool((draws == 0).all()) and value == 0 and draws.size > 0  # the models rank alike
-        return Comparison(value, None, None, None, 1.0 if same else None, method, why)
+        return Comparison(
+            difference=value,
+            low=None,
+            high=None,
+            statistic=None,
+            p_value=1.0 if same else None,
+            method=method,
+            why=why,
+        )
     low, high = _interval(
         difference, labels, value=value, draws=draws, level=level, interval=interval, groups=groups
     )
     below = float((draws < 0).sum() + (draws == 0).sum() / 2)
     one_sided = (min(below, draws.size - below) + 1) / (draws.size + 1)
-    return Comparison(value, low, high, None, min(1.0, 2 * one_sided), method, why)
+    return Comparison(
+        difference=value,
+        low=low,
+        high=high,
+        statistic=None,
+        p_value=min(1.0, 2 * one_sided),
+        method=method,
+        why=why,
+    )
 
 
 def bootstrap_estimate(
@@ -254,11 +270,11 @@ def bootstrap_estimate(
     if finite.size < draws.size:
         method += f", undefined in {draws.size - finite.size} resamples"
     if why is not None:
-        return Estimate(value, None, None, method, why)
+        return Estimate.without_interval(value, method, why)
     low, high = _interval(
         statistic, labels, value=value, draws=finite, level=level, interval=interval, groups=groups
     )
-    return Estimate(value, low, high, method)
+    return Estimate(value=value, low=low, high=high, method=method)
 
 
 def defined_draws(draws: Floats) -> tuple[Floats, str | None]:
@@ -325,7 +341,7 @@ def _interval(
     tails = [(1 - level) / 2, (1 + level) / 2]
     if interval == "bca":
         left_out = _leave_one_out(statistic, labels, groups)
-        tails = _bca_tails(value, draws, left_out, tails)
+        tails = _bca_tails(value, draws, left_out=left_out, tails=tails)
     low, high = (float(end) for end in np.quantile(draws, tails))
     if interval == "basic":
         low, high = 2 * value - high, 2 * value - low

@@ -1,4 +1,4 @@
-"""Calibration in numbers: Brier score, calibration intercept and slope, observed / expected (O/E)."""
+"""Calibration in numbers: Brier score, calibration intercept and slope, observed / expected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import Bools, Floats, Ints, checked_pair, percent
 from ctbone.stats.logistic import CLIP, LogisticFit, expit, fit_intercept, fit_logistic, logit
 
-_LARGEST_SHIFT = 60.0  # on the logit; it takes the most extreme probability, 1e-8, to 1 and beyond
+_LARGEST_SHIFT = 60.0  # on the logit scale; shifts the smallest probability, 1e-8, to 1
 _CLIPPED = f"probabilities clipped to {CLIP:g} from 0 and 1"
 
 
@@ -191,7 +191,7 @@ def calibration_intercept(
     method = f"logistic recalibration, {slope}, {_wald_name(level, patients)}, {_CLIPPED}"
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
-    return _wald(fit.intercept, fit.intercept_error, level, method)
+    return _wald(fit.intercept, fit.intercept_error, level=level, method=method)
 
 
 def calibration_slope(
@@ -238,7 +238,7 @@ def calibration_slope(
     fit = fit_logistic(labels, logit(scores), patients=patients)
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
-    return _wald(fit.slope, fit.slope_error, level, method)
+    return _wald(fit.slope, fit.slope_error, level=level, method=method)
 
 
 def observed_expected(
@@ -298,12 +298,14 @@ def observed_expected(
     if expected < 1e-300:  # 0, or so near that the ratio overflows
         return Estimate.undefined(method, "every probability is 0")
     offset = logit(scores)
-    factor, words = _dispersion(labels, offset, patients, level)
+    factor, words = _dispersion(labels, offset, patients=patients, level=level)
     events = int(labels.sum())
     bound = two_sided_z(level) * math.sqrt(factor)
     low = 0.0 if events == 0 else _shifted_events(offset, events, -bound)
     high = float(labels.size) if events == labels.size else _shifted_events(offset, events, bound)
-    return Estimate(events / expected, low / expected, high / expected, method + words)
+    return Estimate(
+        value=events / expected, low=low / expected, high=high / expected, method=method + words
+    )
 
 
 def _wald_name(level: float, patients: Ints | None) -> str:
@@ -316,12 +318,12 @@ def _wald_name(level: float, patients: Ints | None) -> str:
 def _wald(value: float, error: float, level: float, method: str) -> Estimate:
     """Wald interval: value ± z · standard error; none if the error is NaN or 0."""
     if not math.isfinite(error):
-        return Estimate(value, None, None, method, "too few patients for a standard error")
+        return Estimate.without_interval(value, method, "too few patients for a standard error")
     # Rounding error of 0, for example if every patient has one positive and one negative case.
     if error < 1e-9 * max(1.0, abs(value)):
-        return Estimate(value, None, None, method, "the patients do not vary")
+        return Estimate.without_interval(value, method, "the patients do not vary")
     half = two_sided_z(level) * error
-    return Estimate(value, value - half, value + half, method)
+    return Estimate(value=value, low=value - half, high=value + half, method=method)
 
 
 def _dispersion(
@@ -348,7 +350,10 @@ def _dispersion(
 
 
 def _shifted_events(offset: Floats, events: int, bound: float) -> float:
-    """Expected events at the logit shift where they are ``bound`` standard deviations from ``events``."""
+    """Return the expected events that lie ``bound`` standard deviations above the observed ones.
+
+    The probabilities are shifted on the logit scale; a negative bound means below.
+    """
 
     def moments(shift: float) -> tuple[float, float]:
         fitted = expit(offset + shift)

@@ -88,7 +88,7 @@ def clustered_rates(
     for name, estimate in rates.items():
         jackknifed = _RATE_STATISTICS[name]
         divisor, words = adjusted_design_effect(
-            jackknifed.statistic, table, jackknifed.weights(counts), level
+            jackknifed.statistic, table, weights=jackknifed.weights(counts), level=level
         )
         scaled = rate_by_name(
             name, _effective_counts(counts, divisor), level=level, interval=interval
@@ -146,7 +146,9 @@ def clustered_proportion(
     if patients is None:
         return plain
     table = counts_by_patient(happened.astype(np.int64), patients, 2)
-    divisor, words = adjusted_design_effect(_share_of_second, table, np.ones(2), level)
+    divisor, words = adjusted_design_effect(
+        _share_of_second, table, weights=np.ones(2), level=level
+    )
     scaled = proportion(count / divisor, happened.size / divisor, level=level, interval=interval)
     return replace(scaled, value=plain.value, method=f"{scaled.method}, {words}")
 
@@ -216,7 +218,10 @@ class _EffectiveCounts:
 
 def _effective_counts(counts: Confusion, divisor: float) -> _EffectiveCounts:
     return _EffectiveCounts(
-        counts.tn / divisor, counts.fp / divisor, counts.fn / divisor, counts.tp / divisor
+        tn=counts.tn / divisor,
+        fp=counts.fp / divisor,
+        fn=counts.fn / divisor,
+        tp=counts.tp / divisor,
     )
 
 

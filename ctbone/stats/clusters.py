@@ -186,27 +186,28 @@ def mean_interval(
     if patients is None:
         method = f"{name}, normal {percent(level)}"
         if influences.size < 2:
-            return Estimate(value, None, None, method, "one case has no variance")
+            return Estimate.without_interval(value, method, "one case has no variance")
         error: float | None = float(influences.std(ddof=1)) / math.sqrt(influences.size)
         quantile = two_sided_z(level)
     else:
         method = f"{name}, by patient, Student's t {percent(level)}"
         error = clustered_standard_error(influences, patients)
         if error is None:
-            return Estimate(value, None, None, method, ONE_PATIENT)
+            return Estimate.without_interval(value, method, ONE_PATIENT)
         quantile = student_quantile(0.5 + level / 2, int(patients.max()))
     assert error is not None
     # If nothing varies, rounding leaves an error of about 1e-16 of the summands.
     if error <= 1e-12 * max(1.0, float(np.abs(influences + value).max())):
-        return Estimate(
-            value,
-            None,
-            None,
-            method,
-            f"the {'cases' if patients is None else 'patients'} do not vary",
+        return Estimate.without_interval(
+            value, method, f"the {'cases' if patients is None else 'patients'} do not vary"
         )
     half = quantile * error
-    return Estimate(value, max(limits[0], value - half), min(limits[1], value + half), method)
+    return Estimate(
+        value=value,
+        low=max(limits[0], value - half),
+        high=min(limits[1], value + half),
+        method=method,
+    )
 
 
 def kish_design_effect(by_patient: Ints, weights: Floats) -> float:

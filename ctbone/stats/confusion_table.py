@@ -69,7 +69,10 @@ class Confusion:
 
     def __add__(self, other: Confusion) -> Confusion:
         return Confusion(
-            self.tn + other.tn, self.fp + other.fp, self.fn + other.fn, self.tp + other.tp
+            tn=self.tn + other.tn,
+            fp=self.fp + other.fp,
+            fn=self.fn + other.fn,
+            tp=self.tp + other.tp,
         )
 
 

@@ -111,19 +111,29 @@ def auc_interval(
     area = float(of_positives.mean())
     if min(positives, negatives) < 2:
         unit = "case" if patients is None else "patient"
-        return _newcombe_interval(area, positives, negatives, level, f"a class has one {unit}")
+        return _newcombe_interval(
+            area, positives, negatives=negatives, level=level, reason=f"a class has one {unit}"
+        )
     variance = float(
-        area_covariance(of_positives[None], of_negatives[None], labels, patients)[0, 0]
+        area_covariance(of_positives[None], of_negatives[None], labels=labels, patients=patients)[
+            0, 0
+        ]
     )
     if variance < _ZERO_VARIANCE:
         counted = "" if patients is None else f"; {positives} and {negatives} patients"
         return _newcombe_interval(
-            area, positives, negatives, level, f"DeLong's variance is zero{counted}"
+            area,
+            positives,
+            negatives=negatives,
+            level=level,
+            reason=f"DeLong's variance is zero{counted}",
         )
     centre = math.log(area / (1 - area))
     # Delta method: d logit(A) / dA = 1 / (A (1 − A)).
     half = two_sided_z(level) * math.sqrt(variance) / (area * (1 - area))
-    return Estimate(area, _expit(centre - half), _expit(centre + half), method)
+    return Estimate(
+        value=area, low=_expit(centre - half), high=_expit(centre + half), method=method
+    )
 
 
 def delong_covariance(y: ArrayLike, P: ArrayLike, *, groups: ArrayLike | None = None) -> Floats:
@@ -167,7 +177,9 @@ def delong_covariance(y: ArrayLike, P: ArrayLike, *, groups: ArrayLike | None = 
     if min(class_counts(labels, patients)) < 2:
         return np.full((len(scores), len(scores)), np.nan)
     of_positives, of_negatives = zip(*(placements(labels, row) for row in scores), strict=True)
-    return area_covariance(np.stack(of_positives), np.stack(of_negatives), labels, patients)
+    return area_covariance(
+        np.stack(of_positives), np.stack(of_negatives), labels=labels, patients=patients
+    )
 
 
 def delong_test(
@@ -233,11 +245,13 @@ def delong_test(
         (a_positives - b_positives)[None],
         (a_negatives - b_negatives)[None],
     )
-    variance = float(area_covariance(of_positives, of_negatives, labels, patients)[0, 0])
+    variance = float(
+        area_covariance(of_positives, of_negatives, labels=labels, patients=patients)[0, 0]
+    )
     alike = "the variance of the difference is zero" + (
         ": both rank the cases alike" if difference == 0 else ""
     )
-    return _normal_comparison(difference, variance, level, method, alike)
+    return _normal_comparison(difference, variance, level=level, method=method, if_zero=alike)
 
 
 def delong_unpaired(
@@ -290,7 +304,11 @@ def delong_unpaired(
     if math.isnan(variance):
         return _without_test(difference, method, _TOO_FEW)
     return _normal_comparison(
-        difference, variance, level, method, "the variance of both areas is zero"
+        difference,
+        variance,
+        level=level,
+        method=method,
+        if_zero="the variance of both areas is zero",
     )
 
 
@@ -316,7 +334,12 @@ def _newcombe_interval(
 
     low = 0.0 if area == 0 else _bisect(gap, 0.0, area)
     high = 1.0 if area == 1 else _bisect(gap, 1.0, area)
-    return Estimate(area, low, high, f"Newcombe's score interval {percent(level)} ({reason})")
+    return Estimate(
+        value=area,
+        low=low,
+        high=high,
+        method=f"Newcombe's score interval {percent(level)} ({reason})",
+    )
 
 
 def _bisect(gap: Callable[[float], float], outside: float, inside: float) -> float:

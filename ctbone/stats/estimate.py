@@ -38,7 +38,12 @@ class Estimate:
     @classmethod
     def undefined(cls, method: str, why: str) -> Estimate:
         """Make an estimate without a value, with the reason."""
-        return cls(None, None, None, method, why)
+        return cls(value=None, low=None, high=None, method=method, why=why)
+
+    @classmethod
+    def without_interval(cls, value: float | None, method: str, why: str | None) -> Estimate:
+        """Make an estimate with a value but no interval, with the reason."""
+        return cls(value=value, low=None, high=None, method=method, why=why)
 
     def as_dict(self) -> dict[str, float | str | None]:
         """Return ``{value, low, high, method}``, and ``why`` if a part is undefined."""
@@ -94,7 +99,15 @@ class Comparison:
     @classmethod
     def undefined(cls, method: str, why: str) -> Comparison:
         """Make a comparison without a value, with the reason."""
-        return cls(None, None, None, None, None, method, why)
+        return cls(
+            difference=None,
+            low=None,
+            high=None,
+            statistic=None,
+            p_value=None,
+            method=method,
+            why=why,
+        )
 
     def as_dict(self) -> dict[str, float | str | None]:
         """Return all fields by name; ``why`` only if a part is undefined."""
@@ -143,7 +156,7 @@ class TestResult:
     @classmethod
     def undefined(cls, method: str, why: str) -> TestResult:
         """Make a test result without a value, with the reason."""
-        return cls(None, None, None, method, why)
+        return cls(statistic=None, df=None, p_value=None, method=method, why=why)
 
     def as_dict(self) -> dict[str, float | str | None]:
         """Return ``{statistic, df, p_value, method}``, and ``why`` if a part is undefined."""

@@ -271,7 +271,7 @@ def multiclass_balanced_accuracy(
     if patients is not None:
         by_patient = counts_by_patient(2 * truth + right, patients, 2 * classes)
         divisor, words = adjusted_design_effect(
-            _mean_recall, by_patient, np.repeat(1 / cases, 2), level
+            _mean_recall, by_patient, weights=np.repeat(1 / cases, 2), level=level
         )
         method += f", {words}"
     limits = np.array(
@@ -284,7 +284,7 @@ def multiclass_balanced_accuracy(
     # MOVER (Zou & Donner 2008): root of the summed squares of the recalls' own half widths.
     below = math.sqrt(float(((recalls - limits[:, 0]) ** 2).sum())) / recalls.size
     above = math.sqrt(float(((limits[:, 1] - recalls) ** 2).sum())) / recalls.size
-    return Estimate(value, value - below, value + above, method)
+    return Estimate(value=value, low=value - below, high=value + above, method=method)
 
 
 def multiclass_brier(

@@ -74,13 +74,26 @@ def mcnemar(
     low, high = max(-1.0, up - down - half), min(1.0, up - down + half)
     if b + c == 0:
         return Comparison(
-            difference, low, high, None, None, method, "the two never differ: nothing to test"
+            difference=difference,
+            low=low,
+            high=high,
+            statistic=None,
+            p_value=None,
+            method=method,
+            why="the two never differ: nothing to test",
         )
     tail = binomial_lower(min(b, c), b + c, 0.5)
     p_value = 2 * tail
     if test == "mid-p":
         p_value -= tail - binomial_lower(min(b, c) - 1, b + c, 0.5)
-    return Comparison(difference, low, high, float(b - c), min(1.0, p_value), method)
+    return Comparison(
+        difference=difference,
+        low=low,
+        high=high,
+        statistic=float(b - c),
+        p_value=min(1.0, p_value),
+        method=method,
+    )
 
 
 def cochran_q(decisions: ArrayLike) -> TestResult:
@@ -128,5 +141,8 @@ def cochran_q(decisions: ArrayLike) -> TestResult:
         return TestResult.undefined(method, "no case tells the readers apart")
     statistic = (readers - 1) * (readers * int((per_reader**2).sum()) - total**2) / within
     return TestResult(
-        float(statistic), float(readers - 1), chi2_upper(statistic, readers - 1), method
+        statistic=float(statistic),
+        df=float(readers - 1),
+        p_value=chi2_upper(statistic, readers - 1),
+        method=method,
     )

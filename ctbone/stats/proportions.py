@@ -72,7 +72,7 @@ def proportion(
     if n == 0:
         return Estimate.undefined(method, empty)
     low, high = (wilson_limits if interval == "wilson" else _clopper_pearson)(successes, n, level)
-    return Estimate(successes / n, low, high, method)
+    return Estimate(value=successes / n, low=low, high=high, method=method)
 
 
 def wilson_limits(successes: float, n: float, level: float) -> tuple[float, float]:

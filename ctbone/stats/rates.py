@@ -261,7 +261,7 @@ def balanced_accuracy(counts: ConfusionCounts, *, level: float = 0.95) -> Estima
     # MOVER (Zou & Donner 2008): root of the summed squares of the two rates' own half widths.
     low = value - math.hypot(sensitivity - se_low, specificity - sp_low) / 2
     high = value + math.hypot(se_high - sensitivity, sp_high - specificity) / 2
-    return Estimate(value, low, high, method)
+    return Estimate(value=value, low=low, high=high, method=method)
 
 
 def f1(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
@@ -302,7 +302,7 @@ def f1(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
         return Estimate.undefined(method, "no case is positive or called positive")
     shares = (counts.tp / concerned, *wilson_limits(counts.tp, concerned, level))
     value, low, high = (2 * share / (1 + share) for share in shares)
-    return Estimate(value, low, high, method)
+    return Estimate(value=value, low=low, high=high, method=method)
 
 
 def mcc(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
@@ -352,7 +352,12 @@ def mcc(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
         centre = shifted
     half = two_sided_z(level) * _phi_error(*cells) / (1 - centre**2)
     low, high = math.tanh(math.atanh(centre) - half), math.tanh(math.atanh(centre) + half)
-    return Estimate(value, -1.0 if value == -1 else low, 1.0 if value == 1 else high, method)
+    return Estimate(
+        value=value,
+        low=-1.0 if value == -1 else low,
+        high=1.0 if value == 1 else high,
+        method=method,
+    )
 
 
 def positive_likelihood_ratio(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
@@ -561,13 +566,17 @@ def _likelihood_ratio(
     if below == 0:
         return Estimate.undefined(method, if_zero)
     if above == 0:
-        return Estimate(0.0, None, None, method, "the ratio is 0: its logarithm has no interval")
+        return Estimate.without_interval(
+            0.0, method, "the ratio is 0: its logarithm has no interval"
+        )
     ratio = (above / of_above) / (below / of_below)
     # Standard error of the logarithm of a ratio of two independent proportions.
     error = math.sqrt(1 / above - 1 / of_above + 1 / below - 1 / of_below)
     if error == 0:
-        return Estimate(
-            ratio, None, None, method, "all cases are called alike: the logarithm has no variance"
+        return Estimate.without_interval(
+            ratio, method, "all cases are called alike: the logarithm has no variance"
         )
     half = two_sided_z(level) * error
-    return Estimate(ratio, ratio * math.exp(-half), ratio * math.exp(half), method)
+    return Estimate(
+        value=ratio, low=ratio * math.exp(-half), high=ratio * math.exp(half), method=method
+    )

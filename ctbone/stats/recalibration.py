@@ -1,4 +1,4 @@
-"""Recalibration, fitted on validation cases and applied to others: temperature, Platt, isotonic."""
+"""Recalibration: temperature scaling, Platt scaling and isotonic regression, fitted and applied."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from ctbone.errors import StatsError
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, checked_pair, checked_scores
 from ctbone.stats.logistic import CLIP, expit, fit_logistic, logit
 
+# Limits of the fitted temperature (no unit). Under separation the optimum is 0, the lower limit.
 _LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.01, 100.0
 
 
 @dataclass(frozen=True)
 class TemperatureScaling:
-    """Logits divided by a temperature; above 1 it draws the probabilities towards ½.
+    """Temperature scaling: logits divided by a temperature; above 1, probabilities move towards ½.
 
     Parameters
     ----------
     temperature
-        0.01–100.
+        Divisor of the logits, 0.01–100.
     """
 
     temperature: float
@@ -35,12 +36,12 @@ class TemperatureScaling:
 
 @dataclass(frozen=True)
 class PlattScaling:
-    """Logistic recalibration of the logit.
+    """Platt scaling: logistic regression of the outcome on the logit of the probability.
 
     Parameters
     ----------
     intercept, slope
-        On the logit scale.
+        Coefficients on the logit scale.
     """
 
     intercept: float
@@ -53,12 +54,12 @@ class PlattScaling:
 
 @dataclass(frozen=True)
 class IsotonicRegression:
-    """The best non-decreasing map: straight between its knots, flat beyond them.
+    """Isotonic regression: non-decreasing map, linear between its knots and constant outside.
 
     Parameters
     ----------
     probabilities, calibrated
-        Knots, ascending, shape (knots,).
+        Coordinates of the knots, ascending, shape (knots,), 0–1.
     """
 
     probabilities: tuple[float, ...]
@@ -72,9 +73,9 @@ class IsotonicRegression:
 
 
 def fit_temperature(y: ArrayLike, p: ArrayLike) -> TemperatureScaling:
-    """Find the temperature with the least log loss, within 0.01–100.
+    """Fit temperature scaling: the temperature within 0.01–100 with the smallest log loss.
 
-    Where the classes are separated the loss falls all the way to 0.01, which is then the answer.
+    If the classes are separated, the loss decreases down to the limit 0.01, which is returned.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> TemperatureScaling:
         def slope_of_loss(sharpness: float) -> float:
             return float((linear * (expit(sharpness * linear) - labels)).sum())
 
-    # The loss is convex in 1 / T: find where its slope changes sign.
+    # The log loss is convex in 1 / T: bisect (geometrically) for the zero of its derivative.
     low, high = 1 / _HIGHEST_TEMPERATURE, 1 / _LOWEST_TEMPERATURE
     if slope_of_loss(low) >= 0:
         return TemperatureScaling(_HIGHEST_TEMPERATURE)
@@ -130,10 +131,10 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> TemperatureScaling:
 
 
 def fit_platt(y: ArrayLike, p: ArrayLike) -> PlattScaling:
-    """Fit a logistic regression of the outcome on the logit, with Platt's softened targets.
+    """Fit Platt scaling: logistic regression of the outcome on the logit, with Platt's targets.
 
-    The targets (events + 1) / (events + 2) and 1 / (non-events + 2) keep the slope finite under
-    separation.
+    The targets (events + 1) / (events + 2) and 1 / (non-events + 2) in place of 1 and 0 keep the
+    slope finite under separation.
 
     Parameters
     ----------
@@ -171,7 +172,9 @@ def fit_platt(y: ArrayLike, p: ArrayLike) -> PlattScaling:
 
 
 def fit_isotonic(y: ArrayLike, p: ArrayLike) -> IsotonicRegression:
-    """Fit the non-decreasing map with the least squared error; it needs many validation cases.
+    """Fit isotonic regression: the non-decreasing map with the least squared error.
+
+    It needs many validation cases.
 
     Parameters
     ----------
@@ -229,7 +232,7 @@ def _many_classes(y: ArrayLike, p: ArrayLike) -> tuple[np.ndarray, Floats]:
     numbers = np.asarray(y)
     if numbers.shape != (len(logs),) or not np.isin(numbers, range(logs.shape[1])).all():
         raise StatsError(
-            "these cases cannot be recalibrated", found="labels that are no class numbers"
+            "these cases cannot be recalibrated", found="labels that are not class numbers"
         )
     if len(np.unique(numbers)) < 2:
         raise StatsError("these cases cannot be recalibrated", found=ONE_CLASS)

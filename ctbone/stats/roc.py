@@ -114,7 +114,7 @@ def roc_points(y: ArrayLike, p: ArrayLike) -> RocPoints:
     labels, scores = checked_pair(y, p)
     if labels.all() or not labels.any():
         empty = np.empty(0)
-        return RocPoints(empty, empty, empty, ONE_CLASS)
+        return RocPoints(fpr=empty, tpr=empty, thresholds=empty, why=ONE_CLASS)
     order, ends = _descending_order(scores)
     tp = np.cumsum(labels[order])[ends]
     fp = ends + 1 - tp
@@ -192,10 +192,15 @@ def roc_band(
             fpr=grid, tpr=nothing, low=nothing, high=nothing, method=method, why=ONE_CLASS
         )
     order, ends = _descending_order(scores)
-    value = _sensitivity_at(grid, np.ones((1, labels.size)), labels, order, ends)[0]
+    value = _sensitivity_at(grid, np.ones((1, labels.size)), labels=labels, order=order, ends=ends)[
+        0
+    ]
     pieces = bootstrap_weights(labels, replicates=replicates, seed=seed, groups=groups)
     draws = np.concatenate(
-        [_sensitivity_at(grid, weights, labels, order, ends) for weights in pieces]
+        [
+            _sensitivity_at(grid, weights, labels=labels, order=order, ends=ends)
+            for weights in pieces
+        ]
     )
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     if float(np.ptp(draws, axis=0).max(initial=0)) < 1e-12:
