@@ -73,7 +73,7 @@ def cohen_kappa(
     row, column = table.sum(axis=1), table.sum(axis=0)
     by_chance = float(row @ agreement @ column)
     if by_chance >= 1:
-        return Estimate.undefined(method, "both use one and the same category")
+        return Estimate.undefined(method, "both readers use the same single category")
     kappa = (float((agreement * table).sum()) - by_chance) / (1 - by_chance)
     # Mean agreement weight of each row and column under the other reader's marginal shares:
     # w̄ of the row and w̄ of the column in Fleiss, Cohen & Everitt 1969.
@@ -127,7 +127,7 @@ def cohen_kappa_test(
     row, column = table.sum(axis=1), table.sum(axis=0)
     by_chance = float(row @ agreement @ column)
     if by_chance >= 1:
-        return TestResult.undefined(method, "both use one and the same category")
+        return TestResult.undefined(method, "both readers use the same single category")
     row_mean, column_mean = agreement @ column, agreement.T @ row
     deviation = agreement - row_mean[:, None] - column_mean[None, :]
     variance = float((np.outer(row, column) * deviation**2).sum()) - by_chance**2

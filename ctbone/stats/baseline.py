@@ -143,8 +143,7 @@ def compare_continuous(
     Raises
     ------
     StatsError
-        If values and groups do not fit together, are not numbers, or there are fewer than two
-        groups.
+        If values and groups differ in length, are not numbers, or there are fewer than two groups.
 
     References
     ----------
@@ -209,7 +208,7 @@ def compare_categorical(
     Raises
     ------
     StatsError
-        If values and groups do not fit together, a value is not among the categories, or there are
+        If values and groups differ in length, a value is not among the categories, or there are
         fewer than two groups.
 
     References

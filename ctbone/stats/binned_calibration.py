@@ -101,7 +101,7 @@ def ece(
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
@@ -143,7 +143,7 @@ def mce(
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
@@ -189,8 +189,8 @@ def hosmer_lemeshow(
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1, or fewer than two
-        groups are wanted.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1,
+        or fewer than two groups are wanted.
 
     References
     ----------
@@ -220,17 +220,17 @@ def hosmer_lemeshow(
         f"Hosmer–Lemeshow, {cases.size} groups, {'external' if external else 'development'} cases"
     )
     if df < 1:
-        return TestResult.undefined(
-            method, "too few distinct probabilities for a degree of freedom"
-        )
+        return TestResult.undefined(method, "too few groups: no degree of freedom is left")
     variance = expected * (1 - expected / cases)  # binomial, of the events of a group
     if (variance <= 0).any():
-        return TestResult.undefined(method, "a group expects no event, or nothing but events")
+        return TestResult.undefined(
+            method, "a group has no expected event or no expected non-event"
+        )
     with np.errstate(over="ignore"):
         statistic = float(((observed - expected) ** 2 / variance).sum())
     if not np.isfinite(statistic):
         return TestResult.undefined(
-            method, "a group expects next to no event and has one: beyond what floats hold"
+            method, "the statistic overflows: a group has an event but almost no expected event"
         )
     return TestResult(
         statistic=statistic, df=float(df), p_value=chi2_upper(statistic, df), method=method

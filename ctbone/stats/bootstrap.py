@@ -58,8 +58,8 @@ def bootstrap_auc(
     seed
         Seed of the random generator; the same seed draws the same patients.
     groups
-        Patient of each case, shape (n,); a patient is drawn with all its cases. Default: each case
-        is a patient.
+        Patient of each case, shape (n,); a patient is drawn with all its cases. Default: one case
+        per patient.
     stratified
         Keep the number of patients of each class in every resample.
 
@@ -72,7 +72,7 @@ def bootstrap_auc(
     Raises
     ------
     StatsError
-        If labels, scores or groups do not fit together.
+        If labels, scores or groups are missing or differ in length.
 
     References
     ----------
@@ -142,7 +142,7 @@ def bootstrap_auc_difference(
     Raises
     ------
     StatsError
-        If labels, scores or groups do not fit together.
+        If labels, scores or groups are missing or differ in length.
 
     References
     ----------
@@ -242,7 +242,7 @@ def bootstrap_estimate(
     Raises
     ------
     StatsError
-        If labels or groups do not fit together.
+        If labels or groups are missing or differ in length.
 
     References
     ----------

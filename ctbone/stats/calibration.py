@@ -34,7 +34,7 @@ def brier(
         squared differences, clipped to 0–1.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
-        Default: each case is a patient.
+        Default: one case per patient.
 
     Returns
     -------
@@ -44,7 +44,8 @@ def brier(
     Raises
     ------
     StatsError
-        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing or differ in length, or a probability is
+        outside 0–1.
 
     References
     ----------
@@ -87,7 +88,7 @@ def scaled_brier(
         clipped at 1.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
-        Default: each case is a patient.
+        Default: one case per patient.
 
     Returns
     -------
@@ -97,7 +98,8 @@ def scaled_brier(
     Raises
     ------
     StatsError
-        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing or differ in length, or a probability is
+        outside 0–1.
 
     References
     ----------
@@ -157,7 +159,7 @@ def calibration_intercept(
         Also fit the slope.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
-        Default: each case is a patient.
+        Default: one case per patient.
 
     Returns
     -------
@@ -167,7 +169,8 @@ def calibration_intercept(
     Raises
     ------
     StatsError
-        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing or differ in length, or a probability is
+        outside 0–1.
 
     References
     ----------
@@ -209,7 +212,7 @@ def calibration_slope(
         Confidence level; Wald interval, by patient with the bias-corrected sandwich variance.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
-        Default: each case is a patient.
+        Default: one case per patient.
 
     Returns
     -------
@@ -220,7 +223,8 @@ def calibration_slope(
     Raises
     ------
     StatsError
-        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing or differ in length, or a probability is
+        outside 0–1.
 
     References
     ----------
@@ -266,7 +270,7 @@ def observed_expected(
         Patient of each case, shape (n,), numbers or strings; residuals are then summed by patient,
         and the variance is enlarged further if patients are few. A patient's cases are taken as
         fully dependent (Kish's design effect) if the residuals give no estimate: no case or every
-        case positive, or one patient. Default: each case is a patient.
+        case positive, or one patient. Default: one case per patient.
 
     Returns
     -------
@@ -276,7 +280,8 @@ def observed_expected(
     Raises
     ------
     StatsError
-        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing or differ in length, or a probability is
+        outside 0–1.
 
     References
     ----------

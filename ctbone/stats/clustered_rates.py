@@ -62,7 +62,7 @@ def clustered_rates(
     Raises
     ------
     StatsError
-        If labels, calls or groups are missing or do not fit together, the level is not strictly
+        If labels, calls or groups are missing or differ in length, the level is not strictly
         between 0 and 1, or the interval is unknown.
 
     References
@@ -119,12 +119,12 @@ def clustered_proportion(
     Returns
     -------
     Estimate
-        0–1; undefined where there is no case.
+        0–1; undefined if there is no case.
 
     Raises
     ------
     StatsError
-        If events or groups are missing or do not fit together, or the interval is unknown.
+        If events or groups are missing or differ in length, or the interval is unknown.
 
     References
     ----------

@@ -26,7 +26,7 @@ def patient_numbers(groups: ArrayLike | None, n: int) -> Ints | None:
     Parameters
     ----------
     groups
-        Patient of each case, shape (n,), numbers or strings; None where each case is a patient.
+        Patient of each case, shape (n,), numbers or strings; None for one case per patient.
     n
         Number of cases.
 
@@ -38,7 +38,7 @@ def patient_numbers(groups: ArrayLike | None, n: int) -> Ints | None:
     Raises
     ------
     StatsError
-        If a patient is missing, or groups and cases do not fit together.
+        If a patient is missing, or groups and cases differ in length.
 
     Examples
     --------

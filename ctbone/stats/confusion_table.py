@@ -95,7 +95,7 @@ def confusion(y: ArrayLike, p: ArrayLike, threshold: float = 0.5) -> Confusion:
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together, or the threshold is NaN.
+        If labels or scores are missing or differ in length, or the threshold is NaN.
 
     References
     ----------

@@ -199,7 +199,7 @@ def treat_all(
     Returns
     -------
     DecisionCurve
-        Without band.
+        No band.
 
     Raises
     ------
@@ -246,7 +246,7 @@ def treat_none(
     Returns
     -------
     DecisionCurve
-        Without band.
+        No band.
 
     Raises
     ------
@@ -324,9 +324,9 @@ def _curve(
     if share == 0:
         reasons.append("the prevalence is 0: no standardised net benefit")
     if (grid == 1).any():
-        reasons.append("at threshold 1 a false positive weighs infinitely much")
+        reasons.append("at threshold 1 a false positive has infinite weight")
     if (grid == 0).any():
-        reasons.append("at threshold 0 interventions cannot be traded")
+        reasons.append("at threshold 0 avoided interventions are undefined")
     with np.errstate(divide="ignore", invalid="ignore"):
         standardized = values / share if share > 0 else np.full(grid.shape, np.nan)
         # Vickers & Elkin: (gain over treating all) / (odds of t), per 100 cases.

@@ -34,12 +34,12 @@ def auc(y: ArrayLike, p: ArrayLike) -> float | None:
     Returns
     -------
     float or None
-        0–1; None where only one class is present.
+        0–1; None if only one class is present.
 
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
@@ -76,17 +76,17 @@ def auc_interval(
         Confidence level.
     groups
         Patient of each case, shape (n,), numbers or strings; variances are then by patient
-        (Obuchowski). Default: each case is a patient.
+        (Obuchowski). Default: one case per patient.
 
     Returns
     -------
     Estimate
-        0–1; undefined where only one class is present.
+        0–1; undefined if only one class is present.
 
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
@@ -149,7 +149,7 @@ def delong_covariance(y: ArrayLike, P: ArrayLike, *, groups: ArrayLike | None = 
         Scores, shape (models, n).
     groups
         Patient of each case, shape (n,), numbers or strings; variances are then by patient
-        (Obuchowski). Default: each case is a patient.
+        (Obuchowski). Default: one case per patient.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def delong_covariance(y: ArrayLike, P: ArrayLike, *, groups: ArrayLike | None = 
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
@@ -202,7 +202,7 @@ def delong_test(
         Confidence level of the interval of the difference (normal).
     groups
         Patient of each case, shape (n,), numbers or strings; variances are then by patient
-        (Obuchowski). Default: each case is a patient.
+        (Obuchowski). Default: one case per patient.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def delong_test(
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
@@ -279,7 +279,7 @@ def delong_unpaired(
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------

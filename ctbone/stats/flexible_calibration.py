@@ -139,7 +139,7 @@ def calibration_curve(
         Pointwise confidence level of the band and of the bins' intervals (Wilson).
     groups
         Patient of each case, shape (n,), numbers or strings; band and intervals are then by
-        patient. Default: each case is a patient.
+        patient. Default: one case per patient.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def calibration_curve(
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
@@ -248,7 +248,7 @@ def calibration_errors(
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
@@ -257,7 +257,8 @@ def calibration_errors(
 
     Examples
     --------
-    >>> errors = calibration_errors([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], replicates=20)
+    >>> p = [0.1, 0.2, 0.3, 0.6, 0.7, 0.9]
+    >>> errors = calibration_errors([0, 0, 1, 0, 1, 1], p, replicates=20)
     >>> round(errors.ici.value, 3), errors.ici.value <= errors.emax.value
     (0.333, True)
     """
@@ -276,7 +277,7 @@ def calibration_errors(
         return CalibrationErrors(
             *(
                 Estimate.without_interval(
-                    float(value), method + "no interval", "no resample asked for"
+                    float(value), method + "no interval", "no resamples were requested"
                 )
                 for value in found
             )
@@ -327,7 +328,7 @@ def ici(
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
@@ -423,7 +424,7 @@ def _distances_of_outcomes(outcomes: Floats, support: _Support) -> Floats:
 def _within_patient_products(
     weights: Floats, place: Ints, residuals: Floats, patients: Ints
 ) -> Floats:
-    """Sum of products of weighted residuals over all pairs of cases of a patient, shape (points,)."""
+    """Sum over all pairs of cases of a patient: products of weighted residuals, shape (points,)."""
     several = np.flatnonzero(np.bincount(patients)[patients] > 1)
     place, residuals, patients = place[several], residuals[several], patients[several]
     products = np.empty(len(weights))

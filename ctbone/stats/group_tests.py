@@ -110,7 +110,7 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
         return TestResult.undefined(method, "only one category occurs")
     if test != "chi-squared" and counts.shape != (2, 2):
         return TestResult.undefined(
-            method, f"it is for 2 × 2 tables, not {counts.shape[0]} × {counts.shape[1]}"
+            method, f"the test requires a 2 × 2 table, not {counts.shape[0]} × {counts.shape[1]}"
         )
     if test == "fisher":
         from scipy.stats import fisher_exact

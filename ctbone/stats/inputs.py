@@ -200,7 +200,7 @@ def checked_classes(y: ArrayLike, P: ArrayLike) -> tuple[Ints, Floats]:
     Raises
     ------
     StatsError
-        If classes or probabilities are missing, do not fit together, or rows do not sum to 1 within
+        If classes or probabilities are missing or differ in length, or rows do not sum to 1 within
         0.01.
 
     Examples

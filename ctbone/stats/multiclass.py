@@ -232,7 +232,7 @@ def multiclass_balanced_accuracy(
         Confidence level.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient, see
-        `ctbone.stats.clustered_rates`. Default: each case is a patient.
+        `ctbone.stats.clustered_rates`. Default: one case per patient.
     names
         Names of the classes, for ``why``; default: class 0, class 1, ….
 
@@ -302,7 +302,7 @@ def multiclass_brier(
         Confidence level; normal interval of the mean (by patient: Student's t), clipped to 0–2.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
-        Default: each case is a patient.
+        Default: one case per patient.
 
     Returns
     -------
@@ -413,8 +413,8 @@ def dangerous_error(
     level, interval
         As for `ctbone.stats.proportion`; exact by default, because such errors are rare.
     groups
-        Patient of each case, shape (n,); see `ctbone.stats.clustered_proportion`. Default: each
-        case is a patient.
+        Patient of each case, shape (n,); see `ctbone.stats.clustered_proportion`. Default: one case
+        per patient.
     names
         Names of the classes, for ``why``; default: class 0, class 1, ….
 

@@ -138,7 +138,7 @@ def cochran_q(decisions: ArrayLike) -> TestResult:
     method = f"Cochran's Q, {readers} readers"
     within = readers * total - int((per_case**2).sum())
     if within == 0:
-        return TestResult.undefined(method, "no case tells the readers apart")
+        return TestResult.undefined(method, "the readers agree on every case")
     statistic = (readers - 1) * (readers * int((per_reader**2).sum()) - total**2) / within
     return TestResult(
         statistic=float(statistic),

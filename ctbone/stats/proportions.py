@@ -40,7 +40,7 @@ def proportion(
     Returns
     -------
     Estimate
-        0–1; undefined where n is 0.
+        0–1; undefined if n is 0.
 
     Raises
     ------

@@ -30,7 +30,7 @@ def sensitivity(
     Returns
     -------
     Estimate
-        0–1; undefined where there is no positive case.
+        0–1; undefined if there is no positive case.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def specificity(
     Returns
     -------
     Estimate
-        0–1; undefined where there is no negative case.
+        0–1; undefined if there is no negative case.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def ppv(
     Returns
     -------
     Estimate
-        0–1; undefined where no case is called positive.
+        0–1; undefined if no case is called positive.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def npv(
     Returns
     -------
     Estimate
-        0–1; undefined where no case is called negative.
+        0–1; undefined if no case is called negative.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def accuracy(
     Returns
     -------
     Estimate
-        0–1; undefined where there is no case.
+        0–1; undefined if there is no case.
 
     Raises
     ------
@@ -232,7 +232,7 @@ def balanced_accuracy(counts: ConfusionCounts, *, level: float = 0.95) -> Estima
     Returns
     -------
     Estimate
-        0–1; undefined where a class has no case.
+        0–1; undefined if a class has no case.
 
     Raises
     ------
@@ -280,7 +280,7 @@ def f1(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
     Returns
     -------
     Estimate
-        0–1; undefined where no case is positive or called positive.
+        0–1; undefined if no case is positive or called positive.
 
     Raises
     ------

@@ -93,8 +93,8 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> TemperatureScaling:
     Raises
     ------
     StatsError
-        If only one class is present, or labels or probabilities are missing, do not fit together or
-        leave 0–1.
+        If only one class is present, or labels or probabilities are missing or differ in length, or
+        a probability is outside 0–1.
 
     References
     ----------
@@ -151,7 +151,7 @@ def fit_platt(y: ArrayLike, p: ArrayLike) -> PlattScaling:
     ------
     StatsError
         If only one class is present, every probability is the same, or labels or probabilities are
-        missing, do not fit together or leave 0–1.
+        missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
@@ -190,8 +190,8 @@ def fit_isotonic(y: ArrayLike, p: ArrayLike) -> IsotonicRegression:
     Raises
     ------
     StatsError
-        If only one class is present, or labels or probabilities are missing, do not fit together or
-        leave 0–1.
+        If only one class is present, or labels or probabilities are missing or differ in length, or
+        a probability is outside 0–1.
 
     References
     ----------

@@ -88,7 +88,7 @@ def weighted_auc(weights: Floats, y: ArrayLike, p: ArrayLike) -> Floats:
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------

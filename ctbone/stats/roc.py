@@ -20,7 +20,7 @@ class RocPoints:
     Parameters
     ----------
     fpr, tpr
-        1 − specificity and sensitivity, shape (points,); empty where only one class is present.
+        1 − specificity and sensitivity, shape (points,); empty if only one class is present.
     thresholds
         Decreasing, shape (points,), the first infinite; a case is positive if its score is ≥ the
         threshold.
@@ -66,7 +66,7 @@ class OperatingPoint:
     Parameters
     ----------
     threshold
-        A case is positive if its score is ≥ this; None where undefined.
+        A case is positive if its score is ≥ this; None if undefined.
     sensitivity, specificity
         On the cases that it was chosen on, hence optimistic; compute intervals on other cases.
     method
@@ -99,7 +99,7 @@ def roc_points(y: ArrayLike, p: ArrayLike) -> RocPoints:
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
@@ -228,7 +228,7 @@ def youden_threshold(y: ArrayLike, p: ArrayLike) -> OperatingPoint:
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
@@ -278,12 +278,12 @@ def threshold_at_sensitivity(y: ArrayLike, p: ArrayLike, target: float) -> Opera
     Returns
     -------
     OperatingPoint
-        The specificity is None where there is no negative case.
+        The specificity is None if there is no negative case.
 
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together, or the target is outside 0–1.
+        If labels or scores are missing or differ in length, or the target is outside 0–1.
 
     References
     ----------
