@@ -1,4 +1,4 @@
-"""Several cases of a patient: the building blocks against statsmodels, and laws that every clustered interval obeys."""
+"""Clustered data: building blocks against statsmodels; properties of all intervals by patient."""
 
 import time
 
@@ -61,7 +61,7 @@ def width(estimate):
 
 
 @pytest.mark.parametrize("name", ANALYTIC)
-def test_one_case_a_patient_is_no_cluster(name):
+def test_one_case_per_patient_equals_no_groups(name):
     y, p = sample(70, seed=4)
     names = np.random.default_rng(1).permutation([f"patient {k}" for k in range(70)])
     apart, plain = ANALYTIC[name](y, p, groups=names), ANALYTIC[name](y, p, groups=None)
@@ -82,12 +82,13 @@ def test_the_order_of_cases_and_the_names_of_patients_change_nothing(name):
         assert again.method == first.method
 
 
-# Exact where only sums by patient count. The rates know the number of cases too: jackknife and Student's t lose one.
+# Exact if only sums by patient enter. Rates also depend on the number of cases, which loses one
+# degree of freedom in the jackknife and in Student's t.
 SUMS = ("auc", "brier", "scaled brier", "intercept", "joint intercept", "slope", "brier of three")
 
 
 @pytest.mark.parametrize("name", ANALYTIC)
-def test_the_same_cases_twice_are_no_news_where_patients_have_several(name):
+def test_duplicated_cases_change_nothing_if_patients_have_several_cases(name):
     y, p, patients = clustered_sample(
         60, seed=5, shared=0.9, mixed=False
     )  # no design effect is below 1
@@ -98,12 +99,12 @@ def test_the_same_cases_twice_are_no_news_where_patients_have_several(name):
 
 
 @pytest.mark.parametrize("name", ANALYTIC)
-def test_the_same_cases_twice_are_no_news_where_patients_had_one(name):
+def test_duplicated_cases_change_little_if_patients_had_one_case(name):
     y, p = sample(300, seed=6, shift=1.5)
     once = ANALYTIC[name](y, p, groups=None)
     twice = ANALYTIC[name](np.repeat(y, 2), np.repeat(p, 2), groups=np.repeat(np.arange(300), 2))
     naive = ANALYTIC[name](np.repeat(y, 2), np.repeat(p, 2), groups=None)
-    # The sandwich stands for the information matrix, Student's t for the normal.
+    # By patient, the sandwich replaces the information matrix and Student's t the normal.
     assert width(twice) == pytest.approx(
         width(once), rel=0.12 if "intercept" in name or name == "slope" else 0.03
     )
@@ -114,20 +115,20 @@ def test_the_same_cases_twice_are_no_news_where_patients_had_one(name):
 @pytest.mark.parametrize(
     "groups", [[0, 0, 0, 1, 1], ["a", "b", "c"], [[0] * 6], [0, 1, 2, 3, 4, float("nan")]]
 )
-def test_groups_that_do_not_fit_are_refused(name, groups):
+def test_groups_of_the_wrong_length_are_an_error(name, groups):
     y, p = np.array([0, 1, 0, 1, 1, 0], dtype=bool), np.array([0.1, 0.7, 0.4, 0.6, 0.3, 0.8])
     with pytest.raises(stats.StatsError, match=r"fit together|missing"):
         ESTIMATES[name](y, p, groups=groups)
 
 
 @pytest.mark.parametrize("missing", [None, float("nan")])
-def test_a_missing_patient_among_names_is_refused(missing):
+def test_a_missing_patient_name_is_an_error(missing):
     groups = np.array(["a", "a", missing], dtype=object)
     with pytest.raises(stats.StatsError, match="1 of 3 groups are missing"):
         patient_numbers(groups, 3)
 
 
-def test_numbers_of_patients_follow_the_sorted_names():
+def test_patient_numbers_follow_the_sorted_names():
     assert patient_numbers([7, 7, 3], 3).tolist() == [1, 1, 0]
     assert patient_numbers([-7, 10**12, -7], 3).tolist() == [0, 1, 0]
     assert patient_numbers(["x", "x", "b"], 3).tolist() == [1, 1, 0]
@@ -135,7 +136,7 @@ def test_numbers_of_patients_follow_the_sorted_names():
     assert patient_numbers(None, 3) is None
 
 
-def test_the_error_of_a_mean_is_that_of_statsmodels():
+def test_the_standard_error_of_a_mean_equals_statsmodels():
     _, values, names = clustered_sample(30, seed=1)
     patients = patient_numbers(names, values.size)
     theirs = sm.OLS(values, np.ones(values.size)).fit(
@@ -203,7 +204,7 @@ def test_kish_runs_from_one_to_all_cases_and_follows_the_weights():
     assert kish_design_effect(np.array([[2, 2], [2, 2]]), np.array([1.0, 1.0])) == 4
 
 
-def test_a_hundred_thousand_patients_cost_little():
+def test_a_hundred_thousand_patients_are_fast():
     y, p = sample(100_000)
     patients = np.random.default_rng(0).integers(0, 60_000, 100_000)
     start = time.perf_counter()
