@@ -176,7 +176,7 @@ def hosmer_lemeshow(
     p
         Probabilities, shape (n,).
     groups
-        Number of groups wanted.
+        Number of groups requested.
     external
         Whether the model was fitted on other cases.
 
@@ -190,7 +190,7 @@ def hosmer_lemeshow(
     ------
     StatsError
         If labels or probabilities are missing or differ in length, or a probability is outside 0–1,
-        or fewer than two groups are wanted.
+        or fewer than two groups are requested.
 
     References
     ----------

@@ -184,15 +184,7 @@ def bootstrap_auc_difference(
     )
     if why is not None:
         same = bool((draws == 0).all()) and value == 0 and draws.size > 0  # the models rank alike
-        return Comparison(
-            difference=value,
-            low=None,
-            high=None,
-            statistic=None,
-            p_value=1.0 if same else None,
-            method=method,
-            why=why,
-        )
+        return Comparison.without_interval(value, method, why, p_value=1.0 if same else None)
     low, high = _interval(
         difference, labels, value=value, draws=draws, level=level, interval=interval, groups=groups
     )

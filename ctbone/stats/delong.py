@@ -238,7 +238,7 @@ def delong_test(
     difference = float(a_positives.mean() - b_positives.mean())
     if min(class_counts(labels, patients)) < 2:
         why = _TOO_FEW if patients is None else _TOO_FEW_PATIENTS
-        return _without_test(difference, method, why)
+        return Comparison.without_interval(difference, method, why)
     # Variance of the differences of placements, which is exactly 0 for equal rankings. The sum of
     # variances minus twice the covariance is equal to it, except for rounding errors.
     of_positives, of_negatives = (
@@ -302,7 +302,7 @@ def delong_unpaired(
     difference = areas[0] - areas[1]
     variance = sum(variances)
     if math.isnan(variance):
-        return _without_test(difference, method, _TOO_FEW)
+        return Comparison.without_interval(difference, method, _TOO_FEW)
     return _normal_comparison(
         difference,
         variance,
@@ -358,7 +358,7 @@ def _normal_comparison(
 ) -> Comparison:
     """Return the normal interval and z-test of a difference; ``if_zero`` is the reason for none."""
     if variance < _ZERO_VARIANCE:
-        return _without_test(difference, method, if_zero)
+        return Comparison.without_interval(difference, method, if_zero)
     error = math.sqrt(variance)
     half = two_sided_z(level) * error
     z = difference / error
@@ -369,19 +369,6 @@ def _normal_comparison(
         statistic=z,
         p_value=normal_two_sided(z),
         method=method,
-    )
-
-
-def _without_test(difference: float, method: str, why: str) -> Comparison:
-    """Make a comparison with a difference but no interval and no test, with the reason."""
-    return Comparison(
-        difference=difference,
-        low=None,
-        high=None,
-        statistic=None,
-        p_value=None,
-        method=method,
-        why=why,
     )
 
 

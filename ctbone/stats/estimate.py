@@ -99,12 +99,19 @@ class Comparison:
     @classmethod
     def undefined(cls, method: str, why: str) -> Comparison:
         """Make a comparison without a value, with the reason."""
+        return cls.without_interval(None, method, why)
+
+    @classmethod
+    def without_interval(
+        cls, difference: float | None, method: str, why: str, *, p_value: float | None = None
+    ) -> Comparison:
+        """Make a comparison without interval and test statistic, with the reason."""
         return cls(
-            difference=None,
+            difference=difference,
             low=None,
             high=None,
             statistic=None,
-            p_value=None,
+            p_value=p_value,
             method=method,
             why=why,
         )

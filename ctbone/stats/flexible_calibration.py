@@ -437,7 +437,7 @@ def _within_patient_products(
 def _bins(
     labels: Bools, scores: Floats, bins: int, *, level: float, patients: Ints | None
 ) -> tuple[CalibrationBin, ...]:
-    """Equal-width bins that hold a case, with intervals by patient if there are patients."""
+    """Equal-width bins with at least one case, with intervals by patient if there are patients."""
     bin_of_case = equal_width_bins(scores, bins)
     rows = []
     for k in np.unique(bin_of_case):

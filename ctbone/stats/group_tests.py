@@ -104,7 +104,7 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
         )
     method = names[test]
     if (counts.sum(axis=1) == 0).any():
-        return TestResult.undefined(method, "a group holds no known value")
+        return TestResult.undefined(method, "a group has no known value")
     counts = counts[:, counts.sum(axis=0) > 0]
     if min(counts.shape) < 2:
         return TestResult.undefined(method, "only one category occurs")
@@ -184,7 +184,7 @@ def _kruskal_wallis(samples: list[Floats]) -> TestResult:
 
     method = "Kruskal–Wallis"
     if any(sample.size == 0 for sample in samples):
-        return TestResult.undefined(method, "a group holds no known value")
+        return TestResult.undefined(method, "a group has no known value")
     if np.ptp(np.concatenate(samples)) == 0:
         return TestResult.undefined(method, "all values are the same")
     result = kruskal(*samples)

@@ -42,7 +42,7 @@ def test_yates_never_corrects_beyond_the_difference():
 
 def test_undefined_results_and_invalid_input():
     assert independence_test([[3, 0], [4, 0]]).why == "only one category occurs"
-    assert independence_test([[0, 0], [4, 1]]).why == "a group holds no known value"
+    assert independence_test([[0, 0], [4, 1]]).why == "a group has no known value"
     assert "2 × 2" in independence_test([[3, 1, 2], [4, 1, 1]], test="fisher").why
     assert independence_test([[3, 1, 0], [4, 1, 0]], test="fisher").p_value is not None
     with pytest.raises(StatsError, match="unknown test"):
