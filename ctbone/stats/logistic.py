@@ -10,7 +10,7 @@ import numpy as np
 from ctbone.stats.clusters import patient_sums
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints
 
-CLIP = 1e-8  # probabilities of exactly 0 or 1 become 1e-8 or 1 − 1e-8 before the logit
+CLIP = 1e-8  # probabilities are clipped to 1e-8 and 1 − 1e-8 before the logit (no unit)
 
 
 @dataclass(frozen=True)

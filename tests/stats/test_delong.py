@@ -27,7 +27,7 @@ def slow_covariance(y, P):
     y = np.asarray(y, dtype=bool)
     rows, columns = [], []
     for p in P:
-        kernel = np.array([[1.0 if a > b else 0.5 if a == b else 0.0 for b in p[~y]] for a in p[y]])
+        kernel = np.array([[(a > b) + (a == b) / 2 for b in p[~y]] for a in p[y]])
         rows.append(kernel.mean(axis=1))
         columns.append(kernel.mean(axis=0))
     m, n = y.sum(), (~y).sum()

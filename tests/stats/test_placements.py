@@ -14,6 +14,11 @@ from ctbone.stats.placements import area_covariance, class_counts, placements
 from .cases import clustered_sample, sample, tied_scores
 
 
+def kernel(positive, negative):
+    """1 if the positive scores higher, ½ for a tie, else 0."""
+    return (positive > negative) + (positive == negative) / 2
+
+
 def slow_covariance(y, P, patients):
     """Obuchowski's S10, S01 and S11 literally, patient by patient."""
     y, patients = np.asarray(y, dtype=bool), np.asarray(patients)
@@ -21,21 +26,18 @@ def slow_covariance(y, P, patients):
     m, n = int(y.sum()), int((~y).sum())
     tens, ones, areas = [], [], []
     for p in P:
-        won = {
-            (i, j): 1.0 if p[i] > p[j] else 0.5 if p[i] == p[j] else 0.0
-            for i in np.flatnonzero(y)
-            for j in np.flatnonzero(~y)
-        }
+        won = {(i, j): kernel(p[i], p[j]) for i in np.flatnonzero(y) for j in np.flatnonzero(~y)}
         area = sum(won.values()) / (m * n)
         of_positive = {i: sum(won[i, j] for j in np.flatnonzero(~y)) / n for i in np.flatnonzero(y)}
         of_negative = {j: sum(won[i, j] for i in np.flatnonzero(y)) / m for j in np.flatnonzero(~y)}
-        cases = {name: np.flatnonzero(patients == name) for name in names}
-        tens.append(
-            {name: sum(of_positive[i] - area for i in cases[name] if y[i]) for name in names}
-        )
-        ones.append(
-            {name: sum(of_negative[j] - area for j in cases[name] if not y[j]) for name in names}
-        )
+        ten, one = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+        for case, name in enumerate(patients.tolist()):
+            if y[case]:
+                ten[name] += of_positive[case] - area
+            else:
+                one[name] += of_negative[case] - area
+        tens.append(ten)
+        ones.append(one)
         areas.append(area)
     i10 = sum(any(y[patients == name]) for name in names)
     i01 = sum(any(~y[patients == name]) for name in names)
