@@ -192,7 +192,7 @@ def test_sources_of_the_code_are_in_the_bibliography():
     entries = re.split(r"^- ", text_of(DOCS / "bibliography.md"), flags=re.MULTILINE)
     for file in sorted((ROOT / "ctbone").rglob("*.py")):
         for author, year, number in re.findall(
-            r"([A-Z][\w’'öé-]+)[^.;\n]*?[\s,]((?:18|19|20)\d\d)[;:](\d+)[:\s]", text_of(file)
+            r"([A-Z][\w’'öé-]+)[^.;\n]*?[\s,]((?:18|19|20)\d\d)[;:](\d+(?::\w+)?)", text_of(file)
         ):
             assert any(
                 author in entry and re.search(rf"{year}[;:(]{number}\b", entry) for entry in entries
