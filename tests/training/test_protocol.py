@@ -16,7 +16,7 @@ from ctbone.models import ModelError, hardware
 from ctbone.models.trained import read_card
 from ctbone.predictions import case_probabilities, read_predictions
 from ctbone.study import Study, file_hash, record_of
-from ctbone.training import TrainingError, epochs, protocol, sampling, steps, train
+from ctbone.training import TrainingError, epochs, protocol, steps, train
 from tests.models.small_study import model_of, small_study, write_settings
 
 CLASSES = ("benign", "malignant")
@@ -26,7 +26,7 @@ CLASSES = ("benign", "malignant")
 def no_figures(request, monkeypatch):
     """Most of a tiny training's time would go into its figure; one test looks at it."""
     if request.node.name != "test_what_a_fold_leaves":
-        monkeypatch.setattr(protocol, "draw_curves", lambda *args: None)
+        monkeypatch.setattr(protocol, "draw_curves", lambda *_, **__: None)
 
 
 def weights(study, fold=0, model="3d"):
@@ -400,9 +400,3 @@ def test_three_classes(tmp_path):
         probabilities = own[[f"p_{name}" for name in classes]].to_numpy()
         each = [roc_auc_score(np.array(truth) == k, probabilities[:, k]) for k in range(3)]
         assert fold.validation_auc == pytest.approx(np.mean(each))
-
-
-def test_batches_of_twenty_and_no_batch_of_one():
-    assert [part.stop - part.start for part in sampling.batches(329, 20)] == [20] * 16 + [9]
-    assert [part.stop - part.start for part in sampling.batches(61, 20)] == [20, 20, 21]
-    assert [part.stop - part.start for part in sampling.batches(1, 20)] == [1]
