@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from ctbone.models.pretrained import load_initial_weights
 from ctbone.models.probabilities import logits_of, probabilities_of, view_shares
 from ctbone.training.task import FoldTask, refuse_absent_classes
 
+_PARTS: dict[Role, str] = {"train": "training", "val": "validation", "test": "test"}
+
 
 def train_fold(task: FoldTask) -> tuple[nn.Module, TrainingState]:
     """Train a fold to its last epoch, or until it stops early, from its checkpoint if it has one.
@@ -37,8 +40,8 @@ def train_fold(task: FoldTask) -> tuple[nn.Module, TrainingState]:
     Raises
     ------
     TrainingError
-        The loss is NaN (the batch's cases are named), a part lacks a class, or the checkpoint is
-        damaged or of another training.
+        The loss or the network's output is NaN or infinite, a part lacks a class, or the
+        checkpoint is damaged or of another training.
     """
     refuse_absent_classes(task)
     learner, state = start_fold(task, load_checkpoint(task.run.checkpoint, task.run.identity))
@@ -188,11 +191,12 @@ def _refuse_undefined(task: FoldTask, plan: EpochPlan, epoch: int, *, losses: np
         first = int(wrong[0])
         rows = plan.order[plan.batches[first]] // task.source.views
         cases = dict.fromkeys(task.crops.case_ids[row] for row in rows)
-        raise TrainingError(
-            f"the loss is no number in epoch {epoch}, batch {first + 1} of fold {task.fold}",
-            found=f"{losses[first]} with the cases {', '.join(cases)}",
-            remedy="look at these cases' crops; or lower training.learning_rate; "
-            "or set training.precision to fp32",
+        raise undefined_error(
+            task,
+            what="the loss",
+            value=losses[first],
+            where=f"epoch {epoch}, batch {first + 1} of fold {task.fold}",
+            found=f"a batch of the cases {', '.join(cases)}",
         )
 
 
@@ -224,7 +228,7 @@ def predict(task: FoldTask, network: nn.Module, role: Role) -> PartOutput:
     Raises
     ------
     TrainingError
-        An output is NaN or infinite; the case is named.
+        An output is NaN or infinite; the first such case is named.
     """
     rows = task.rows(role)
     own = task.ranks.share(slice(0, len(rows)))
@@ -244,11 +248,15 @@ def predict(task: FoldTask, network: nn.Module, role: Role) -> PartOutput:
         probabilities=probabilities_of(logits),
         shares=view_shares(task.model, task.crops)[rows],
     )
-    undefined = ~np.isfinite(output.of_cases).all(axis=1)
-    if undefined.any():
-        case = task.crops.case_ids[rows[int(np.argmax(undefined))]]
-        raise TrainingError(
-            "the network's output is no number", case=case, remedy="lower training.learning_rate"
+    wrong = np.flatnonzero(~np.isfinite(output.of_cases).all(axis=1))
+    if len(wrong):
+        first = task.crops.case_ids[rows[wrong[0]]]
+        raise undefined_error(
+            task,
+            what="the network's output",
+            value=output.of_cases[wrong[0]].sum(),
+            where=f"the {_PARTS[role]} of fold {task.fold}",
+            found=f"{len(wrong)} of {len(rows)} cases, first {first}",
         )
     return output
 
@@ -272,3 +280,44 @@ def validate(task: FoldTask, network: nn.Module) -> tuple[float, float]:
     numbers = list(range(len(task.classes)))
     auc = roc_auc_score(labels, output.of_cases, multi_class="ovr", average="macro", labels=numbers)
     return float(auc), loss
+
+
+def undefined_error(
+    task: FoldTask, *, what: str, value: float, where: str, found: str
+) -> TrainingError:
+    """Return the error for a loss or an output that is NaN or infinite.
+
+    The cause may be the settings or the device's arithmetic; the remedy names the settings by
+    their keys in ``study.yaml``.
+
+    Parameters
+    ----------
+    task
+        The fold.
+    what, value, where
+        ``the loss`` or ``the network's output``, its value, and where in the training it occurred.
+    found
+        The cases.
+    """
+    name = "NaN" if math.isnan(value) else str(value)
+    advice = [f"lower {_key(task, 'learning_rate')}"]
+    if task.hardware.bf16:
+        advice.insert(0, f"set {_key(task, 'precision')}: fp32")
+    others = [f"{_key(task, 'channels_last')}: false"] if task.hardware.channels_last else []
+    if task.hardware.device.type == "cpu":
+        others.append("the environment ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2")
+    others = others or ["another device"]
+    return TrainingError(
+        f"{what} is {name} in {where}",
+        file=task.study.settings_file,
+        found=found,
+        remedy=f"{'; or '.join(advice)}. The device's arithmetic is a suspect too "
+        f"({task.hardware}): if {' or '.join(others)} ends the {name}, it is at fault",
+    )
+
+
+def _key(task: FoldTask, name: str) -> str:
+    """Return the key of a training setting: the model's own, or that of all models."""
+    shared = task.study.settings.training
+    own = getattr(task.model.training, name) != getattr(shared, name)
+    return f"models.{task.name}.training.{name}" if own else f"training.{name}"

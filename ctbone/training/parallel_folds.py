@@ -34,6 +34,8 @@ class FoldJob:
         Threads to compute with; None: as many as its Dask worker has.
     log
         Tracker of the epochs.
+    notes
+        Whether this fold prints the notes of the whole run.
     """
 
     study: Study
@@ -41,6 +43,7 @@ class FoldJob:
     fold: int
     threads: int | None
     log: Log
+    notes: bool
 
 
 def train_folds(
@@ -82,7 +85,15 @@ def train_folds(
     read_or_draw_folds(study, cohort)
     share = None if cluster else max(1, threads // at_once)
     jobs = [
-        FoldJob(study=study, model=model, fold=number, threads=share, log=log) for number in chosen
+        FoldJob(
+            study=study,
+            model=model,
+            fold=number,
+            threads=share,
+            log=log,
+            notes=number == chosen[0],
+        )
+        for number in chosen
     ]
     outcomes = list(map_cases(_train_one, jobs, workers=at_once, cluster=cluster, exclusive=True))
     for outcome in outcomes:
@@ -100,7 +111,14 @@ def _train_one(job: FoldJob) -> FoldSummary:
         try:
             _take_gpu()
             alone = Ranks()  # even if a batch system started several workers together
-            (summary,) = train(job.study, job.model, fold=job.fold, log=job.log, ranks=alone).folds
+            (summary,) = train(
+                job.study,
+                job.model,
+                fold=job.fold,
+                log=job.log,
+                ranks=alone,
+                notes=job.notes,
+            ).folds
         finally:
             torch.set_num_threads(before)
     return summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from ctbone.models.fold_tables import (
     table_record,
     write_fold_table,
 )
+from ctbone.models.hardware import UNPROVEN_BF16
 from ctbone.models.probabilities import prediction_rows
 from ctbone.models.trained import (
     Card,
@@ -106,6 +108,7 @@ def train(
     dry_run: bool = False,
     log: Log = "none",
     ranks: Ranks | None = None,
+    notes: bool = True,
 ) -> TrainingSummary:
     """Train a model by the study's cross-validation, resuming an earlier run.
 
@@ -128,6 +131,8 @@ def train(
     ranks
         The processes that train together; None: those that ``torchrun`` or ``srun`` started, see
         ``join_ranks``.
+    notes
+        Print notes on standard error; False where another process of the same run does.
 
     Returns
     -------
@@ -154,6 +159,8 @@ def train(
         folds = _folds(study, cohort, dry_run)
     with _memory_is_enough(ours):
         task = prepare(study, model, cohort=cohort, folds=folds, ranks=ranks, log=log)
+        if notes and ranks.writes and task.hardware.bf16 and task.hardware.device.type == "cpu":
+            print(f"note: {UNPROVEN_BF16}", file=sys.stderr, flush=True)
         if dry_run:
             with _own_random_numbers(task):
                 try_batch(dataclasses.replace(task, fold=chosen[0]))

@@ -248,7 +248,7 @@ def test_kill_9_changes_no_bit(tmp_path, unbroken):
 
 
 def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken):
-    """The disk is full when the third checkpoint is written; /dev/full fails as a full disk does."""
+    """The disk is full at the third checkpoint; /dev/full fails as a full disk does."""
     broken = study_with_all_on(tmp_path)
     run = broken.run("m", 0)
     own = f".writing-{study_module._machine()}-{os.getpid()}-0-"

@@ -1,4 +1,4 @@
-"""The lesion mask as network input: read, grown, augmented with the image, in training and inference."""
+"""The lesion mask as network input: read, grown and augmented, in training and inference."""
 
 import json
 
@@ -13,11 +13,12 @@ from ctbone.config import WIDE, Augmentation, ModelSettings
 from ctbone.inference import predict_external
 from ctbone.learning.augmentation import draw, matrices, resample, resample_with_mask
 from ctbone.models import ModelError
+from ctbone.models.batches import Streamed
 from ctbone.models.crops import grow, load_crops
 from ctbone.models.network_input import network_input
 from ctbone.predictions import read_predictions
 from ctbone.study import Study
-from ctbone.training import TrainingError, epochs, train
+from ctbone.training import TrainingError, epochs, task, train
 from tests.models.small_study import model_of, small_study, write_settings
 
 CLASSES = ("benign", "malignant")
@@ -184,13 +185,10 @@ def test_two_dimensions_use_each_view_s_own_spacing(tmp_path):
 
 
 def test_a_streamed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
-    from ctbone.models.batches import Streamed
-    from ctbone.training import protocol
-
     resident = with_masks(tmp_path / "resident", mask="channel")
     streamed = with_masks(tmp_path / "streamed", mask="channel")
     train(resident, "3d", fold=0)
-    monkeypatch.setattr(protocol, "place_crops", Streamed)
+    monkeypatch.setattr(task, "place_crops", Streamed)
     train(streamed, "3d", fold=0)
     names = ("weights.safetensors", "predictions_internal.csv")
     for name in names:

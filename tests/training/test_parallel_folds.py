@@ -87,7 +87,7 @@ def test_an_unknown_fold_is_refused(tmp_path):
 
 
 def test_jobs_that_start_together_do_not_collide(tmp_path):
-    """Four jobs, one a fold, start without folds.csv: all use the same folds, and no rows are lost."""
+    """Four jobs, one a fold, start without folds.csv: all use the same folds, no rows are lost."""
     study = made(tmp_path, folds=4)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([train_alone.__module__])
