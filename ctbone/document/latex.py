@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ctbone.document.table import Row, Shown, Table
+from ctbone.document.table import CellText, Table, TableRow
 
 _MOST_ROWS = 45  # of a float that fits a page
 _MOST_TEXTS = 20  # of these, where texts break into several lines
@@ -129,7 +129,7 @@ def latex(table: Table) -> str:
     return "\n".join([_PACKAGES, *lines, ""])
 
 
-def _layout(table: Table, shown: list[tuple[Row, list[Shown]]]) -> _Layout:
+def _layout(table: Table, shown: list[tuple[TableRow, list[CellText]]]) -> _Layout:
     """Choose the largest letters that fit, upright before turned; long texts break into what the others leave."""
     widths = [
         max([len(column.title), *(_letters(cells[number]) for _, cells in shown)])
@@ -166,7 +166,7 @@ def _layout(table: Table, shown: list[tuple[Row, list[Shown]]]) -> _Layout:
     return _Layout(size, turned, "".join(columns))
 
 
-def _letters(cell: Shown) -> int:
+def _letters(cell: CellText) -> int:
     if cell.counts is not None:
         return max(len(" ".join(map(str, row))) for row in cell.counts.rows)
     return len(cell.text) + (len(cell.interval) + 3 if cell.interval else 0)
@@ -188,7 +188,7 @@ def _line(cells: list[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _cell(cell: Shown) -> str:
+def _cell(cell: CellText) -> str:
     if cell.counts is not None:
         return (
             r"\shortstack[r]{"

@@ -15,7 +15,7 @@ from ctbone.study import write_json, write_text
 _FOLDERS = ("tables", "figures")
 
 
-def write_report(folder: Path, page: Page) -> Path:
+def write_page(folder: Path, page: Page) -> Path:
     """Write ``index.html``, ``metrics.json``, ``tables/*.{csv,tex}`` and ``figures/*.{svg,png}`` into a folder.
 
     All of it is written aside first and moved into place when it is whole; what an earlier report left there and this

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from ctbone.document.figure_style import Drawn
+from ctbone.document.figure_style import DrawnFigure
 from ctbone.document.table import Table
 
 
@@ -57,7 +57,7 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Shown:
+class TableBlock:
     """A table on the page."""
 
     table: Table
@@ -65,10 +65,10 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Figure:
+class FigureBlock:
     """A figure on the page."""
 
-    drawn: Drawn
+    drawn: DrawnFigure
     kind: Literal["figure"] = "figure"
 
     @property
@@ -78,7 +78,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Pictured:
+class PicturedCase:
     """A case with its images."""
 
     case_id: str
@@ -101,11 +101,11 @@ class Pictured:
 class Gallery:
     """Cases with their images."""
 
-    cases: tuple[Pictured, ...]
+    cases: tuple[PicturedCase, ...]
     kind: Literal["gallery"] = "gallery"
 
 
-Block: TypeAlias = Text | Notice | Terms | Flow | Shown | Figure | Gallery
+Block: TypeAlias = Text | Notice | Terms | Flow | TableBlock | FigureBlock | Gallery
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,14 @@ class Page:
     @property
     def tables(self) -> list[Table]:
         """Every table, on the page or not."""
-        return [block.table for block in self.blocks if isinstance(block, Shown)] + list(
+        return [block.table for block in self.blocks if isinstance(block, TableBlock)] + list(
             self.further_tables
         )
 
     @property
-    def figures(self) -> list[Drawn]:
+    def figures(self) -> list[DrawnFigure]:
         """Every figure."""
-        return [block.drawn for block in self.blocks if isinstance(block, Figure)]
+        return [block.drawn for block in self.blocks if isinstance(block, FigureBlock)]
 
 
 def render(page: Page) -> str:

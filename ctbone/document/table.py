@@ -16,7 +16,7 @@ from ctbone.study import write_table
 
 
 @dataclass(frozen=True)
-class Counts:
+class ConfusionCounts:
     """A confusion matrix in one cell, row by row."""
 
     rows: tuple[tuple[int, ...], ...]
@@ -26,7 +26,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Link:
+class SectionLink:
     """Text that leads to a section of the page."""
 
     text: str
@@ -36,12 +36,12 @@ class Link:
         return self.text
 
 
-Cell: TypeAlias = str | int | float | Estimate | Counts | Link | None
+Cell: TypeAlias = str | int | float | Estimate | ConfusionCounts | SectionLink | None
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One column.
 
     Attributes
@@ -66,7 +66,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Group:
+class ColumnGroup:
     """A heading over neighbouring columns."""
 
     title: str
@@ -74,7 +74,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row.
 
     Attributes
@@ -93,14 +93,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Shown:
+class CellText:
     """A cell as the page shows it."""
 
     text: str
     interval: str = ""
     title: str = ""
     kind: str = "text"
-    counts: Counts | None = None
+    counts: ConfusionCounts | None = None
     section: str = ""
 
 
@@ -120,8 +120,8 @@ class Table:
 
     key: str
     title: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[TableColumn, ...]
+    rows: tuple[TableRow, ...]
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -131,19 +131,19 @@ class Table:
                     f"table {self.key}: a row of {len(row.cells)} cells, {len(self.columns)} columns"
                 )
 
-    def shown(self) -> list[tuple[Row, list[Shown]]]:
+    def shown(self) -> list[tuple[TableRow, list[CellText]]]:
         """Return each row with its cells as text."""
         return [
             (row, [_show(cell, c) for cell, c in zip(row.cells, self.columns, strict=True)])
             for row in self.rows
         ]
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ColumnGroup]:
         """Return the headings over the columns; empty where there are none."""
         if not any(column.group for column in self.columns):
             return []
         return [
-            Group(title, len(list(run)))
+            ColumnGroup(title, len(list(run)))
             for title, run in groupby(self.columns, key=lambda column: column.group)
         ]
 
@@ -183,10 +183,14 @@ class Table:
 
 
 def plain_table(
-    key: str, title: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], note: str = ""
+    key: str,
+    title: str,
+    columns: Sequence[TableColumn],
+    rows: Sequence[Sequence[Cell]],
+    note: str = "",
 ) -> Table:
     """Make a table whose rows are all alike."""
-    return Table(key, title, tuple(columns), tuple(Row(tuple(cells)) for cells in rows), note)
+    return Table(key, title, tuple(columns), tuple(TableRow(tuple(cells)) for cells in rows), note)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -259,21 +263,21 @@ def _free(name: str, endings: Sequence[str], taken: Collection[str]) -> str:
 def _safe(cell: Cell) -> object:
     if isinstance(cell, str):
         return safe_text(cell)
-    if isinstance(cell, Counts | Link):
+    if isinstance(cell, ConfusionCounts | SectionLink):
         return str(cell)
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
-def _show(cell: Cell, column: Column) -> Shown:
+def _show(cell: Cell, column: TableColumn) -> CellText:
     if isinstance(cell, Estimate):
         text, ends = number(cell.value, column.digits), interval(cell, column.digits)
         title = "; ".join(part for part in (cell.method, cell.why) if part)
-        return Shown(text, ends, title, "estimate")
-    if isinstance(cell, Counts):
-        return Shown(str(cell), kind="counts", counts=cell)
-    if isinstance(cell, Link):
-        return Shown(cell.text, section=cell.section)
+        return CellText(text, ends, title, "estimate")
+    if isinstance(cell, ConfusionCounts):
+        return CellText(str(cell), kind="counts", counts=cell)
+    if isinstance(cell, SectionLink):
+        return CellText(cell.text, section=cell.section)
     if isinstance(cell, str):
-        return Shown(cell, kind="text" if column.kind == "text" else "number")
+        return CellText(cell, kind="text" if column.kind == "text" else "number")
     kind = "number" if column.kind in ("estimate", "p") else column.kind
-    return Shown(p_text(cell) if column.kind == "p" else number(cell, column.digits), kind=kind)
+    return CellText(p_text(cell) if column.kind == "p" else number(cell, column.digits), kind=kind)

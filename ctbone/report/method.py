@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ctbone.config import ModelSettings, Settings
-from ctbone.document.page import Block, Section, Terms, Text
+from ctbone.document import Block, Section, Terms, Text
 from ctbone.report.analysis import Analysis
-from ctbone.report.fusion_records import FusionRecord, RecalibrationRecord, Records, StackRecord
-from ctbone.report.gather import Source
+from ctbone.report.fusion_records import FusionRecord, RecalibrationRecord, Records, StackingRecord
 from ctbone.report.sections import statistics
+from ctbone.report.sources import Source
 
 _TECHNICAL = ("name", "title")
 
@@ -158,7 +158,7 @@ def _fusions(records: Sequence[FusionRecord]) -> list[str]:
     ]
 
 
-def _stacks(stacks: Sequence[StackRecord]) -> list[str]:
+def _stacks(stacks: Sequence[StackingRecord]) -> list[str]:
     if not stacks:
         return []
     each = "; ".join(f"{s.name}: {s.how}, over {', '.join([*s.parts, *s.columns])}" for s in stacks)

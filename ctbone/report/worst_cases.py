@@ -10,12 +10,23 @@ import numpy as np
 import pandas as pd
 
 from ctbone.config import BONE, Window
-from ctbone.document.page import Block, Gallery, Pictured, Section, Shown, Text
-from ctbone.document.table import Cell, Column, Table, number, plain_table
+from ctbone.document import (
+    Block,
+    Cell,
+    Gallery,
+    PicturedCase,
+    Section,
+    Table,
+    TableBlock,
+    TableColumn,
+    Text,
+    number,
+    plain_table,
+)
 from ctbone.errors import CtboneError
 from ctbone.predictions import probability_columns
 from ctbone.report.analysis import Analysis, JudgedSet
-from ctbone.report.gather import Source
+from ctbone.report.sources import Source
 from ctbone.study import Study, read_json, record_of
 
 _MOST = 6
@@ -67,7 +78,7 @@ def worst_cases(study: Study, analysis: Analysis, found: Sequence[Source]) -> Se
     blocks: list[Block] = []
     for judged in analysis.reported:
         table = ranked(judged, single)
-        blocks.append(Shown(_table(judged, table[:_MOST])))
+        blocks.append(TableBlock(_table(judged, table[:_MOST])))
         pictured = [_pictured(study, case, judged) for case in table[:_MOST]]
         if any(case.images for case in pictured):
             blocks.append(Gallery(tuple(pictured)))
@@ -91,13 +102,15 @@ def ranked(judged: JudgedSet, single: set[str]) -> list[RankedCase]:
     single
         The models that count; where none of them is there, all do.
     """
-    counted = [a for a in judged.cases.answers if a.name in single] or list(judged.cases.answers)
-    known = pd.concat([answers.cases for answers in counted]).drop_duplicates("case_id")
+    counted = [a for a in judged.case_set.scored if a.name in single] or list(
+        judged.case_set.scored
+    )
+    known = pd.concat([scored.cases for scored in counted]).drop_duplicates("case_id")
     columns = []
-    for answers in counted:
-        p = answers.matrix[np.arange(len(answers)), answers.class_numbers]
+    for scored in counted:
+        p = scored.matrix[np.arange(len(scored)), scored.class_numbers]
         columns.append(
-            pd.Series(p, index=answers.cases["case_id"]).reindex(known["case_id"]).to_numpy()
+            pd.Series(p, index=scored.cases["case_id"]).reindex(known["case_id"]).to_numpy()
         )
     wide = np.column_stack(columns)
     means = np.nanmean(wide, axis=1)
@@ -140,12 +153,12 @@ def png(image: np.ndarray, window: Window = BONE) -> bytes:
 def _table(judged: JudgedSet, cases: Sequence[RankedCase]) -> Table:
     models = list(cases[0].probabilities) if cases else []
     columns = [
-        Column("case_id", "Case", "text"),
-        Column("cohort", "Cohort", "text"),
-        Column("label", "Truth", "text"),
+        TableColumn("case_id", "Case", "text"),
+        TableColumn("cohort", "Cohort", "text"),
+        TableColumn("label", "Truth", "text"),
     ]
-    columns += [Column("mean", "Mean", digits=2)] + [
-        Column(name, name, digits=2) for name in models
+    columns += [TableColumn("mean", "Mean", digits=2)] + [
+        TableColumn(name, name, digits=2) for name in models
     ]
     cells: list[list[Cell]] = [
         [
@@ -154,26 +167,26 @@ def _table(judged: JudgedSet, cases: Sequence[RankedCase]) -> Table:
         ]
         for case in cases
     ]
-    title = f"Least probability of the true class, {judged.cases.title[0].lower()}{judged.cases.title[1:]}"
-    return plain_table(f"worst_{judged.cases.key}", title, columns, cells)
+    title = f"Least probability of the true class, {judged.case_set.title[0].lower()}{judged.case_set.title[1:]}"
+    return plain_table(f"worst_{judged.case_set.key}", title, columns, cells)
 
 
-def _pictured(study: Study, case: RankedCase, judged: JudgedSet) -> Pictured:
-    answers = judged.cases.answers[0]
-    called = _called(judged, case.case_id, len(probability_columns(answers.classes)))
+def _pictured(study: Study, case: RankedCase, judged: JudgedSet) -> PicturedCase:
+    scored = judged.case_set.scored[0]
+    called = _called(judged, case.case_id, len(probability_columns(scored.classes)))
     line = f"{case.label}; probability of it {number(case.mean, 2)}{called}"
     images, names = _images(study, case.case_id)
-    return Pictured(case.case_id, line, images, names)
+    return PicturedCase(case.case_id, line, images, names)
 
 
 def _called(judged: JudgedSet, case: str, classes: int) -> str:
     """Say what the likeliest class was, where there are more than two."""
     if classes == 2:
         return ""
-    answers = judged.cases.answers[0]
-    rows = np.flatnonzero((answers.cases["case_id"] == case).to_numpy())
+    scored = judged.case_set.scored[0]
+    rows = np.flatnonzero((scored.cases["case_id"] == case).to_numpy())
     return (
-        f"; {answers.name} called {answers.classes[int(answers.matrix[rows[0]].argmax())]}"
+        f"; {scored.name} called {scored.classes[int(scored.matrix[rows[0]].argmax())]}"
         if len(rows)
         else ""
     )

@@ -173,12 +173,12 @@ def test_youden_needs_validation_rows(tmp_path):
     ("edit", "words"),
     [
         (lambda t: t.assign(**{"model a": t["model a"] * 6 - 3}), "not within 0–1"),
-        (lambda t: t.assign(**{"model a": t["model a"].mask(t.index == 4)}), "holds no number"),
+        (lambda t: t.assign(**{"model a": t["model a"].mask(t.index == 4)}), "is not a number"),
         (
             lambda t: t.assign(truth=t["truth"].astype("Int64").mask(t.index == 4)),
             "the label is missing",
         ),
-        (lambda t: pd.concat([t, t.head(1)]), "stands twice"),
+        (lambda t: pd.concat([t, t.head(1)]), "has two rows"),
         (lambda t: t.head(0), "no rows"),
         (lambda t: t.drop(columns="truth"), "no column 'truth'"),
         (lambda t: t.drop(columns="model a"), "no column 'model a'"),

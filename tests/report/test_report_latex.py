@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctbone.document.latex import escape, latex
-from ctbone.document.table import Column, Counts, Row, Table, plain_table
+from ctbone.document.table import ConfusionCounts, Table, TableColumn, TableRow, plain_table
 from ctbone.stats import Estimate
 
 COMMANDS = re.compile(
@@ -26,15 +26,17 @@ def test_no_text_stays_active(text):
 
 def example() -> Table:
     columns = (
-        Column("model", "Model_1", "text"),
-        Column("auc", "AUC", "estimate", group="Test & co"),
-        Column("p", "p", "p", group="Test & co"),
-        Column("n", "n"),
-        Column("c", "Confusion"),
+        TableColumn("model", "Model_1", "text"),
+        TableColumn("auc", "AUC", "estimate", group="Test & co"),
+        TableColumn("p", "p", "p", group="Test & co"),
+        TableColumn("n", "n"),
+        TableColumn("c", "Confusion"),
     )
     rows = (
-        Row(("3d", Estimate(0.9, 0.85, 0.95, "x"), 0.0002, 12, Counts(((1, 2), (3, 4))))),
-        Row(
+        TableRow(
+            ("3d", Estimate(0.9, 0.85, 0.95, "x"), 0.0002, 12, ConfusionCounts(((1, 2), (3, 4))))
+        ),
+        TableRow(
             ("[2d]", Estimate(None, None, None, "x", "one class"), None, -3, ""),
             "strong",
             opens=True,
@@ -58,7 +60,7 @@ def test_a_table_reads_as_it_should():
 
 
 def test_a_long_table_breaks_over_pages():
-    table = plain_table("k", "T", [Column("a", "A", "text")], [[f"x{n}"] for n in range(60)])
+    table = plain_table("k", "T", [TableColumn("a", "A", "text")], [[f"x{n}"] for n in range(60)])
     text = latex(table)
     assert r"\begin{longtable}{l}" in text.splitlines()
     assert text.count("\\\\\n") == 60 + 2
@@ -77,7 +79,10 @@ def test_every_table_of_a_report_is_there_twice(reported):
 
 def test_long_cells_break_into_lines():
     table = plain_table(
-        "k", "T", [Column("a", "A", "text"), Column("b", "B", "text")], [["short", "word " * 20]]
+        "k",
+        "T",
+        [TableColumn("a", "A", "text"), TableColumn("b", "B", "text")],
+        [["short", "word " * 20]],
     )
     (share,) = re.findall(
         r"\\begin\{tabular\}\{l>\{[^}]*\}p\{(0\.\d\d)\\linewidth\}\}", latex(table)
@@ -87,7 +92,7 @@ def test_long_cells_break_into_lines():
 
 def test_a_wide_table_is_turned_and_written_smaller():
     def of(columns: int, rows: int = 3) -> str:
-        heads = [Column(f"c{k}", f"C{k}", "text") for k in range(columns)]
+        heads = [TableColumn(f"c{k}", f"C{k}", "text") for k in range(columns)]
         return latex(plain_table("k", "T", heads, [["0.914 (0.882)"] * columns] * rows))
 
     assert r"\begin{table}" in of(4)

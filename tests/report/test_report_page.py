@@ -12,9 +12,8 @@ from sklearn.metrics import roc_auc_score
 from ctbone.fusion import fuse
 from ctbone.predictions import read_predictions
 from ctbone.report import ReportError, report
-from ctbone.report.freshness import stale_notices
-from ctbone.report.fusion_records import fusion_records
-from ctbone.report.gather import sources
+from ctbone.report.fusion_records import fusion_records, stale_notices
+from ctbone.report.sources import sources
 from ctbone.study import Study, record_of
 from tests.report.synthetic_study import Sizes, make_study
 

@@ -7,8 +7,8 @@ from scipy.stats import chi2_contingency, ttest_ind
 
 from ctbone.cohort import read_cohort
 from ctbone.report.analysis import analyse
-from ctbone.report.gather import case_sets, sources
 from ctbone.report.patients import baseline_table, flow
+from ctbone.report.sources import case_sets, sources
 
 
 @pytest.fixture(scope="module")
