@@ -128,7 +128,7 @@ def line_styles(models: Sequence[str]) -> dict[str, LineStyle]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Use the style of ctbone's figures inside this block, whatever the user's matplotlib settings."""
+    """Use the figure style of ctbone inside this block, whatever the user's settings are."""
     import matplotlib
 
     with matplotlib.rc_context():

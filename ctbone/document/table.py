@@ -1,4 +1,4 @@
-"""A table of the report: one content, written as CSV and shown on the page."""
+"""A table that is shown on a page and written as CSV."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ConfusionCounts:
 
 @dataclass(frozen=True)
 class SectionLink:
-    """Text that leads to a section of the page."""
+    """Text that links to a section of the page."""
 
     text: str
     section: str
@@ -37,6 +37,7 @@ class SectionLink:
 
 
 Cell: TypeAlias = str | int | float | Estimate | ConfusionCounts | SectionLink | None
+# A spreadsheet takes text that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -47,15 +48,16 @@ class TableColumn:
     Attributes
     ----------
     name
-        Of the CSV's column; an estimate also gets ``<name>_low``, ``<name>_high``.
+        Column of the CSV; an estimate also gets ``<name>_low`` and ``<name>_high``.
     title
-        As shown on the page.
+        Heading on the page.
     kind
-        ``text``, ``number`` (right-aligned), ``estimate`` (value with its interval) or ``p`` (a p-value).
+        ``text``, ``number`` (right-aligned), ``estimate`` (value with its interval) or ``p`` (a
+        p-value).
     digits
-        Decimals shown on the page; the CSV has them all.
+        Decimals on the page; the CSV has all digits.
     group
-        Heading that the page sets over neighbouring columns.
+        Heading over neighbouring columns of the same group.
     """
 
     name: str
@@ -80,11 +82,11 @@ class TableRow:
     Attributes
     ----------
     cells
-        As many as there are columns.
+        One cell a column.
     weight
-        ``strong`` for a row that sums up those above it.
+        ``strong`` for a row that summarises the rows above it.
     opens
-        Whether a new group of rows begins here.
+        Whether a new group of rows starts here.
     """
 
     cells: tuple[Cell, ...]
@@ -94,7 +96,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class CellText:
-    """A cell as the page shows it."""
+    """Text of a cell as the page shows it."""
 
     text: str
     interval: str = ""
@@ -111,9 +113,9 @@ class Table:
     Attributes
     ----------
     key
-        Names the CSV.
+        Name of the CSV, without suffix.
     title, note
-        What it shows, and what one must know to read it.
+        Caption, and the note below the table.
     columns, rows
         The content.
     """
@@ -128,7 +130,8 @@ class Table:
         for row in self.rows:
             if len(row.cells) != len(self.columns):
                 raise ValueError(
-                    f"table {self.key}: a row of {len(row.cells)} cells, {len(self.columns)} columns"
+                    f"table {self.key}: a row of {len(row.cells)} cells, {len(self.columns)} "
+                    "columns"
                 )
 
     def shown(self) -> list[tuple[TableRow, list[CellText]]]:
@@ -139,7 +142,7 @@ class Table:
         ]
 
     def groups(self) -> list[ColumnGroup]:
-        """Return the headings over the columns; empty where there are none."""
+        """Return the headings over the columns; empty if there are none."""
         if not any(column.group for column in self.columns):
             return []
         return [
@@ -148,7 +151,7 @@ class Table:
         ]
 
     def undefined(self) -> list[str]:
-        """Say, once each, why cells are undefined."""
+        """Return the reasons why cells are undefined, each once."""
         cells = [
             cell
             for row in self.rows
@@ -158,7 +161,7 @@ class Table:
         return list(dict.fromkeys(str(cell.why) for cell in cells))
 
     def frame(self) -> pd.DataFrame:
-        """Return the table for the CSV: all digits, text that no spreadsheet takes for a formula, each name once."""
+        """Return the table for the CSV: all digits, no text that is a formula, unique names."""
         content: dict[str, list[object]] = {}
         for number, column in enumerate(self.columns):
             cells = [row.cells[number] for row in self.rows]
@@ -189,12 +192,18 @@ def plain_table(
     rows: Sequence[Sequence[Cell]],
     note: str = "",
 ) -> Table:
-    """Make a table whose rows are all alike."""
-    return Table(key, title, tuple(columns), tuple(TableRow(tuple(cells)) for cells in rows), note)
+    """Make a table of plain rows."""
+    return Table(
+        key=key,
+        title=title,
+        columns=tuple(columns),
+        rows=tuple(TableRow(tuple(cells)) for cells in rows),
+        note=note,
+    )
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Write a number with a true minus sign; a dash where it is undefined.
+    """Format a number with a minus sign (U+2212); a dash if it is undefined.
 
     Examples
     --------
@@ -210,7 +219,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
-    """Write an interval; empty where there is none.
+    """Format an interval; empty if there is none.
 
     Examples
     --------
@@ -223,7 +232,7 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """Write a p-value as journals do.
+    """Format a p-value in the style of journals.
 
     Examples
     --------
@@ -241,7 +250,7 @@ def p_text(p: float | None) -> str:
 
 
 def safe_text(text: str) -> str:
-    """Keep a spreadsheet from taking text for a formula.
+    """Prefix text that a spreadsheet would take for a formula.
 
     Examples
     --------
@@ -252,7 +261,7 @@ def safe_text(text: str) -> str:
 
 
 def _free(name: str, endings: Sequence[str], taken: Collection[str]) -> str:
-    """Return a column's name, numbered where another column has it: models may be called like anything."""
+    """Return the name of a column, numbered if it is taken: a model may have any name."""
     name = safe_text(name)
     free, number = name, 2
     while any(free + ending in taken for ending in endings):
@@ -272,7 +281,7 @@ def _show(cell: Cell, column: TableColumn) -> CellText:
     if isinstance(cell, Estimate):
         text, ends = number(cell.value, column.digits), interval(cell, column.digits)
         title = "; ".join(part for part in (cell.method, cell.why) if part)
-        return CellText(text, ends, title, "estimate")
+        return CellText(text=text, interval=ends, title=title, kind="estimate")
     if isinstance(cell, ConfusionCounts):
         return CellText(str(cell), kind="counts", counts=cell)
     if isinstance(cell, SectionLink):
