@@ -263,7 +263,7 @@ def judge(scored: ScoredCases, settings: EvaluationSettings, *, bands: bool = Tr
     settings
         Confidence level, resamples, seed, and the dangerous error if one is named.
     bands
-        Whether to compute bootstrap intervals of ICI, E50, E90 and Emax, which take a second or two.
+        Whether to compute bootstrap intervals of ICI, E50, E90 and Emax, which take seconds.
 
     Returns
     -------
@@ -321,6 +321,6 @@ def compare(case_set: CaseSet, settings: EvaluationSettings) -> list[ModelCompar
         pairs.append((a.name, b.name, len(a), result))
     adjusted = holm([result.p_value for *_, result in pairs])
     return [
-        ModelComparison(a, b, n, result, p)
+        ModelComparison(a=a, b=b, n=n, result=result, adjusted=p)
         for (a, b, n, result), p in zip(pairs, adjusted, strict=True)
     ]

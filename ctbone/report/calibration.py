@@ -1,4 +1,4 @@
-"""The section on calibration: curves with bands and histograms, and the Hosmer–Lemeshow test."""
+"""The section on calibration: curves with histograms, and the Hosmer–Lemeshow test."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 def calibration_section(analysis: Analysis) -> Section:
+    """Show the calibration curves of every model, and with two classes the tests."""
     two, level = analysis.two_class, analysis.settings.confidence
     drawn = (
         calibration(analysis, j) if two else class_calibration(j, level) for j in analysis.reported
@@ -49,27 +50,30 @@ def calibration_section(analysis: Analysis) -> Section:
 
 
 def calibration(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
-    """Draw each model's flexible calibration curve with its band, tenths with intervals, and the histogram below."""
+    """Draw the flexible calibration curve of each model with its band, and a histogram below."""
     lines = line_styles(analysis.models)
     level = analysis.settings.confidence
     method = ""
     with style():
         figure, all_axes = small_multiples(len(judged.case_set.scored), height=58.0)
         for axes, scored in zip(all_axes, judged.case_set.scored, strict=True):
-            method = _calibration_panel(axes, scored, lines[scored.name].colour, level)
+            method = _calibration_panel(
+                axes, scored=scored, colour=lines[scored.name].colour, level=level
+            )
             axes.set_title(shorten(scored.name, 20))
         return finish(
             figure,
-            f"calibration_{judged.case_set.key}",
-            f"Calibration, {judged.case_set.title.lower()}",
-            "One panel a model: observed share against predicted probability, with the histogram of both classes.",
-            f"Line and band: {method}. Dots: tenths of probability with {_wilson(judged)}. Bars: cases of the positive "
-            "class upwards, of the other downwards.",
+            key=f"calibration_{judged.case_set.key}",
+            title=f"Calibration, {judged.case_set.title.lower()}",
+            alt="One panel a model: observed share against predicted probability, with a "
+            "histogram of both classes.",
+            note=f"Line and band: {method}. Dots: tenths of probability with {_wilson(judged)}. "
+            "Bars: cases of the positive class upwards, of the other downwards.",
         )
 
 
 def class_calibration(judged: JudgedSet, level: float) -> DrawnFigure:
-    """Draw the calibration of each class against the rest: one row a model, one panel a class."""
+    """Draw the calibration of each class against the rest, one row a model, one panel a class."""
     classes = judged.case_set.scored[0].classes
     lines, method = line_styles(classes), ""
     with style():
@@ -80,15 +84,18 @@ def class_calibration(judged: JudgedSet, level: float) -> DrawnFigure:
         )
         places = [(scored, name) for scored in judged.case_set.scored for name in classes]
         for axes, (scored, name) in zip(all_axes, places, strict=True):
-            method = _calibration_panel(axes, scored.against_rest(name), lines[name].colour, level)
+            method = _calibration_panel(
+                axes, scored=scored.against_rest(name), colour=lines[name].colour, level=level
+            )
             axes.set_title(f"{shorten(scored.name, 12)}: {shorten(name, 13)}")
         return finish(
             figure,
-            f"calibration_{judged.case_set.key}",
-            f"Calibration of each class against the rest, {judged.case_set.title.lower()}",
-            "One panel a model and class: observed share against predicted probability, with the histogram below.",
-            f"Line and band: {method}. Dots: tenths of probability with {_wilson(judged)}. Bars: cases of the class "
-            "upwards, all others downwards.",
+            key=f"calibration_{judged.case_set.key}",
+            title=f"Calibration of each class against the rest, {judged.case_set.title.lower()}",
+            alt="One panel a model and class: observed share against predicted probability, with a "
+            "histogram below.",
+            note=f"Line and band: {method}. Dots: tenths of probability with {_wilson(judged)}. "
+            "Bars: cases of the class upwards, all others downwards.",
         )
 
 
@@ -115,7 +122,11 @@ def _calibration_panel(axes: Axes, scored: ScoredCases, colour: str, level: floa
     unit_axes(axes, "", "Observed share")
     axes.tick_params(labelbottom=False)
     _histogram(
-        below, curve.histogram_edges, curve.histogram_positive, curve.histogram_negative, colour
+        below,
+        edges=curve.histogram_edges,
+        positive=curve.histogram_positive,
+        negative=curve.histogram_negative,
+        colour=colour,
     )
     return curve.method
 
@@ -123,8 +134,8 @@ def _calibration_panel(axes: Axes, scored: ScoredCases, colour: str, level: floa
 def _histogram(
     axes: Axes, edges: np.ndarray, positive: np.ndarray, negative: np.ndarray, colour: str
 ) -> None:
-    _bars(axes, edges, positive, colour)
-    _bars(axes, edges, -negative, FAINT)
+    _bars(axes, edges=edges, heights=positive, colour=colour)
+    _bars(axes, edges=edges, heights=-negative, colour=FAINT)
     axes.axhline(0, color=INK, linewidth=0.4)
     most = max(1, int(positive.max()), int(negative.max()))
     axes.set(xlim=(-0.02, 1.02), ylim=(-1.1 * most, 1.1 * most), xlabel="Predicted probability")
@@ -134,7 +145,7 @@ def _histogram(
 
 
 def _bars(axes: Axes, edges: np.ndarray, heights: np.ndarray, colour: str) -> None:
-    """Draw all bars as one shape: dozens of rectangles take longer than all the rest of a panel."""
+    """Draw all bars as one collection, which is much faster than one artist a bar."""
     from matplotlib.collections import PolyCollection
 
     gap = 0.07 * np.diff(edges)
@@ -145,7 +156,7 @@ def _bars(axes: Axes, edges: np.ndarray, heights: np.ndarray, colour: str) -> No
 
 
 def hosmer_lemeshow_table(judged: JudgedSet) -> Table | None:
-    """Show the Hosmer–Lemeshow test of every model; None where there are more than two classes."""
+    """Show the Hosmer–Lemeshow test of every model; None with more than two classes."""
     tests = {
         j.name: (j.n, j.hosmer_lemeshow) for j in judged.judgements if j.hosmer_lemeshow is not None
     }
@@ -171,13 +182,13 @@ def hosmer_lemeshow_table(judged: JudgedSet) -> Table | None:
         for name, (n, test) in tests.items()
     ]
     note = (
-        "A small p speaks against the calibration. The test has little power with few cases and rejects any model with "
-        "many: read the curve. Each case counts as a patient of its own."
+        "A small p is evidence of miscalibration. The test has little power with few cases and "
+        "rejects any model with many: read the curve. It treats every case as a separate patient."
     )
     return plain_table(
-        f"hosmer_lemeshow_{judged.case_set.key}",
-        f"Hosmer–Lemeshow, {judged.case_set.inline_title}",
-        columns,
-        rows,
-        note,
+        key=f"hosmer_lemeshow_{judged.case_set.key}",
+        title=f"Hosmer–Lemeshow, {judged.case_set.inline_title}",
+        columns=columns,
+        rows=rows,
+        note=note,
     )

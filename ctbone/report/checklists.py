@@ -1,4 +1,8 @@
-"""The reporting checklists TRIPOD+AI and CLAIM, and what this report answers to each item."""
+"""The section on checklists: what this report answers to the items of TRIPOD+AI and CLAIM.
+
+The subjects of the items are in our words. TRIPOD+AI: Collins GS et al., BMJ 2024;385:e078378.
+CLAIM: Mongan J et al., Radiology: Artificial Intelligence 2020;2:e200029.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +32,8 @@ from ctbone.report.worst_cases import has_images
 from ctbone.study import Study
 
 AUTHORS = "authors"
-"""Key of what no program can know."""
-# Number of each item, its subject, and the key of the answer.
+"""Topic of the items that only the authors can answer."""
+# Number of each item, its subject, and the topic of the answer.
 _TRIPOD_AI = (
     ("1", "Title: prediction model, population, outcome", AUTHORS),
     ("2", "Abstract", AUTHORS),
@@ -144,7 +148,7 @@ def checklist_section(
     titles = {section.key: section.title for section in sections}
     raw = {
         **_of_patients(study, cohort, analysis),
-        **_of_method(study, tables, fusions, record),
+        **_of_method(study, tables=tables, fusions=fusions, record=record),
         **_of_results(analysis, sections),
     }
     answers = {
@@ -154,7 +158,8 @@ def checklist_section(
     }
     words = Text(
         (
-            "Where this report answers the items of two reporting guidelines, and what is left to the authors.",
+            "Where this report answers the items of two reporting guidelines, and which items are "
+            "left to the authors.",
         )
     )
     return Section(
@@ -177,30 +182,32 @@ def _of_patients(study: Study, cohort: Cohort, analysis: Analysis) -> dict[str, 
         ", ".join(f"{name} {count}" for name, count in empty.items() if count)
         or "none in the clinical columns"
     )
-    judged = set().union(*(judged.case_set.case_ids for judged in analysis.sets))
-    left_out = sum(case.case_id not in judged for case in cohort)
+    covered = set().union(*(judged.case_set.case_ids for judged in analysis.sets))
+    excluded = sum(case.case_id not in covered for case in cohort)
     return {
         "data": (
-            f"{len(cohort)} cases of {patients} patients ({cases}); their origin is for the authors",
+            f"{len(cohort)} cases of {patients} patients ({cases}); their origin: for the authors",
             "patients",
         ),
-        "flow": (f"Flow chart; {left_out} cases left out, with the reasons", "patients"),
+        "flow": (f"Flow chart; {excluded} cases excluded, with the reasons", "patients"),
         "sides": (
-            "Table of baseline characteristics, internal and external side by side; no test between them",
+            "Table of baseline characteristics, internal and external side by side, without a test "
+            "between them",
             "patients",
         ),
         "baseline": (
-            "Table of baseline characteristics by cohort and class, with standardised differences",
+            "Table of baseline characteristics by cohort and class, with standardised mean "
+            "differences",
             "patients",
         ),
-        "sizes": (f"{sizes}; why so many is for the authors", "patients"),
+        "sizes": (f"{sizes}; the reason for the size: for the authors", "patients"),
         "outcome": (
-            f"Classes {' or '.join(study.settings.classes)}; how they were ascertained is for the authors",
+            f"Classes {' or '.join(study.settings.classes)}; reference standard: for the authors",
             "patients",
         ),
         "imbalance": (f"{counts}; folds are stratified by class", "patients"),
         "missing": (
-            f"Cells missing: {gaps}; cases without a probability are in the flow chart",
+            f"Missing cells: {gaps}; cases without a probability are in the flow chart",
             "patients",
         ),
     }
@@ -232,45 +239,45 @@ def _of_method(
     )
     crop, flat = settings.preprocess.crop_3d, settings.preprocess.images_2d
     readers = list(dict.fromkeys(record.reader for record in fusions if record.reader))
-    images = f"CT around the lesion's mask: {crop.size}³ voxels of {crop.spacing:g} mm, three images of {flat.size}² pixels"
+    images = (
+        f"CT around the mask of the lesion: {crop.size}³ voxels of {crop.spacing:g} mm, three "
+        f"images of {flat.size}² pixels"
+    )
     also = "".join(
         [
             f"; clinical: {', '.join(columns)}" if columns else "",
-            "; a reader's score" if readers else "",
+            "; the score of a reader" if readers else "",
         ]
     )
     names = ", ".join(record.name for record in fusions)
     recalibrated = [record.name for record in fusions if isinstance(record, RecalibrationRecord)]
-    versions = ", ".join(
-        f"{name} {record['libraries'][name]}"
-        for name in ("torch", "monai")
-        if name in record["libraries"]
-    )
+    libraries = record["libraries"]
+    versions = [f"{name} {libraries[name]}" for name in ("torch", "monai") if name in libraries]
     return {
         "preparation": (
-            "One resampling of CT in Hounsfield units; a case that fails is left out and listed",
+            "One resampling of CT in Hounsfield units; a case that fails is excluded and listed",
             "method",
         ),
         "predictors": (images + also, "method"),
         "reader": (
-            f"Reader {', '.join(readers)}; training and experience are for the authors"
+            f"Reader {', '.join(readers)}; training and experience: for the authors"
             if readers
             else "",
             "method",
         ),
         "partition": (
             f"{settings.folds.count} folds by patient, stratified by class; "
-            f"{settings.folds.validation_share:.0%} of the rest validate",
+            f"{settings.folds.validation_share:.0%} of the rest for validation",
             "method",
         ),
-        "model": (f"{networks}, {epochs}; every setting is listed" if models else "", "method"),
+        "model": (f"{networks}, {epochs}; all settings are listed" if models else "", "method"),
         "selection": (
             "The epoch with the highest validation AUC of its fold" if models else "",
             "method",
         ),
         "ensemble": (
-            "Internal: the one model that has not seen the patient; external: mean of the folds' models"
-            + (f"; fusions {names}" if names else ""),
+            "Internal: the one model that has not seen the patient; external: mean of the folds' "
+            "models" + (f"; fusions {names}" if names else ""),
             "method",
         ),
         "updating": (
@@ -280,12 +287,12 @@ def _of_method(
             "fusion" if recalibrated else "method",
         ),
         "software": (
-            f"ctbone {record['ctbone']}, Python {record['python']}{', ' if versions else ''}{versions}",
+            ", ".join([f"ctbone {record['ctbone']}", f"Python {record['python']}", *versions]),
             "method",
         ),
-        "statistics": ("The method of every interval and test is listed", "method"),
+        "statistics": ("Method of every interval and test", "method"),
         "deidentified": (
-            "This report holds case_id only; how the images were de-identified is for the authors",
+            "This report contains case_id only; de-identification of the images: for the authors",
             "method",
         ),
     }
@@ -306,21 +313,25 @@ def _of_results(analysis: Analysis, sections: Sequence[Section]) -> dict[str, tu
         else f"threshold {threshold:g}"
     )
     centred = external is not None and len(external.case_set.scored[0].cohorts) > 1
+    measures = (
+        "AUC, sensitivity, specificity, predictive values, F1, MCC, Brier, calibration, net "
+        "benefit; ROC, calibration and decision curves"
+        if two
+        else "AUC, accuracy, F1, Brier, calibration error, confusion"
+    )
+    call = rule if two else "the most probable class is called"
+    areas = "; ".join(_area(judged, analysis) for judged in analysis.reported)
     found = {
-        "metrics": (
-            "AUC, sensitivity, specificity, predictive values, F1, MCC, Brier, calibration, net benefit; ROC, "
-            "calibration and decision curves" if two else "AUC, accuracy, F1, Brier, calibration error, confusion",
-            "discrimination",
-        ),
-        "output": (f"Probability of each class; {rule if two else 'the likeliest class is called'}", "confusion"),
-        "performance": ("; ".join(_area(judged, analysis) for judged in analysis.reported), "discrimination"),
-        "folds": ("Every fold by itself, validation and test; mean of the folds and pooled", "folds"),
-        "failures": (f"The cases that the models got most wrong{pictured}", "worst"),
-    }  # fmt: skip
+        "metrics": (measures, "discrimination"),
+        "output": (f"Probability of each class; {call}", "confusion"),
+        "performance": (areas, "discrimination"),
+        "folds": ("Each fold, validation and test; mean of the folds and pooled", "folds"),
+        "failures": (f"The cases with the worst predictions{pictured}", "worst"),
+    }
     if external is not None:
         found["external"] = (_area(external, analysis), "discrimination")
     if centred:
-        found["centres"] = ("Table of each centre by itself", "discrimination")
+        found["centres"] = ("Table of each centre", "discrimination")
     return found
 
 
@@ -331,21 +342,20 @@ def _area(judged: JudgedSet, analysis: Analysis) -> str:
         if area.value is not None and judgement.name != READER:
             ends = interval(area, 2)
             parts.append(f"{judgement.name} {number(area.value, 2)}{f' ({ends})' if ends else ''}")
-    return f"{judged.case_set.title}: AUC {', '.join(parts) or 'undefined'}, {analysis.settings.confidence:.0%} intervals"
+    level = f"{analysis.settings.confidence:.0%} intervals"
+    return f"{judged.case_set.title}: AUC {', '.join(parts) or 'undefined'}, {level}"
 
 
 @dataclass(frozen=True)
 class ChecklistAnswer:
-    """What the report says on a subject.
+    """The answer of the report to a topic.
 
     Attributes
     ----------
     text
-        In a few words, with the numbers.
-    section
-        Key of the section that says more.
-    title
-        Its title.
+        A few words with the numbers.
+    section, title
+        Key and title of the section with the details.
     """
 
     text: str
@@ -354,15 +364,24 @@ class ChecklistAnswer:
 
 
 def tripod_ai(answers: Mapping[str, ChecklistAnswer]) -> Table:
-    """Fill TRIPOD+AI's items from the answers; what is not among them is left to the authors."""
+    """Fill the items of TRIPOD+AI from the answers; items without one are left to the authors."""
     source = "Items of TRIPOD+AI (Collins et al., BMJ 2024;385:e078378) in our words."
-    return _fill("checklist_tripod_ai", "TRIPOD+AI", _TRIPOD_AI, answers, source)
+    return _fill(
+        key="checklist_tripod_ai",
+        title="TRIPOD+AI",
+        items=_TRIPOD_AI,
+        answers=answers,
+        source=source,
+    )
 
 
 def claim(answers: Mapping[str, ChecklistAnswer]) -> Table:
-    """Fill CLAIM's items from the answers; what is not among them is left to the authors."""
-    source = "Items of CLAIM (Mongan et al., Radiology: Artificial Intelligence 2020;2:e200029) in our words."
-    return _fill("checklist_claim", "CLAIM", _CLAIM, answers, source)
+    """Fill the items of CLAIM from the answers; items without one are left to the authors."""
+    source = (
+        "Items of CLAIM (Mongan et al., Radiology: Artificial Intelligence 2020;2:e200029) "
+        "in our words."
+    )
+    return _fill(key="checklist_claim", title="CLAIM", items=_CLAIM, answers=answers, source=source)
 
 
 def _fill(
@@ -386,7 +405,5 @@ def _fill(
             if found is not None
             else [item, subject, "–", "For the authors to write"]
         )
-    note = (
-        f"{source} This report answers {answered} of {len(items)}; a program cannot know the rest."
-    )
-    return plain_table(key, title, columns, rows, note)
+    note = f"{source} This report answers {answered} of {len(items)}; the authors answer the rest."
+    return plain_table(key=key, title=title, columns=columns, rows=rows, note=note)

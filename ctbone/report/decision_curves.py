@@ -155,13 +155,13 @@ def decision(analysis: Analysis, curves: CurvesBySet) -> DrawnFigure:
         )
         return finish(
             figure,
-            "decision",
-            "Decision curves",
-            "Net benefit of every model against the threshold probability, with treat-all and "
+            key="decision",
+            title="Decision curves",
+            alt="Net benefit of every model against the threshold probability, with treat-all and "
             "treat-none.",
-            "A case is treated if its probability reaches the threshold probability. A model is "
-            "useful where its curve lies above both treat-all and treat-none."
-            f"{_prevalence(analysis)}",
+            note="A case is treated if its probability reaches the threshold probability. A model "
+            "is useful where its curve lies above both treat-all and "
+            f"treat-none.{_prevalence(analysis)}",
         )
 
 
@@ -191,10 +191,11 @@ def decision_bands(
             axes.set_title(shorten(name, 20))
         return finish(
             figure,
-            f"decision_bands_{judged.case_set.key}",
-            f"Decision curve of each model, {judged.case_set.title.lower()}",
-            "One panel a model: net benefit with its band; treat-all dotted, treat-none solid.",
-            f"{_band_method([curves[name] for name in names])}. Dotted: treat all; solid: treat none.",
+            key=f"decision_bands_{judged.case_set.key}",
+            title=f"Decision curve of each model, {judged.case_set.title.lower()}",
+            alt="One panel a model: net benefit with its band; treat-all dotted, treat-none solid.",
+            note=f"{_band_method([curves[name] for name in names])}. Dotted: treat all; solid: "
+            "treat none.",
         )
 
 
@@ -236,7 +237,7 @@ def _treat_handles() -> list[object]:
 def decision_table(
     analysis: Analysis, judged: JudgedSet, curves: Mapping[str, DecisionCurve]
 ) -> Table:
-    """List the net benefit of every model over the thresholds, of treating all and of treating none."""
+    """List the net benefit of every model, treat-all and treat-none over the thresholds."""
     columns = [
         TableColumn("model", "Model", "text"),
         TableColumn("threshold", "Threshold", digits=2),
@@ -258,4 +259,9 @@ def decision_table(
         rows += [(name, *map(float, values)) for values in zip(*content, strict=True)]
     leading = judged is analysis.lead
     key = "decision_curve" if leading else f"decision_curve_{judged.case_set.key}"
-    return plain_table(key, f"Decision curves, {judged.case_set.inline_title}", columns, rows)
+    return plain_table(
+        key=key,
+        title=f"Decision curves, {judged.case_set.inline_title}",
+        columns=columns,
+        rows=rows,
+    )

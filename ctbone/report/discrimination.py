@@ -1,4 +1,4 @@
-"""The sections on discrimination, confusion and comparisons: AUC, ROC curves, every metric, centres, classes."""
+"""The sections on discrimination, confusion and comparisons of AUCs."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from ctbone.document import (
 )
 from ctbone.report.analysis import Analysis, JudgedSet, judge
 from ctbone.report.metrics import (
-    GLANCE_METRICS,
     MANY_CLASS_METRICS,
+    SUMMARY_METRICS,
     metric_columns,
     metric_title,
     resamples_for,
@@ -52,10 +52,11 @@ from ctbone.stats import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_POINTS = 2000
+_MOST_POINTS = 2000  # of a drawn ROC curve
 
 
 def discrimination_section(analysis: Analysis, *, bands: bool) -> Section:
+    """Show AUCs, ROC curves and every metric, for each centre and class where there are several."""
     blocks: list[Block] = [FigureBlock(forest(analysis))]
     if analysis.two_class:
         blocks.append(FigureBlock(roc(analysis)))
@@ -71,7 +72,7 @@ def discrimination_section(analysis: Analysis, *, bands: bool) -> Section:
 
 
 def forest(analysis: Analysis) -> DrawnFigure:
-    """Draw every model's AUC with its interval, internal and external, and the folds' own values as ticks."""
+    """Draw the AUC of every model with its interval, one row a model, and those of the folds."""
     models, sets = analysis.models, analysis.reported
     colours, markers = line_styles(models), ("o", "D", "s")
     height = (5.5 if len(sets) == 1 else 9.0) * len(models) + 2
@@ -87,11 +88,11 @@ def forest(analysis: Analysis) -> DrawnFigure:
                 y = row + (place - (len(sets) - 1) / 2) * 0.36
                 _forest_row(
                     axes,
-                    y,
-                    found.estimates["auc"],
-                    colours[name].colour,
-                    markers[place],
-                    place == 0,
+                    y=y,
+                    estimate=found.estimates["auc"],
+                    colour=colours[name].colour,
+                    marker=markers[place],
+                    filled=place == 0,
                 )
                 areas = [part.estimates["auc"].value for part in found.folds.values()]
                 known = [area for area in areas if area is not None]
@@ -118,24 +119,25 @@ def forest(analysis: Analysis) -> DrawnFigure:
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=RULE, linewidth=0.4)
         if len(sets) > 1:
-            _forest_legend(axes, sets, markers, height)
+            _forest_legend(axes, sets=sets, markers=markers, height=height)
         return finish(
             figure,
-            "auc",
-            "AUC of every model",
-            "; ".join(
+            key="auc",
+            title="AUC of every model",
+            alt="; ".join(
                 f"{j.name}, {judged.case_set.title.lower()}: {number(j.estimates['auc'].value)}"
                 for judged in sets
                 for j in judged.judgements
             ),
-            f"With {analysis.settings.confidence:.0%} intervals. Grey ticks: the single folds. Dashed: chance.",
+            note=f"With {analysis.settings.confidence:.0%} intervals. Grey ticks: single folds. "
+            "Dashed: chance.",
         )
 
 
 def _forest_row(
-    axes: Axes, y: float, estimate: object, colour: str, marker: str, filled: bool
+    axes: Axes, y: float, estimate: Estimate, *, colour: str, marker: str, filled: bool
 ) -> None:
-    value, low, high = (getattr(estimate, part) for part in ("value", "low", "high"))
+    value, low, high = estimate.value, estimate.low, estimate.high
     if value is None:
         axes.annotate(
             "undefined",
@@ -159,7 +161,7 @@ def _forest_row(
         markeredgewidth=1.1,
         zorder=3,
     )
-    text = f"{number(value)}  ({interval(estimate)})"  # type: ignore[arg-type]
+    text = f"{number(value)}  ({interval(estimate)})"
     axes.annotate(text, (1.03, y), xycoords=("axes fraction", "data"), va="center", fontsize=7)
 
 
@@ -212,15 +214,16 @@ def roc(analysis: Analysis) -> DrawnFigure:
             axes.legend(loc="upper left", bbox_to_anchor=(0, -13 / side))
         return finish(
             figure,
-            "roc",
-            "ROC curves",
-            "Sensitivity against 1 − specificity of every model; the areas are those of the figure of AUCs.",
-            f"AUC with {analysis.settings.confidence:.0%} interval beside each name.",
+            key="roc",
+            title="ROC curves",
+            alt="Sensitivity against 1 − specificity of every model; the AUCs are those of the "
+            "figure above.",
+            note=f"AUC with {analysis.settings.confidence:.0%} interval beside each name.",
         )
 
 
 def roc_bands(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
-    """Draw each model's ROC curve in a panel of its own, with its pointwise bootstrap band, the others in grey."""
+    """Draw each ROC curve with its pointwise bootstrap band, one panel a model, others in grey."""
     lines = line_styles(analysis.models)
     settings = analysis.settings
     curves = {scored.name: _roc_points(scored.truth, scored.p) for scored in judged.case_set.scored}
@@ -254,15 +257,15 @@ def roc_bands(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
             axes.set_title(shorten(scored.name, 20))
         return finish(
             figure,
-            f"roc_bands_{judged.case_set.key}",
-            f"ROC curve of each model, {judged.case_set.title.lower()}",
-            "One panel a model: its ROC curve with a band, the other models in grey.",
-            f"Band: {method}." if method else "",
+            key=f"roc_bands_{judged.case_set.key}",
+            title=f"ROC curve of each model, {judged.case_set.title.lower()}",
+            alt="One panel a model: its ROC curve with a band, the other models in grey.",
+            note=f"Band: {method}." if method else "",
         )
 
 
 def class_roc(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
-    """Draw the ROC curve of each class against the rest with its band, one row a model, one panel a class."""
+    """Draw the ROC curve of each class against the rest with its band, one panel a class."""
     classes, settings = judged.case_set.scored[0].classes, analysis.settings
     lines, method = line_styles(classes), ""
     with style():
@@ -298,10 +301,10 @@ def class_roc(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
             axes.set_title(f"{shorten(scored.name, 12)}: {shorten(name, 13)}")
         return finish(
             figure,
-            f"roc_{judged.case_set.key}",
-            f"ROC curve of each class against the rest, {judged.case_set.title.lower()}",
-            "One panel a model and class: sensitivity against 1 − specificity, with a band.",
-            f"AUC with {settings.confidence:.0%} interval ({_delong(judged)})."
+            key=f"roc_{judged.case_set.key}",
+            title=f"ROC curve of each class against the rest, {judged.case_set.title.lower()}",
+            alt="One panel a model and class: sensitivity against 1 − specificity with a band.",
+            note=f"AUC with {settings.confidence:.0%} interval ({_delong(judged)})."
             + (f" Band: {method}." if method else ""),
         )
 
@@ -330,22 +333,22 @@ def metric_table(judged: JudgedSet) -> Table:
         [metric_title(name), *(j.estimates[name] for j in judged.judgements)] for name in names
     ]
     return plain_table(
-        f"metrics_{judged.case_set.key}",
-        f"Every metric, {judged.case_set.inline_title}",
-        columns,
-        rows,
+        key=f"metrics_{judged.case_set.key}",
+        title=f"Every metric, {judged.case_set.inline_title}",
+        columns=columns,
+        rows=rows,
     )
 
 
 def centre_table(analysis: Analysis, judged: JudgedSet) -> Table | None:
-    """Show each model centre by centre; None where there are fewer than two centres."""
+    """Show every model at each centre; None if there are fewer than two centres."""
     centres = tuple(
         dict.fromkeys(name for scored in judged.case_set.scored for name in scored.cohorts)
     )
     if len(centres) < 2:
         return None
     two = judged.case_set.scored[0].two_class
-    names = GLANCE_METRICS if two else MANY_CLASS_METRICS
+    names = SUMMARY_METRICS if two else MANY_CLASS_METRICS
     columns = [
         TableColumn("centre", "Centre", "text"),
         TableColumn("model", "Model", "text"),
@@ -366,13 +369,13 @@ def centre_table(analysis: Analysis, judged: JudgedSet) -> Table | None:
                     opens=place == 0,
                 )
             )
-    note = "Each centre by itself; the thresholds are those of the whole set."
+    note = "Each centre separately, with the thresholds of the whole set."
     return Table(
-        f"centres_{judged.case_set.key}",
-        f"Centre by centre, {judged.case_set.inline_title}",
-        tuple(columns),
-        tuple(rows),
-        note,
+        key=f"centres_{judged.case_set.key}",
+        title=f"Centre by centre, {judged.case_set.inline_title}",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note=note,
     )
 
 
@@ -382,11 +385,10 @@ def class_table(analysis: Analysis, judged: JudgedSet) -> Table:
     columns = [
         TableColumn("model", "Model", "text"),
         TableColumn("class", "Class", "text"),
-        TableColumn("n", "Cases of it"),
+        TableColumn("n", "Cases of the class"),
     ]
-    settings = analysis.settings.model_copy(
-        update={"dangerous_error": None}
-    )  # the rest has no name
+    # The dangerous error is not defined for a class against the rest.
+    settings = analysis.settings.model_copy(update={"dangerous_error": None})
     rows = []
     for scored in judged.case_set.scored:
         for place, name in enumerate(scored.classes):
@@ -395,14 +397,15 @@ def class_table(analysis: Analysis, judged: JudgedSet) -> Table:
             rows.append(TableRow((scored.name, name, found.positives, *values), opens=place == 0))
     columns += metric_columns(names)
     return Table(
-        f"classes_{judged.case_set.key}",
-        f"One against the rest, {judged.case_set.inline_title}",
-        tuple(columns),
-        tuple(rows),
+        key=f"classes_{judged.case_set.key}",
+        title=f"One against the rest, {judged.case_set.inline_title}",
+        columns=tuple(columns),
+        rows=tuple(rows),
     )
 
 
 def confusion_section(analysis: Analysis) -> Section:
+    """Show the confusion matrix of every model, with the rule by which a case is called."""
     thresholds = _thresholds(analysis)
     blocks: list[Block] = [Text((thresholds,))] if thresholds else []
     blocks += [FigureBlock(confusion_maps(judged)) for judged in analysis.reported]
@@ -410,20 +413,20 @@ def confusion_section(analysis: Analysis) -> Section:
 
 
 def _thresholds(analysis: Analysis) -> str:
-    scored = analysis
-    if not scored.two_class:
+    if not analysis.two_class:
         return "A case is called by its highest probability."
     rule = analysis.settings.threshold
     if rule == "youden":
         return (
-            f"A case is called {scored.positive} from the threshold with the highest Youden index on the validation "
-            "cases of its fold; external cases from the mean of the folds' thresholds."
+            f"A case is called {analysis.positive} from the threshold with the highest Youden "
+            "index on the validation cases of its fold; an external case from the mean of the "
+            "thresholds of the folds."
         )
-    return f"A case is called {scored.positive} if its probability reaches {rule:g}."
+    return f"A case is called {analysis.positive} if its probability is at least {rule:g}."
 
 
 def confusion_maps(judged: JudgedSet) -> DrawnFigure:
-    """Draw each model's counts, shaded by their share of the true class."""
+    """Draw the confusion matrix of each model, shaded by the share of the true class."""
     scored = judged.case_set.scored[0]
     order = ordered_classes(scored.classes, scored.positive)
     with style():
@@ -442,10 +445,10 @@ def confusion_maps(judged: JudgedSet) -> DrawnFigure:
             axes.set_title(shorten(judgement.name, 18))
         return finish(
             figure,
-            f"confusion_{judged.case_set.key}",
-            f"Confusion, {judged.case_set.title.lower()}",
-            "; ".join(f"{j.name}: {j.matrix.tolist()}" for j in judged.judgements),
-            "Cases, and their share of the true class; the shade follows the share.",
+            key=f"confusion_{judged.case_set.key}",
+            title=f"Confusion, {judged.case_set.title.lower()}",
+            alt="; ".join(f"{j.name}: {j.matrix.tolist()}" for j in judged.judgements),
+            note="Cases and their share of the true class, which is also the shade.",
         )
 
 
@@ -486,7 +489,7 @@ def _heat_map(axes: Axes, matrix: np.ndarray, names: Sequence[str]) -> None:
 
 
 def confusion_table(judged: JudgedSet) -> Table:
-    """Show the counts of every model, one row a model and true class."""
+    """Show the confusion matrix of every model, one row a model and true class."""
     scored = judged.case_set.scored[0]
     order = ordered_classes(scored.classes, scored.positive)
     columns = [
@@ -500,15 +503,15 @@ def confusion_table(judged: JudgedSet) -> Table:
         for number, name in enumerate(order)
     ]
     return Table(
-        f"confusion_{judged.case_set.key}",
-        f"Confusion, {judged.case_set.inline_title}",
-        tuple(columns),
-        tuple(rows),
+        key=f"confusion_{judged.case_set.key}",
+        title=f"Confusion, {judged.case_set.inline_title}",
+        columns=tuple(columns),
+        rows=tuple(rows),
     )
 
 
 def ordered_classes(classes: Sequence[str], positive: str) -> list[str]:
-    """Put the classes into the order of the confusion matrix: with two, the positive one last.
+    """Return the classes in the order of the confusion matrix: with two, the positive one last.
 
     Examples
     --------
@@ -523,19 +526,20 @@ def ordered_classes(classes: Sequence[str], positive: str) -> list[str]:
 
 
 def comparison_section(analysis: Analysis) -> Section | None:
+    """Show the comparisons of the models; None if there are none."""
     compared = [judged for judged in analysis.reported if judged.comparisons]
     if not compared:
         return None
     text = (
-        "Every two models on the cases that both answered for. The adjusted p-values keep the chance of any false "
-        "finding within a table at the nominal level."
+        "Every pair of models on the cases that both have. The adjusted p-values control the "
+        "family-wise error rate (multiplicity) within a table."
     )
     tables = (TableBlock(comparison_table(judged)) for judged in compared)
     return Section("comparisons", "Comparisons", (Text((text,)), *tables))
 
 
 def comparison_table(judged: JudgedSet) -> Table:
-    """Show every two models: difference of the AUCs, its interval, and the p-value before and after Holm."""
+    """Show every pair of models: difference of the AUCs, p-value, and p-value adjusted by Holm."""
     columns = [
         TableColumn("a", "Model A", "text"),
         TableColumn("b", "Model B", "text"),
@@ -551,7 +555,11 @@ def comparison_table(judged: JudgedSet) -> Table:
             c.b,
             c.n,
             Estimate(
-                c.result.difference, c.result.low, c.result.high, c.result.method, c.result.why
+                value=c.result.difference,
+                low=c.result.low,
+                high=c.result.high,
+                method=c.result.method,
+                why=c.result.why,
             ),
             c.result.statistic,
             c.result.p_value,
@@ -560,8 +568,8 @@ def comparison_table(judged: JudgedSet) -> Table:
         for c in judged.comparisons
     ]
     return plain_table(
-        f"comparisons_{judged.case_set.key}",
-        f"Comparisons, {judged.case_set.inline_title}",
-        columns,
-        rows,
+        key=f"comparisons_{judged.case_set.key}",
+        title=f"Comparisons, {judged.case_set.inline_title}",
+        columns=columns,
+        rows=rows,
     )

@@ -27,11 +27,11 @@ from ctbone.report.scored_cases import (
     two_class_columns,
 )
 from ctbone.report.sections import (
-    answer,
     further_tables,
-    glance,
+    headline,
     result_sections,
     statistics,
+    summary_tables,
     uneven_notices,
 )
 from ctbone.study import file_hash, read_table
@@ -127,7 +127,7 @@ def _page(table: Path, analysis: Analysis, *, bands: bool) -> Page:
     return Page(
         title=table.name,
         subtitle=f"Evaluation of {count} model{'s' * (count != 1)}",
-        summary=(*uneven_notices(analysis), answer(analysis), *glance(analysis)),
+        summary=(*uneven_notices(analysis), headline(analysis), *summary_tables(analysis)),
         sections=sections,
         metrics=metrics,
         further_tables=further_tables(analysis, curves),
@@ -183,9 +183,9 @@ def read_any_table(
     if table.empty:
         raise ReportError("the table has a header but no rows", file=path)
     label = _label_column(table, label, path)
-    columns = _probability_columns(table, prob, label, path)
+    columns = _probability_columns(table, prob=prob, label=label, path=path)
     numbers = {name: _probabilities(table, name, path) for name in columns}
-    classes = _classes(table, label, columns, positive, path)
+    classes = _classes(table, label=label, columns=columns, positive=positive, path=path)
     rows = _case_columns(table, classes, path)
     _refuse_two_labels(rows, path)
     kept = (rows["split"] != "train").to_numpy()
@@ -220,11 +220,17 @@ def read_any_table(
     else:
         models = {
             (
-                column if prob else _guessed_name(column, classes.positive, path, len(columns))
+                column
+                if prob
+                else _guessed_name(
+                    column=column, positive=classes.positive, path=path, count=len(columns)
+                )
             ): rows.assign(**two_class_columns(numbers[column], classes.names, classes.positive))
             for column in columns
         }
-    return _sets(models, classes, threshold, path, trained=int((~kept).sum()))
+    return _sets(
+        models=models, classes=classes, threshold=threshold, path=path, trained=int((~kept).sum())
+    )
 
 
 def _sets(
@@ -246,7 +252,14 @@ def _sets(
             raise ReportError(
                 "the case has two rows", case=case, file=path, expected="one row a case"
             )
-        found = split_into_sets(table, name, classes.names, classes.positive, threshold, path)
+        found = split_into_sets(
+            table,
+            name=name,
+            classes=classes.names,
+            positive=classes.positive,
+            threshold=threshold,
+            path=path,
+        )
         for key, scored in found.items():
             by_key[key].append(scored)
     titles = dict(SET_TITLES)
@@ -349,14 +362,14 @@ def _classes(
     present = sorted(labels.unique())
     named = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
     if len(named) > 1 and len(set(present) & set(named)) > 1:
-        _refuse_strangers(table, labels, named, path)
+        _refuse_strangers(table, labels=labels, named=named, path=path)
     if len(named) > 1 and set(present) <= set(named):
-        names, told = tuple(named), named[-1] if len(named) == 2 else None
+        names, inferred = tuple(named), named[-1] if len(named) == 2 else None
     else:
-        told = next((name for name in named if name in present), None)
-        told = told or _positive_label(present)
-        names = _two_names(present, positive or told)
-    chosen = positive or told
+        inferred = next((name for name in named if name in present), None)
+        inferred = inferred or _positive_label(present)
+        names = _two_names(present, positive or inferred)
+    chosen = positive or inferred
     if chosen is not None and chosen not in names:
         raise ReportError(
             "the positive class does not occur",
@@ -392,13 +405,13 @@ def _refuse_strangers(
 
 
 def _positive_label(present: Sequence[str]) -> str | None:
-    """Return the label that is positive by its name; 1 is if the other is 0 or -1, not if it is 2."""
-    told = next((name for name in present if name.casefold() in _POSITIVES), None)
-    others = {name for name in present if name != told}
+    """Return the label with a positive name; 1 counts if the other is 0 or -1, not if it is 2."""
+    inferred = next((name for name in present if name.casefold() in _POSITIVES), None)
+    others = {name for name in present if name != inferred}
     beside_two = (
-        len(others) == 1 and told in ("1", "1.0") and not others <= {"0", "-1", "0.0", "-1.0"}
+        len(others) == 1 and inferred in ("1", "1.0") and not others <= {"0", "-1", "0.0", "-1.0"}
     )
-    return None if beside_two else told
+    return None if beside_two else inferred
 
 
 def _two_names(present: Sequence[str], positive: str | None) -> tuple[str, ...]:
@@ -430,19 +443,24 @@ def _case_columns(table: pd.DataFrame, classes: _Classes, path: Path) -> pd.Data
         else pd.Series("test", index=table.index)
     )
     _refuse(
-        split.isna(), table, "split", "the split is unknown", "test, val, external or train", path
+        wrong=split.isna(),
+        table=table,
+        column="split",
+        problem="the split is unknown",
+        expected="test, val, external or train",
+        path=path,
     )
     fold = pd.Series(np.nan, index=table.index)
     if "fold" in table:
         fold = pd.to_numeric(table["fold"], errors="coerce")
         known = (fold % 1 == 0) & (fold >= 0) & (fold < _MOST_FOLDS)
         _refuse(
-            ~known & (table["fold"].str.strip() != ""),
-            table,
-            "fold",
-            "the fold is not a whole number from 0",
-            "0, 1, …",
-            path,
+            wrong=~known & (table["fold"].str.strip() != ""),
+            table=table,
+            column="fold",
+            problem="the fold is not a whole number from 0",
+            expected="0, 1, …",
+            path=path,
         )
     return pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""The section of the results fold by fold, and the long table of every fold."""
+"""The section of the results fold by fold, and the table of every fold for the CSV."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ctbone.report.metrics import FOLD_METRICS, MANY_CLASS_METRICS, metric_colum
 
 
 def fold_section(analysis: Analysis, fusions: Sequence[str]) -> Section | None:
+    """Show models and fusions fold by fold; None if no case has a fold."""
     if not any(j.folds for judged in analysis.sets for j in judged.judgements):
         return None
     models = [name for name in analysis.models if name not in fusions]
@@ -33,7 +34,7 @@ def fold_section(analysis: Analysis, fusions: Sequence[str]) -> Section | None:
         )
     ]
     shown = (
-        TableBlock(cross_validation_table(analysis, key, title, names))
+        TableBlock(cross_validation_table(analysis, key=key, title=title, models=names))
         for key, title, names in tables
         if names
     )
@@ -43,16 +44,16 @@ def fold_section(analysis: Analysis, fusions: Sequence[str]) -> Section | None:
 def cross_validation_table(
     analysis: Analysis, key: str, title: str, models: Sequence[str]
 ) -> Table:
-    """Show some models fold by fold, validation, internal and external test side by side, as the main paper does.
+    """Show some models fold by fold: validation, internal and external test side by side.
 
     Parameters
     ----------
     analysis
-        The numbers.
+        The judged sets.
     key, title
-        Of the table.
+        Key and title of the table.
     models
-        Which models.
+        The models in the table.
     """
     order = {"validation": "Validation", "internal": "Internal test", "external": "External test"}
     sets = [judged for name in order if (judged := analysis.of(name)) is not None]
@@ -80,16 +81,17 @@ def cross_validation_table(
             )
         pooled = [None if name == "validation" else judgement for name, judgement in found.items()]
         rows.append(TableRow((model, "pooled", *_fold_cells(pooled)), "strong", opens=not folds))
-    return Table(key, title, tuple(columns), tuple(rows), _FOLD_NOTE)
+    return Table(key=key, title=title, columns=tuple(columns), rows=tuple(rows), note=_FOLD_NOTE)
 
 
 _FOLD_NOTE = (
-    "Confusion: true negatives and false positives above, false negatives and true positives below. Mean: average of "
-    "the folds' values, with an interval from a bootstrap of patients over all folds, with two classes stratified by "
-    "class. Pooled: all cases together; "
-    "internally each by the one model of the fold that tested it, externally by the mean of the folds' models. The "
-    "validation cases chose the epochs and the fusions' weights, so their numbers are optimistic; a patient may "
-    "validate more than one fold, so they are not pooled."
+    "Confusion: true negatives and false positives above, false negatives and true positives "
+    "below. Mean: average over the folds, with an interval from a bootstrap of patients over all "
+    "folds; with two classes, stratified by class. Pooled: all cases together; internal cases are "
+    "predicted by the one model of the fold that tested them, external cases by the mean of the "
+    "models of the folds. The validation cases chose the epochs and the weights of the fusions, "
+    "so their numbers are optimistic; a patient can be in the validation set of several folds, so "
+    "they are not pooled."
 )
 
 
@@ -115,7 +117,7 @@ def _mean_cells(judgement: Judgement | None) -> list[Cell]:
 
 
 def fold_table(judged: JudgedSet) -> Table:
-    """List each model per fold, the mean of the folds, and pooled over them, with the counts: for the CSV."""
+    """List every model per fold, mean of the folds and pooled, with confusion, for the CSV."""
     two = judged.case_set.scored[0].two_class
     names = FOLD_METRICS if two else MANY_CLASS_METRICS
     columns = [
@@ -138,7 +140,10 @@ def fold_table(judged: JudgedSet) -> Table:
         if judged.case_set.key != "validation":
             rows.append((judgement.name, "pooled", *_values(judgement, names, two)))
     return plain_table(
-        f"folds_{judged.case_set.key}", f"Per fold, {judged.case_set.inline_title}", columns, rows
+        key=f"folds_{judged.case_set.key}",
+        title=f"Per fold, {judged.case_set.inline_title}",
+        columns=columns,
+        rows=rows,
     )
 
 

@@ -282,7 +282,7 @@ def _reasons(study: Study, source: Source) -> list[str]:
     reasons = [
         reason
         for name, digest in inputs.items()
-        if (reason := _changed(study, str(name), digest, content))
+        if (reason := _changed(study, name=str(name), digest=digest, content=content))
     ]
     if source.name != READER:
         reasons += _settings_changed(study, source.name, content)

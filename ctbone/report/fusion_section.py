@@ -1,4 +1,4 @@
-"""The section on fusion: weights fold by fold, validation AUC against the weight, stacking, recalibration."""
+"""The section on fusion: weights, stacking and recalibration, fold by fold."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from ctbone.report.fusion_records import (
 
 
 def fusion_section(analysis: Analysis, records: Records) -> Section:
+    """Show how every fused table was made."""
     blocks: list[Block] = []
     if records.fusions:
         curves = fusion_curves(records.fusions)
@@ -100,17 +101,17 @@ def fusion_weights(records: Sequence[FusionRecord], models: Sequence[str]) -> Dr
         axes.grid(axis="x", color=RULE, linewidth=0.4)
         return finish(
             figure,
-            "fusion_weights",
-            "Weights of the fusions",
-            "; ".join(
+            key="fusion_weights",
+            title="Weights of the fusions",
+            alt="; ".join(
                 f"{r.name}: " + ", ".join(f"{p} {r.mean[p]:.2f}" for p in r.parts) for r in records
             ),
-            "Dots: the folds; diamonds and numbers: their mean, which external cases get.",
+            note="Dots: folds. Diamonds and numbers: their mean, which external cases get.",
         )
 
 
 def fusion_curves(records: Sequence[FusionRecord]) -> DrawnFigure | None:
-    """Draw validation AUC against the weight for the fusions of two parts; None where there is none."""
+    """Draw validation AUC against the weight for each fusion of two parts, if there is any."""
     shown = [record for record in records if record.curve is not None]
     if not shown:
         return None
@@ -146,16 +147,18 @@ def fusion_curves(records: Sequence[FusionRecord]) -> DrawnFigure | None:
             axes.set_title(shorten(record.name, 26))
         return finish(
             figure,
-            "fusion_curves",
-            "Validation AUC against the weight",
-            "One panel a fusion of two parts: AUC of each fold's validation cases over the weight of the first part.",
-            "Grey: the folds; black: their mean; dots: the weights chosen. These cases chose the weights, so the "
-            "heights are optimistic; a flat curve means that the weight hardly matters.",
+            key="fusion_curves",
+            title="Validation AUC against the weight",
+            alt="One panel a fusion of two parts: AUC of the validation cases of each fold "
+            "against the weight of the first part.",
+            note="Grey: folds. Black: their mean. Dots: the chosen weights. These cases chose the "
+            "weights, so the AUCs are optimistic; a flat curve means that the weight hardly "
+            "matters.",
         )
 
 
 def weight_table(records: Sequence[FusionRecord]) -> Table:
-    """Show each part's weight: mean, standard deviation and range over the folds."""
+    """Show the weight of each part: mean, standard deviation, each fold."""
     folds = sorted({fold for record in records for fold in record.folds}, key=int)
     columns = [
         TableColumn("fusion", "Fusion", "text"),
@@ -180,32 +183,40 @@ def weight_table(records: Sequence[FusionRecord]) -> Table:
     ]
     note = "; ".join(dict.fromkeys(record.how for record in records)) + "."
     return Table(
-        "fusion_weights",
-        "Weights of the fusions",
-        tuple(columns),
-        tuple(rows),
-        note[0].upper() + note[1:],
+        key="fusion_weights",
+        title="Weights of the fusions",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note=note[0].upper() + note[1:],
     )
 
 
 def stack_table(records: Sequence[StackingRecord]) -> Table:
-    """Show what each stack made of each feature: mean, standard deviation, and fold by fold."""
+    """Show the coefficient or importance of each feature: mean, standard deviation, each fold."""
     learned = [(record.name, record.folds) for record in records]
     words = [f"{record.name}: {record.how}; {STACKING_NUMBERS[record.kind]}" for record in records]
     return _learned_table(
-        "stacks", "Stacks", ("stack", "Stack"), ("feature", "Feature"), learned, words
+        key="stacks",
+        title="Stacks",
+        first=("stack", "Stack"),
+        second=("feature", "Feature"),
+        learned=learned,
+        words=words,
     )
 
 
 def recalibration_table(records: Sequence[RecalibrationRecord]) -> Table:
-    """Show the map of each recalibration: mean, standard deviation, and fold by fold."""
+    """Show the parameters of each recalibration: mean, standard deviation, each fold."""
     learned = [(record.name, record.folds) for record in records]
     words = [f"{record.name}: {record.how}" for record in records]
-    words.append(
-        "Temperature 1, or intercept 0 and slope 1, would leave the probabilities as they were"
-    )
+    words.append("Temperature 1, or intercept 0 and slope 1, leaves the probabilities unchanged")
     return _learned_table(
-        "recalibrations", "Recalibrations", ("table", "Table"), ("number", "Number"), learned, words
+        key="recalibrations",
+        title="Recalibrations",
+        first=("table", "Table"),
+        second=("number", "Number"),
+        learned=learned,
+        words=words,
     )
 
 
@@ -237,4 +248,6 @@ def _learned_table(
             rows.append(
                 TableRow((name, feature, float(np.mean(known)), spread, *values), opens=number == 0)
             )
-    return Table(key, title, tuple(columns), tuple(rows), ". ".join(words) + ".")
+    return Table(
+        key=key, title=title, columns=tuple(columns), rows=tuple(rows), note=". ".join(words) + "."
+    )

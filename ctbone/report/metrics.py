@@ -63,7 +63,7 @@ FURTHER_METRICS = (
 )
 MANY_CLASS_METRICS = ("auc", "accuracy", "balanced_accuracy", "f1", "brier", "ece")
 FOLD_METRICS = ("auc", "f1", "sensitivity", "specificity", "accuracy")
-GLANCE_METRICS = ("auc", "sensitivity", "specificity", "accuracy", "brier")
+SUMMARY_METRICS = ("auc", "sensitivity", "specificity", "accuracy", "brier")
 METRIC_TITLES = {
     "auc": "AUC",
     "sensitivity": "Sensitivity",

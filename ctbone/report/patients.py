@@ -43,25 +43,25 @@ def patients_section(study: Study, cohort: Cohort, analysis: Analysis) -> Sectio
 
 def flow(study: Study, cohort: Cohort, analysis: Analysis) -> Flow:
     """Draw the flow from the cohort to the sets of cases, with the reasons for exclusion."""
-    judged = set().union(*(judged.case_set.case_ids for judged in analysis.sets))
+    covered = set().union(*(judged.case_set.case_ids for judged in analysis.sets))
     reasons = _reasons(study.preprocess_csv)
-    left_out = [case for case in cohort if case.case_id not in judged]
-    counted = Counter(reasons.get(case.case_id, "no probability") for case in left_out)
+    excluded = [case for case in cohort if case.case_id not in covered]
+    counted = Counter(reasons.get(case.case_id, "no probability") for case in excluded)
     aside = [f"{count} × {reason}" for reason, count in counted.most_common(_MOST_REASONS)]
     if len(counted) > _MOST_REASONS:
         listed = sum(count for _, count in counted.most_common(_MOST_REASONS))
         aside.append(f"{sum(counted.values()) - listed} × other reasons")
     boxes = []
     for title, cases in (("Internal", cohort.internal), ("External", cohort.external)):
-        kept = [case for case in cases if case.case_id in judged]
+        kept = [case for case in cases if case.case_id in covered]
         if kept:
             boxes.append(_box(title, kept, study))
     return Flow(
         FlowBox(
-            f"{_cases(len(cohort))} in the cohort",
-            (f"{len({case.patient_id for case in cohort})} patients",),
-            tuple(boxes),
-            (f"{_cases(len(left_out))} left out", *aside) if left_out else (),
+            heading=f"{_cases(len(cohort))} in the cohort",
+            lines=(f"{len({case.patient_id for case in cohort})} patients",),
+            below=tuple(boxes),
+            aside=(f"{_cases(len(excluded))} excluded", *aside) if excluded else (),
         )
     )
 
@@ -129,7 +129,12 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
         if kind == "number":
             rows += _continuous_rows(name, groups, classes)
         elif kind == "levels":
-            rows += _level_rows(name, groups, classes, sorted({value for value in values if value}))
+            rows += _level_rows(
+                name=name,
+                groups=groups,
+                classes=classes,
+                levels=sorted({value for value in values if value}),
+            )
         else:
             left_out.append(f"{name} ({why})")
     note = (
@@ -140,7 +145,13 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     )
     if left_out:
         note += f" Not shown: {', '.join(left_out)}."
-    return Table("baseline", "Baseline characteristics", tuple(columns), tuple(rows), note)
+    return Table(
+        key="baseline",
+        title="Baseline characteristics",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note=note,
+    )
 
 
 def _kind(values: Sequence[str]) -> tuple[str | None, str]:
@@ -202,7 +213,9 @@ def _level_rows(
     classes: Sequence[str],
     levels: Sequence[str],
 ) -> list[TableRow]:
-    compared = [_by_class(name, cases, classes, levels) for _, cases in groups]
+    compared = [
+        _by_class(name=name, cases=cases, classes=classes, levels=levels) for _, cases in groups
+    ]
     rows = []
     for place, level in enumerate(levels):
         cells: list[Cell] = []

@@ -15,6 +15,7 @@ from ctbone.document import (
     INK,
     MM_PER_INCH,
     Block,
+    Cell,
     DrawnFigure,
     FigureBlock,
     Section,
@@ -89,19 +90,14 @@ class JudgedReaders:
     Attributes
     ----------
     sessions
-        By the key of the set, ``internal`` or ``external``.
+        By the key of the set, ``internal`` or ``external``; without a set that only the reader of
+        the fusions scored, because ``reader`` among the models has these numbers.
     why
         Why no reader is judged, empty if readers are.
     """
 
     sessions: Mapping[str, tuple[ReaderSession, ...]]
     why: str = ""
-
-    @property
-    def has_content(self) -> bool:
-        """Whether there is more to say than what the models say on the reader of the fusions."""
-        everyone = [found for sessions in self.sessions.values() for found in sessions]
-        return bool(self.why) or any(not found.fused for found in everyone)
 
     def as_dict(self) -> dict[str, Any]:
         """Return ``readers`` of ``metrics.json``, without the reader whom ``models`` contains."""
@@ -145,7 +141,7 @@ def judge_readers(
     Returns
     -------
     JudgedReaders or None
-        None if the study has no scores.
+        None if the study has no scores, or none but those of the reader of the fusions.
     """
     classes = study.settings.classes
     if len(classes) > 2 and study.scores_csv.is_file():
@@ -156,14 +152,19 @@ def judge_readers(
         return JudgedReaders({}, why)
     if scores is None or scores.empty:
         return None
-    sessions = {
-        judged.case_set.key: _sessions(study, cohort, analysis, judged, scores)
+    sessions: dict[str, tuple[ReaderSession, ...]] = {
+        judged.case_set.key: _sessions(
+            study, cohort=cohort, analysis=analysis, judged=judged, table=scores
+        )
         for judged in analysis.reported
         if judged.case_set.key != "validation"
     }
-    sessions = {key: found for key, found in sessions.items() if found}
-    why = "" if sessions else "No reader scored a case of the test sets, so readers are not judged."
-    return JudgedReaders(sessions, why)
+    if not any(sessions.values()):
+        return JudgedReaders({}, "No reader scored a case of the test sets.")
+    kept = {
+        key: found for key, found in sessions.items() if not all(reader.fused for reader in found)
+    }
+    return JudgedReaders(kept) if kept else None
 
 
 def reader_title(reader_id: str, level: str, session: str) -> str:
@@ -185,7 +186,7 @@ def readers_section(analysis: Analysis, readers: JudgedReaders) -> Section:
         return Section("readers", "Readers", (Text((readers.why,)),))
     text = (
         f"Readers scored their confidence that a case is {analysis.positive} from 1 to 9, without "
-        f"{MIDPOINT}. A score stands for a probability of 10 to 90 %, and a score above {MIDPOINT} "
+        f"{MIDPOINT}. The scores are read as probabilities of 10 to 90 %; a score above {MIDPOINT} "
         f"calls the case {analysis.positive}. Each reader and session is judged on the cases that "
         "the reader scored. An interval holds for that one reader; conclusions about readers in "
         "general, or about the gain from AI, need a multi-reader multi-case analysis."
@@ -283,7 +284,7 @@ def _table(case_set: CaseSet, sessions: tuple[ReaderSession, ...]) -> Table:
     for found in sessions:
         estimates = [found.judgement.estimates[name] for name in READER_METRICS]
         counts = (found.judgement.n, found.missing, found.judgement.positives)
-        cells = (found.scored.name, found.session, *counts, *estimates)
+        cells: tuple[Cell, ...] = (found.scored.name, found.session, *counts, *estimates)
         rows.append(TableRow(cells, opens=found.reader_id != before))
         before = found.reader_id
     fused = [found.scored.name for found in sessions if found.fused]

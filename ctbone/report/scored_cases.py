@@ -93,7 +93,12 @@ class ScoredCases:
     def of_fold(self, fold: int) -> ScoredCases:
         """Return the cases of one fold."""
         rows = self.cases[(self.cases["fold"] == fold).fillna(False).to_numpy(bool)]
-        return ScoredCases(self.name, rows.reset_index(drop=True), self.classes, self.positive)
+        return ScoredCases(
+            name=self.name,
+            cases=rows.reset_index(drop=True),
+            classes=self.classes,
+            positive=self.positive,
+        )
 
     @property
     def cohorts(self) -> tuple[str, ...]:
@@ -103,7 +108,12 @@ class ScoredCases:
     def of_cohort(self, cohort: str) -> ScoredCases:
         """Return the cases of one centre."""
         rows = self.cases[(self.cases["cohort"] == cohort).to_numpy(bool)]
-        return ScoredCases(self.name, rows.reset_index(drop=True), self.classes, self.positive)
+        return ScoredCases(
+            name=self.name,
+            cases=rows.reset_index(drop=True),
+            classes=self.classes,
+            positive=self.positive,
+        )
 
     def against_rest(self, name: str) -> ScoredCases:
         """Return the two-class problem of one class against all others, at a threshold of 0.5."""
@@ -112,7 +122,9 @@ class ScoredCases:
         label = self.cases["label"].where(self.cases["label"] == name, rest)
         kept = self.cases.drop(columns=probability_columns(self.classes))
         columns = {"label": label, "threshold": 0.5, f"p_{rest}": 1 - p, f"p_{name}": p}
-        return ScoredCases(self.name, kept.assign(**columns), (rest, name), name)
+        return ScoredCases(
+            name=self.name, cases=kept.assign(**columns), classes=(rest, name), positive=name
+        )
 
 
 @dataclass(frozen=True)
@@ -183,13 +195,13 @@ def shared_cases(first: ScoredCases, second: ScoredCases) -> tuple[ScoredCases, 
         raise ReportError(
             "the case has different labels in two tables",
             case=str(a["case_id"].iloc[row]),
-            found=f"{a['label'].iloc[row]} in '{first.name}', "
-            f"{b['label'].iloc[row]} in '{second.name}'",
+            found=f"{a['label'].iloc[row]} in '{first.name}', {b['label'].iloc[row]} in "
+            f"'{second.name}'",
             expected="one label",
         )
     return (
-        ScoredCases(first.name, a, first.classes, first.positive),
-        ScoredCases(second.name, b, second.classes, second.positive),
+        ScoredCases(name=first.name, cases=a, classes=first.classes, positive=first.positive),
+        ScoredCases(name=second.name, cases=b, classes=second.classes, positive=second.positive),
     )
 
 
@@ -255,12 +267,12 @@ def split_into_sets(
         thresholds, mean = {}, float(threshold)
     return {
         key: ScoredCases(
-            name,
-            frame.assign(
+            name=name,
+            cases=frame.assign(
                 threshold=[_threshold_of(fold, thresholds, mean) for fold in frame["fold"]]
             ),
-            tuple(classes),
-            positive,
+            classes=tuple(classes),
+            positive=positive,
         )
         for key, frame in frames.items()
     }

@@ -1,4 +1,4 @@
-"""What the page of a study and of a single table share: summary, sections of results, statistics."""
+"""The parts that the pages of ``report`` and ``evaluate`` share: summary, results, statistics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ctbone.report.discrimination import (
     discrimination_section,
 )
 from ctbone.report.fold_by_fold import fold_section, fold_table
-from ctbone.report.metrics import GLANCE_METRICS, MANY_CLASS_METRICS, metric_columns, metric_title
+from ctbone.report.metrics import MANY_CLASS_METRICS, SUMMARY_METRICS, metric_columns, metric_title
 
 
 def result_sections(
@@ -72,14 +72,14 @@ def further_tables(analysis: Analysis, curves: CurvesBySet) -> tuple[Table, ...]
     return tuple(tables)
 
 
-def glance(analysis: Analysis) -> tuple[Block, ...]:
+def summary_tables(analysis: Analysis) -> tuple[Block, ...]:
     """Return one table of the models for each set of cases."""
-    return tuple(TableBlock(glance_table(judged)) for judged in analysis.reported)
+    return tuple(TableBlock(summary_table(judged)) for judged in analysis.reported)
 
 
-def glance_table(judged: JudgedSet) -> Table:
-    """Show the main metrics of every model: AUC, sensitivity, specificity, accuracy and Brier score."""
-    names = GLANCE_METRICS if judged.case_set.two_class else MANY_CLASS_METRICS
+def summary_table(judged: JudgedSet) -> Table:
+    """Show AUC, sensitivity, specificity, accuracy and Brier score of every model."""
+    names = SUMMARY_METRICS if judged.case_set.two_class else MANY_CLASS_METRICS
     columns = [
         TableColumn("model", "Model", "text"),
         TableColumn("n", "Cases"),
@@ -88,7 +88,12 @@ def glance_table(judged: JudgedSet) -> Table:
     rows: list[list[Cell]] = [
         [j.name, j.n, *(j.estimates.get(name) for name in names)] for j in judged.judgements
     ]
-    return plain_table(f"summary_{judged.case_set.key}", judged.case_set.title, columns, rows)
+    return plain_table(
+        key=f"summary_{judged.case_set.key}",
+        title=judged.case_set.title,
+        columns=columns,
+        rows=rows,
+    )
 
 
 def uneven_notices(analysis: Analysis) -> list[Notice]:
@@ -108,7 +113,7 @@ def uneven_notices(analysis: Analysis) -> list[Notice]:
     return [Notice("Different cases.", " ".join(texts))]
 
 
-def answer(analysis: Analysis) -> Text:
+def headline(analysis: Analysis) -> Text:
     """State the AUC of the first and of the best model, one paragraph for each set of cases."""
     return Text(tuple(_sentence(analysis, judged) for judged in analysis.reported))
 

@@ -17,15 +17,21 @@ from ctbone.report.fusion_section import fusion_section
 from ctbone.report.method import method_section
 from ctbone.report.patients import patients_section
 from ctbone.report.readers import JudgedReaders, judge_readers, reader_scores, readers_section
-from ctbone.report.sections import answer, further_tables, glance, result_sections, uneven_notices
+from ctbone.report.sections import (
+    further_tables,
+    headline,
+    result_sections,
+    summary_tables,
+    uneven_notices,
+)
 from ctbone.report.sources import Source, case_sets, sources
 from ctbone.report.worst_cases import worst_cases
 from ctbone.study import Study, provenance
 
 _SYNTHETIC = Notice(
     "Synthetic patients.",
-    "A program made the images, the labels and the scores of the readers of this study. The numbers "
-    "show that the software works; they say nothing about real patients.",
+    "A program made the images, the labels and the scores of the readers of this study. The "
+    "numbers show that the software works; they say nothing about real patients.",
 )
 
 
@@ -59,7 +65,7 @@ def report(study: Study) -> Path:
     steps = sum(len(case_set.scored) for case_set in sets)
     with progress("Report", total=steps + 2) as bar:
         analysis = analyse(sets, study.settings.evaluation, bands=True, bar=bar)
-        readers = judge_readers(study, cohort, analysis, scores)
+        readers = judge_readers(study, cohort=cohort, analysis=analysis, scores=scores)
         inputs = {study.cohort_csv.name: study.cohort_csv}
         inputs |= {
             f"{source.path.parent.name}/{source.path.name}": source.path for source in tables
@@ -107,20 +113,28 @@ def _page(made: _Made) -> Page:
     summary += [
         *stale_notices(study, made.tables),
         *uneven_notices(analysis),
-        answer(analysis),
-        *glance(analysis),
+        headline(analysis),
+        *summary_tables(analysis),
     ]
     curves = curves_by_set(analysis, bands=True)
     sections = [
         patients_section(study, made.cohort, analysis),
         *result_sections(analysis, curves, bands=True, fusions=records.names),
     ]
-    if readers is not None and readers.has_content:
+    if readers is not None:
         sections.append(readers_section(analysis, readers))
     if records.all:
         sections.append(fusion_section(analysis, records))
     sections.append(worst_cases(study, analysis, made.tables))
-    sections.append(method_section(settings, analysis, made.tables, records, made.provenance))
+    sections.append(
+        method_section(
+            settings=settings,
+            analysis=analysis,
+            tables=made.tables,
+            records=records,
+            record=made.provenance,
+        )
+    )
     sections.append(
         checklist_section(
             study=study,
@@ -136,7 +150,7 @@ def _page(made: _Made) -> Page:
         "study": settings.name,
         "synthetic": synthetic,
         **analysis.metrics(),
-        **({"readers": readers.as_dict()} if readers is not None and readers.has_content else {}),
+        **({"readers": readers.as_dict()} if readers is not None else {}),
         **records.as_dict(),
         "provenance": made.provenance,
     }

@@ -1,4 +1,4 @@
-"""Bad input at the command line: exit 2, a message that says what is wrong, nothing half-written."""
+"""Bad input at the command line: exit 2, a message that names the fault, no partial output."""
 
 import sys
 
