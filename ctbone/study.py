@@ -118,7 +118,7 @@ class Study:
         """Return the folder of one trained fold: checkpoint, weights, ``metrics.csv``."""
         return self.root / "runs" / model / f"fold{fold}"
 
-    def predictions(self, model: str) -> Path:
+    def predictions_csv(self, model: str) -> Path:
         """Return the model's table of probabilities."""
         return self.root / "predictions" / f"{model}.csv"
 

@@ -44,7 +44,7 @@ def test_paths_are_those_of_the_design(study):
             study.crop("P1", "3d"),
             study.crop("P1", "2d"),
             study.run("3d", 4),
-            study.predictions("3d"),
+            study.predictions_csv("3d"),
             study.fusion("3d+2d"),
             record_of(study.fusion("3d+2d")),
             study.explanation("3d", "P1"),

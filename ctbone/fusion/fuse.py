@@ -124,7 +124,9 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
         name: parts for name, parts in wanted.items() if scores is not None or READER not in parts
     }
     names = dict.fromkeys(part for parts in possible.values() for part in parts if part != READER)
-    models = {name: read_part(study.predictions(name), cohort, settings.classes) for name in names}
+    models = {
+        name: read_part(study.predictions_csv(name), cohort, settings.classes) for name in names
+    }
     who = None
     if scores is not None and any(READER in parts for parts in possible.values()):
         cases = {
@@ -227,7 +229,7 @@ def _origin(
     study: Study, parts: Parts, who: Reader | None, further: Mapping[str, Path] | None = None
 ) -> dict[str, Any]:
     """Say what a fusion was made from, and where the scores lay if within the study."""
-    inputs = {part: study.predictions(part) for part in parts.names if part != READER} | dict(
+    inputs = {part: study.predictions_csv(part) for part in parts.names if part != READER} | dict(
         further or {}
     )
     if who is None or READER not in parts.names:
@@ -273,7 +275,7 @@ def _source(
         return Parts((name,), fused.parts.rows, fused.probabilities[None]), fused.origin
     if name == READER or name in fusion.combinations or name in fusion.stacking:
         return None
-    table = read_part(study.predictions(name), cohort, study.settings.classes)
+    table = read_part(study.predictions_csv(name), cohort, study.settings.classes)
     parts = lay_over({name: table}, cohort, study.settings.classes, fitted=True)
     return parts, _origin(study, parts, None)
 

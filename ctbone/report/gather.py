@@ -55,7 +55,7 @@ def sources(study: Study) -> list[Source]:
         There is none, or a model and a fusion share a name.
     """
     predicted = {
-        path.stem: path for path in sorted(study.predictions("any").parent.glob("[!.]*.csv"))
+        path.stem: path for path in sorted(study.predictions_csv("any").parent.glob("[!.]*.csv"))
     }
     fused = {path.stem: path for path in sorted(study.fusion("any").parent.glob("[!.]*.csv"))}
     both = sorted(set(predicted) & set(fused))
@@ -71,7 +71,7 @@ def sources(study: Study) -> list[Source]:
     if not predicted and not fused:
         raise ReportError(
             "there is nothing to report on: the study has no probabilities yet",
-            file=study.predictions("any").parent,
+            file=study.predictions_csv("any").parent,
             remedy="run 'ctbone train' first, or drop in another program's table",
         )
     models = [*(name for name in study.settings.models if name in predicted)]

@@ -36,7 +36,7 @@ def learned(study: Study) -> dict:
 
 def by_hand(study: Study, fold: int) -> tuple[np.ndarray, pd.DataFrame]:
     """Ridge logistic regression of one fold over logit(3d), age and sex, by direct minimisation."""
-    table = read_predictions(study.predictions("3d"), CLASSES)
+    table = read_predictions(study.predictions_csv("3d"), CLASSES)
     table = table[
         (table["view"] == "") & ((table["fold"] == fold) | (table["split"] == "external"))
     ]
@@ -77,9 +77,9 @@ def test_a_fold_is_the_ridge_regression_on_its_validation_rows(study, fold):
 
 def test_an_external_case_gets_the_mean_of_the_folds_stackers(study):
     # With one model fold left, a part's mean over the folds is that fold's value, and the oracle stays simple.
-    table = pd.read_csv(study.predictions("3d"), dtype=str, keep_default_na=False)
+    table = pd.read_csv(study.predictions_csv("3d"), dtype=str, keep_default_na=False)
     table[(table["split"] != "external") | (table["fold"] == "0")].to_csv(
-        study.predictions("3d"), index=False
+        study.predictions_csv("3d"), index=False
     )
     study = set_stack(study, parts=["3d"], columns=["age", "sex"])
     fuse(study, scores=None)
@@ -147,9 +147,11 @@ def test_validation_rows_are_answered_without_their_patient(tmp_path, model):
     study = set_stack(_one_fold(tmp_path / "s"), parts=["3d"], columns=["age"], model=model)
     rng = np.random.default_rng(0)
     for part in ("3d", "2d"):
-        table = pd.read_csv(study.predictions(part))
+        table = pd.read_csv(study.predictions_csv(part))
         table["p_malignant"] = rng.uniform(0.1, 0.9, len(table))
-        table.assign(p_benign=1 - table["p_malignant"]).to_csv(study.predictions(part), index=False)
+        table.assign(p_benign=1 - table["p_malignant"]).to_csv(
+            study.predictions_csv(part), index=False
+        )
     fuse(study, scores=None)
     rows = fused(study).loc["val"]
     assert roc_auc_score(rows["label"] == "malignant", rows["p_malignant"]) < 0.7
@@ -226,9 +228,9 @@ def test_unfit_columns_are_refused(study, column, cells, message):
 
 def test_a_fold_with_one_class_is_refused(study):
     for part in ("3d", "2d"):
-        own = pd.read_csv(study.predictions(part), dtype=str, keep_default_na=False)
+        own = pd.read_csv(study.predictions_csv(part), dtype=str, keep_default_na=False)
         gone = (own["split"] == "val") & (own["fold"] == "1") & (own["label"] == "benign")
-        own[~gone].to_csv(study.predictions(part), index=False)
+        own[~gone].to_csv(study.predictions_csv(part), index=False)
     study = set_stack(study, parts=["3d"])
     content = yaml.safe_load(study.settings_file.read_text())
     content["fusion"]["weights"] = "equal"

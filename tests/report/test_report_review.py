@@ -104,7 +104,7 @@ def test_columns_of_a_csv_never_collide_nor_run():
 @pytest.mark.parametrize("name", ["label", "case_id", "cohort", "mean", "metric"])
 def test_a_model_may_be_called_like_a_column(small_study, name):
     study = small_study
-    study.predictions("3d").rename(study.predictions(name))
+    study.predictions_csv("3d").rename(study.predictions_csv(name))
     page = report(study)
     worst = pd.read_csv(page.parent / "tables" / "worst_internal.csv")
     assert {"case_id", "label"} <= set(worst)
@@ -113,7 +113,7 @@ def test_a_model_may_be_called_like_a_column(small_study, name):
 
 
 def test_a_model_may_not_be_called_like_a_strategy(small_study, tmp_path):
-    small_study.predictions("3d").rename(small_study.predictions("treat_all"))
+    small_study.predictions_csv("3d").rename(small_study.predictions_csv("treat_all"))
     with pytest.raises(ReportError, match="taken by a decision curve"):
         report(small_study)
     refused(

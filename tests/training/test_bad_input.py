@@ -48,7 +48,7 @@ def test_a_class_with_fewer_patients_than_folds_is_named(tmp_path):
 @pytest.mark.parametrize(("role", "word"), [("val", "validation"), ("train", "training")])
 def test_one_class_in_a_part_is_told_before_the_first_epoch(study, role, word):
     train(study, "3d", fold=1)
-    before = study.predictions("3d").read_bytes()
+    before = study.predictions_csv("3d").read_bytes()
     table = pd.read_csv(study.folds_csv)
     wrong = (table["role_0"] == role) & (table["label"] == "benign")
     table.loc[wrong, "role_0"] = "train" if role == "val" else "val"
@@ -62,7 +62,7 @@ def test_one_class_in_a_part_is_told_before_the_first_epoch(study, role, word):
     ):
         train(study, "3d", fold=0)
     assert not study.run("3d", 0).exists()
-    assert study.predictions("3d").read_bytes() == before
+    assert study.predictions_csv("3d").read_bytes() == before
 
 
 def test_first_weights_of_another_network_are_told(study):
@@ -80,7 +80,7 @@ def test_first_weights_of_another_network_are_told(study):
 
 def test_a_checkpoint_with_code_is_not_run_and_other_folds_stay(study, tmp_path):
     train(study, "3d", fold=1)
-    before = study.predictions("3d").read_bytes()
+    before = study.predictions_csv("3d").read_bytes()
     file = study.run("3d", 0) / "checkpoint.pt"
     file.parent.mkdir()
     torch.save({"format": 2, "network": Bomb(tmp_path / "ran")}, file)
@@ -88,7 +88,7 @@ def test_a_checkpoint_with_code_is_not_run_and_other_folds_stay(study, tmp_path)
         train(study, "3d")
     assert str(file) in caught.value.remedy
     assert not (tmp_path / "ran").exists()
-    assert study.predictions("3d").read_bytes() == before
+    assert study.predictions_csv("3d").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def whole(tmp_path):
     torch.set_num_threads(1)
     train(study, "3d")
     torch.set_num_threads(before)
-    return study.predictions("3d").read_bytes()
+    return study.predictions_csv("3d").read_bytes()
 
 
 def test_folds_at_once_give_what_one_after_the_other_does(whole, tmp_path):
@@ -96,7 +96,7 @@ def test_jobs_that_start_together_do_not_collide(tmp_path):
     with ProcessPoolExecutor(4, mp_context=context) as pool:
         errors = list(pool.map(train_alone, [(study, fold) for fold in range(4)]))
     assert errors == [None] * 4
-    table = read_predictions(study.predictions("3d"), CLASSES)
+    table = read_predictions(study.predictions_csv("3d"), CLASSES)
     folds = read_folds(study, read_cohort(study))
     assert set(table["fold"]) == {0, 1, 2, 3}
     for fold in range(4):
@@ -129,8 +129,8 @@ def test_a_fold_that_ends_while_another_s_job_joins_is_not_lost(tmp_path, monkey
 
     monkeypatch.setattr(fold_tables, "write_predictions", late)
     join_fold_tables(study, "3d", read_cohort(study))
-    assert set(read_predictions(study.predictions("3d"), CLASSES)["fold"]) == {0, 1}
-    assert set(read_json(record_of(study.predictions("3d")))["weights"]) == {"fold0", "fold1"}
+    assert set(read_predictions(study.predictions_csv("3d"), CLASSES)["fold"]) == {0, 1}
+    assert set(read_json(record_of(study.predictions_csv("3d")))["weights"]) == {"fold0", "fold1"}
 
 
 def test_who_sees_the_folds_sees_their_record(tmp_path, monkeypatch):
