@@ -13,7 +13,7 @@ SHARED = {
     "document": {"preprocess", "training", "report"},
     "models": {"training", "inference"},
 }
-ORDER = {"workflow", "cli", "__main__", "__init__"}
+ORDER = {"workflow", "results", "cli", "__main__", "__init__"}
 
 
 def rooms():

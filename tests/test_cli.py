@@ -131,7 +131,7 @@ def _too_few_of_a_class(root):
         (_unreadable_cohort, ["cohort.csv", "not UTF-8", "remedy"]),
         (_no_label_column, ["cohort.csv", "lacks the column label"]),
         (_label_outside_the_classes, ["C900", "'chordoma'", "benign, malignant", "remedy"]),
-        (_duplicate_case, ["C005", "row 7 already", "remedy"]),
+        (_duplicate_case, ["C005", "row 7 has this case_id", "remedy"]),
         (_missing_image, ["C000", "the image does not exist", "the mask does not exist", "remedy"]),
         (_too_few_of_a_class, ["class 'benign' has fewer internal patients", "remedy"]),
     ],

@@ -34,8 +34,8 @@ class FusionSummary:
         The combination's name in the settings.
     parts
         What it fuses, in the settings' order.
-    mean, spread
-        Mean of each part's weight over the folds, and its standard deviation; None where skipped or, for the spread,
+    mean, sd
+        Mean of each part's weight over the folds, and its standard deviation; None where skipped or, for the sd,
         with fewer than two folds.
     path
         The fused table; None where skipped.
@@ -50,7 +50,7 @@ class FusionSummary:
     name: str
     parts: tuple[str, ...]
     mean: tuple[float, ...] | None = None
-    spread: tuple[float, ...] | None = None
+    sd: tuple[float, ...] | None = None
     path: Path | None = None
     reader: str | None = None
     skipped: str | None = None
@@ -61,10 +61,10 @@ class FusionSummary:
             return f"{self.name}: {self.made_of}"
         if self.mean is None:
             return f"{self.name}: left out, {self.skipped}"
-        spread = self.spread or (None,) * len(self.mean)
+        sds = self.sd or (None,) * len(self.mean)
         shares = [
             f"{part} {mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}")
-            for part, mean, sd in zip(self.parts, self.mean, spread, strict=True)
+            for part, mean, sd in zip(self.parts, self.mean, sds, strict=True)
         ]
         return f"{self.name}: {', '.join(shares)}"
 
@@ -196,10 +196,10 @@ def _fuse_one(study: Study, name: str, parts: Parts, who: Reader | None) -> _Fus
         raise
     origin = _origin(study, parts, who)
     matrix = np.array(list(weights.values()))
-    spread = tuple(map(float, matrix.std(axis=0, ddof=1))) if len(matrix) > 1 else None
+    sd = tuple(map(float, matrix.std(axis=0, ddof=1))) if len(matrix) > 1 else None
     mean = tuple(map(float, matrix.mean(axis=0)))
     path = study.fusion(name)
-    summary = FusionSummary(name, parts.names, mean, spread, path, origin["reader"])
+    summary = FusionSummary(name, parts.names, mean, sd, path, origin["reader"])
     details = weight_record(parts, weights, searches, settings)
     return _Fused(summary, path, parts, average(parts, weights), origin, details)
 

@@ -96,7 +96,7 @@ def test_real_anatomy_goes_from_dicom_to_report(tmp_path):
     painted_ct = write_real_cohort(tmp_path)
     study = Study.open(tmp_path)
     assert workflow.check(study).problems == []
-    page = workflow.run(study, scores=study.scores_csv, workers=2)
+    page = workflow.run(study, with_reader=study.scores_csv, workers=2).path
 
     assert set(read_table(study.preprocess_csv)["status"]) == {"ok"}
     for case, painted in painted_ct.items():

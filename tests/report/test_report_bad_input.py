@@ -138,8 +138,8 @@ def test_formulas_and_html_stay_text(tmp_path):
 PREDICTIONS = {
     "above one": (lambda t: t.assign(p_malignant="1.5"), "not within 0–1"),
     "logits": (lambda t: t.assign(p_malignant="-0.7"), "logits"),
-    "no class": (lambda t: t.assign(label="grey"), "the label is no class"),
-    "a row twice": (lambda t: pd.concat([t, t.iloc[[0]]]), "twice"),
+    "no class": (lambda t: t.assign(label="grey"), "not one of the classes"),
+    "a row twice": (lambda t: pd.concat([t, t.iloc[[0]]]), "two rows with the same"),
     "another label": (
         lambda t: t.assign(label=t["label"].map({"benign": "malignant", "malignant": "benign"})),
         "label",

@@ -120,7 +120,7 @@ def test_a_patient_planted_in_two_roles_is_caught(study):
     record = json.loads(record_of(study.folds_csv).read_text())
     record["sha256"] = file_hash(study.folds_csv)
     record_of(study.folds_csv).write_text(json.dumps(record))
-    with pytest.raises(FoldError, match="plays two roles"):
+    with pytest.raises(FoldError, match="has two roles"):
         train(study, "3d", fold=1)
 
 
