@@ -116,7 +116,7 @@ class Study:
         from ctbone.cohort import read_cohort
         from ctbone.folds import read_folds
 
-        return read_folds(self, read_cohort(self)).table
+        return read_folds(self, read_cohort(self)).table.astype({"fold": int})
 
     @property
     def scores(self) -> pd.DataFrame:

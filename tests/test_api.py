@@ -14,6 +14,7 @@ import pytest
 
 import ctbone as ct
 from ctbone.phantom.cohort import PhantomCohort, write_cohort
+from ctbone.results import Report
 from ctbone.study import Study
 from pipelines import sacral_ct
 
@@ -24,14 +25,10 @@ preprocess: {crop_3d: {size: 16, spacing: 4.0}, images_2d: {size: 16}}
 folds: {count: 2, validation_share: 0.3}
 training: {epochs: 1, batch_size: 4}
 models:
-  3d: &small
-    dim: 3d
-    network: densenet
-    network_options: {block_config: [1], growth_rate: 4, init_features: 4}
-    weights: none
-  2d: {<<: *small, dim: 2d}
+  3d: {dim: 3d, network: densenet, network_options: &small {block_config: [1], growth_rate: 4, init_features: 4}}
+  2d: {dim: 2d, network: densenet, network_options: *small, weights: none}
 fusion: {combinations: {3d+2d: [3d, 2d], 3d+reader: [3d, reader]}}
-evaluation: {bootstrap: 50}
+evaluation: {bootstrap: 100}
 """
 
 # A plain script: no main guard, everything at its top level.
@@ -129,7 +126,7 @@ def test_results_are_tables_and_html(phantom):
     assert set(predicted.table["cohort"]) == {"centre2"}
     fused = ct.fuse(study, with_reader="scores.csv").table
     assert fused.groupby("fusion")["weight"].sum().tolist() == pytest.approx([1, 1])
-    report = ct.report(study)
+    report = Report(study.report / "index.html")
     metrics = json.loads((study.report / "metrics.json").read_text())
     assert report.metrics == metrics
     auc = report.table.query("model == '3d' and metric == 'auc'")["value"].item()
