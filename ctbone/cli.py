@@ -54,7 +54,7 @@ def main() -> NoReturn:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        app()
+        app(prog_name="ctbone")
     except CtboneError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -124,7 +124,7 @@ def demo(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]",
+            metavar="DIR",
             help="A new folder; default: ctbone-demo, or ctbone-demo-shuffled with "
             "--shuffle-labels.",
         ),
@@ -190,7 +190,7 @@ def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
     found = workflow.check(study, workers=_processes(workers))
     _print_lines(f"note: {note}" for note in found.notes)
     _print_lines(problem_lines(found.problems), sys.stderr)
-    print(found.summary, file=sys.stdout if found.ok else sys.stderr)
+    _print_lines([found.summary], sys.stdout if found.ok else sys.stderr)
     if not found.ok:
         sys.exit(WRONG_INPUT)
 
@@ -199,7 +199,7 @@ def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
 def convert(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with DICOM files.")],
     out: Annotated[
-        Path | None, typer.Argument(metavar="[OUT.nii.gz]", help="The NIfTI file to write.")
+        Path | None, typer.Argument(metavar="OUT.nii.gz", help="The NIfTI file to write.")
     ] = None,
     show: Annotated[
         bool, typer.Option("--list", help="List the series and why each is taken or not.")
@@ -294,7 +294,7 @@ def train(
 @app.command()
 def predict(
     image: Annotated[
-        Path | None, typer.Argument(metavar="[DICOM_DIR]", help="A new patient (not yet).")
+        Path | None, typer.Argument(metavar="DICOM_DIR", help="A new patient (not yet).")
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="The new patient's lesion mask (not yet).")
@@ -462,7 +462,11 @@ def _print_lines(lines: Iterable[str], file: TextIO | None = None) -> None:
 def _wrapped(line: str, width: int) -> str:
     indent = line[: len(line) - len(line.lstrip())]
     return textwrap.fill(
-        line, max(width, 20), subsequent_indent=f"{indent}    ", break_on_hyphens=False
+        line,
+        width,
+        subsequent_indent=f"{indent}    ",
+        break_on_hyphens=False,
+        break_long_words=False,  # paths stay whole
     )
 
 
