@@ -195,7 +195,7 @@ def _parse(study: Study) -> tuple[list[Case], list[CtboneError]]:
     for number, cells in enumerate(table.to_dict("records"), start=2):
         row = {str(name): str(cell) for name, cell in cells.items()}
         case_id = row["case_id"]
-        found = _row_problems(study, row, number, rows_of)
+        found = _row_problems(study, row, number=number, rows_of=rows_of)
         rows_of.setdefault(case_id.casefold(), number)
         problems += found
         label = label_of(row["label"], study.settings)
@@ -223,7 +223,7 @@ def _case(study: Study, row: dict[str, str], label: str) -> Case:
 
 
 def _row_problems(
-    study: Study, row: dict[str, str], number: int, rows_of: dict[str, int]
+    study: Study, row: dict[str, str], *, number: int, rows_of: dict[str, int]
 ) -> list[CtboneError]:
     where = f"{study.cohort_csv}, row {number}"
     case_id = row["case_id"]

@@ -149,9 +149,10 @@ def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
             )
     labels = np.array([settings.classes.index(case.label) for case in cases])
     groups = np.array([case.patient_id for case in cases])
-    fold = _assign(labels, groups, np.full(count, 1 / count), seed)
+    fold = _assign(labels, groups, shares=np.full(count, 1 / count), seed=seed)
     roles = {
-        f"role_{k}": _roles(labels, groups, fold == k, settings, seed + k + 1) for k in range(count)
+        f"role_{k}": _roles(labels, groups, test=fold == k, settings=settings, seed=seed + k + 1)
+        for k in range(count)
     }
     columns = {
         "case_id": [c.case_id for c in cases],
@@ -162,14 +163,13 @@ def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
 
 
 def _roles(
-    labels: np.ndarray, groups: np.ndarray, test: np.ndarray, settings: Settings, seed: int
+    labels: np.ndarray, groups: np.ndarray, *, test: np.ndarray, settings: Settings, seed: int
 ) -> np.ndarray:
     rest = np.flatnonzero(~test)
     share = settings.folds.validation_share
     roles = np.full(len(labels), "test", dtype=object)
-    roles[rest] = np.array(["val", "train"])[
-        _assign(labels[rest], groups[rest], np.array([share, 1 - share]), seed)
-    ]
+    part = _assign(labels[rest], groups[rest], shares=np.array([share, 1 - share]), seed=seed)
+    roles[rest] = np.array(["val", "train"])[part]
     for index, name in enumerate(settings.classes):
         for role in ("train", "val", "test"):
             if not np.any(labels[roles == role] == index):
@@ -181,7 +181,7 @@ def _roles(
     return roles
 
 
-def _assign(labels: np.ndarray, groups: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+def _assign(labels: np.ndarray, groups: np.ndarray, *, shares: np.ndarray, seed: int) -> np.ndarray:
     """Assign patients to parts of the given shares, stratified by class.
 
     Parameters

@@ -70,7 +70,7 @@ def map_cases(
         a script (see ``require_main_guard``).
     """
     if cluster is not None:
-        yield from _over_cluster(function, items, cluster, exclusive)
+        yield from _over_cluster(function, items, address=cluster, exclusive=exclusive)
     elif workers <= 1 or len(items) <= 1:
         for item in items:
             yield _attempt(function, item)
@@ -185,7 +185,7 @@ def _pool(function: Callable, workers: int) -> ProcessPoolExecutor:
 
 
 def _over_cluster(
-    function: Callable[[Item], Result], items: Sequence[Item], address: str, exclusive: bool
+    function: Callable[[Item], Result], items: Sequence[Item], *, address: str, exclusive: bool
 ) -> Iterator[Outcome[Item, Result]]:
     from distributed import Client
     from distributed import as_completed as finished

@@ -379,7 +379,7 @@ def evaluate(
     bands: bool = False,
     out: AnyPath = "evaluation",
 ) -> Report:
-    """Analyse a table of probabilities: discrimination, calibration, decision curves, comparisons.
+    r"""Analyse a table of probabilities: discrimination, calibration, decision curves, comparisons.
 
     Parameters
     ----------
@@ -415,7 +415,7 @@ def evaluate(
     >>> from pathlib import Path
     >>> folder = Path(tempfile.mkdtemp())
     >>> rows = [f"C{k},{k % 2},{(k % 2 * 5 + k % 7) / 12}" for k in range(40)]
-    >>> _ = (folder / "ai.csv").write_text("\\n".join(["case_id,label,p_1", *rows]))
+    >>> _ = (folder / "ai.csv").write_text("\n".join(["case_id,label,p_1", *rows]))
     >>> result = ct.evaluate(folder / "ai.csv", out=folder / "evaluation")
     >>> result.path.name
     'index.html'

@@ -25,8 +25,6 @@ from ctbone.study import (
     write_table,
     write_text,
 )
-
-
 from tests.conftest import cohort_rows
 
 

@@ -66,7 +66,8 @@ def test_a_dask_cluster_gives_the_same():
     code = (
         "from distributed import LocalCluster\n"
         "if __name__ == '__main__':\n"
-        "    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:\n"
+        "    options = {'n_workers': 1, 'threads_per_worker': 1, 'dashboard_address': None}\n"
+        "    with LocalCluster(**options) as cluster:\n"
         "        print(cluster.scheduler_address, flush=True); input()\n"
     )
     with subprocess.Popen(
@@ -105,7 +106,8 @@ from ctbone.workers import map_cases
 def work():
     print("runs", flush=True)
     try:
-        print(sorted(outcome.result or 0 for outcome in map_cases(square, range(6), workers=WORKERS)))
+        outcomes = map_cases(square, range(6), workers=WORKERS)
+        print(sorted(outcome.result or 0 for outcome in outcomes))
     except CtboneError as error:
         print(error)
 

@@ -132,7 +132,7 @@ def test_the_reader_is_set_beside_the_models(study):
 
 
 def hand_made(root, seed: int, *, flip: tuple[str, ...] = (), order=None) -> Study:
-    """A study of one fold whose validation and test cases have nothing in common; some test labels can be turned."""
+    """A study of one fold, with different validation and test cases; ``flip`` inverts labels."""
     rng = np.random.default_rng(seed)
     cases = [f"V{i}" for i in range(30)] + [f"T{i}" for i in range(30)]
     truth = dict(zip(cases, rng.integers(2, size=60), strict=True))
@@ -214,7 +214,7 @@ def test_given_weights_are_scaled_to_one(study):
 
 def test_given_weights_must_name_every_part(study):
     study = set_settings(study, fusion={"weights": {"3d": 3}})
-    with pytest.raises(FusionError, match="gives none to 2d"):
+    with pytest.raises(FusionError, match="lacks 2d"):
         fuse(study, scores=None)
 
 

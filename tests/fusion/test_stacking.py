@@ -76,7 +76,7 @@ def test_a_fold_is_the_ridge_regression_on_its_validation_rows(study, fold):
 
 
 def test_an_external_case_gets_the_mean_of_the_folds_stackers(study):
-    # With one model fold left, a part's mean over the folds is that fold's value, and the oracle stays simple.
+    # With one model fold left, the mean over the folds is that fold's value.
     table = pd.read_csv(study.predictions_csv("3d"), dtype=str, keep_default_na=False)
     table[(table["split"] != "external") | (table["fold"] == "0")].to_csv(
         study.predictions_csv("3d"), index=False
@@ -92,7 +92,7 @@ def test_an_external_case_gets_the_mean_of_the_folds_stackers(study):
 
 
 def _one_fold(root, *, flip: bool = False, redraw: bool = False) -> Study:
-    """Validation and test cases that share nothing; the test cases' labels or clinical values can be changed."""
+    """A study of one fold; the labels or clinical values of the test cases can be changed."""
     rng, other = np.random.default_rng(5), np.random.default_rng(6)
     cases = [f"V{i}" for i in range(60)] + [f"T{i}" for i in range(60)]
     truth = rng.integers(2, size=120)
@@ -140,8 +140,8 @@ def test_nothing_of_the_test_cases_reaches_the_stacker(tmp_path, model):
 
 
 @pytest.mark.parametrize("model", ["random_forest", "gradient_boosting"])
-def test_validation_rows_are_answered_without_their_patient(tmp_path, model):
-    """Noise stays noise: a stacker judged on the rows that it was fitted on would reach an AUC near 1."""
+def test_validation_rows_are_predicted_without_their_patient(tmp_path, model):
+    """On noise, a stacker evaluated on its own fitting rows would reach an AUC near 1."""
     from sklearn.metrics import roc_auc_score
 
     study = set_stack(_one_fold(tmp_path / "s"), parts=["3d"], columns=["age"], model=model)
