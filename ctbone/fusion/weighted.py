@@ -67,7 +67,7 @@ def _class_numbers(parts: Parts, settings: Settings) -> np.ndarray:
 
 
 def average(parts: Parts, weights: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Average the parts with the weights of each row's fold; external rows take the mean weights."""
+    """Average the parts with the weights of each row's fold; external rows take the means."""
     mean = np.mean(list(weights.values()), axis=0)
     of_rows = np.array(
         [mean if pd.isna(fold) else weights.get(int(fold), mean) for fold in parts.rows["fold"]]
