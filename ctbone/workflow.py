@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ctbone.cohort import COLUMNS, Case, check_cohort, read_cohort
 from ctbone.config import DicomSettings, EvaluationSettings
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 DEMO_MARK = ".ctbone-demo"
 """File that marks the folder of a demo and holds its options."""
+_SHOWN = 4
+"""Number of differing settings that a note lists at most."""
 
 AnyPath = str | os.PathLike[str]
 
@@ -517,7 +521,8 @@ def demo(
 ) -> Report:
     """Make a cohort of synthetic patients and run every stage on it.
 
-    An interrupted demo continues where it stopped.
+    An interrupted demo continues where it stopped, with its ``study.yaml``. A note on standard error
+    lists the settings that differ from the demo config of this version.
 
     Parameters
     ----------
@@ -580,7 +585,45 @@ def demo(
             write_cohort(
                 study.root, cohort, workers=workers, progress=lambda done, _: bar.advance()
             )
+    study = Study.open(study.root)
+    _note_other_settings(study)
     return run(study, workers=workers)
+
+
+def _note_other_settings(demo: Study) -> None:
+    """Print the settings of a demo that differ from the demo config, if any."""
+    config = load_settings(builtin_config("demo"))
+    here, there = (settings.model_dump(mode="json") for settings in (demo.settings, config))
+    apart = [*_differences(here, there)]
+    if not apart:
+        return
+    shown = apart[:_SHOWN]
+    lines = [f"  {key}: {_brief(a)}, in the demo config {_brief(b)}" for key, a, b in shown]
+    if len(apart) > _SHOWN:
+        lines.append(f"  and {len(apart) - _SHOWN} more")
+    head = f"note: {demo.settings_file} is kept, it differs from the demo config of this version:"
+    tail = "  to run the demo config, name another folder: ctbone demo DIR"
+    print("\n".join([head, *lines, tail]), file=sys.stderr, flush=True)
+
+
+def _differences(
+    here: Mapping[str, Any],
+    there: Mapping[str, Any],
+    section: str = "",
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield dotted key and both values wherever two nested settings differ; None: not set."""
+    for key in [*there, *(key for key in here if key not in there)]:
+        a, b = here.get(key), there.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            yield from _differences(a, b, f"{section}{key}.")
+        elif a != b:
+            yield f"{section}{key}", a, b
+
+
+def _brief(value: Any) -> str:
+    """Return a value as YAML writes it, at most 60 characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def models_of(study: Study, dim: Dim | None = None) -> list[str]:

@@ -34,6 +34,8 @@ class FoldJob:
         Processors that it computes on; None: as many as its Dask worker has threads.
     log
         Who is told of each epoch.
+    notes
+        Whether this fold prints the notes of the whole run.
     """
 
     study: Study
@@ -41,6 +43,7 @@ class FoldJob:
     fold: int
     threads: int | None
     log: Log
+    notes: bool
 
 
 def train_folds(
@@ -80,7 +83,8 @@ def train_folds(
     cohort = read_cohort(study)
     read_or_draw_folds(study, cohort)
     share = None if cluster else max(1, threads // at_once)
-    jobs = [FoldJob(study, model, number, share, log) for number in chosen]
+    first = chosen[0]
+    jobs = [FoldJob(study, model, k, threads=share, log=log, notes=k == first) for k in chosen]
     outcomes = list(map_cases(_train_one, jobs, workers=at_once, cluster=cluster, exclusive=True))
     for outcome in outcomes:
         if outcome.error is not None:
@@ -97,7 +101,14 @@ def _train_one(job: FoldJob) -> FoldSummary:
         try:
             _take_gpu()
             alone = Ranks()  # though a batch system may have started several workers together
-            (summary,) = train(job.study, job.model, fold=job.fold, log=job.log, ranks=alone).folds
+            (summary,) = train(
+                job.study,
+                job.model,
+                fold=job.fold,
+                log=job.log,
+                ranks=alone,
+                notes=job.notes,
+            ).folds
         finally:
             torch.set_num_threads(before)
     return summary
