@@ -282,11 +282,13 @@ def train(
     Finished folds are not trained again. Under torchrun or srun, several processes train each
     fold together.
     """
-    from ctbone import training, workflow
+    from ctbone import workflow
 
     done = workflow.train(
         study, dim=dim, fold=fold, dry_run=dry_run, at_once=at_once, cluster=cluster, log=log
     )
+    from ctbone import training
+
     if training.is_first_rank():
         print(done)
 

@@ -215,9 +215,9 @@ def preprocess(
     >>> import ctbone as ct
     >>> ct.preprocess("my_study", workers=4).table  # doctest: +SKIP
     """
+    study = _opened(study)
     from ctbone.preprocess import write_quality, write_summary
 
-    study = _opened(study)
     cohort = read_cohort(study)
     cases = [cohort.case(case)] if case else [*cohort]
     jobs = [CaseJob(study, one) for one in cases]
@@ -282,9 +282,9 @@ def train(
     >>> import ctbone as ct
     >>> ct.train("my_study", dim="3d").table  # doctest: +SKIP
     """
+    study = _opened(study)
     from ctbone import training
 
-    study = _opened(study)
     summaries = []
     for name in models_of(study, dim):
         if dry_run or (at_once == 1 and cluster is None):
@@ -327,9 +327,9 @@ def predict(study: Study | AnyPath = ".", *, dim: Dim | None = None) -> Predicti
     >>> import ctbone as ct
     >>> ct.predict("my_study").table  # doctest: +SKIP
     """
+    study = _opened(study)
     from ctbone import inference
 
-    study = _opened(study)
     names = models_of(study, dim)
     return Prediction(study, {name: inference.predict_external(study, name) for name in names})
 
@@ -363,9 +363,9 @@ def fuse(
     >>> import ctbone as ct
     >>> ct.fuse("my_study", with_reader="scores.csv").table  # doctest: +SKIP
     """
+    study = _opened(study)
     from ctbone import fusion
 
-    study = _opened(study)
     scores = None if with_reader is None else Path(with_reader)
     if scores is not None and not scores.exists():
         scores = study.root / scores
@@ -464,9 +464,10 @@ def report(study: Study | AnyPath = ".") -> Report:
     >>> import ctbone as ct
     >>> ct.report("my_study").metrics["models"]["3d"]["auc"]  # doctest: +SKIP
     """
+    study = _opened(study)
     from ctbone.report import report as report_study
 
-    return Report(report_study(_opened(study)))
+    return Report(report_study(study))
 
 
 def run(
@@ -521,8 +522,8 @@ def demo(
 ) -> Report:
     """Make a cohort of synthetic patients and run every stage on it.
 
-    An interrupted demo continues where it stopped, with its ``study.yaml``. A note on standard error
-    lists the settings that differ from the demo config of this version.
+    An interrupted demo continues where it stopped, with its ``study.yaml``. A note on standard
+    error lists the settings that differ from the demo config of this version.
 
     Parameters
     ----------
