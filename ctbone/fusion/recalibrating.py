@@ -13,7 +13,14 @@ from ctbone.config import Recalibration
 from ctbone.errors import FusionError
 from ctbone.fusion.cross_fitting import check_rows, cross_fitted
 from ctbone.fusion.parts import Parts
-from ctbone.stats import Isotonic, Platt, Temperature, fit_isotonic, fit_platt, fit_temperature
+from ctbone.stats import (
+    IsotonicRegression,
+    PlattScaling,
+    TemperatureScaling,
+    fit_isotonic,
+    fit_platt,
+    fit_temperature,
+)
 
 METHODS = {
     "temperature": "temperature scaling",
@@ -21,6 +28,8 @@ METHODS = {
     "isotonic": "isotonic regression",
 }
 """Names of the methods in records and reports."""
+
+_Fitted = TemperatureScaling | PlattScaling | IsotonicRegression
 
 _SEED = 0
 """Seed of the split of the validation patients in cross-fitting."""
@@ -133,7 +142,7 @@ def in_words(learned: Mapping[int, Mapping[str, float]], settings: Recalibration
 
 def _fit(
     p: np.ndarray, labels: np.ndarray, settings: Recalibration, place: int, fold: int
-) -> Temperature | Platt | Isotonic:
+) -> _Fitted:
     from ctbone.stats import StatsError
 
     try:
@@ -154,7 +163,7 @@ def _fit(
 
 
 def _fit_and_apply(
-    fit: Callable[[np.ndarray, np.ndarray], Temperature | Platt | Isotonic],
+    fit: Callable[[np.ndarray, np.ndarray], _Fitted],
     p: np.ndarray,
     labels: np.ndarray,
     place: int,
@@ -165,16 +174,16 @@ def _fit_and_apply(
     return _apply(fit(p[kept], labels[kept]), p[left_out], place)
 
 
-def _apply(fitted: Temperature | Platt | Isotonic, p: np.ndarray, place: int) -> np.ndarray:
-    if isinstance(fitted, Temperature):
+def _apply(fitted: _Fitted, p: np.ndarray, place: int) -> np.ndarray:
+    if isinstance(fitted, TemperatureScaling):
         return fitted.apply(p)
     own = fitted.apply(p[:, place])
     return np.column_stack([1 - own, own] if place == 1 else [own, 1 - own])
 
 
-def _numbers(fitted: Temperature | Platt | Isotonic) -> dict[str, float]:
-    if isinstance(fitted, Temperature):
+def _numbers(fitted: _Fitted) -> dict[str, float]:
+    if isinstance(fitted, TemperatureScaling):
         return {"temperature": fitted.temperature}
-    if isinstance(fitted, Platt):
+    if isinstance(fitted, PlattScaling):
         return {"intercept": fitted.intercept, "slope": fitted.slope}
     return {"steps": float(len(set(fitted.calibrated)))}
