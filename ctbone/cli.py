@@ -289,7 +289,7 @@ def train(
     )
     from ctbone import training
 
-    if training.is_first_rank():
+    if training.is_rank_0():
         print(done)
 
 
