@@ -52,7 +52,12 @@ def _commands() -> Iterator[str]:
     group = typer.main.get_command(app)
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         context = command.make_context(
-            name, [], resilient_parsing=True, terminal_width=_WIDTH, max_content_width=_WIDTH
+            name,
+            [],
+            resilient_parsing=True,
+            terminal_width=_WIDTH,
+            max_content_width=_WIDTH,
+            **group.context_settings,
         )
         context.info_name = f"ctbone {name}"
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())

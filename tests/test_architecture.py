@@ -14,7 +14,7 @@ SHARED = {
     "learning": {"training"},
     "models": {"learning", "training", "inference"},
 }
-ORDER = {"workflow", "cli", "__main__", "__init__"}
+ORDER = {"workflow", "results", "cli", "__main__", "__init__"}
 
 
 def rooms():

@@ -96,7 +96,7 @@ def test_real_anatomy_goes_from_dicom_to_report(tmp_path):
     painted_ct = write_real_cohort(tmp_path)
     study = Study.open(tmp_path)
     assert workflow.check(study).problems == []
-    page = workflow.run(study, scores=study.scores_csv, workers=2)
+    page = workflow.run(study, with_reader=study.scores_csv, workers=2).path
 
     assert set(read_table(study.preprocess_csv)["status"]) == {"ok"}
     for case, painted in painted_ct.items():
@@ -105,12 +105,12 @@ def test_real_anatomy_goes_from_dicom_to_report(tmp_path):
 
     internal = sorted(case for case in painted_ct if case < "R30")
     for model in ("3d", "2d", "3d+2d", "3d+reader", "3d+2d+reader"):
-        path = study.predictions(model) if "+" not in model else study.fusion(model)
+        path = study.predictions_csv(model) if "+" not in model else study.fusion(model)
         table = read_predictions(path, CLASSES)
         assert sorted(case_probabilities(table, "test", CLASSES)["case_id"]) == internal
         assert len(case_probabilities(table, "external", CLASSES)) == 6
     # Twenty patients teach a network little; that it learns from many is shown on the demo's cohort.
-    tested = read_predictions(study.predictions("3d"), CLASSES).query("split == 'test'")
+    tested = read_predictions(study.predictions_csv("3d"), CLASSES).query("split == 'test'")
     folds = [
         auc(rows["label"] == "malignant", rows["p_malignant"]) for _, rows in tested.groupby("fold")
     ]
