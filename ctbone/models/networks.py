@@ -11,8 +11,9 @@ from torch import nn
 
 from ctbone.config import ModelSettings
 from ctbone.errors import ModelError
+from ctbone.input_kind import INPUT_KINDS
+from ctbone.models.metadata import WithMetadata
 from ctbone.models.monai_networks import build_monai, is_monai, monai_names
-from ctbone.models.with_metadata import WithMetadata
 
 _MONAI = "monai."
 _TIMM_OWN = {"in_chans", "num_classes", "pretrained", "pretrained_cfg", "checkpoint_path"}
@@ -71,7 +72,7 @@ def build_network(
             network = build_monai(
                 name,
                 model.network_options,
-                dimensions=3 if model.dim == "3d" else 2,
+                dimensions=INPUT_KINDS[model.dim].dimensions,
                 channels=model.channels,
                 classes=classes,
                 size=size,
@@ -106,7 +107,7 @@ def build_network(
 
 def is_timm(model: ModelSettings) -> bool:
     """Whether the network that the settings name is one of timm's."""
-    if model.dim == "3d" or model.network.startswith(_MONAI):
+    if INPUT_KINDS[model.dim].dimensions == 3 or model.network.startswith(_MONAI):
         return False
     import timm
 
@@ -170,7 +171,7 @@ def _refuse_misfit(
     network: nn.Module, model: ModelSettings, classes: int, size: int, metadata: int
 ) -> None:
     """Try the network on two empty samples, by their shapes alone where it can be done without computing."""
-    shapes = [(2, model.channels, *[size] * (3 if model.dim == "3d" else 2)), (2, metadata)]
+    shapes = [(2, model.channels, *[size] * INPUT_KINDS[model.dim].dimensions), (2, metadata)]
     output, reason = None, None
     for device in ("meta", "cpu"):
         tried = copy.deepcopy(network).eval().to(device)
@@ -198,7 +199,7 @@ def _refuse_misfit(
 
 def _unknown(model: ModelSettings) -> ModelError:
     known = monai_names()
-    if model.dim == "2d":
+    if INPUT_KINDS[model.dim].dimensions == 2:
         import timm
 
         known += timm.list_models()

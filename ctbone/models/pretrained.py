@@ -11,8 +11,8 @@ from torch import nn
 
 from ctbone.config import ModelSettings
 from ctbone.errors import ModelError
+from ctbone.models.metadata import WithMetadata
 from ctbone.models.networks import is_timm, timm_options
-from ctbone.models.with_metadata import WithMetadata
 
 _REMEDIES = (
     "(1) save the weights as a safetensors file and name it under 'weights'; "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ctbone.clinical import clinical_column, number_of
 from ctbone.cohort import Case, Cohort
 from ctbone.document.page import Flow, FlowBox
 from ctbone.document.table import Cell, Column, Row, Table, number
@@ -21,8 +22,6 @@ from ctbone.stats import (
 from ctbone.stats.group_tests import CategoricalTest
 from ctbone.study import Study, read_table
 
-_MOST_LEVELS = 12
-_NUMERIC_FROM = 6
 _MOST_REASONS = 4
 
 
@@ -112,12 +111,12 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     names = list(dict.fromkeys(name for case in cohort for name, _ in case.metadata))
     left_out = []
     for name in names:
-        values = [dict(case.metadata).get(name, "") for case in cohort]
-        kind, why = _kind(values)
+        column = clinical_column(cohort.cases, name)
+        kind, why = column.kind_in_table()
         if kind == "number":
             rows += _continuous_rows(name, groups, classes)
-        elif kind == "levels":
-            rows += _level_rows(name, groups, classes, sorted({value for value in values if value}))
+        elif kind == "level":
+            rows += _level_rows(name, groups, classes, column.levels)
         else:
             left_out.append(f"{name} ({why})")
     note = (
@@ -128,30 +127,6 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     if left_out:
         note += f" Not shown: {', '.join(left_out)}."
     return Table("baseline", "Baseline characteristics", tuple(columns), tuple(rows), note)
-
-
-def _kind(values: Sequence[str]) -> tuple[str | None, str]:
-    """Tell numbers from levels; where a column is neither, say why."""
-    known = [value for value in values if value]
-    distinct = set(known)
-    if not known:
-        return None, "empty"
-    wrong = [value for value in known if _number(value) is None]
-    if len(distinct) >= _NUMERIC_FROM and not wrong:
-        return "number", ""
-    if len(distinct) <= min(_MOST_LEVELS, max(2, len(known) // 2)):
-        return "levels", ""
-    if len(wrong) < len(known) / 2:
-        return None, f"{len(wrong)} of {len(known)} cells are no numbers, such as '{wrong[0][:20]}'"
-    return None, "free text"
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None
 
 
 def _counts(groups: Sequence[tuple[str, Sequence[Case]]], classes: Sequence[str]) -> list[Cell]:
@@ -169,7 +144,7 @@ def _continuous_rows(
     missing: list[Cell] = []
     for _, cases in groups:
         values = np.array(
-            [_number(dict(case.metadata).get(name, "")) for case in cases], dtype=float
+            [number_of(dict(case.metadata).get(name, "")) for case in cases], dtype=float
         )
         by_class = compare_continuous(
             values, [case.label for case in cases], test="welch", groups=classes

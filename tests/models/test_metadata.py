@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
+from ctbone.clinical import refuse_giveaway
 from ctbone.cohort import Case, read_cohort
 from ctbone.inference import predict_external
 from ctbone.models import ModelError
-from ctbone.models.metadata import Encoding, fit_encoding, metadata_digest, refuse_giveaway
+from ctbone.models.metadata import Encoding, fit_encoding, metadata_digest
 from ctbone.models.trained import load_trained
 from ctbone.predictions import read_predictions
 from ctbone.study import Study, file_hash
@@ -95,8 +96,10 @@ def test_columns_that_cannot_serve_are_refused():
         fit_encoding(TRAINING, ["age"]).encode(cases(age=["50", "fifty"]))
     assert (caught.value.case, caught.value.found) == ("C1", "'fifty'")
     with pytest.raises(ModelError, match="gives the class of every case away"):
-        refuse_giveaway(cases(histology=["cyst", "sarcoma", "cyst", "sarcoma"]), ["histology"])
-    refuse_giveaway(TRAINING, ["age", "site"])
+        refuse_giveaway(
+            cases(histology=["cyst", "sarcoma", "cyst", "sarcoma"]), ["histology"], ModelError
+        )
+    refuse_giveaway(TRAINING, ["age", "site"], ModelError)
 
 
 def test_the_digest_follows_the_cells_of_these_columns_alone():
