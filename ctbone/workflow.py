@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, cast
 from ctbone.cohort import COLUMNS, Case, check_cohort, read_cohort
 from ctbone.config_file import builtin_config, load_settings
 from ctbone.errors import CtboneError, StudyError
+from ctbone.input_kind import Dim
 from ctbone.progress import progress
-from ctbone.study import Dim, Study, write_text
+from ctbone.study import Study, write_text
 from ctbone.workers import Outcome, map_cases
 
 if TYPE_CHECKING:

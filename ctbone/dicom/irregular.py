@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from ctbone.dicom.geometry import Stack
 from ctbone.grid import Grid
-from ctbone.nifti import AIR
+from ctbone.input_kind import AIR
 
 _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

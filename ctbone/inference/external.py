@@ -10,8 +10,7 @@ from ctbone.cohort import read_cohort
 from ctbone.errors import InferenceError, StudyError
 from ctbone.folds import read_folds
 from ctbone.models.batches import place_crops
-from ctbone.models.crops import load_crops
-from ctbone.models.duplicates import refuse_shared_voxels
+from ctbone.models.crops import load_crops, refuse_shared_voxels
 from ctbone.models.fold_tables import join_fold_tables, table_record, write_fold_table
 from ctbone.models.hardware import choose_hardware
 from ctbone.models.probabilities import logits_of, prediction_rows, probabilities_of, view_shares
@@ -67,7 +66,7 @@ def predict_external(study: Study, model: str) -> Path:
     crops = load_crops(
         study, cohort.external, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation
     )
-    refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
+    refuse_shared_voxels(study, cohort, crops)
     shares = view_shares(ours, crops)
     hardware = choose_hardware(ours.training)
     source = place_crops(crops, hardware.device)

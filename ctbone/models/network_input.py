@@ -9,9 +9,7 @@ from typing import Literal
 import torch
 
 from ctbone.config import Window
-
-AIR = -1024.0
-"""HU of what lies outside the scanner's field of view."""
+from ctbone.input_kind import AIR
 
 
 def network_input(

@@ -12,6 +12,7 @@ from torch import nn
 from ctbone.cohort import Case
 from ctbone.config import ModelSettings
 from ctbone.errors import ModelError
+from ctbone.input_kind import INPUT_KINDS
 from ctbone.models.batches import CropSource
 from ctbone.models.crops import Crops
 from ctbone.models.hardware import Hardware
@@ -90,7 +91,7 @@ def view_shares(model: ModelSettings, crops: Crops) -> np.ndarray:
     ModelError
         As many weights as views are needed, not all of them 0; a case has no lesion area at all.
     """
-    if model.view_weights == "equal" or model.dim == "3d":
+    if model.view_weights == "equal" or not INPUT_KINDS[model.dim].has_views:
         weights = np.ones_like(crops.areas)
     elif model.view_weights == "area":
         weights = crops.areas

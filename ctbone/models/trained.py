@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ctbone.errors import ModelError, StudyError
+from ctbone.input_kind import INPUT_KINDS
 from ctbone.models.metadata import Encoding
 from ctbone.models.networks import build_network
 from ctbone.models.training_key import model_settings, refuse_other, training_identity
@@ -147,9 +148,8 @@ def load_trained(study: Study, model: str, fold: int, folds: str) -> tuple[nn.Mo
         card_file(study, model, fold),
         ModelError,
     )
-    preprocess, encoding = study.settings.preprocess, card.encoding
-    size = preprocess.crop_3d.size if settings.dim == "3d" else preprocess.images_2d.size
-    width = 0 if encoding is None else encoding.width
+    size = INPUT_KINDS[settings.dim].settings(study.settings.preprocess).size
+    width = 0 if card.encoding is None else card.encoding.width
     network = build_network(settings, len(study.settings.classes), size=size, metadata=width)
     file = weights_file(study, model, fold)
     try:

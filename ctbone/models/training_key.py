@@ -9,6 +9,7 @@ from typing import Any
 
 from ctbone.config import ModelSettings, Settings
 from ctbone.errors import CtboneError, ModelError
+from ctbone.input_kind import INPUT_KINDS
 
 _SUBJECTS = {
     "dim": "dimensions",
@@ -54,7 +55,7 @@ def training_identity(settings: Settings, model: str, folds: str) -> dict[str, A
         The hash of ``folds.csv``.
     """
     ours = model_settings(settings, model)
-    preprocess = settings.preprocess.crop_3d if ours.dim == "3d" else settings.preprocess.images_2d
+    preprocess = INPUT_KINDS[ours.dim].settings(settings.preprocess)
     return {
         "classes": list(settings.classes),
         **ours.model_dump(mode="json"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from ctbone.config import ModelSettings, Settings
 from ctbone.document.page import Block, Section, Terms, Text
+from ctbone.input_kind import INPUT_KINDS
 from ctbone.report.analysis import Analysis
 from ctbone.report.fusion_records import FusionRecord, RecalibrationRecord, Records, StackRecord
 from ctbone.report.gather import Source
@@ -98,7 +99,11 @@ def _model(name: str, model: ModelSettings) -> str:
         if isinstance(model.view_weights, str)
         else "weighted mean"
     )
-    views = "" if model.dim == "3d" else f", the case's probability being the {mean} of its images"
+    views = (
+        f", the case's probability being the {mean} of its images"
+        if INPUT_KINDS[model.dim].has_views
+        else ""
+    )
     return (
         f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of batches of "
         f"{training.batch_size}, {training.optimizer} at a learning rate of {training.learning_rate:g}, "

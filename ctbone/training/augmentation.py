@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from ctbone.config import Augmentation
-from ctbone.models.network_input import AIR
+from ctbone.input_kind import AIR
 
 
 @dataclass(frozen=True)

@@ -82,11 +82,13 @@ def train_folds(
     share = None if cluster else max(1, threads // at_once)
     jobs = [FoldJob(study, model, number, share, log) for number in chosen]
     outcomes = list(map_cases(_train_one, jobs, workers=at_once, cluster=cluster, exclusive=True))
+    folds = [outcome.result for outcome in outcomes if outcome.result is not None]
+    # Joined before an error is raised, so that the table holds the folds that were finished.
+    summary = summary_of(study, model, sorted(folds, key=lambda one: one.fold), cohort)
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
-    folds = [outcome.result for outcome in outcomes if outcome.result is not None]
-    return summary_of(study, model, sorted(folds, key=lambda one: one.fold), cohort)
+    return summary
 
 
 def _train_one(job: FoldJob) -> FoldSummary:
@@ -97,7 +99,9 @@ def _train_one(job: FoldJob) -> FoldSummary:
         try:
             _take_gpu()
             alone = Ranks()  # though a batch system may have started several workers together
-            (summary,) = train(job.study, job.model, fold=job.fold, log=job.log, ranks=alone).folds
+            (summary,) = train(
+                job.study, job.model, fold=job.fold, log=job.log, ranks=alone, join=False
+            ).folds
         finally:
             torch.set_num_threads(before)
     return summary

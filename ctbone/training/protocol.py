@@ -13,13 +13,14 @@ from typing import Literal
 import pandas as pd
 import torch
 
+from ctbone.clinical import refuse_giveaway
 from ctbone.cohort import Cohort, read_cohort
 from ctbone.config import ModelSettings
-from ctbone.errors import TrainingError
+from ctbone.errors import ModelError, TrainingError
 from ctbone.folds import Folds, draw_folds, read_folds, read_or_draw_folds
+from ctbone.input_kind import INPUT_KINDS
 from ctbone.models.batches import place_crops
-from ctbone.models.crops import load_crops
-from ctbone.models.duplicates import refuse_shared_voxels
+from ctbone.models.crops import load_crops, refuse_shared_voxels
 from ctbone.models.fold_tables import (
     fold_table,
     is_current,
@@ -28,7 +29,7 @@ from ctbone.models.fold_tables import (
     write_fold_table,
 )
 from ctbone.models.hardware import choose_hardware
-from ctbone.models.metadata import metadata_digest, refuse_giveaway
+from ctbone.models.metadata import metadata_digest
 from ctbone.models.probabilities import prediction_rows, probabilities_of, view_shares
 from ctbone.models.trained import (
     Card,
@@ -114,6 +115,7 @@ def train(
     dry_run: bool = False,
     log: Log = "none",
     ranks: Ranks | None = None,
+    join: bool = True,
 ) -> TrainingSummary:
     """Train a model by the study's cross-validation, going on where an earlier run stopped.
 
@@ -135,6 +137,8 @@ def train(
         ``tensorboard`` or ``mlflow``: what is told of each epoch beside ``metrics.csv``, see ``open_tracker``.
     ranks
         The processes that train together; None: those that ``torchrun`` or ``srun`` started, see ``join_ranks``.
+    join
+        Write ``predictions/<model>.csv`` at the end; False where a caller does so after several folds.
 
     Returns
     -------
@@ -166,7 +170,7 @@ def train(
             return TrainingSummary(model, (), tuple(range(study.settings.folds.count)), None)
         summaries = [_train_fold(dataclasses.replace(task, fold=number)) for number in chosen]
     with ranks.first():
-        return summary_of(study, model, summaries, cohort, join=ranks.writes)
+        return summary_of(study, model, summaries, cohort, join=join and ranks.writes)
 
 
 def chosen_folds(study: Study, fold: int | None) -> list[int]:
@@ -215,7 +219,7 @@ def prepare(study: Study, model: str, cohort: Cohort, folds: Folds, ranks: Ranks
     crops = load_crops(
         study, cohort.internal, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation
     )
-    refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
+    refuse_shared_voxels(study, cohort, crops)
     view_shares(ours, crops)  # now, so that weights which do not fit stop the run before it begins
     hardware = choose_hardware(ours.training, ranks.local if ranks.count > 1 else None)
     classes = study.settings.classes
@@ -224,7 +228,7 @@ def prepare(study: Study, model: str, cohort: Cohort, folds: Folds, ranks: Ranks
     )
     identity = {**training_identity(study.settings, model, folds.hash), "crops": crops.digest}
     if ours.metadata:
-        refuse_giveaway(cohort.internal, ours.metadata)
+        refuse_giveaway(cohort.internal, ours.metadata, ModelError)
         identity["metadata_values"] = metadata_digest(cohort.internal, ours.metadata)
     source = place_crops(crops, hardware.device)
     return FoldTask(
@@ -321,7 +325,7 @@ def _memory_is_enough(model: ModelSettings) -> Iterator[None]:
         text = str(error).lower()
         if not (isinstance(error, MemoryError) or any(sign in text for sign in _MEMORY_SIGNS)):
             raise
-        size = "preprocess.crop_3d.size" if model.dim == "3d" else "preprocess.images_2d.size"
+        size = f"preprocess.{INPUT_KINDS[model.dim].section}.size"
         raise TrainingError(
             "the memory is not enough",
             found=f"{model.training.micro_batch or model.training.batch_size} samples at once",
