@@ -34,8 +34,8 @@ def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
     Raises
     ------
     TrainingError
-        The loss is no number (the batch's cases are named), a part lacks a class, or the checkpoint is damaged or
-        another training's.
+        The loss or the network's output is NaN or infinite, a part lacks a class, or the
+        checkpoint is damaged or another training's.
     """
     refuse_absent_classes(task)
     learner, state = start_fold(task, load_checkpoint(task.checkpoint, task.computed_identity))

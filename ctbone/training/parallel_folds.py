@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 
 from ctbone.cohort import read_cohort
-from ctbone.errors import TrainingError
+from ctbone.errors import CtboneError, TrainingError
 from ctbone.folds import read_or_draw_folds
+from ctbone.models.fold_tables import join_fold_tables
 from ctbone.models.training_key import model_settings
 from ctbone.progress import use_lines
 from ctbone.study import Study
@@ -34,6 +36,8 @@ class FoldJob:
         Processors that it computes on; None: as many as its Dask worker has threads.
     log
         Who is told of each epoch.
+    notes
+        Whether this fold prints the notes of the whole run.
     """
 
     study: Study
@@ -41,6 +45,7 @@ class FoldJob:
     fold: int
     threads: int | None
     log: Log
+    notes: bool
 
 
 def train_folds(
@@ -80,15 +85,16 @@ def train_folds(
     cohort = read_cohort(study)
     read_or_draw_folds(study, cohort)
     share = None if cluster else max(1, threads // at_once)
-    jobs = [FoldJob(study, model, number, share, log) for number in chosen]
+    first = chosen[0]
+    jobs = [FoldJob(study, model, k, threads=share, log=log, notes=k == first) for k in chosen]
     outcomes = list(map_cases(_train_one, jobs, workers=at_once, cluster=cluster, exclusive=True))
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if errors:
+        with suppress(CtboneError):  # the table still gets the folds that were finished
+            join_fold_tables(study, model, cohort)
+        raise errors[0]
     folds = [outcome.result for outcome in outcomes if outcome.result is not None]
-    # Joined before an error is raised, so that the table holds the folds that were finished.
-    summary = summary_of(study, model, sorted(folds, key=lambda one: one.fold), cohort)
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return summary
+    return summary_of(study, model, sorted(folds, key=lambda one: one.fold), cohort)
 
 
 def _train_one(job: FoldJob) -> FoldSummary:
@@ -100,7 +106,13 @@ def _train_one(job: FoldJob) -> FoldSummary:
             _take_gpu()
             alone = Ranks()  # though a batch system may have started several workers together
             (summary,) = train(
-                job.study, job.model, fold=job.fold, log=job.log, ranks=alone, join=False
+                job.study,
+                job.model,
+                fold=job.fold,
+                log=job.log,
+                ranks=alone,
+                notes=job.notes,
+                join=False,
             ).folds
         finally:
             torch.set_num_threads(before)

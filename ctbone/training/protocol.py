@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from ctbone.models.fold_tables import (
     table_record,
     write_fold_table,
 )
-from ctbone.models.hardware import choose_hardware
+from ctbone.models.hardware import UNPROVEN_BF16, choose_hardware
 from ctbone.models.metadata import metadata_digest
 from ctbone.models.probabilities import prediction_rows, probabilities_of, view_shares
 from ctbone.models.trained import (
@@ -116,6 +117,7 @@ def train(
     log: Log = "none",
     ranks: Ranks | None = None,
     join: bool = True,
+    notes: bool = True,
 ) -> TrainingSummary:
     """Train a model by the study's cross-validation, going on where an earlier run stopped.
 
@@ -139,6 +141,8 @@ def train(
         The processes that train together; None: those that ``torchrun`` or ``srun`` started, see ``join_ranks``.
     join
         Write ``predictions/<model>.csv`` at the end; False where a caller does so after several folds.
+    notes
+        Print notes on standard error; False where another process of the same run does.
 
     Returns
     -------
@@ -148,7 +152,7 @@ def train(
     Raises
     ------
     TrainingError
-        There is no such fold, the loss is no number, memory is out, what ``log`` asks for is not installed, or an
+        There is no such fold, the loss is NaN, memory is out, what ``log`` asks for is not installed, or an
         earlier run was of other settings, folds or crops.
     ModelError
         The network, its weights or the crops are not what the settings ask for; two patients share voxels.
@@ -164,6 +168,8 @@ def train(
         folds = _folds(study, cohort, dry_run)
     with _memory_is_enough(ours):
         task = dataclasses.replace(prepare(study, model, cohort, folds, ranks), log=log)
+        if notes and ranks.writes and task.hardware.bf16 and task.hardware.device.type == "cpu":
+            print(f"note: {UNPROVEN_BF16}", file=sys.stderr, flush=True)
         if dry_run:
             with _own_random_numbers(task):
                 try_batch(dataclasses.replace(task, fold=chosen[0]))

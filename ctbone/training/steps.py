@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from ctbone.config import ModelSettings
-from ctbone.errors import TrainingError
 from ctbone.models.batches import Batch
 from ctbone.models.losses import Loss
 from ctbone.models.network_input import network_input
 from ctbone.training.augmentation import changes_nothing, resample, resample_with_mask
 from ctbone.training.learner import Learner
+from ctbone.training.nan_error import undefined_error
 from ctbone.training.objective import objective_of
 from ctbone.training.plan import EpochPlan, plan_epoch
 from ctbone.training.sampling import sample_order
@@ -107,8 +107,10 @@ def _refuse_undefined(
         cases = dict.fromkeys(
             task.crops.case_ids[s // task.crops.images.shape[1]] for s in samples[first]
         )
-        raise TrainingError(
-            f"the loss is no number in epoch {epoch}, batch {first + 1} of fold {task.fold}",
-            found=f"{losses[first]} with the cases {', '.join(cases)}",
-            remedy="look at these cases' crops; or lower training.learning_rate; or set training.precision to fp32",
+        raise undefined_error(
+            task,
+            what="the loss",
+            value=losses[first],
+            where=f"epoch {epoch}, batch {first + 1} of fold {task.fold}",
+            found=f"a batch of the cases {', '.join(cases)}",
         )

@@ -9,6 +9,7 @@ from torch import nn
 from ctbone.errors import TrainingError
 from ctbone.folds import Role
 from ctbone.models.probabilities import logits_of, probabilities_of, view_shares
+from ctbone.training.nan_error import undefined_error
 from ctbone.training.objective import objective_of
 from ctbone.training.task import FoldTask
 
@@ -29,9 +30,13 @@ def validate(task: FoldTask, network: nn.Module) -> tuple[float, float]:
     shares = view_shares(task.model, task.crops)[rows]
     own = (probabilities * shares[:, :, None]).sum(axis=1)
     if not np.isfinite(own).all():
-        case = task.crops.case_ids[rows[int(np.argmin(np.isfinite(own).all(axis=1)))]]
-        raise TrainingError(
-            "the network's output is no number", case=case, remedy="lower training.learning_rate"
+        wrong = np.flatnonzero(~np.isfinite(own).all(axis=1))
+        raise undefined_error(
+            task,
+            what="the network's output",
+            value=own[wrong[0]].sum(),
+            where=f"the validation of fold {task.fold}",
+            found=f"{len(wrong)} of {len(own)} cases, first {task.crops.case_ids[rows[wrong[0]]]}",
         )
     if own.shape[1] == 2:
         return float(roc_auc_score(labels, own[:, 1])), float(loss)

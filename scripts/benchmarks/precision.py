@@ -26,7 +26,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from ctbone.config import TrainingSettings
-from ctbone.models.hardware import Hardware, choose_hardware
+from ctbone.models.hardware import Hardware, choose_hardware, computes_in_bf16
 from ctbone.predictions import read_predictions
 from ctbone.stats import auc
 from ctbone.training import protocol, train
@@ -76,7 +76,7 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
-    own = choose_hardware(TrainingSettings()).bf16
+    own = computes_in_bf16(choose_hardware(TrainingSettings()).device)
     jobs = [(arm, options.difference, seed, own) for seed in range(options.seeds) for arm in ARMS]
     began = time.perf_counter()
     workers = 1 if torch.cuda.is_available() else options.workers
@@ -122,7 +122,8 @@ def area(job: tuple[str, float, int, bool]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         further = {"precision": precision, "seed": seed + (5000 if "other" in arm else 0)}
         study = make_study(Path(folder), Job(difference, False, seed, 80, 16, 8), **further)
-        table = read_predictions(train(study, "3d").predictions, study.settings.classes)
+        summary = train(study, "3d", notes=False)
+        table = read_predictions(summary.predictions, study.settings.classes)
     tested = table[table["split"] == "test"]
     folds = [part for _, part in tested.groupby("fold")]
     return float(

@@ -1,5 +1,8 @@
+import contextlib
+import dataclasses
 import json
 import math
+import shutil
 
 import nibabel
 import numpy as np
@@ -16,7 +19,8 @@ from ctbone.models import ModelError, hardware
 from ctbone.models.trained import read_card
 from ctbone.predictions import case_probabilities, read_predictions
 from ctbone.study import Study, file_hash, record_of
-from ctbone.training import TrainingError, epochs, protocol, sampling, steps, train
+from ctbone.training import TrainingError, epochs, protocol, sampling, steps, train, train_folds
+from ctbone.training.ranks import Ranks
 from tests.models.small_study import model_of, small_study, write_settings
 
 CLASSES = ("benign", "malignant")
@@ -251,7 +255,7 @@ def test_unknown_names_are_refused(study):
         train(study, "3d", fold=2)
 
 
-def test_a_loss_that_is_no_number_names_the_batch_s_cases(study, monkeypatch):
+def test_a_loss_that_is_nan_shows_the_batch_s_cases(study, monkeypatch):
     poisoned = 5
     real = steps.network_input
     batches = []
@@ -271,9 +275,7 @@ def test_a_loss_that_is_no_number_names_the_batch_s_cases(study, monkeypatch):
     monkeypatch.setattr(
         steps, "sample_order", lambda *args: orders.append(real_order(*args)) or orders[-1]
     )
-    with pytest.raises(
-        TrainingError, match="loss is no number in epoch 3, batch 1 of fold 0"
-    ) as caught:
+    with pytest.raises(TrainingError, match="loss is NaN in epoch 3, batch 1 of fold 0") as caught:
         train(study, "3d")
     named = caught.value.found.split("cases ")[1].split(", ")
     assert named == [read_cohort(study).internal[row].case_id for row in orders[2][:4]]
@@ -301,30 +303,56 @@ def test_memory_that_is_not_enough_names_the_setting(study, monkeypatch, said):
     assert "training.micro_batch" in caught.value.remedy
 
 
-def test_a_fold_is_not_begun_in_one_arithmetic_and_ended_in_another(tmp_path, monkeypatch):
-    study = small_study(
-        tmp_path, models={"3d": model_of("3d", training={"epochs": 2, "precision": "auto"})}
-    )
-    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: False)
+def choose(monkeypatch, *, bf16):
+    """Let training run as if bf16 or fp32 had been chosen; it computes in fp32 either way."""
+    real = hardware.choose_hardware
+    chosen = lambda *given: dataclasses.replace(real(*given), bf16=bf16)  # noqa: E731
+    monkeypatch.setattr(protocol, "choose_hardware", chosen)
+    monkeypatch.setattr(hardware.Hardware, "autocast", lambda self: contextlib.nullcontext())
+
+
+@pytest.mark.parametrize(("begun", "now"), [("fp32", "bf16"), ("bf16", "fp32")])
+def test_a_fold_begun_in_one_arithmetic_is_not_ended_in_another(tmp_path, monkeypatch, begun, now):
+    training = {"epochs": 2, "precision": "auto"}
+    study = small_study(tmp_path, models={"3d": model_of("3d", training=training)})
+    choose(monkeypatch, bf16=begun == "bf16")
     with monkeypatch.context() as patch:
         patch.setattr(protocol, "_finish", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(study, "3d", fold=0)
-    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: True)
+    choose(monkeypatch, bf16=now == "bf16")
     with pytest.raises(TrainingError, match="other arithmetic") as caught:
         train(study, "3d", fold=0)
-    assert (caught.value.found, caught.value.expected) == ("fp32", "bf16, as it is now")
+    assert (caught.value.found, caught.value.expected) == (begun, f"{now}, as it is now")
+    assert f"delete the folder {study.run('3d', 0)}: the fold then starts" in caught.value.remedy
+    assert "undo the change" not in caught.value.remedy
+    shutil.rmtree(study.run("3d", 0))  # as the remedy says
+    train(study, "3d", fold=0)
+    assert read_card(study, "3d", 0).identity["computed_in"] == now
 
 
 def test_a_finished_fold_is_finished_on_any_device(tmp_path, monkeypatch):
-    study = small_study(
-        tmp_path, models={"3d": model_of("3d", training={"epochs": 1, "precision": "auto"})}
-    )
-    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: False)
+    training = {"epochs": 1, "precision": "auto"}
+    study = small_study(tmp_path, models={"3d": model_of("3d", training=training)})
+    choose(monkeypatch, bf16=True)
     train(study, "3d")
-    assert read_card(study, "3d", 0).identity["computed_in"] == "fp32"
-    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: True)
+    assert read_card(study, "3d", 0).identity["computed_in"] == "bf16"
+    choose(monkeypatch, bf16=False)
     assert [fold.seconds for fold in train(study, "3d").folds] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("run", [train, train_folds])
+@pytest.mark.parametrize("bf16", [True, False])
+def test_bf16_on_a_processor_prints_one_note_a_run(tmp_path, monkeypatch, capsys, bf16, run):
+    study = small_study(tmp_path, models={"3d": model_of("3d", training={"epochs": 1})})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    choose(monkeypatch, bf16=bf16)
+    assert len(run(study, "3d").folds) == 2
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+    assert len(notes) == bf16
+    assert all("training.precision: fp32" in note for note in notes)
+    train(study, "3d", dry_run=True, ranks=Ranks(rank=1, count=2))
+    assert "note:" not in capsys.readouterr().err
 
 
 def interrupt(*_):
