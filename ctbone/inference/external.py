@@ -9,7 +9,7 @@ import numpy as np
 from ctbone.cohort import read_cohort
 from ctbone.errors import InferenceError, StudyError
 from ctbone.folds import read_folds
-from ctbone.models.batches import place_crops
+from ctbone.models.batches import batch_source
 from ctbone.models.crops import load_crops, refuse_shared_voxels
 from ctbone.models.fold_tables import join_fold_tables, table_record, write_fold_table
 from ctbone.models.hardware import choose_hardware
@@ -69,7 +69,7 @@ def predict_external(study: Study, model: str) -> Path:
     refuse_shared_voxels(study, cohort, crops)
     shares = view_shares(ours, crops)
     hardware = choose_hardware(ours.training)
-    source = place_crops(crops, hardware.device)
+    source = batch_source(crops, hardware.device)
     rows_of_all = np.arange(len(crops.case_ids))
     with progress(f"Predict {model}, {len(cohort.external)} external cases", count) as bar:
         for fold in range(count):

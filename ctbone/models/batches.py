@@ -35,7 +35,7 @@ class Batch:
     mask: torch.Tensor | None
 
 
-class CropSource(Protocol):
+class BatchSource(Protocol):
     """Gives batches of images by their numbers: case row × views + view.
 
     Attributes
@@ -50,7 +50,7 @@ class CropSource(Protocol):
         """Yield the images ``order[part]`` of each part in turn, on the device."""
 
 
-def place_crops(crops: Crops, device: torch.device) -> CropSource:
+def batch_source(crops: Crops, device: torch.device) -> BatchSource:
     """Put the crops on the device where they fit beside a network, else stream them there.
 
     On a processor they lie where it computes already.

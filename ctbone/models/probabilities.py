@@ -13,7 +13,7 @@ from ctbone.cohort import Case
 from ctbone.config import ModelSettings
 from ctbone.errors import ModelError
 from ctbone.input_kind import INPUT_KINDS
-from ctbone.models.batches import CropSource
+from ctbone.models.batches import BatchSource
 from ctbone.models.crops import Crops
 from ctbone.models.hardware import Hardware
 from ctbone.models.network_input import network_input
@@ -22,7 +22,7 @@ from ctbone.predictions import Split, probability_columns
 
 def logits_of(
     network: nn.Module,
-    source: CropSource,
+    source: BatchSource,
     rows: np.ndarray,
     model: ModelSettings,
     hardware: Hardware,

@@ -14,7 +14,7 @@ from ctbone.errors import ModelError, StudyError
 from ctbone.input_kind import INPUT_KINDS
 from ctbone.models.metadata import Encoding
 from ctbone.models.networks import build_network
-from ctbone.models.training_key import model_settings, refuse_other, training_identity
+from ctbone.models.training_key import model_settings, refuse_other, training_key
 from ctbone.study import Study, atomic_path, file_hash, read_json, write_json
 
 _FORMAT = 1
@@ -26,8 +26,8 @@ class Card:
 
     Attributes
     ----------
-    identity
-        What the training depended on, by name: see ``training_identity``; ``crops`` and ``folds`` are digests.
+    training_key
+        What the training depended on, by name: see ``training_key``; ``crops`` and ``folds`` are digests.
     fold
         The fold whose test cases these weights have not seen.
     epoch
@@ -42,7 +42,7 @@ class Card:
         The encoding of the clinical columns, as ``Encoding.to_json`` gives it; None where the network has images alone.
     """
 
-    identity: dict[str, Any]
+    training_key: dict[str, Any]
     fold: int
     epoch: int
     validation_auc: float
@@ -104,7 +104,7 @@ def read_card(study: Study, model: str, fold: int) -> Card:
                 "the card has another format", file=file, expected=_FORMAT, remedy=remedy
             )
         card = Card(**content)
-        if not isinstance(card.identity, dict) or card.fold != fold:
+        if not isinstance(card.training_key, dict) or card.fold != fold:
             raise ModelError(
                 "the card is another fold's",
                 file=file,
@@ -143,8 +143,8 @@ def load_trained(study: Study, model: str, fold: int, folds: str) -> tuple[nn.Mo
     card = read_card(study, model, fold)
     settings = model_settings(study.settings, model)
     refuse_other(
-        card.identity,
-        training_identity(study.settings, model, folds),
+        card.training_key,
+        training_key(study, model, folds),
         card_file(study, model, fold),
         ModelError,
     )

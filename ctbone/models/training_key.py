@@ -1,4 +1,4 @@
-"""What a training depends on, by name: what is trained with one identity is never mixed with another."""
+"""The training key: everything that a training depends on, by name; keys that differ are never mixed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from ctbone.config import ModelSettings, Settings
 from ctbone.errors import CtboneError, ModelError
 from ctbone.input_kind import INPUT_KINDS
+from ctbone.study import Study
 
 _SUBJECTS = {
     "dim": "dimensions",
@@ -17,7 +18,9 @@ _SUBJECTS = {
     "preprocess": "preprocessing settings",
     "metadata_values": "values of its metadata",
     "computed_in": "arithmetic",
+    "plugins": "source code of its plug-ins",
 }
+"""Names of the key's entries in messages; the others are called by their own name."""
 
 
 def model_settings(settings: Settings, model: str) -> ModelSettings:
@@ -26,7 +29,7 @@ def model_settings(settings: Settings, model: str) -> ModelSettings:
     Raises
     ------
     ModelError
-        The study has none of that name; the nearest is given.
+        The study has no model of this name; the nearest is given.
     """
     if model not in settings.models:
         nearest = difflib.get_close_matches(model, settings.models, n=1, cutoff=0)
@@ -42,22 +45,22 @@ def model_settings(settings: Settings, model: str) -> ModelSettings:
     return settings.models[model]
 
 
-def training_identity(settings: Settings, model: str, folds: str) -> dict[str, Any]:
-    """Say by name what a trained network depends on, apart from the crops themselves.
+def training_key(study: Study, model: str, folds: str) -> dict[str, Any]:
+    """Return everything that a trained network depends on, apart from the crops.
 
     Parameters
     ----------
-    settings
-        The study's.
+    study
+        The study.
     model
-        A name of ``settings.models``.
+        A name under ``models`` in its settings.
     folds
         The hash of ``folds.csv``.
     """
-    ours = model_settings(settings, model)
-    preprocess = INPUT_KINDS[ours.dim].settings(settings.preprocess)
+    ours = model_settings(study.settings, model)
+    preprocess = INPUT_KINDS[ours.dim].settings(study.settings.preprocess)
     return {
-        "classes": list(settings.classes),
+        "classes": list(study.settings.classes),
         **ours.model_dump(mode="json"),
         "preprocess": preprocess.model_dump(mode="json"),
         "folds": folds,
@@ -67,20 +70,24 @@ def training_identity(settings: Settings, model: str, folds: str) -> dict[str, A
 def refuse_other(
     found: Mapping[str, Any], now: Mapping[str, Any], file: Path, error: type[CtboneError]
 ) -> None:
-    """Raise ``error`` where something was made from other settings, folds or crops than those of now."""
-    fold = file.parent
+    """Raise ``error`` where the training key in a file differs from the current one.
+
+    Parameters
+    ----------
+    found, now
+        The key in the file, and the current key.
+    file
+        The file, two folders below the folder that the remedy names.
+    error
+        Type of the error.
+    """
     for name, value in now.items():
         if found.get(name) != value:
-            remedy = f"undo the change, or delete the folder {fold.parent} and train anew"
-            if name == "computed_in":
-                remedy = (
-                    "finish it on the device it was begun on (precision: auto is bf16 on GPUs "
-                    f"only), or delete the folder {fold}: the fold then starts at its first epoch"
-                )
             raise error(
                 f"this was trained with other {_SUBJECTS.get(name, name)}",
                 file=file,
                 found=found.get(name),
                 expected=f"{value}, as it is now",
-                remedy=remedy,
+                remedy=f"undo the change, or delete the folder {file.parent.parent} "
+                "and train again",
             )

@@ -20,7 +20,7 @@ from ctbone.config import ModelSettings
 from ctbone.errors import ModelError, TrainingError
 from ctbone.folds import Folds, draw_folds, read_folds, read_or_draw_folds
 from ctbone.input_kind import INPUT_KINDS
-from ctbone.models.batches import place_crops
+from ctbone.models.batches import batch_source
 from ctbone.models.crops import load_crops, refuse_shared_voxels
 from ctbone.models.fold_tables import (
     fold_table,
@@ -40,7 +40,7 @@ from ctbone.models.trained import (
     save_weights,
     weights_file,
 )
-from ctbone.models.training_key import model_settings, refuse_other, training_identity
+from ctbone.models.training_key import model_settings, refuse_other, training_key
 from ctbone.study import Study, provenance
 from ctbone.training.checkpoint import FoldState, forget_best
 from ctbone.training.curves import draw_curves
@@ -232,11 +232,11 @@ def prepare(study: Study, model: str, cohort: Cohort, folds: Folds, ranks: Ranks
     labels = torch.tensor(
         [classes.index(case.label) for case in cohort.internal], device=hardware.device
     )
-    identity = {**training_identity(study.settings, model, folds.hash), "crops": crops.digest}
+    identity = {**training_key(study, model, folds.hash), "crops": crops.digest}
     if ours.metadata:
         refuse_giveaway(cohort.internal, ours.metadata, ModelError)
         identity["metadata_values"] = metadata_digest(cohort.internal, ours.metadata)
-    source = place_crops(crops, hardware.device)
+    source = batch_source(crops, hardware.device)
     return FoldTask(
         study, model, ours, 0, folds, cohort, crops, labels, hardware, identity, source, ranks
     )
@@ -259,7 +259,7 @@ def _finished(task: FoldTask) -> Card | None:
     if not file.is_file():
         return None
     card = read_card(task.study, task.name, task.fold)
-    refuse_other(card.identity, task.identity, file, TrainingError)
+    refuse_other(card.training_key, task.identity, file, TrainingError)
     table = fold_table(task.study, task.name, task.fold, "internal")
     # Without its predictions the fold is not whole; its last checkpoint gives them again.
     return (

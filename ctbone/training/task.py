@@ -13,7 +13,7 @@ import torch
 from ctbone.cohort import Case, Cohort
 from ctbone.config import ModelSettings
 from ctbone.folds import Folds, Role
-from ctbone.models.batches import CropSource
+from ctbone.models.batches import BatchSource
 from ctbone.models.crops import Crops
 from ctbone.models.hardware import Hardware
 from ctbone.models.metadata import Encoding, fit_encoding
@@ -58,7 +58,7 @@ class FoldTask:
     labels: torch.Tensor
     hardware: Hardware
     identity: dict[str, Any]
-    source: CropSource
+    source: BatchSource
     ranks: Ranks
     log: Log = "none"
 

@@ -185,7 +185,7 @@ def test_a_streamed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
     resident = with_masks(tmp_path / "resident", mask="channel")
     streamed = with_masks(tmp_path / "streamed", mask="channel")
     train(resident, "3d", fold=0)
-    monkeypatch.setattr(protocol, "place_crops", Streamed)
+    monkeypatch.setattr(protocol, "batch_source", Streamed)
     train(streamed, "3d", fold=0)
     names = ("weights.safetensors", "predictions_internal.csv")
     for name in names:
