@@ -11,6 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
+Component = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$|^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        max_length=200,
+    ),
+]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 READER = "reader"
@@ -89,8 +96,22 @@ SOFT_TISSUE = Window(center=40, width=400)
 WIDE = Window(center=0, width=2000)
 
 
+class ExtraTransform(_Section):
+    """A further transform of each training sample; every other key is an argument of it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*([.:][A-Za-z_]\w*)+$", max_length=200)]
+    """Dotted name of the class, such as `monai.transforms.RandGaussianNoise`."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The other keys."""
+        return dict(self.model_extra or {})
+
+
 class Augmentation(_Section):
-    """Ranges from which every training sample draws, uniform around none."""
+    """Random changes of each training sample: uniform draws from ranges around no change."""
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 15.0
     """Degrees about each axis."""
@@ -102,6 +123,8 @@ class Augmentation(_Section):
         "left_right",
     )
     """Axes that are mirrored with probability one half each."""
+    extra: tuple[ExtraTransform, ...] = ()
+    """Intensity transforms of MONAI, TorchIO or your own, applied in HU after the resampling."""
 
 
 class TrainingSettings(_Section):
@@ -116,8 +139,8 @@ class TrainingSettings(_Section):
     """``cosine``: the learning rate falls to 0 by half a cosine over the epochs after the warm-up."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs over which the learning rate rises from 0, step by step."""
-    loss: Name = "cross_entropy"
-    """``cross_entropy`` or ``focal``."""
+    loss: Component = "cross_entropy"
+    """``cross_entropy``, ``focal``, or your own as ``package.module:name``."""
     focal_gamma: NonNegativeFloat = 2.0
     """How much the focal loss plays down what is easy; 0 is cross-entropy."""
     class_weights: Literal["none", "balanced"] | dict[Name, PositiveFloat] = "none"
@@ -160,8 +183,8 @@ class ModelSettings(_Section):
     """One network of the study."""
 
     dim: Literal["2d", "3d"]
-    network: Name = "densenet121"
-    """MONAI's name; in 2D timm's, or MONAI's after ``monai.``."""
+    network: Component = "densenet121"
+    """MONAI's name; in 2D timm's, or MONAI's after ``monai.``; or your own as ``package.module:Class``."""
     network_options: dict[str, Any] = {}
     weights: str = "none"
     """``none``, ``imagenet``, or the path of a safetensors file."""

@@ -146,6 +146,7 @@ _WORDS = {
     "PositiveFloat": "number > 0",
     "NonNegativeFloat": "number ≥ 0",
     "Name": "name",
+    "Component": "name or package.module:name",
     "Any": "anything",
 }
 

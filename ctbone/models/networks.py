@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,14 +14,20 @@ from ctbone.config import ModelSettings
 from ctbone.errors import ModelError
 from ctbone.input_kind import INPUT_KINDS
 from ctbone.models.metadata import WithMetadata
-from ctbone.models.monai_networks import build_monai, is_monai, monai_names
+from ctbone.models.monai_networks import build_monai, is_monai, monai_names, standard_arguments
+from ctbone.models.plugins import is_plugin, load_plugin, parameters_of
 
 _MONAI = "monai."
 _TIMM_OWN = {"in_chans", "num_classes", "pretrained", "pretrained_cfg", "checkpoint_path"}
 
 
 def build_network(
-    model: ModelSettings, classes: int, *, size: int | None = None, metadata: int = 0
+    model: ModelSettings,
+    classes: int,
+    *,
+    size: int | None = None,
+    metadata: int = 0,
+    folder: Path | None = None,
 ) -> nn.Module:
     """Build the network that the settings name, with weights drawn at random.
 
@@ -66,7 +73,9 @@ def build_network(
     """
     name = model.network.removeprefix(_MONAI)
     try:
-        if is_timm(model):
+        if is_plugin(model.network):
+            network = _plugin(model, classes, size, folder)
+        elif is_timm(model):
             network = _timm(model, classes, size)
         elif is_monai(name):
             network = build_monai(
@@ -107,7 +116,8 @@ def build_network(
 
 def is_timm(model: ModelSettings) -> bool:
     """Whether the network that the settings name is one of timm's."""
-    if INPUT_KINDS[model.dim].dimensions == 3 or model.network.startswith(_MONAI):
+    monai = INPUT_KINDS[model.dim].dimensions == 3 or model.network.startswith(_MONAI)
+    if monai or is_plugin(model.network):
         return False
     import timm
 
@@ -133,6 +143,26 @@ def timm_options(model: ModelSettings, size: int | None) -> dict[str, Any]:
     configuration = timm.get_pretrained_cfg(model.network)
     sized = configuration is not None and configuration.fixed_input_size and size is not None
     return {"img_size": size, **model.network_options} if sized else dict(model.network_options)
+
+
+def _plugin(model: ModelSettings, classes: int, size: int | None, folder: Path | None) -> nn.Module:
+    make = load_plugin(model.network, folder).make
+    arguments = standard_arguments(
+        parameters_of(make),
+        model.network_options,
+        dimensions=INPUT_KINDS[model.dim].dimensions,
+        channels=model.channels,
+        classes=classes,
+        size=size,
+    )
+    network = make(**arguments, **model.network_options)
+    if not isinstance(network, nn.Module):
+        raise ModelError(
+            f"'{model.network}' makes no network",
+            found=type(network).__name__,
+            expected="a torch.nn.Module",
+        )
+    return network
 
 
 def _timm(model: ModelSettings, classes: int, size: int | None) -> nn.Module:

@@ -150,7 +150,9 @@ def load_trained(study: Study, model: str, fold: int, folds: str) -> tuple[nn.Mo
     )
     size = INPUT_KINDS[settings.dim].settings(study.settings.preprocess).size
     width = 0 if card.encoding is None else card.encoding.width
-    network = build_network(settings, len(study.settings.classes), size=size, metadata=width)
+    network = build_network(
+        settings, len(study.settings.classes), size=size, metadata=width, folder=study.root
+    )
     file = weights_file(study, model, fold)
     try:
         network.load_state_dict(read_state(file))

@@ -10,6 +10,7 @@ from typing import Any
 from ctbone.config import ModelSettings, Settings
 from ctbone.errors import CtboneError, ModelError
 from ctbone.input_kind import INPUT_KINDS
+from ctbone.models.plugins import plugin_sources
 from ctbone.study import Study
 
 _SUBJECTS = {
@@ -48,6 +49,8 @@ def model_settings(settings: Settings, model: str) -> ModelSettings:
 def training_key(study: Study, model: str, folds: str) -> dict[str, Any]:
     """Return everything that a trained network depends on, apart from the crops.
 
+    Of plug-ins these are their names and arguments, and the SHA-256 of their source files.
+
     Parameters
     ----------
     study
@@ -56,15 +59,24 @@ def training_key(study: Study, model: str, folds: str) -> dict[str, Any]:
         A name under ``models`` in its settings.
     folds
         The hash of ``folds.csv``.
+
+    Raises
+    ------
+    ModelError
+        The study has no such model, or a plug-in cannot be imported.
     """
     ours = model_settings(study.settings, model)
     preprocess = INPUT_KINDS[ours.dim].settings(study.settings.preprocess)
-    return {
+    key = {
         "classes": list(study.settings.classes),
         **ours.model_dump(mode="json"),
         "preprocess": preprocess.model_dump(mode="json"),
         "folds": folds,
     }
+    if not ours.training.augmentation.extra:
+        del key["training"]["augmentation"]["extra"]  # so that keys of earlier versions still match
+    sources = plugin_sources(ours, study.root)
+    return {**key, "plugins": sources} if sources else key
 
 
 def refuse_other(

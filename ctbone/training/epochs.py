@@ -93,7 +93,13 @@ def start_fold(task: FoldTask, state: FoldState | None) -> tuple[Learner, FoldSt
     torch.manual_seed(torch_seed("weights", epoch=0, **task.seeds))
     size = task.crops.images.shape[-1]
     width = 0 if task.encoding is None else task.encoding.width
-    network = build_network(task.model, len(task.study.settings.classes), size=size, metadata=width)
+    network = build_network(
+        task.model,
+        len(task.study.settings.classes),
+        size=size,
+        metadata=width,
+        folder=task.study.root,
+    )
     if state is None:
         load_initial_weights(network, task.model, task.study.root, size=size)
     task.ranks.unify(task.hardware.place(network))
