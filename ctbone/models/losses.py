@@ -192,7 +192,7 @@ def make_loss(
     arguments = {name: value for name, value in given.items() if name in takes}
     if not inspect.isclass(make):
         return PluginLoss(training.loss, function=functools.partial(_call, make, arguments))
-    function = make(**arguments)
+    function: Any = make(**arguments)
     if isinstance(function, nn.Module) and any(True for _ in function.parameters()):
         raise ModelError(
             f"the loss '{training.loss}' has parameters, which are not trained",

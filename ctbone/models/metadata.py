@@ -217,7 +217,7 @@ def _remove_classifier(network: nn.Module) -> tuple[frozenset[str], int]:
         (name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)
     ]
     if not linear:
-        raise ModelError("metadata cannot join a network without a linear layer")
+        raise ModelError("metadata cannot join a network without a last linear layer")
     name, last = linear[-1]
     owner, _, attribute = name.rpartition(".")
     setattr(network.get_submodule(owner), attribute, nn.Identity())

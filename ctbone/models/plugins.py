@@ -261,11 +261,11 @@ class ExtraTransforms:
 
     def __init__(self, settings: Augmentation, folder: Path | None, *, masked: bool) -> None:
         self.names = tuple(extra.name for extra in settings.extra)
-        self._transforms = []
+        self._transforms: list[Callable[[torch.Tensor], Any]] = []
         for extra in settings.extra:
             make = load_plugin(extra.name, folder).make
             try:
-                transform = (
+                transform: Any = (
                     make(**extra.arguments)
                     if inspect.isclass(make)
                     else functools.partial(make, **extra.arguments)
