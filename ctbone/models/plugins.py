@@ -316,7 +316,10 @@ class ExtraTransforms:
 
     def _apply(self, number: int, image: torch.Tensor, seed: int) -> torch.Tensor:
         name, transform = self.names[number], self._transforms[number]
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which without CUDA formats a traceback: milliseconds a call.
+        torch.default_generator.manual_seed(seed)
+        if image.device.type == "cuda":
+            torch.cuda.default_generators[image.device.index].manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002 (for transforms that draw from NumPy's global state)
         random.seed(seed)
         if hasattr(transform, "set_random_state"):  # MONAI's Randomizable
