@@ -11,7 +11,8 @@ PACKAGE = ROOT / "ctbone"
 STAGES = {"phantom", "dicom", "preprocess", "training", "inference", "fusion", "report"}
 SHARED = {
     "document": {"preprocess", "training", "report"},
-    "models": {"training", "inference"},
+    "learning": {"training"},
+    "models": {"learning", "training", "inference"},
 }
 ORDER = {"workflow", "cli", "__main__", "__init__"}
 

@@ -17,7 +17,7 @@ from ctbone.models.networks import build_network
 from ctbone.models.training_key import model_settings, refuse_other, training_key
 from ctbone.study import Study, atomic_path, file_hash, read_json, write_json
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Card:
         The fold whose test cases these weights have not seen.
     epoch
         The epoch that was kept, from 1.
-    validation_auc, validation_loss
-        Of that epoch.
+    score, validation_loss
+        Of that epoch; the training says what its score is, such as the validation AUC.
     weights_sha256
         Digest of ``weights.safetensors``.
     provenance
@@ -45,7 +45,7 @@ class Card:
     training_key: dict[str, Any]
     fold: int
     epoch: int
-    validation_auc: float
+    score: float
     validation_loss: float
     weights_sha256: str
     provenance: dict[str, Any]

@@ -118,9 +118,8 @@ def answer(job: Job) -> Answer:
     import torch
 
     torch.set_num_threads(1)
-    protocol.draw_curves = lambda *_: (
-        None
-    )  # nobody looks at them, and they take as long as the training
+    # The figures are not needed, and take as long as the training.
+    protocol.draw_curves = lambda *_, **__: None
     with tempfile.TemporaryDirectory() as folder:
         study = make_study(Path(folder), job)
         table = read_predictions(train(study, "3d").predictions, CLASSES)

@@ -115,7 +115,7 @@ def area(job: tuple[str, float, int, bool]) -> float:
     """Train both folds of a study in one arm and return the mean of the folds' AUC."""
     arm, difference, seed, own = job
     torch.set_num_threads(1)
-    protocol.draw_curves = lambda *_: None
+    protocol.draw_curves = lambda *_, **__: None
     precision = "bf16" if arm == "bf16" else "fp32"
     if not own:
         Hardware.autocast = lambda self: Bf16() if self.bf16 else contextlib.nullcontext()

@@ -143,7 +143,7 @@ def report(study: Study, kept: int, seconds: float, options: argparse.Namespace)
     interval = f"{found.low:.3f}–{found.high:.3f}"
     print(f"| {kept}, the best on this part | {found.value:.3f} ({interval}) | {accuracy:.3f} |")
     last = history.iloc[-1]
-    print(f"| {int(last['epoch'])}, the last | {last['validation_auc']:.3f} | |")
+    print(f"| {int(last['epoch'])}, the last | {last['score']:.3f} | |")
     print(f"\nthe commoner class alone: accuracy {max(truth.mean(), 1 - truth.mean()):.3f}")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ctbone.models.hardware import Hardware, choose_hardware
-from ctbone.training import TrainingError, epochs, protocol, steps, train
+from ctbone.training import TrainingError, epochs, protocol, train
 from tests.models.small_study import model_of, small_study
 
 BATCHES_AN_EPOCH = 2  # 7 training cases in batches of 4
@@ -15,7 +15,7 @@ BATCHES_AN_EPOCH = 2  # 7 training cases in batches of 4
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(protocol, "draw_curves", lambda *args: None)
+    monkeypatch.setattr(protocol, "draw_curves", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_nan_gradient_in_the_last_batch_of_an_epoch_is_noticed_by_validation(s
 def test_the_message_names_the_value_and_the_shared_setting(tmp_path, monkeypatch, value, name):
     model = model_of("3d", training={"learning_rate": 1e-4, "channels_last": False})
     study = small_study(tmp_path, models={"3d": model})
-    monkeypatch.setattr(steps, "_loss", lambda criterion, logits, *_: logits.sum() * 0 + value)
+    monkeypatch.setattr(epochs, "_loss", lambda criterion, logits, **_: logits.sum() * 0 + value)
     with pytest.raises(TrainingError) as caught:
         train(study, "3d")
     assert f"the loss is {name} in epoch 1" in str(caught.value)
@@ -111,7 +111,7 @@ def test_the_message_names_the_value_and_the_shared_setting(tmp_path, monkeypatc
 def test_in_bf16_the_first_advice_is_fp32(tmp_path, monkeypatch):
     study = small_study(tmp_path, models={"3d": model_of("3d", training={"precision": "bf16"})})
     monkeypatch.setattr(Hardware, "autocast", lambda self: contextlib.nullcontext())
-    monkeypatch.setattr(steps, "_loss", lambda criterion, logits, *_: logits.sum() * torch.nan)
+    monkeypatch.setattr(epochs, "_loss", lambda criterion, logits, **_: logits.sum() * torch.nan)
     with pytest.raises(TrainingError) as caught:
         train(study, "3d")
     assert caught.value.remedy.startswith("set models.3d.training.precision: fp32; or lower")
