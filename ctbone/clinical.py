@@ -1,4 +1,4 @@
-"""Clinical columns of ``cohort.csv``: number or level, empty cells, free text, and columns that give the class away."""
+"""Clinical columns of ``cohort.csv``: numbers, levels, free text, and those that tell the class."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ClinicalColumn:
 
     @cached_property
     def kind(self) -> Kind:
-        """``number``: every known cell is one; ``level``: at most 12 distinct texts; else ``text`` or ``empty``."""
+        """``number``: all known cells are numbers; ``level``: at most 12 distinct texts."""
         if not self.known:
             return "empty"
         if all(number_of(cell) is not None for cell in self.levels):
@@ -71,8 +71,8 @@ class ClinicalColumn:
     def kind_in_table(self) -> tuple[Kind, str]:
         """Return how a table of patients shows the column and, where it leaves it out, why.
 
-        A few distinct numbers, such as a grade or 0 and 1, are counted as levels. Levels must repeat: at most half
-        as many of them as known cells.
+        A few distinct numbers, such as a grade or 0 and 1, are counted as levels. Levels must
+        repeat: there are at most half as many of them as known cells.
 
         Examples
         --------
@@ -87,10 +87,8 @@ class ClinicalColumn:
         if len(self.levels) <= min(MOST_LEVELS, max(2, len(self.known) // 2)):
             return "level", ""
         if len(wrong) < len(self.known) / 2:
-            return (
-                "text",
-                f"{len(wrong)} of {len(self.known)} cells are no numbers, such as '{wrong[0][:20]}'",
-            )
+            share = f"{len(wrong)} of {len(self.known)} cells"
+            return "text", f"{share} are no numbers, such as '{wrong[0][:20]}'"
         return "text", "free text"
 
     def require_usable(self, error: type[CtboneError], where: str = "") -> None:
@@ -146,8 +144,9 @@ def refuse_giveaway(
 ) -> None:
     """Refuse a column whose every level belongs to one class: it was filled in after the diagnosis.
 
-    Numbers count as levels where there are at most as many distinct ones as classes: a 0/1 copy of the label is
-    refused, ages are not. Empty cells are one more level where the known cells hold a single one.
+    Numbers count as levels where there are at most as many distinct ones as classes: a 0/1 copy of
+    the label is refused, ages are not. Empty cells are one more level where the known cells hold a
+    single one.
 
     Raises
     ------

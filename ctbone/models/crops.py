@@ -1,4 +1,4 @@
-"""Crops of a cohort and their masks, each as one block of voxels, checked against the settings and each other."""
+"""Crops of a cohort and their masks, each as one block of voxels, checked on reading."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def _refuse_missing(study: Study, cases: Sequence[Case], files: Sequence[Path], 
 
 
 def _refuse_stale(study: Study, case: Case, kind: InputKind) -> None:
-    """Refuse a crop that was made with other settings than the current ones, or of another lesion."""
+    """Refuse a crop that was made with other settings, or of another lesion."""
     names = (kind.section, "mask_label", "lesions")
     settings = study.settings.preprocess.model_dump(mode="json")
     now = {**{name: settings[name] for name in names}, "lesion": case.lesion}

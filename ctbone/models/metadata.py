@@ -1,4 +1,4 @@
-"""Clinical columns as a network's second input: their encoding, fitted on the training part, and the network."""
+"""Clinical columns as a network's second input: their encoding, and the network that takes it."""
 
 from __future__ import annotations
 

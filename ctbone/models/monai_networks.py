@@ -1,4 +1,4 @@
-"""MONAI's networks by name: what each takes is read off its signature, so that a new one needs no line here."""
+"""MONAI's networks by name, with the arguments that their signatures take."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SIZES = ("img_size", "image_size")
 
 
 def monai_names() -> list[str]:
-    """Every name in lower case under which MONAI has a network that takes dimensions, channels and classes."""
+    """Lower-case names of MONAI's networks that take dimensions, channels and classes."""
     return [name for name, make in _makers().items() if _takes(parameters_of(make))]
 
 
 def is_monai(name: str) -> bool:
-    """Whether MONAI has anything of this name, upper and lower case alike."""
+    """Whether MONAI has a network or function of this name, in any case."""
     return name.casefold() in _makers()
 
 
@@ -48,7 +48,7 @@ def build_monai(
     dimensions, channels, classes
         2 or 3; input channels; outputs.
     size
-        Edge of the grid, for networks that are built for one; None where it does not matter.
+        Edge of the grid, for networks that are built for one size; else None.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def build_monai(
     parameters = parameters_of(make)
     if not _takes(parameters):
         raise ModelError(
-            f"MONAI's '{name}' is no network that takes dimensions, channels and classes",
+            f"MONAI's '{name}' does not take dimensions, channels and classes",
             found=", ".join(parameters),
             expected=f"spatial_dims, one of {', '.join(_INPUTS)} and one of {', '.join(_OUTPUTS)}",
         )
@@ -118,7 +118,7 @@ def standard_arguments(
 
 
 def _first_output(module: nn.Module, inputs: Any, output: Any) -> torch.Tensor:
-    """Return the logits of a network that gives its hidden states along with them."""
+    """Return the logits of a network that returns them together with its hidden states."""
     return output[0] if isinstance(output, tuple) else output
 
 

@@ -1,4 +1,4 @@
-"""Plug-ins: networks, losses and transforms by dotted name, of an installed package or the study folder."""
+"""Plug-ins by dotted name: networks, losses and transforms of a package or the study folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ctbone.errors import ModelError
 from ctbone.study import content_hash, file_hash
 
 _STUDY_PACKAGE = "_ctbone_study_"
-"""Modules of a study folder are imported into a package of this name and a digest of their place."""
+"""Modules of a study folder are imported into a package of this name and a digest."""
 
 _study_sources: dict[str, dict[Path, str]] = {}
 """By such a package: the files that were imported into it, and their SHA-256 at that moment."""
@@ -214,7 +214,8 @@ def _import_failed(name: str, error: Exception, file: Path | None) -> ModelError
     return ModelError(
         f"the plug-in '{name}' cannot be imported: {type(error).__name__}: {error}",
         file=file,
-        remedy="correct its module; modules of the study folder import each other by 'from . import'",
+        remedy="correct its module; modules of the study folder import each other "
+        "by 'from . import'",
     )
 
 

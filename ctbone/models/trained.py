@@ -1,4 +1,4 @@
-"""A trained fold on disk: ``weights.safetensors`` and ``card.json``, which says what they are and may be used for."""
+"""A trained fold on disk: ``weights.safetensors`` and ``card.json``, which describes them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ _FORMAT = 2
 
 @dataclass(frozen=True)
 class Card:
-    """What a fold's weights are.
+    """Description of a fold's weights.
 
     Attributes
     ----------
     training_key
-        What the training depended on, by name: see ``training_key``; ``crops`` and ``folds`` are digests.
+        Everything that the training depended on, by name: see ``training_key``; ``crops`` and
+        ``folds`` are digests.
     fold
-        The fold whose test cases these weights have not seen.
+        The fold, whose test cases took no part in the training.
     epoch
         The epoch that was kept, from 1.
     score, validation_loss
@@ -39,7 +40,8 @@ class Card:
     provenance
         Versions, settings and input digests.
     metadata
-        The encoding of the clinical columns, as ``Encoding.to_json`` gives it; None where the network has images alone.
+        Encoding of the clinical columns, from ``Encoding.to_json``; None if the network takes
+        images alone.
     """
 
     training_key: dict[str, Any]
@@ -53,17 +55,17 @@ class Card:
 
     @property
     def encoding(self) -> Encoding | None:
-        """How the network's second input is encoded; None where it has none."""
+        """Encoding of the network's second input; None if it has none."""
         return None if self.metadata is None else Encoding.from_json(self.metadata)
 
 
 def weights_file(study: Study, model: str, fold: int) -> Path:
-    """Return where a fold's weights lie."""
+    """Return the file of a fold's weights."""
     return study.run(model, fold) / "weights.safetensors"
 
 
 def card_file(study: Study, model: str, fold: int) -> Path:
-    """Return where a fold's card lies; it is written last, so a fold that has one is finished."""
+    """Return the file of a fold's card; it is written last, so a fold with a card is finished."""
     return study.run(model, fold) / "card.json"
 
 
@@ -76,7 +78,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> str:
     """Write tensors as safetensors, atomically, and return the file's SHA-256."""
     from safetensors.torch import save
 
-    # Into memory first: on a full disk the format's own writer fails with an error that does not say so.
+    # Into memory first: on a full disk the error of the format's own writer does not say so.
     content = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
@@ -84,12 +86,12 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> str:
 
 
 def read_card(study: Study, model: str, fold: int) -> Card:
-    """Read a finished fold's card and check that its weights are the ones it speaks of.
+    """Read a finished fold's card and check that it belongs to the weights.
 
     Raises
     ------
     ModelError
-        The card or the weights are missing, damaged, or not of one training.
+        The card or the weights are missing or damaged, or do not belong together.
     """
     file, weights = card_file(study, model, fold), weights_file(study, model, fold)
     remedy = f"delete the folder {file.parent} and run 'ctbone train' again"
@@ -129,14 +131,14 @@ def load_trained(study: Study, model: str, fold: int, folds: str) -> tuple[nn.Mo
     Parameters
     ----------
     study, model, fold
-        Which one.
+        The fold.
     folds
-        The hash of ``folds.csv`` as it is now.
+        The current hash of ``folds.csv``.
 
     Raises
     ------
     ModelError
-        The fold is not trained, is damaged, or was trained with other settings or folds than those of now.
+        The fold is not trained, is damaged, or was trained with other settings or folds.
     """
     from ctbone.models.pretrained import read_state
 
@@ -158,6 +160,6 @@ def load_trained(study: Study, model: str, fold: int, folds: str) -> tuple[nn.Mo
         network.load_state_dict(read_state(file))
     except RuntimeError as error:
         raise ModelError(
-            "the weights are of another network", file=file, remedy="train anew"
+            "the weights are of another network", file=file, remedy="train again"
         ) from error
     return network, card

@@ -1,4 +1,4 @@
-"""The training key: everything that a training depends on, by name; keys that differ are never mixed."""
+"""The training key: everything that a training depends on, by name."""
 
 from __future__ import annotations
 

@@ -107,7 +107,8 @@ def _model(name: str, model: ModelSettings) -> str:
     return (
         f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of batches of "
         f"{training.batch_size}, {training.optimizer} at a learning rate of {training.learning_rate:g}, "
-        f"{training.loss.replace('_', '-')}{views}.{_choices(model)}"
+        f"{training.loss if ':' in training.loss else training.loss.replace('_', '-')}{views}."
+        f"{_choices(model)}"
     )
 
 
@@ -115,10 +116,12 @@ def _choices(model: ModelSettings) -> str:
     """Name what is chosen beside the main paper's protocol; nothing where nothing is."""
     training = model.training
     weights = training.class_weights
+    extra = [transform.name for transform in training.augmentation.extra]
     given = {
         f"clinical columns as a second input ({', '.join(model.metadata)})": model.metadata,
         f"class weights ({weights if isinstance(weights, str) else 'given'})": weights != "none",
         f"label smoothing of {training.label_smoothing:g}": training.label_smoothing,
+        f"further augmentation ({', '.join(extra)})": extra,
         "classes drawn equally often": training.sampling == "balanced",
         f"mixup with α = {training.mixup:g}": training.mixup,
         f"a warm-up of {training.warmup_epochs} epochs": training.warmup_epochs,

@@ -73,7 +73,8 @@ def test_a_truncated_crop_is_told(study, cut):
         '{"views": 3}',
         '{"views": [{"name": "axial"}]}',
         '{"views": [{"name": "axial", "axes": ["left_right", "up"], "area_mm2": 1}]}',
-        '{"views": [{"name": "axial", "axes": ["left_right", "anterior_posterior"], "area_mm2": "NaN"}]}',
+        '{"views": [{"name": "axial", "axes": ["left_right", "anterior_posterior"], '
+        '"area_mm2": "NaN"}]}',
     ],
 )
 def test_a_record_that_makes_no_sense_is_told(study, record):

@@ -58,7 +58,7 @@ def test_only_the_training_part_says_how():
     encoding = fit_encoding(TRAINING, ["age", "sex"])
     strange = cases(age=["1000"], sex=["unknown"])
     assert encoding.encode([*TRAINING, *strange])[:4].equal(encoding.encode(TRAINING))
-    # an unknown level counts as empty: here no level, and no sign, as training never saw an empty one
+    # An unknown level counts as empty: no level here, and no mark, as no training cell is empty.
     assert encoding.encode(strange)[0, 2:].tolist() == [0, 0]
     assert fit_encoding(TRAINING, ["site"]).encode(cases(site=["femur"])).tolist() == [[0, 0, 1]]
 
@@ -114,7 +114,7 @@ def no_figures(monkeypatch):
 
 
 def clinical_study(root, dim="3d", informative=True, **training):
-    """No difference in the images; ``age`` is 60 in one class and 40 in the other, if informative, ± 5."""
+    """No difference in the images; if informative, ``age`` is 60 ± 5 in one class and 40 ± 5 else."""
     model = model_of(
         dim, metadata=["age", "sex"], training={"epochs": 5, "batch_size": 6, **training}
     )

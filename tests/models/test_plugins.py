@@ -1,4 +1,4 @@
-"""Plug-ins: found, refused with the nearest name, tied to their source files; what losses and transforms get."""
+"""Plug-ins: import, nearest names, source files, and the arguments of losses and transforms."""
 
 import hashlib
 import sys

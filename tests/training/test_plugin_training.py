@@ -1,4 +1,4 @@
-"""Plug-ins from training to prediction: they train, resume to the digit, and a change of them is refused."""
+"""Plug-ins from training to prediction: they train, resume exactly, and a change is refused."""
 
 import pytest
 
@@ -37,12 +37,12 @@ def no_figures(monkeypatch):
 
 
 def made(root, dim="3d", own=True, extra=(NOISE,), **training):
-    """A study whose models take every plug-in from files beside its study.yaml, or only ``extra``."""
+    """A study with a network and a loss beside its study.yaml, if ``own``, and ``extra``."""
     changes = {"network": "own_net:Pooled", "network_options": {"width": 6}} if own else {}
     loss = {"loss": "own_loss:doubled"} if own else {}
     training = {**loss, "augmentation": {"extra": list(extra)}, **training}
     model = {**model_of(dim, training=training), **changes}
-    study = small_study(root, models={"m": model}, size=8 if dim == "3d" else 16)
+    small_study(root, models={"m": model}, size=8 if dim == "3d" else 16)
     (root / "own_net.py").write_text(NETWORK)
     (root / "own_loss.py").write_text(LOSS)
     return Study.open(root)
