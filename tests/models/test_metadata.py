@@ -114,7 +114,7 @@ def no_figures(monkeypatch):
 
 
 def clinical_study(root, dim="3d", informative=True, **training):
-    """No difference in the images; if informative, ``age`` is 60 ± 5 in one class and 40 ± 5 else."""
+    """Equal images; if informative, ``age`` is 60 ± 5 in one class and 40 ± 5 in the other."""
     model = model_of(
         dim, metadata=["age", "sex"], training={"epochs": 5, "batch_size": 6, **training}
     )

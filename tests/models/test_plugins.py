@@ -303,6 +303,24 @@ def test_draws_are_reproducible_and_leave_the_callers_random_numbers_alone(tmp_p
     assert torch.equal(transform(hu, seeds), first)
 
 
+@pytest.mark.parametrize("grid", [(4, 4), (4, 4, 4)])
+def test_torchio_gets_images_of_four_dimensions(tmp_path, monkeypatch, grid):
+    """A stand-in, as TorchIO is not among the dependencies: its transforms take 4D images alone."""
+    package = tmp_path / "installed" / "torchio"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "import torch\n\nclass RandomNoise:\n    def __call__(self, image):\n"
+        "        assert image.ndim == 4\n        return image + torch.randn(image.shape)\n"
+    )
+    monkeypatch.syspath_prepend(package.parent)
+    transform = extra(tmp_path, ("torchio.RandomNoise", {}))
+    monkeypatch.delitem(sys.modules, "torchio")
+    first = transform(torch.zeros(2, *grid), np.array([[1], [2]]))
+    assert first.shape == (2, *grid)
+    assert torch.equal(first, transform(torch.zeros(2, *grid), np.array([[1], [2]])))
+    assert not torch.equal(first[0], first[1])
+
+
 @pytest.mark.parametrize(
     ("name", "given", "problem"),
     [
