@@ -104,8 +104,8 @@ def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None =
         for part in plan.parts[step]:
             own, seen = next(inputs)
             with ranks.no_gradient_sync(network, enabled=part.stop < batch.stop):
-                # A share may hold no sample. Autocast would then give some of the statistics that
-                # the processes exchange another type than those of the other processes.
+                # Statistics exchanged by a share of no sample have its input's type; they must be
+                # fp32 as those of the other processes, so this share runs without autocast.
                 with task.hardware.autocast() if len(seen) else contextlib.nullcontext():
                     logits = network(seen) if metadata is None else network(seen, metadata[own])
                 loss = _loss(

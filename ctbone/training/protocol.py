@@ -116,7 +116,7 @@ def train(
 
     In each fold the network is trained on the training part, the epoch with the highest validation
     AUC is kept, and its weights predict the validation and the test part. The test part is not
-    read before that. A finished fold is not trained again.
+    used before that. A finished fold is not trained again.
 
     Parameters
     ----------

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ctbone.config import TrainingSettings
-from ctbone.learning.loop import EMA, learning_rate, make_learner
+from ctbone.learning.checkpoint import TrainingState, load_checkpoint
+from ctbone.learning.loop import (
+    EMA,
+    TrainingRun,
+    learning_rate,
+    make_learner,
+    restore,
+    run_epochs,
+)
 from ctbone.learning.ranks import Ranks
 from ctbone.models.hardware import Hardware
 
@@ -108,3 +116,72 @@ def test_the_ema_does_not_change_the_network():
     assert torch.equal(network.weight, before + 1)
     assert network.weight.requires_grad
     assert not ema.network.weight.requires_grad
+
+
+class Killed(BaseException):
+    pass
+
+
+def train_line(folder, *, epochs=5, killed_in=None, **settings):
+    """Fit a line by ``learning`` alone, without study, folds and classes; the score is -loss."""
+    training = TrainingSettings(
+        epochs=epochs, learning_rate=0.1, schedule="cosine", warmup_epochs=1, ema=0.9, **settings
+    )
+    ranks = Ranks()
+    run = TrainingRun(
+        name="line",
+        settings=training,
+        checkpoint=folder / "checkpoint.pt",
+        identity={"settings": training.model_dump(mode="json")},
+        score_title="negative loss",
+        ranks=ranks,
+        log="none",
+        experiment="test",
+        parameters={},
+    )
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    hardware = Hardware(torch.device("cpu"), bf16=False)
+    learner = make_learner(nn.Linear(1, 1), training, hardware=hardware, ranks=ranks)
+    state = load_checkpoint(run.checkpoint, run.identity)
+    if state is None:
+        state = TrainingState()
+    else:
+        restore(learner, state, run.checkpoint)
+    x = torch.linspace(-1, 1, 16)[:, None]
+
+    def loss_of(network):
+        return (network(x) - (3 * x + 1)).square().mean()
+
+    def train_epoch(epoch):
+        if epoch == killed_in:
+            raise Killed
+        learner.begin_step(learning_rate(training, epoch=epoch, step=0, steps=1))
+        loss = loss_of(learner.wrapped)
+        loss.backward()
+        learner.end_step(epoch)
+        return float(loss.detach())
+
+    def validate(network):
+        with torch.no_grad():
+            loss = float(loss_of(network))
+        return -loss, loss
+
+    run_epochs(run, learner, state, train_epoch=train_epoch, validate=validate)
+    return state
+
+
+def test_a_training_that_is_no_classification_runs_and_resumes_identically(tmp_path, capsys):
+    whole = train_line(tmp_path / "whole")
+    assert "negative loss" in capsys.readouterr().err
+    with pytest.raises(Killed):
+        train_line(tmp_path / "killed", killed_in=3)
+    resumed = train_line(tmp_path / "killed")
+    assert [row.score for row in resumed.history] == [row.score for row in whole.history]
+    assert whole.history[-1].score > whole.history[0].score
+    for name in whole.best:
+        assert torch.equal(resumed.best[name], whole.best[name])
+        assert torch.equal(resumed.network[name], whole.network[name])
+    table = (tmp_path / "killed" / "metrics.csv").read_text().splitlines()
+    assert table[0] == "epoch,loss,score,validation_loss,learning_rate,seconds"
+    assert len(table) == 6

@@ -1,4 +1,4 @@
-"""The contenders: one epoch of ctbone's own training code, and of the loop that MONAI's tutorials show."""
+"""The contenders: one epoch of ctbone's training, and of the loop in MONAI's tutorials."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def ctbone_loop(study: Study) -> Contender:
 def monai_loop(study: Study, *, separate: bool, workers: int) -> Contender:
     """CacheDataset, random transforms a sample, DataLoader, fp32.
 
-    ``separate``: RandRotate, RandZoom, translation and RandFlip each resample, as they do where they are listed one
-    by one; else one RandAffine does the first three. All with probability 1 but the flip, as ctbone draws them.
+    ``separate``: RandRotate, RandZoom, translation and RandFlip resample one after the other; else
+    one RandAffine does the first three. Each has probability 1 except the flip, as in ctbone.
     """
     from monai.data import CacheDataset
     from monai.networks.nets import DenseNet121
