@@ -89,17 +89,23 @@ def refuse_other(
     found, now
         The key in the file, and the current key.
     file
-        The file, two folders below the folder that the remedy names.
+        The file, in the folder of a fold.
     error
         Type of the error.
     """
+    fold = file.parent
     for name, value in now.items():
         if found.get(name) != value:
+            remedy = f"undo the change, or delete the folder {fold.parent} and train again"
+            if name == "computed_in":
+                remedy = (
+                    "finish it on the device it was begun on (precision: auto is bf16 on GPUs "
+                    f"only), or delete the folder {fold}: the fold then starts at its first epoch"
+                )
             raise error(
                 f"this was trained with other {_SUBJECTS.get(name, name)}",
                 file=file,
                 found=found.get(name),
                 expected=f"{value}, as it is now",
-                remedy=f"undo the change, or delete the folder {file.parent.parent} "
-                "and train again",
+                remedy=remedy,
             )
