@@ -56,7 +56,7 @@ def network_input(
     if use == "none":
         return _windowed(values, low, width).movedim(-1, 1)
     if mask is None:
-        raise ValueError(f"use is '{use}', which needs a mask")
+        raise ValueError(f"use is '{use}', but the mask is not given")
     if use == "only":
         return _windowed(torch.where(mask.to(torch.bool), values, AIR), low, width).movedim(-1, 1)
     lesion = mask.unsqueeze(-1).to(torch.float32)
