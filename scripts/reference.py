@@ -1,4 +1,4 @@
-"""The reference, written from the code: every command's help, every setting with its default and its meaning."""
+"""Write the reference from the code: each command's help, each setting's default and meaning."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _fields(node: ast.ClassDef) -> Iterator[_Setting]:
 
 
 def _kind(annotation: ast.expr, sections: Collection[str]) -> str:
-    """Say which values a setting takes, in the words of the annotation without its constraints' machinery."""
+    """Return the values that a setting takes, in words, from its annotation."""
     if isinstance(annotation, ast.Subscript) and _name(annotation.value) == "Annotated":
         kind, *constraints = annotation.slice.elts  # type: ignore[attr-defined]
         limits = [
@@ -151,17 +151,18 @@ _WORDS = {
     "PositiveFloat": "number > 0",
     "NonNegativeFloat": "number ≥ 0",
     "Name": "name",
+    "Component": "name or package.module:name",
     "Any": "anything",
 }
 
 
 def _default(field: FieldInfo) -> str:
-    """Write a default as it would stand in the YAML file."""
+    """Return a default as written in the YAML file."""
     from pydantic import BaseModel
     from pydantic_core import to_jsonable_python
 
     if field.is_required():
-        return "needed"
+        return "required"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "see there"
@@ -179,7 +180,7 @@ def _name(node: ast.expr) -> str:
 
 
 def main() -> None:
-    """Write the page, or say that it is out of date."""
+    """Write the page, or with --check exit with an error if it is out of date."""
     page = reference()
     if "--check" in sys.argv[1:]:
         if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
