@@ -1,7 +1,7 @@
-"""The settings of a study: typed, each with a default, unknown keys refused with the nearest key named.
+"""The settings of a study: typed, each with a default; unknown keys are refused.
 
-The defaults are the main paper's protocol; ``configs/sacral_ct.yaml`` gives the source of each value, or says that
-the paper is silent and the choice is ours.
+The defaults are the main paper's protocol; ``configs/sacral_ct.yaml`` gives the source of each
+value, or says that the paper does not state it and the choice is ours.
 """
 
 from __future__ import annotations
@@ -11,6 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
+Component = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$|^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        max_length=200,
+    ),
+]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 READER = "reader"
@@ -21,49 +28,50 @@ class _Section(BaseModel):
 
 
 class DicomSettings(_Section):
-    """How a DICOM series becomes a volume in Hounsfield units."""
+    """Conversion of a DICOM series to a volume in Hounsfield units."""
 
     kernel: Literal["any", "bone", "soft"] = "any"
-    """Reconstruction that is preferred when an exam holds several."""
+    """Preferred reconstruction where an exam has several."""
     irregular: Literal["refuse", "resample"] = "refuse"
-    """What happens to tilted or unevenly spaced series."""
+    """Handling of tilted or unevenly spaced series."""
 
 
 class Crop3D(_Section):
-    """The cube that the 3D network sees."""
+    """The cube that is the 3D network's input."""
 
     size: Annotated[int, Field(ge=8, le=512)] = 96
     """Voxels along each edge."""
     spacing: PositiveFloat = 1.0
     """Edge of a voxel in mm."""
     margin: NonNegativeFloat = 10.0
-    """Tissue kept around the lesion, in mm."""
+    """Tissue around the lesion, in mm."""
     mode: Literal["physical", "fit"] = "physical"
-    """``physical``: fixed mm, so that size means something; ``fit``: the lesion's box fills the cube."""
+    """``physical``: fixed voxel size; ``fit``: the lesion's bounding box fills the cube."""
     interpolation: Literal["linear", "cubic"] = "linear"
+    """Interpolation of the one resampling."""
 
 
 class Images2D(_Section):
-    """The three images of a patient that the 2D network sees."""
+    """The three images of a patient that are the 2D network's input."""
 
     views: Literal["planes", "neighbours"] = "planes"
-    """``planes``: largest cross-section in axial, coronal and sagittal; ``neighbours``: three axial images."""
+    """``planes``: largest axial, coronal and sagittal section; ``neighbours``: three axial."""
     distance: PositiveFloat = 5.0
-    """mm between the images when ``views`` is ``neighbours``."""
+    """mm between the images where ``views`` is ``neighbours``."""
     size: Annotated[int, Field(ge=16, le=1024)] = 224
     """Pixels along each edge."""
     margin: NonNegativeFloat = 10.0
-    """Tissue kept around the lesion, in mm."""
+    """Tissue around the lesion, in mm."""
 
 
 class PreprocessSettings(_Section):
-    """From a volume and a lesion mask to what the networks see."""
+    """From a volume and a lesion mask to the networks' input."""
 
     mask_label: int | str | None = None
-    """Which label of the mask is the lesion, by number or name; None where a mask holds one."""
+    """Label of the lesion in the mask, by number or name; null where a mask has one label."""
     lesions: Literal["all", "largest"] = "all"
-    """What is the lesion where a mask has several separate parts: all as one, or the largest. A number in the cohort's
-    ``lesion`` column takes one part, so that each can be a case of its own."""
+    """Where a mask has several separate parts: all together are the lesion, or the largest alone. A
+    number in the cohort's ``lesion`` column takes one part, so that each can be a case."""
     crop_3d: Crop3D = Crop3D()
     images_2d: Images2D = Images2D()
 
@@ -78,7 +86,7 @@ class FoldSettings(_Section):
 
 
 class Window(_Section):
-    """One grey-scale window in HU; the network sees it scaled to 0–1."""
+    """One grey-scale window in HU, scaled to 0–1 in the network's input."""
 
     center: float
     width: PositiveFloat
@@ -89,8 +97,22 @@ SOFT_TISSUE = Window(center=40, width=400)
 WIDE = Window(center=0, width=2000)
 
 
+class ExtraTransform(_Section):
+    """A further transform of each training sample; every other key is an argument of it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*([.:][A-Za-z_]\w*)+$", max_length=200)]
+    """Dotted name of the class, such as `monai.transforms.RandGaussianNoise`."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The other keys."""
+        return dict(self.model_extra or {})
+
+
 class Augmentation(_Section):
-    """Ranges from which every training sample draws, uniform around none."""
+    """Random changes of each training sample: uniform draws from ranges around no change."""
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 15.0
     """Degrees about each axis."""
@@ -101,11 +123,13 @@ class Augmentation(_Section):
     flip: tuple[Literal["left_right", "anterior_posterior", "superior_inferior"], ...] = (
         "left_right",
     )
-    """Axes that are mirrored with probability one half each."""
+    """Axes that are mirrored, each with probability 0.5."""
+    extra: tuple[ExtraTransform, ...] = ()
+    """Intensity transforms of MONAI, TorchIO or your own, applied in HU after the resampling."""
 
 
 class TrainingSettings(_Section):
-    """How a network is trained; a model may override any of it."""
+    """Training of a network; a model may override any setting."""
 
     batch_size: Annotated[int, Field(ge=1)] = 20
     epochs: Annotated[int, Field(ge=1)] = 50
@@ -113,41 +137,43 @@ class TrainingSettings(_Section):
     learning_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
-    """``cosine``: the learning rate falls to 0 by half a cosine over the epochs after the warm-up."""
+    """Of the learning rate; ``cosine``: it falls to 0 along half a cosine after the warm-up."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
-    """Epochs over which the learning rate rises from 0, step by step."""
-    loss: Name = "cross_entropy"
-    """``cross_entropy`` or ``focal``."""
+    """Epochs over which the learning rate rises linearly from 0."""
+    loss: Component = "cross_entropy"
+    """``cross_entropy``, ``focal``, or your own as ``package.module:name``."""
     focal_gamma: NonNegativeFloat = 2.0
-    """How much the focal loss plays down what is easy; 0 is cross-entropy."""
+    """γ of the focal loss: larger values give easy cases less weight; 0 is cross-entropy."""
     class_weights: Literal["none", "balanced"] | dict[Name, PositiveFloat] = "none"
-    """Weight of each class in the loss; ``balanced``: inverse to its cases in the fold's training part."""
+    """Weight of each class in the loss; ``balanced``: inverse to its number of training cases."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the truth that is spread over all classes."""
+    """Share of the target that is spread over all classes."""
     sampling: Literal["each", "balanced"] = "each"
-    """``each``: every training image once an epoch; ``balanced``: as many, drawn so that classes are equally likely."""
+    """``each``: every training image once an epoch; ``balanced``: as many, drawn with replacement
+    so that all classes are equally likely."""
     mixup: NonNegativeFloat = 0.0
-    """α of the Beta distribution by which two samples are mixed; 0: none are."""
+    """α of mixup's Beta distribution; 0: no mixup."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the running mean of the weights, which is validated and kept in their place; 0: no mean."""
+    """Decay of the exponential moving average (EMA) of the weights, which is validated and kept in
+    their place; 0: no average."""
     early_stopping: Annotated[int, Field(ge=1)] | None = None
-    """Epochs without a better one after which a fold ends; null: it runs through."""
+    """Stop after this many epochs without improvement; null: train all epochs."""
     micro_batch: Annotated[int, Field(ge=2)] | None = None
-    """Samples that go through the network at once; their gradients add up to the batch's. Null: the whole batch."""
+    """Samples at once through the network (gradient accumulation); null: the whole batch."""
     augmentation: Augmentation = Augmentation()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: bf16 on a GPU that computes in it, else fp32; on processors bf16 is unproven."""
     channels_last: bool = True
-    """Images and kernels lie channels-last in memory; false: as PyTorch lays them out, and convolves them."""
+    """Channels-last memory format of images and kernels; false: PyTorch's default format."""
     compile: bool = False
-    """The network is compiled first: pays on a GPU in long runs; false, since that takes minutes."""
+    """Run ``torch.compile`` first: it takes minutes and saves time in long runs on a GPU."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
     def _parts_fit(self) -> TrainingSettings:
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"warmup_epochs is {self.warmup_epochs}, expected fewer than the {self.epochs} epochs"
+                f"warmup_epochs is {self.warmup_epochs}, expected fewer than epochs, {self.epochs}"
             )
         if self.micro_batch is not None and self.micro_batch > self.batch_size:
             raise ValueError(
@@ -160,34 +186,38 @@ class ModelSettings(_Section):
     """One network of the study."""
 
     dim: Literal["2d", "3d"]
-    network: Name = "densenet121"
-    """MONAI's name; in 2D timm's, or MONAI's after ``monai.``."""
+    network: Component = "densenet121"
+    """MONAI's name; in 2D timm's, or MONAI's after ``monai.``; or your own as
+    ``package.module:Class``."""
     network_options: dict[str, Any] = {}
+    """Further arguments of the network."""
     weights: str = "none"
-    """``none``, ``imagenet``, or the path of a safetensors file."""
+    """Initial weights: ``none`` (random), ``imagenet``, or the path of a safetensors file."""
     windows: Annotated[tuple[Window, ...], Field(min_length=1)] = (WIDE,)
-    """One input channel a window."""
+    """One input channel for each window."""
     view_weights: Literal["equal", "area"] | tuple[NonNegativeFloat, ...] = "equal"
-    """How the probabilities of a 2D model's images are averaged: equally, by lesion area, or as given."""
+    """Weights of a 2D model's images in the patient's probability: ``equal``, by lesion ``area``,
+    or given."""
     mask: Literal["none", "channel", "only"] = "none"
-    """``channel``: the lesion's mask is one more input channel; ``only``: what lies outside it becomes air."""
+    """``channel``: the lesion's mask is one more input channel; ``only``: voxels outside it are set
+    to air."""
     mask_dilation: NonNegativeFloat = 0.0
-    """mm by which the mask is grown before."""
+    """mm by which the mask is dilated first."""
     metadata: tuple[str, ...] = ()
-    """Clinical columns of ``cohort.csv``, such as age and sex, that are the network's second input."""
+    """Clinical columns of ``cohort.csv``, such as age and sex: the network's second input."""
     training: TrainingSettings = TrainingSettings()
 
     @model_validator(mode="after")
     def _mask_is_used(self) -> ModelSettings:
         if self.mask_dilation and self.mask == "none":
             raise ValueError(
-                "mask_dilation grows a mask that is not used; set mask to channel or only"
+                "mask_dilation dilates a mask that is not used; set mask to channel or only"
             )
         return self
 
     @property
     def channels(self) -> int:
-        """Input channels of the network: one a window, and the mask's."""
+        """Input channels of the network: one for each window, and the mask's."""
         return len(self.windows) + (self.mask == "channel")
 
     @field_validator("metadata")
@@ -205,13 +235,14 @@ _PAPER_MODELS = {
 
 
 class Stacking(_Section):
-    """A model over probabilities and clinical columns, fitted on the validation rows of each fold."""
+    """A model of probabilities and clinical columns, fitted on the validation rows of each fold."""
 
     parts: Annotated[tuple[Name, ...], Field(min_length=1)]
-    """The probabilities that take part, as in a combination."""
+    """The probabilities that enter, as in a combination."""
     columns: tuple[str, ...] = ()
     """Clinical columns of ``cohort.csv``, such as age, sex and site."""
     model: Literal["logistic", "random_forest", "gradient_boosting"] = "logistic"
+    """Kind of the model."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
@@ -230,11 +261,12 @@ class Recalibration(_Section):
     of: Name
     """A model, a combination, a stack, or ``reader``."""
     method: Literal["temperature", "platt", "isotonic"] = "platt"
-    """``platt`` moves and stretches the logit, ``temperature`` only stretches it, ``isotonic`` needs many cases."""
+    """``platt`` (Platt scaling) fits intercept and slope of the logit, ``temperature`` the slope
+    alone; ``isotonic`` needs many cases."""
 
 
 class FusionSettings(_Section):
-    """Which probabilities are fused, and how the weights are found."""
+    """The probabilities that are fused, and how their weights are chosen."""
 
     combinations: dict[Name, Annotated[tuple[Name, ...], Field(min_length=2)]] = {
         "3d+2d": ("3d", "2d"),
@@ -243,22 +275,24 @@ class FusionSettings(_Section):
     }
     """Name of each fusion and its parts; ``reader`` is a radiologist's score."""
     weights: Literal["auc", "log_loss", "equal"] | dict[Name, NonNegativeFloat] = "auc"
-    """What the weights maximise on the validation predictions of each fold; or ``equal``; or given."""
+    """Objective that the weights optimise on each fold's validation predictions; or ``equal``; or
+    given."""
     stacking: dict[Name, Stacking] = {}
-    """Name of each stack: parts and clinical columns under a model of their own."""
+    """Name of each stack: a model of parts and clinical columns."""
     recalibration: dict[Name, Recalibration] = {}
-    """Name of each recalibrated table: what it is made of, and how."""
+    """Name of each recalibrated table: its source and its method."""
     reader: str | None = None
-    """``reader_id`` whose unaided scores are fused; needed only where several readers scored every case."""
+    """``reader_id`` whose unaided scores are fused; required only if several readers scored every
+    case."""
 
 
 class DangerousError(_Section):
-    """An error that is worse than others, such as malignant called normal."""
+    """An error that is worse than others, such as malignant classified as normal."""
 
     truth: Name
     """The true class."""
     called: Name
-    """What it is called instead."""
+    """The class that it is taken for."""
 
     @model_validator(mode="after")
     def _two_classes(self) -> DangerousError:
@@ -268,22 +302,24 @@ class DangerousError(_Section):
 
 
 class EvaluationSettings(_Section):
-    """How predictions become the report's numbers."""
+    """From predictions to the numbers of the report."""
 
     threshold: Annotated[float, Field(ge=0, le=1)] | Literal["youden"] = 0.5
-    """Probability from which a case counts as positive; ``youden`` is fitted on validation predictions."""
+    """Lowest probability of a positive case; ``youden``: chosen on the validation predictions."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Level of the confidence intervals."""
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    """Resamples of each bootstrap."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the positive class where the models will be used, for decision curves of case-control data; default:
-    that of the cases."""
+    """Prevalence of the positive class where the models will be used, for decision curves of
+    case-control data; null: that of the cases."""
     dangerous_error: DangerousError | None = None
-    """An error whose share of its true class is reported by itself."""
+    """An error whose rate is reported separately."""
 
 
 class Settings(_Section):
-    """Everything a study is configured by; ``study.yaml`` holds it.
+    """All settings of a study, as ``study.yaml`` holds them.
 
     Examples
     --------
@@ -295,20 +331,20 @@ class Settings(_Section):
     title: str = ""
     classes: Annotated[tuple[Name, ...], Field(min_length=2)] = ("benign", "malignant")
     positive: Name | None = None
-    """The class whose probability is judged in a two-class study; default: the last."""
+    """The class whose probability is evaluated in a two-class study; null: the last."""
     dicom: DicomSettings = DicomSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
     folds: FoldSettings = FoldSettings()
     training: TrainingSettings = TrainingSettings()
     models: dict[Name, ModelSettings] = Field(default_factory=dict, min_length=1)
-    """Default: the main paper's two, named ``3d`` and ``2d``."""
+    """By name; default: the main paper's two, ``3d`` and ``2d``."""
     fusion: FusionSettings = FusionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="before")
     @classmethod
     def _training_is_shared(cls, raw: Any) -> Any:
-        """Lay each model's own training settings over the study's."""
+        """Override the study's training settings by each model's own."""
         if not isinstance(raw, dict):
             return raw
         shared, given = raw.get("training") or {}, raw.get("models", _PAPER_MODELS)
@@ -339,18 +375,19 @@ class Settings(_Section):
         for key, name in (("truth", worst.truth), ("called", worst.called)) if worst else ():
             if name not in self.classes:
                 raise ValueError(
-                    f"evaluation.dangerous_error.{key} is '{name}', expected one of the classes {list(self.classes)}"
+                    f"evaluation.dangerous_error.{key} is '{name}', "
+                    f"expected one of the classes {list(self.classes)}"
                 )
         if READER in self.models:
             raise ValueError(
-                f"models: '{READER}' is the radiologist's name in a fusion, call the model otherwise"
+                f"models: '{READER}' is the radiologist in a fusion, choose another name"
             )
         for name, model in self.models.items():
             weights = model.training.class_weights
             if isinstance(weights, dict) and set(weights) != set(self.classes):
                 raise ValueError(
-                    f"models.{name}.training.class_weights: one number for each of the classes {list(self.classes)}, "
-                    f"found {list(weights)}"
+                    f"models.{name}.training.class_weights: one number for each of the classes "
+                    f"{list(self.classes)}, found {list(weights)}"
                 )
         for name, parts in self.fusion.combinations.items():
             if name in self.models:
@@ -376,5 +413,5 @@ class Settings(_Section):
 
     @property
     def positive_class(self) -> str:
-        """The class whose probability is judged in a two-class study."""
+        """The class whose probability is evaluated in a two-class study."""
         return self.positive or self.classes[-1]

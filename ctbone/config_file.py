@@ -1,4 +1,4 @@
-"""Settings out of YAML files: read strictly, each fault named in one line with the key that was meant."""
+"""Read settings from YAML files, strictly: each error is one line that names the nearest key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def load_settings(path: Path) -> Settings:
     Raises
     ------
     ConfigError
-        The file is missing or is no YAML; a key is unknown (the nearest key is named); a value is out of range.
+        The file is missing or is not YAML; a key is unknown (the nearest is named); a value is out
+        of range.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -36,11 +37,11 @@ def load_settings(path: Path) -> Settings:
             "the settings are not valid YAML",
             file=path,
             found=" ".join(str(error).split()),
-            remedy="mend that line",
+            remedy="correct that line",
         ) from error
     if not isinstance(raw, dict):
         raise ConfigError(
-            "the settings hold no keys",
+            "the settings have no keys",
             file=path,
             found=type(raw).__name__,
             expected="key: value lines",
@@ -50,11 +51,11 @@ def load_settings(path: Path) -> Settings:
     except ValidationError as error:
         faults = {_without_model(fault["loc"]): fault for fault in reversed(error.errors())}
         lines = [f"  - {_explain(fault)}" for fault in reversed(faults.values())]
-        raise ConfigError("\n".join(["the settings do not hold", *lines]), file=path) from error
+        raise ConfigError("\n".join(["the settings are wrong", *lines]), file=path) from error
 
 
 def checked(section: type[Section], given: dict[str, Any]) -> Section:
-    """Make a section of the settings from what a command was given.
+    """Make a section of the settings from the options of a command.
 
     Raises
     ------
@@ -72,14 +73,14 @@ def checked(section: type[Section], given: dict[str, Any]) -> Section:
 
 
 def _without_model(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Name a fault in the shared training settings once, not again for each model that takes them over."""
+    """Strip the model from the location, so that an error in shared settings is reported once."""
     return (
         location[2:] if location[:1] == ("models",) and location[2:3] == ("training",) else location
     )
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A YAML loader that refuses a key written twice, where YAML would keep the last in silence."""
+    """A YAML loader that refuses a key written twice; YAML itself silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -92,7 +93,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _explain(error: Any) -> str:
-    """One line for one fault that pydantic found."""
+    """Return one line for one of pydantic's errors."""
     location = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         known = _keys_beside(error["loc"])
@@ -109,7 +110,7 @@ def _explain(error: Any) -> str:
 
 
 def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that are known where an unknown one was found."""
+    """Return the known keys of the section in which an unknown one was found."""
     section: Any = Settings
     for part in location[:-1]:
         if isinstance(section, type) and issubclass(section, BaseModel):
@@ -129,7 +130,7 @@ def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
 
 
 def builtin_config(name: str) -> Path:
-    """Return the file of a config that ships with ctbone, by its name, or the given path if it is a file.
+    """Return the file of a config that is part of ctbone, or the given path if it is a file.
 
     Raises
     ------

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """(4, 4), from DICOM's patient coordinates (left, posterior, superior) to NIfTI's (right, anterior, superior), mm.
 

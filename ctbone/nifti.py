@@ -19,10 +19,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from ctbone.errors import NiftiError
 from ctbone.grid import Grid
+from ctbone.input_kind import AIR
 from ctbone.study import atomic_path
-
-AIR = -1024
-"""HU of what lies outside the scan, and the floor of every volume that ctbone writes."""
 
 _LARGEST = 2**31
 _SHEAR = 2e-3

@@ -9,8 +9,9 @@ import numpy as np
 
 from ctbone.errors import StudyError
 from ctbone.grid import Grid
+from ctbone.input_kind import INPUT_KINDS, Dim
 from ctbone.resample import Slab, sample
-from ctbone.study import Dim, Study, read_json, record_of
+from ctbone.study import Study, read_json, record_of
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,13 @@ def crop_space(study: Study, case_id: str, dim: Dim) -> CropSpace:
     """
     crop = study.crop(case_id, dim)
     record = read_json(record_of(crop))
-    settings = study.settings.preprocess
+    kind = INPUT_KINDS[dim]
+    size = kind.settings(study.settings.preprocess).size
     try:
         scanner = _grid(record["scanner"]["shape"], record["scanner"]["affine"])
-        if dim == "3d":
-            return CropSpace((_grid([settings.crop_3d.size] * 3, record["affine"]),), scanner)
-        plane = [settings.images_2d.size, settings.images_2d.size, 1]
+        if not kind.has_views:
+            return CropSpace((_grid([size] * 3, record["affine"]),), scanner)
+        plane = [size, size, 1]
         return CropSpace(tuple(_grid(plane, view["affine"]) for view in record["views"]), scanner)
     except (KeyError, TypeError, ValueError) as error:
         raise StudyError(

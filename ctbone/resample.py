@@ -16,7 +16,8 @@ import numpy as np
 from scipy import ndimage
 
 from ctbone.grid import Grid
-from ctbone.nifti import AIR, NiftiFile
+from ctbone.input_kind import AIR
+from ctbone.nifti import NiftiFile
 
 Interpolation = Literal["linear", "cubic"]
 _FWHM = 1 / (2 * np.sqrt(2 * np.log(2)))

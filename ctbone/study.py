@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -24,8 +24,8 @@ import ctbone
 from ctbone.config import Settings
 from ctbone.config_file import load_settings
 from ctbone.errors import StudyError
+from ctbone.input_kind import INPUT_KINDS, Dim
 
-Dim = Literal["2d", "3d"]
 _ABANDONED = 24 * 3600.0
 """Seconds after which a temporary file of another machine counts as abandoned."""
 
@@ -197,7 +197,10 @@ class Study:
 
     def crop_mask(self, case_id: str, dim: Dim) -> Path:
         """Return the path of the lesion mask on the grid of ``crop``: uint8, 1 inside."""
-        return self.root / "crops" / f"{dim}_mask" / f"{case_id}.nii"
+        folder = INPUT_KINDS[dim].mask_folder
+        if folder is None:
+            raise StudyError(f"{dim} images have no masks", file=self.root / "crops")
+        return self.root / "crops" / folder / f"{case_id}.nii"
 
     @property
     def qc(self) -> Path:

@@ -16,6 +16,7 @@ from ctbone.cohort import COLUMNS, Case, check_cohort, read_cohort
 from ctbone.config import DicomSettings, EvaluationSettings
 from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.errors import CtboneError, StudyError
+from ctbone.input_kind import Dim
 from ctbone.progress import progress
 from ctbone.results import (
     CohortCheck,
@@ -26,7 +27,7 @@ from ctbone.results import (
     Report,
     Training,
 )
-from ctbone.study import Dim, Study, write_text
+from ctbone.study import Study, write_text
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:

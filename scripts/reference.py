@@ -167,17 +167,18 @@ _WORDS = {
     "PositiveFloat": "number > 0",
     "NonNegativeFloat": "number ≥ 0",
     "Name": "name",
+    "Component": "name or package.module:name",
     "Any": "anything",
 }
 
 
 def _default(field: FieldInfo) -> str:
-    """Write a default as it would stand in the YAML file."""
+    """Return a default as written in the YAML file."""
     from pydantic import BaseModel
     from pydantic_core import to_jsonable_python
 
     if field.is_required():
-        return "needed"
+        return "required"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "see there"
@@ -195,7 +196,7 @@ def _name(node: ast.expr) -> str:
 
 
 def main() -> None:
-    """Write the page, or say that it is out of date."""
+    """Write the page, or with --check exit with an error if it is out of date."""
     page = reference()
     if "--check" in sys.argv[1:]:
         if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:

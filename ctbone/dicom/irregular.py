@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from ctbone.dicom.geometry import SliceStack
 from ctbone.grid import LPS_TO_RAS, Grid
-from ctbone.nifti import AIR
+from ctbone.input_kind import AIR
 
 
 def resample_irregular(data: np.ndarray, stack: SliceStack) -> tuple[np.ndarray, np.ndarray]:

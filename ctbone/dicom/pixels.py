@@ -12,7 +12,7 @@ from pydicom.pixels import apply_modality_lut, iter_pixels
 from ctbone.dicom.decoder_pool import DecodingError, decode
 from ctbone.dicom.headers import Frame
 from ctbone.errors import DicomError
-from ctbone.nifti import AIR
+from ctbone.input_kind import AIR
 
 _INT16 = np.iinfo(np.int16)
 

@@ -13,11 +13,10 @@ import pandas as pd
 from ctbone.cohort import Cohort, read_cohort
 from ctbone.config import READER, Recalibration, Settings, Stacking
 from ctbone.errors import FusionError
-from ctbone.fusion.clinical import clinical_columns
 from ctbone.fusion.parts import Parts, align, read_part
 from ctbone.fusion.reader import ReaderPart, read_reader, with_reader
 from ctbone.fusion.recalibrating import in_words, recalibrate, recalibration_record
-from ctbone.fusion.stacking import MODELS, stack, stack_record
+from ctbone.fusion.stacking import MODELS, clinical_columns, stack, stack_record
 from ctbone.fusion.weighted import average, weight_record, weights_of
 from ctbone.predictions import probability_columns, write_predictions
 from ctbone.progress import progress

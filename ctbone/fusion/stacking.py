@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ctbone.clinical import clinical_column, refuse_giveaway
+from ctbone.cohort import Cohort
 from ctbone.config import Stacking
 from ctbone.errors import FusionError
 from ctbone.fusion.cross_fitting import check_rows, cross_fitted
@@ -28,6 +30,9 @@ MODELS = {
 
 _SMALLEST = 1e-6
 """Probabilities are clipped to this distance from 0 and 1 before their logarithm is taken."""
+
+_MISSING = "missing"
+"""The level of a case whose cell is empty."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,48 @@ def stack(
         learned[fold] = _learned(stacker, settings=settings, classes=classes, positive=positive)
     predicted[outside] = total[outside] / len(parts.folds)
     return Stacked(predicted, learned)
+
+
+def clinical_columns(
+    cohort: Cohort, columns: Sequence[str], case_ids: Sequence[str]
+) -> pd.DataFrame:
+    """Return the clinical columns, one row for each named case; nothing is fitted here.
+
+    A column in which every known cell of the cohort is a number is a column of numbers, any other
+    a column of levels.
+
+    Parameters
+    ----------
+    cohort
+        The study's cases.
+    columns
+        Names of further columns of ``cohort.csv``.
+    case_ids
+        The rows, in their order; a case may occur several times.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Float columns (NaN where a cell is empty) and text columns (``missing``).
+
+    Raises
+    ------
+    FusionError
+        A column does not exist, is empty, is free text, or gives the class of every case away.
+    """
+    refuse_giveaway(cohort.internal, columns, FusionError)
+    place = {case.case_id: number for number, case in enumerate(cohort)}
+    order = [place[case_id] for case_id in case_ids]
+    found: dict[str, np.ndarray] = {}
+    for name in columns:
+        column = clinical_column(cohort.cases, name, FusionError)
+        column.require_usable(FusionError)
+        if column.kind == "number":
+            values = np.array(column.numbers)
+        else:
+            values = np.array([cell or _MISSING for cell in column.cells], dtype=object)
+        found[name] = values[order]
+    return pd.DataFrame(found, index=range(len(order)))
 
 
 def stack_record(stacked: Stacked, settings: Stacking) -> dict[str, Any]:

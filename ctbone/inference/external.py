@@ -9,9 +9,8 @@ import numpy as np
 from ctbone.cohort import read_cohort
 from ctbone.errors import InferenceError, StudyError
 from ctbone.folds import read_folds
-from ctbone.models.batches import place_crops
-from ctbone.models.crops import load_crops
-from ctbone.models.duplicates import refuse_shared_voxels
+from ctbone.models.batches import batch_source
+from ctbone.models.crops import load_crops, refuse_shared_voxels
 from ctbone.models.fold_tables import join_fold_tables, table_record, write_fold_table
 from ctbone.models.hardware import choose_hardware
 from ctbone.models.probabilities import logits_of, prediction_rows, probabilities_of, view_shares
@@ -68,10 +67,10 @@ def predict_external(study: Study, model: str) -> Path:
     crops = load_crops(
         study, cohort.external, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation
     )
-    refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
+    refuse_shared_voxels(study, cohort, crops)
     shares = view_shares(ours, crops)
     hardware = choose_hardware(ours.training)
-    source = place_crops(crops, hardware.device)
+    source = batch_source(crops, hardware.device)
     rows_of_all = np.arange(len(crops.case_ids))
     with progress(f"Predict {model}, {len(cohort.external)} external cases", count) as bar:
         for fold in range(count):

@@ -13,13 +13,14 @@ import torch
 from ctbone.config import Augmentation, TrainingSettings
 from ctbone.learning.augmentation import Draws, draw, matrices
 
-Purpose = Literal["weights", "order", "augmentation", "network", "mixup"]
+Purpose = Literal["weights", "order", "augmentation", "network", "mixup", "extra"]
 _NUMBER: dict[Purpose, int] = {
     "weights": 0,
     "order": 1,
     "augmentation": 2,
     "network": 3,
     "mixup": 4,
+    "extra": 5,
 }
 
 
@@ -78,6 +79,8 @@ class EpochPlan:
         For each batch, the positions that go through the network at once.
     maps
         Augmentation of each position, (n, d, d + 1).
+    extra_seeds
+        Seed of each position and extra transform, 0 to 2³² - 1, (n, transforms), in NumPy.
     mixup
         None where nothing is mixed.
     """
@@ -86,6 +89,7 @@ class EpochPlan:
     batches: list[slice]
     parts: list[list[slice]]
     maps: torch.Tensor
+    extra_seeds: np.ndarray
     mixup: Mixup | None = None
 
     def mix(self, values: torch.Tensor, part: slice | None = None) -> torch.Tensor:
@@ -142,6 +146,12 @@ def plan_epoch(
         batches=batches,
         parts=parts,
         maps=torch.from_numpy(matrices(draws)).to(device, torch.float32),
+        extra_seeds=draw_extra_seeds(
+            order,
+            images=len(mirrors),
+            transforms=len(settings.augmentation.extra),
+            random=seeds.generator("extra", epoch=epoch),
+        ),
         mixup=mixup,
     )
 
@@ -207,6 +217,18 @@ def augmentation_draws(
         shifts=np.stack([table.shifts for table in tables])[pick],
         flips=np.stack([table.flips for table in tables])[pick],
     )
+
+
+def draw_extra_seeds(
+    order: np.ndarray, *, images: int, transforms: int, random: np.random.Generator
+) -> np.ndarray:
+    """Draw a seed for every position of an epoch's order and every extra transform.
+
+    As the other augmentation, they depend on the generator and the image, not on the order.
+    """
+    times = _earlier_occurrences(order)
+    tables = random.integers(2**32, size=(times.max(initial=0) + 1, images, transforms))
+    return tables[times, order]
 
 
 def _earlier_occurrences(order: np.ndarray) -> np.ndarray:

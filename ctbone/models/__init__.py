@@ -1,4 +1,4 @@
-"""Networks, losses, pretrained weights, and the door between HU and a network that training and inference share."""
+"""Crops, networks, losses and weights: shared by training and inference."""
 
 from ctbone.errors import ModelError
 

@@ -1,4 +1,4 @@
-"""Where batches of crops come from: all of them on the device, or streamed to it while it computes."""
+"""Batches of crops on the device: resident there, or streamed while it computes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 from ctbone.models.crops import Crops
 
 _SHARE = 0.25
-"""Of the GPU's free memory, what the crops may take; the rest is the network's."""
+"""Largest share of the GPU's free memory that the crops may take; the network needs the rest."""
 _AHEAD = 3
-"""Batches that are under way while one is computed."""
+"""Batches that are prepared while one is computed."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Batch:
     mask: torch.Tensor | None
 
 
-class CropSource(Protocol):
-    """Gives batches of images by their numbers: case row × views + view.
+class BatchSource(Protocol):
+    """Source of batches of images by number: case row × views + view.
 
     Attributes
     ----------
     views
-        How many images a case has.
+        Images of a case.
     """
 
     views: int
@@ -50,28 +50,28 @@ class CropSource(Protocol):
         """Yield the images ``order[part]`` of each part in turn, on the device."""
 
 
-def place_crops(crops: Crops, device: torch.device) -> CropSource:
-    """Put the crops on the device where they fit beside a network, else stream them there.
+def batch_source(crops: Crops, device: torch.device) -> BatchSource:
+    """Copy the crops to the device if they fit there beside a network, else stream them.
 
-    On a processor they lie where it computes already.
+    On a processor nothing is copied.
     """
     if device.type == "cpu":
         return Resident(crops, device)
     needed = crops.images.nbytes + (0 if crops.masks is None else crops.masks.nbytes)
-    torch.cuda.empty_cache()  # what an earlier fold has left in PyTorch's own hands is free as well
+    torch.cuda.empty_cache()  # memory that an earlier fold left in PyTorch's cache is free too
     free, _ = torch.cuda.mem_get_info(device)
     return Resident(crops, device) if needed <= _SHARE * free else Streamed(crops, device)
 
 
 class Resident:
-    """All images lie on the device; a batch is gathered there, and nothing is sent but an epoch's order.
+    """All images are on the device; a batch is gathered there, and only an epoch's order is sent.
 
     Parameters
     ----------
     crops
-        Of the cases; they are copied to the device.
+        They are copied to the device.
     device
-        Where the batches are wanted.
+        The device of the batches.
     """
 
     def __init__(self, crops: Crops, device: torch.device) -> None:
@@ -89,16 +89,16 @@ class Resident:
 
 
 class Streamed:
-    """Images stay in memory, or in a file that is mapped; a thread gathers the next batches and sends them.
+    """Images stay in memory or a memory-mapped file; a thread gathers and sends the next batches.
 
-    On a GPU they go through pinned memory on a stream of their own, so that copies run beside the computing.
+    On a GPU they go through pinned memory on a separate stream, so that copies overlap computing.
 
     Parameters
     ----------
     crops
-        Of the cases.
+        Crops of the cases.
     device
-        Where the batches are wanted.
+        The device of the batches.
     """
 
     def __init__(self, crops: Crops, device: torch.device) -> None:
@@ -110,24 +110,23 @@ class Streamed:
 
     def batches(self, order: np.ndarray, parts: Sequence[slice]) -> Iterator[Batch]:
         """Yield the images ``order[part]`` of each part in turn."""
-        left = iter(parts)
         waiting: deque[Future[Batch]] = deque()
-        # A new thread would take the first GPU, and memory there, when it goes back from its stream.
+        # Without the initializer the thread would use, and take memory on, the first GPU.
         with ThreadPoolExecutor(
-            1, thread_name_prefix="crops", initializer=self._take_device
+            1, thread_name_prefix="crops", initializer=self._set_device
         ) as thread:
             try:
-                for part in left:
+                for part in parts:
                     waiting.append(thread.submit(self._send, order[part]))
                     if len(waiting) > _AHEAD:
-                        yield self._taken(waiting.popleft().result())
+                        yield self._received(waiting.popleft().result())
                 while waiting:
-                    yield self._taken(waiting.popleft().result())
+                    yield self._received(waiting.popleft().result())
             finally:
                 for future in waiting:
                     future.cancel()
 
-    def _take_device(self) -> None:
+    def _set_device(self) -> None:
         if self._stream is not None:
             torch.cuda.set_device(self._device)
 
@@ -142,7 +141,7 @@ class Streamed:
                 hu.to(self._device, non_blocking=True),
                 None if mask is None else mask.to(self._device, non_blocking=True),
             )
-        # The thread waits, not the one that computes: what it hands over is there.
+        # This thread waits for the copy, not the thread that computes.
         self._stream.synchronize()
         return sent
 
@@ -151,8 +150,8 @@ class Streamed:
         out = torch.empty((len(rows), *images.shape[1:]), dtype=images.dtype, pin_memory=pinned)
         return torch.index_select(images, 0, rows, out=out)
 
-    def _taken(self, batch: Batch) -> Batch:
-        """Tell the allocator that the stream which computes uses this memory too."""
+    def _received(self, batch: Batch) -> Batch:
+        """Tell the allocator that the computing stream uses this memory too."""
         if self._stream is not None:
             for tensor in (batch.hu, batch.mask):
                 if tensor is not None:

@@ -1,4 +1,4 @@
-"""The crops of a cohort as one block of int16 HU, and their masks as another, the way they go to the device."""
+"""Crops of a cohort and their masks, each as one block of voxels, checked on reading."""
 
 from __future__ import annotations
 
@@ -6,45 +6,47 @@ import hashlib
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from ctbone.cohort import Case
-from ctbone.errors import ModelError, StudyError
-from ctbone.study import Dim, Study, content_hash, read_json, record_of
+from ctbone.cohort import Case, Cohort
+from ctbone.errors import ModelError, NiftiError, StudyError
+from ctbone.input_kind import AXES_3D, INPUT_KINDS, Dim, InputKind
+from ctbone.nifti import open_nifti
+from ctbone.study import Study, content_hash, read_json, read_table, record_of
 
-AXES_3D = ("left_right", "anterior_posterior", "superior_inferior")
-"""What the three axes of a 3D crop are, in the order of the array."""
 _NAMED = 5
+"""Cases that an error names; the others are counted."""
 
 
 @dataclass(frozen=True)
 class Crops:
-    """What the networks see of some cases.
+    """Images of some cases, as a network's input is made from them.
 
     Attributes
     ----------
     case_ids
         The cases, in the order of the first axis.
     images
-        int16 HU, (cases, views, …grid); a 3D crop is the only view of its case. The grid is a cube or a square.
+        int16 HU, (cases, views, …grid); a 3D crop is the only view of its case. The grid is a cube
+        or a square.
     views
-        Name of each view; the one of a 3D crop is empty.
+        Name of each view; "" for a 3D crop.
     axes
-        For each view, what its array axes are.
+        For each view, the patient axis of each array axis.
     areas
         mm² of the lesion in each image, (cases, views); 1 in 3D.
     digests
         SHA-256 of each case's voxels.
     masks
-        The lesion, uint8 0 and 1, of the shape of ``images``, grown as the settings ask; None where no mask is used.
+        The lesion, uint8 0 and 1, of the shape of ``images``, dilated as the settings say; None
+        where no mask is used.
     mask_digests
-        SHA-256 of each case's mask as it lies on disk.
+        SHA-256 of each case's mask as stored on disk.
     """
 
     case_ids: tuple[str, ...]
@@ -58,7 +60,7 @@ class Crops:
 
     @property
     def digest(self) -> str:
-        """SHA-256 that changes when any case or voxel does, or a mask that is used."""
+        """SHA-256 that changes when a case, a voxel or a mask in use changes."""
         parts = [
             self.case_ids,
             self.digests,
@@ -67,7 +69,7 @@ class Crops:
         return content_hash(sorted(zip(*parts, strict=True)))
 
     def rows(self, case_ids: Sequence[str]) -> list[int]:
-        """Return where these cases stand on the first axis."""
+        """Return the index of each case on the first axis."""
         place = {case_id: row for row, case_id in enumerate(self.case_ids)}
         return [place[case_id] for case_id in case_ids]
 
@@ -85,7 +87,7 @@ def load_crops(
 ) -> Crops:
     """Read the crops of these cases.
 
-    A cohort larger than half of the machine's memory is laid into a temporary file that is mapped into memory.
+    Crops larger than half of the machine's memory go into a temporary file that is memory-mapped.
 
     Parameters
     ----------
@@ -94,14 +96,15 @@ def load_crops(
     masks
         Whether their masks are read too.
     dilation
-        mm by which the masks are grown.
+        mm by which the masks are dilated.
 
     Raises
     ------
     ModelError
-        Crops or masks are missing (they are listed), unreadable, made with other settings than those of now, or not
-        of the form that preprocessing writes.
+        Crops or masks are missing (they are listed), unreadable, made with other settings than the
+        current ones, or not of the form that preprocessing writes.
     """
+    kind = INPUT_KINDS[dim]
     _refuse_missing(study, cases, [study.crop(case.case_id, dim) for case in cases], f"{dim} crop")
     if masks:
         _refuse_missing(
@@ -109,19 +112,15 @@ def load_crops(
         )
     if not cases:
         raise ModelError("there are no cases to read crops of", file=study.cohort_csv)
-    size = (
-        study.settings.preprocess.crop_3d.size
-        if dim == "3d"
-        else study.settings.preprocess.images_2d.size
-    )
-    first = _views(study, cases[0], dim)
-    shape = (len(cases), len(first.names), *[size] * len(first.axes[0]))
+    size = kind.settings(study.settings.preprocess).size
+    first = _views(study, cases[0], kind)
+    shape = (len(cases), len(first.names), *[size] * kind.dimensions)
     images = block(shape, torch.int16, study.root)
     lesions = block(shape, torch.uint8, study.root) if masks else None
     areas, digests, mask_digests = [], [], []
     for row, case in enumerate(cases):
-        _refuse_stale(study, case, dim)
-        views = first if row == 0 else _views(study, case, dim)
+        _refuse_stale(study, case, kind)
+        views = first if row == 0 else _views(study, case, kind)
         if (views.names, views.axes) != (first.names, first.axes):
             raise ModelError(
                 "the images are not the same views as the other cases'",
@@ -131,44 +130,42 @@ def load_crops(
                 expected=first.names,
                 remedy="run 'ctbone preprocess' again",
             )
-        voxels, _ = _read(study.crop(case.case_id, dim), case, shape[1:], dim, np.int16)
+        voxels, _ = _read(study.crop(case.case_id, dim), case, shape[1:], kind, np.int16)
         images[row] = torch.from_numpy(voxels)
         areas.append(views.areas)
         digests.append(hashlib.sha256(voxels.data).hexdigest())
         if lesions is not None:
             drawn, spacing = _read(
-                study.crop_mask(case.case_id, dim), case, shape[1:], dim, np.uint8
+                study.crop_mask(case.case_id, dim), case, shape[1:], kind, np.uint8
             )
             mask_digests.append(hashlib.sha256(drawn.data).hexdigest())
             edges = views.spacings if len(views.spacings) == len(drawn) else (spacing,) * len(drawn)
-            grown = [
-                grow((view != 0).astype(np.uint8), dilation / mm)
+            dilated = [
+                dilate((view != 0).astype(np.uint8), dilation / mm)
                 for view, mm in zip(drawn, edges, strict=True)
             ]
-            lesions[row] = torch.from_numpy(np.stack(grown))
-    names = tuple(case.case_id for case in cases)
-    areas_mm2 = np.array(areas)
+            lesions[row] = torch.from_numpy(np.stack(dilated))
     return Crops(
-        names,
-        images,
-        first.names,
-        first.axes,
-        areas_mm2,
-        tuple(digests),
-        lesions,
-        tuple(mask_digests),
+        case_ids=tuple(case.case_id for case in cases),
+        images=images,
+        views=first.names,
+        axes=first.axes,
+        areas=np.array(areas),
+        digests=tuple(digests),
+        masks=lesions,
+        mask_digests=tuple(mask_digests),
     )
 
 
 def block(shape: tuple[int, ...], dtype: torch.dtype, folder: Path) -> torch.Tensor:
-    """Return an empty tensor in memory; one of more than half of it lies in a nameless file that is mapped.
+    """Return an uninitialised tensor; one of more than half of the memory is memory-mapped.
 
     Parameters
     ----------
     shape, dtype
         Of the tensor.
     folder
-        Where the file lies; it goes with the process.
+        Folder of the unnamed temporary file that is mapped; the file is gone when the process ends.
     """
     size = math.prod(shape) * dtype.itemsize
     if size <= _memory() / 2:
@@ -188,19 +185,19 @@ def block(shape: tuple[int, ...], dtype: torch.dtype, folder: Path) -> torch.Ten
         ) from error
 
 
-def grow(lesion: np.ndarray, distance: float) -> np.ndarray:
-    """Grow a lesion by a distance in voxels: every voxel whose centre is no farther from one of the lesion's.
+def dilate(lesion: np.ndarray, distance: float) -> np.ndarray:
+    """Dilate a lesion: add every voxel whose centre is within ``distance`` of one of the lesion's.
 
     Parameters
     ----------
     lesion
         0 and 1, of any dimension.
     distance
-        0 leaves it as it is.
+        In voxels; 0 changes nothing.
 
     Examples
     --------
-    >>> grow(np.array([0, 0, 0, 1, 0, 0], np.uint8), 2.0).tolist()
+    >>> dilate(np.array([0, 0, 0, 1, 0, 0], np.uint8), 2.0).tolist()
     [0, 1, 1, 1, 1, 1]
     """
     from scipy.ndimage import distance_transform_edt
@@ -210,13 +207,57 @@ def grow(lesion: np.ndarray, distance: float) -> np.ndarray:
         return lesion
     reach = math.ceil(distance)
     box = tuple(slice(max(0, int(p.min()) - reach), int(p.max()) + reach + 1) for p in places)
-    grown = lesion.copy()
-    grown[box] = distance_transform_edt(lesion[box] == 0) <= distance
-    return grown
+    dilated = lesion.copy()
+    dilated[box] = distance_transform_edt(lesion[box] == 0) <= distance
+    return dilated
+
+
+def refuse_shared_voxels(study: Study, cohort: Cohort, crops: Crops) -> None:
+    """Stop where two patients have identical voxels, in the volume or in the crop.
+
+    Parameters
+    ----------
+    study
+        The column ``voxel_hash`` of its ``preprocess.csv`` holds the digest of each volume; without
+        such a table or column, as with crops of another program, only the crops are compared.
+    cohort
+        All cases, internal and external.
+    crops
+        Of the cases that were read.
+
+    Raises
+    ------
+    ModelError
+        Two patients share voxels; both cases are named.
+    """
+    _refuse_shared(cohort, dict(zip(crops.case_ids, crops.digests, strict=True)), "crops")
+    if study.preprocess_csv.is_file():
+        table = read_table(study.preprocess_csv, ("case_id",))
+        if "voxel_hash" in table:
+            volumes = dict(zip(table["case_id"], table["voxel_hash"], strict=True))
+            _refuse_shared(cohort, volumes, "volumes")
+
+
+def _refuse_shared(cohort: Cohort, digests: Mapping[str, str], kind: str) -> None:
+    first: dict[str, Case] = {}
+    for case in cohort:
+        digest = digests.get(case.case_id)
+        if not digest:
+            continue
+        other = first.setdefault(digest, case)
+        if other.patient_id != case.patient_id:
+            raise ModelError(
+                f"the {kind} of two patients are identical: "
+                f"cases {other.case_id} and {case.case_id}",
+                case=case.case_id,
+                found=f"patients {other.patient_id} and {case.patient_id}",
+                remedy="give both cases the same patient_id if they are one patient, "
+                "or correct their image paths",
+            )
 
 
 def _memory() -> int:
-    """Bytes of the machine's memory; more than anybody has where it does not say."""
+    """Bytes of the machine's memory; 2⁶² where the system does not report it."""
     return (
         os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if hasattr(os, "sysconf")
@@ -238,15 +279,13 @@ def _refuse_missing(study: Study, cases: Sequence[Case], files: Sequence[Path], 
         )
 
 
-def _refuse_stale(study: Study, case: Case, dim: Dim) -> None:
-    """Refuse a crop that was made with other settings than those of now, or of another lesion."""
-    names = ("crop_3d" if dim == "3d" else "images_2d", "mask_label", "lesions")
+def _refuse_stale(study: Study, case: Case, kind: InputKind) -> None:
+    """Refuse a crop that was made with other settings, or of another lesion."""
+    names = (kind.section, "mask_label", "lesions")
     settings = study.settings.preprocess.model_dump(mode="json")
     now = {**{name: settings[name] for name in names}, "lesion": case.lesion}
-    file, remedy = (
-        record_of(study.crop(case.case_id, dim)),
-        "run 'ctbone preprocess'; it makes anew what is out of date",
-    )
+    file = record_of(study.crop(case.case_id, kind.dim))
+    remedy = "run 'ctbone preprocess'; it makes outdated crops again"
     try:
         record = read_json(file)
         made_with = record["settings"]["preprocess"]
@@ -258,57 +297,57 @@ def _refuse_stale(study: Study, case: Case, dim: Dim) -> None:
         problem = "the crop has no record of the settings that it was made with"
         raise ModelError(problem, case=case.case_id, file=file, remedy=remedy) from error
     if then != now:
-        problem = "the crop was made with other settings"
         changed = [name for name in now if then[name] != now[name]]
-        found, expected = ({name: side[name] for name in changed} for side in (then, now))
         raise ModelError(
-            problem, case=case.case_id, file=file, found=found, expected=expected, remedy=remedy
+            "the crop was made with other settings",
+            case=case.case_id,
+            file=file,
+            found={name: then[name] for name in changed},
+            expected={name: now[name] for name in changed},
+            remedy=remedy,
         )
 
 
 def _read(
-    path: Path, case: Case, shape: tuple[int, ...], dim: Dim, kind: type
+    path: Path, case: Case, shape: tuple[int, ...], kind: InputKind, dtype: type
 ) -> tuple[np.ndarray, float]:
     """Return voxels, (views, …grid), and the edge of one in mm."""
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    on_disk = shape[1:] if dim == "3d" else (*shape[1:], shape[0])
+    on_disk = (*shape[1:], shape[0]) if kind.has_views else shape[1:]
     remedy = "run 'ctbone preprocess' again"
     try:
-        image: Any = nibabel.load(path)
-        found = (tuple(image.shape), image.get_data_dtype())
-        if found != (on_disk, np.dtype(kind)):
+        file = open_nifti(path, case.case_id)
+        if (file.grid.shape, file.dtype, file.scaled) != (on_disk, np.dtype(dtype), False):
             raise ModelError(
                 "the crop has another form",
                 case=case.case_id,
                 file=path,
-                found=f"{found[0]} {found[1]}",
-                expected=f"{on_disk} {np.dtype(kind)}",
+                found=f"{file.grid.shape} {file.dtype}{' with a scale' if file.scaled else ''}",
+                expected=f"{on_disk} {np.dtype(dtype)}",
                 remedy=remedy,
             )
-        voxels = np.asarray(image.dataobj.get_unscaled())
-    except (OSError, ValueError, ImageFileError) as error:
+        voxels = file.read()
+    except NiftiError as error:
         raise ModelError(
-            "the crop cannot be read", case=case.case_id, file=path, remedy=remedy
+            f"the crop cannot be read: {error.problem}",
+            case=case.case_id,
+            file=path,
+            remedy=remedy,
         ) from error
-    spacing = float(image.header.get_zooms()[0])
-    return np.ascontiguousarray(
-        voxels[None] if dim == "3d" else np.moveaxis(voxels, -1, 0), dtype=kind
-    ), spacing
+    views = np.moveaxis(voxels, -1, 0) if kind.has_views else voxels[None]
+    return np.ascontiguousarray(views, dtype=dtype), file.grid.spacing[0]
 
 
-def _views(study: Study, case: Case, dim: Dim) -> _Views:
-    if dim == "3d":
-        return _Views(("",), (AXES_3D,), (1.0,), ())
-    file = record_of(study.crop(case.case_id, dim))
+def _views(study: Study, case: Case, kind: InputKind) -> _Views:
+    if kind.axes is not None:
+        return _Views(names=("",), axes=(kind.axes,), areas=(1.0,), spacings=())
+    file = record_of(study.crop(case.case_id, kind.dim))
     try:
         views = read_json(file)["views"]
         parsed = _Views(
-            tuple(str(view["name"]) for view in views),
-            tuple(tuple(str(axis) for axis in view["axes"]) for view in views),
-            tuple(float(view["area_mm2"]) for view in views),
-            tuple(float(view["spacing_mm"]) for view in views if "spacing_mm" in view),
+            names=tuple(str(view["name"]) for view in views),
+            axes=tuple(tuple(map(str, view["axes"])) for view in views),
+            areas=tuple(float(view["area_mm2"]) for view in views),
+            spacings=tuple(float(view["spacing_mm"]) for view in views if "spacing_mm" in view),
         )
     except (StudyError, KeyError, TypeError, ValueError) as error:
         raise ModelError(
@@ -318,7 +357,7 @@ def _views(study: Study, case: Case, dim: Dim) -> _Views:
             expected="views with name, axes and area_mm2",
             remedy="run 'ctbone preprocess' again",
         ) from error
-    known = all(len(axes) == 2 and set(axes) <= set(AXES_3D) for axes in parsed.axes)
+    known = all(len(axes) == kind.dimensions and set(axes) <= set(AXES_3D) for axes in parsed.axes)
     sound = all(np.isfinite(area) and area >= 0 for area in parsed.areas)
     sound &= all(np.isfinite(mm) and mm > 0 for mm in parsed.spacings)
     if not (
@@ -329,11 +368,12 @@ def _views(study: Study, case: Case, dim: Dim) -> _Views:
         and sound
     ):
         raise ModelError(
-            "the record beside the images makes no sense",
+            "the record beside the images is wrong",
             case=case.case_id,
             file=file,
             found=views,
-            expected=f"views with a name of their own, two axes of {', '.join(AXES_3D)}, and an area of 0 or more",
+            expected=f"views, each with a unique name, two axes of {', '.join(AXES_3D)}, "
+            "and an area of 0 or more",
             remedy="run 'ctbone preprocess' again",
         )
     return parsed

@@ -1,7 +1,8 @@
-"""The probabilities of each fold, and the one table that joins them.
+"""Tables of probabilities of each fold, and the table that joins them.
 
-Training writes a fold's validation and test rows, inference its external rows, each beside the weights they came
-from. ``predictions/<model>.csv`` is always joined anew from these, so either stage can run again in any order.
+Training writes a fold's validation and test rows, inference its external rows, each beside the
+weights. ``predictions/<model>.csv`` is always rebuilt from these, so the stages can run again in
+any order.
 """
 
 from __future__ import annotations
@@ -23,23 +24,24 @@ Part = Literal["internal", "external"]
 
 
 def fold_table(study: Study, model: str, fold: int, part: Part) -> Path:
-    """Return where a fold's own rows lie: ``internal`` holds validation and test, ``external`` the other centres."""
+    """Return the file of a fold's validation and test rows (internal), or of its external rows."""
     return study.run(model, fold) / f"predictions_{part}.csv"
 
 
 def write_fold_table(
     study: Study, model: str, fold: int, part: Part, rows: pd.DataFrame, record: dict
 ) -> None:
-    """Write a fold's rows; ``record`` says which weights and cases they are of."""
+    """Write a fold's rows; ``record`` names their weights and cases."""
     write_predictions(fold_table(study, model, fold, part), rows, study.settings.classes, record)
 
 
 def table_record(
     weights: str, cohort: Cohort, part: Part, columns: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Say what a fold's rows depend on: the digest of the weights, and the cases with their patients and labels.
+    """Return what a fold's rows depend on: digests of the weights and of the cases.
 
-    ``columns`` are the clinical ones that the model takes; their cells count too.
+    The digest of the cases covers their patients and labels, and the cells of ``columns``, the
+    clinical columns that the model takes.
     """
     cases = cohort.internal if part == "internal" else cohort.external
     record = {
@@ -52,14 +54,14 @@ def table_record(
 def join_fold_tables(study: Study, model: str, cohort: Cohort) -> Path | None:
     """Join the rows of every finished fold into ``predictions/<model>.csv``.
 
-    External rows of earlier weights or of another list of cases are left out: 'ctbone predict' makes them anew. Jobs
-    that train folds side by side may join at the same time: whoever wrote looks again, and joins anew where a fold
-    was finished meanwhile, so the last to write has all.
+    External rows of earlier weights or of other cases are left out: 'ctbone predict' makes them
+    again. Jobs that train single folds may join at the same time: each checks after writing whether
+    another fold was finished meanwhile, and then joins again, so the last table has all folds.
 
     Returns
     -------
     Path or None
-        The table, or None while no fold is finished.
+        The table; None if no fold is finished.
     """
     while True:
         finished = _finished(study, model)
@@ -71,7 +73,7 @@ def join_fold_tables(study: Study, model: str, cohort: Cohort) -> Path | None:
 
 
 def _finished(study: Study, model: str) -> dict[int, str]:
-    """Return the finished folds and the digest of each one's card."""
+    """Return the digest of the card of each finished fold."""
     cards = {fold: card_file(study, model, fold) for fold in range(study.settings.folds.count)}
     return {fold: file_hash(card) for fold, card in cards.items() if card.is_file()}
 
@@ -88,7 +90,7 @@ def _write_joined(study: Study, model: str, cohort: Cohort, folds: Iterable[int]
                 parts.append(read_predictions(file, study.settings.classes))
             elif part == "internal":
                 raise ModelError(
-                    f"the predictions of fold {fold} are missing or not those of its weights",
+                    f"the predictions of fold {fold} are missing or not of its weights",
                     file=file,
                     remedy=f"delete the folder {file.parent} and run 'ctbone train' again",
                 )
@@ -104,7 +106,7 @@ def _write_joined(study: Study, model: str, cohort: Cohort, folds: Iterable[int]
 
 
 def is_current(file: Path, expected: dict[str, Any]) -> bool:
-    """Whether a fold's rows exist and are of the weights and cases that ``table_record`` names."""
+    """Whether a fold's rows exist and their record agrees with ``expected``, a ``table_record``."""
     if not file.is_file() or not record_of(file).is_file():
         return False
     record = read_json(record_of(file))

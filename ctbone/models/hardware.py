@@ -1,4 +1,4 @@
-"""Where networks compute: the device, its number format, the layout of what it works on, and how memory is kept."""
+"""The device on which networks compute: its precision, memory format and memory allocation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNPROVEN_BF16 = (
 
 @dataclass(frozen=True)
 class Hardware:
-    """The device that computes, and how.
+    """A device, and how it computes.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Hardware:
     bf16
         Whether convolutions and matrix products run in bf16; weights, sums and losses stay in fp32.
     channels_last
-        Whether kernels and images lie channels-last in memory.
+        Whether kernels and images are in channels-last memory format.
     compiles
         Whether training compiles the network first.
     """
@@ -55,15 +55,14 @@ class Hardware:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def place(self, network: nn.Module) -> nn.Module:
-        """Move a network to the device and lay out its kernels, and what flows between its layers."""
+        """Move a network to the device and set the memory format of its kernels and activations."""
         network.to(self.device)
         if not self.channels_last:
             return network
         for parameter in network.parameters():
             layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(parameter.dim())
-            if (
-                layout is not None
-            ):  # copied, as ``contiguous`` leaves the strides of a kernel of one channel alone
+            # Copied: ``contiguous`` does not change the strides of a kernel of one channel.
+            if layout is not None:
                 parameter.data = torch.empty_like(parameter.data, memory_format=layout).copy_(
                     parameter.data
                 )
@@ -79,21 +78,22 @@ class Hardware:
         return network
 
     def arrange(self, seen: torch.Tensor) -> torch.Tensor:
-        """Lay out what a network sees; ``network_input`` gives it channels-last."""
+        """Set the memory format of a network's input; ``network_input`` returns channels-last."""
         return seen if self.channels_last else seen.contiguous()
 
     def prepare(self, network: nn.Module) -> nn.Module:
-        """Make a placed network ready for a long run: compiled where that was asked for, in place."""
+        """Compile a placed network, in place, if the settings ask for it."""
         if self.compiles:
             network.compile()
         return network
 
 
 def choose_hardware(training: TrainingSettings, number: int | None = None) -> Hardware:
-    """Take the GPU where there is one, else the processor, and set it up for long runs of like batches.
+    """Choose the GPU if there is one, else the processor, and set it up for many equal batches.
 
-    A processor's allocator is told to keep large blocks. A GPU times its convolution kernels once a shape and takes
-    the fastest, and fp32 is fp32 there: without TF32, which has the precision of neither fp32 nor bf16's speed.
+    On a processor the allocator keeps large blocks. On a GPU, cuDNN benchmarks its convolution
+    kernels once for each shape, and fp32 does not use TF32, which is less precise than fp32 and
+    slower than bf16.
 
     ``precision: auto`` is bf16 on a GPU that computes in it, else fp32. On a processor it is always
     fp32: oneDNN's bf16 gradients are known to be wrong on some, see ``UNPROVEN_BF16``.
@@ -103,7 +103,7 @@ def choose_hardware(training: TrainingSettings, number: int | None = None) -> Ha
     training
         ``precision``, ``channels_last`` and ``compile``.
     number
-        Which of the visible GPUs; None: the one that is current.
+        Number of the visible GPU; None: the current one.
 
     Examples
     --------
@@ -135,5 +135,5 @@ def computes_in_bf16(device: torch.device) -> bool:
 def _channels_last(
     _module: nn.Module, _seen: tuple[torch.Tensor], pooled: torch.Tensor
 ) -> torch.Tensor:
-    """Undo the layout of PyTorch's 3D average pooling, which all layers after it would else inherit, and slow down."""
+    """Restore channels-last after PyTorch's 3D average pooling, which loses it: it is faster."""
     return pooled.contiguous(memory_format=torch.channels_last_3d)

@@ -1,21 +1,22 @@
-"""Clinical columns as a network's second input: encoded by what the training part holds, and by nothing else."""
+"""Clinical columns as a network's second input: their encoding, and the network that takes it."""
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
+from ctbone.clinical import ClinicalColumn, clinical_column, number_of
 from ctbone.cohort import Case
 from ctbone.errors import ModelError
 from ctbone.study import content_hash
 
-_MOST_LEVELS = 12
+_HIDDEN = 32
+"""Units of each of the perceptron's two layers."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class Column:
     name
         The column of ``cohort.csv``.
     kind
-        ``number``: one number, less the mean, by the standard deviation. ``level``: one number a level, 1 or 0.
+        ``number``: one number, minus the mean, divided by the standard deviation. ``level``: one
+        number a level, 1 or 0.
     mean, deviation
         Of the training part's known numbers.
     levels
-        Of the training part, in order.
+        Of the training part, sorted.
     missing
-        Whether the training part had empty cells; one more number, 1 or 0, then says that a cell is empty.
+        Whether the training part has empty cells; one more number, 1 or 0, then marks an empty
+        cell.
     """
 
     name: str
@@ -45,24 +48,26 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Numbers that a cell becomes."""
+        """Numbers that encode one cell."""
         return (1 if self.kind == "number" else len(self.levels)) + self.missing
 
-    def encode(self, case: Case) -> list[float]:
-        """Encode one case's cell: an empty one is the mean, or no level; a level that training never saw is empty."""
-        cell = _cell(case, self.name)
+    def encode(self, cell: str, case_id: str) -> list[float]:
+        """Encode one cell: an empty one is the mean, or no level.
+
+        A level that the training part does not hold counts as empty.
+        """
         if self.kind == "level":
             empty = cell not in self.levels
             values = [float(cell == level) for level in self.levels]
         else:
             empty = not cell
-            number = self.mean if empty else _number(cell)
+            number = self.mean if empty else number_of(cell)
             if number is None:
                 raise ModelError(
                     f"the clinical column '{self.name}' holds numbers",
-                    case=case.case_id,
+                    case=case_id,
                     found=repr(cell),
-                    remedy="mend the cell in cohort.csv, or leave it empty",
+                    remedy="correct the cell in cohort.csv, or leave it empty",
                 )
             values = [(number - self.mean) / self.deviation]
         return [*values, float(empty)] if self.missing else values
@@ -70,13 +75,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a fold's network takes the clinical columns; it travels with the weights, in the card."""
+    """Encoding of a fold's clinical columns; the fold's card stores it beside the weights."""
 
     columns: tuple[Column, ...]
 
     @property
     def width(self) -> int:
-        """Numbers that a case becomes."""
+        """Numbers that encode one case."""
         return sum(column.width for column in self.columns)
 
     def encode(self, cases: Sequence[Case]) -> torch.Tensor:
@@ -85,12 +90,15 @@ class Encoding:
         Raises
         ------
         ModelError
-            The cohort lacks a column, or text stands in one that holds numbers; the case is named.
+            The cohort lacks a column, or a column of numbers holds text; the case is named.
         """
-        _refuse_absent(cases, [column.name for column in self.columns])
-        rows = [
-            [value for column in self.columns for value in column.encode(case)] for case in cases
-        ]
+        tables = [clinical_column(cases, column.name, ModelError).cells for column in self.columns]
+        rows = []
+        for number, case in enumerate(cases):
+            row: list[float] = []
+            for column, cells in zip(self.columns, tables, strict=True):
+                row += column.encode(cells[number], case.case_id)
+            rows.append(row)
         return torch.tensor(rows, dtype=torch.float32).reshape(len(cases), self.width)
 
     def to_json(self) -> dict[str, Any]:
@@ -101,12 +109,12 @@ class Encoding:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Encoding:
-        """Read what ``to_json`` gave.
+        """Read what ``to_json`` returned.
 
         Raises
         ------
         ModelError
-            It is something else.
+            The content has another form.
         """
         try:
             return cls(
@@ -122,10 +130,9 @@ class Encoding:
 
 
 def fit_encoding(cases: Sequence[Case], columns: Sequence[str]) -> Encoding:
-    """Say how clinical columns are encoded, from the cases of a fold's training part.
+    """Fit the encoding of clinical columns on the cases of a fold's training part.
 
-    A column whose known cells are all numbers is a number, any other a level. Which cells are empty
-    is the cohort's to say.
+    A column whose known cells are all numbers is a number, any other column a level.
 
     Parameters
     ----------
@@ -137,96 +144,81 @@ def fit_encoding(cases: Sequence[Case], columns: Sequence[str]) -> Encoding:
     Raises
     ------
     ModelError
-        There is no such column (the nearest is named), it is empty in this part, or it is free text.
+        A column does not exist (the nearest is named), is empty in this part, or is free text.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> ages = [Case(age, age, "benign", "internal", Path(), None, (("age", age),)) for age in ("30", "40", "50")]
+    >>> ages = [Case(age, age, "benign", "internal", Path(), None, (("age", age),))
+    ...         for age in ("30", "40", "50")]
     >>> fit_encoding(ages, ["age"]).encode(ages).flatten()
     tensor([-1.2247,  0.0000,  1.2247])
     """
-    _refuse_absent(cases, columns)
-    return Encoding(tuple(_fit(cases, name) for name in columns))
+    return Encoding(tuple(_fit(clinical_column(cases, name, ModelError)) for name in columns))
 
 
-def refuse_giveaway(cases: Sequence[Case], columns: Sequence[str]) -> None:
-    """Stop where a clinical column says the class of every case, as one that was filled after the diagnosis does.
+def _fit(column: ClinicalColumn) -> Column:
+    column.require_usable(ModelError, where=" in the training part")
+    missing = len(column.known) < len(column.cells)
+    if column.kind == "level":
+        return Column(column.name, "level", levels=column.levels, missing=missing)
+    numbers = [number for number in map(number_of, column.known) if number is not None]
+    mean, deviation = float(np.mean(numbers)), float(np.std(numbers))
+    return Column(column.name, "number", mean=mean, deviation=deviation or 1.0, missing=missing)
+
+
+def metadata_digest(cases: Sequence[Case], columns: Sequence[str]) -> str:
+    """Return a digest that changes when any cell of these columns does."""
+    rows = []
+    for case in cases:
+        cells = dict(case.metadata)
+        rows.append((case.case_id, [cells.get(name, "").strip() for name in columns]))
+    return content_hash(sorted(rows))
+
+
+class WithMetadata(nn.Module):
+    """An image backbone and a perceptron for the metadata, joined before one last linear layer.
+
+    The perceptron has two layers of 32 units; the last layer takes the backbone's features and
+    these 32 numbers.
+
+    Parameters
+    ----------
+    image
+        A backbone that returns logits; its last linear layer is removed.
+    metadata
+        Numbers that encode one case's metadata.
+    classes
+        Number of outputs.
 
     Raises
     ------
     ModelError
-        The column is named; or the cohort has no such column.
+        The backbone has no linear layer.
     """
-    _refuse_absent(cases, columns)
-    for name in columns:
-        classes: dict[str, set[str]] = {}
-        for case in cases:
-            classes.setdefault(_cell(case, name), set()).add(case.label)
-        text = any(_number(cell) is None for cell in classes if cell)
-        if (
-            text
-            and 1 < len(classes) <= _MOST_LEVELS
-            and all(len(found) == 1 for found in classes.values())
-        ):
-            raise ModelError(
-                "the clinical column gives the class of every case away",
-                found=name,
-                expected="what is known before the diagnosis",
-                remedy="leave it out of the model's metadata",
-            )
 
-
-def metadata_digest(cases: Sequence[Case], columns: Sequence[str]) -> str:
-    """Return a digest that changes when any of these cells does."""
-    return content_hash(
-        sorted((case.case_id, [_cell(case, name) for name in columns]) for case in cases)
-    )
-
-
-def _fit(cases: Sequence[Case], name: str) -> Column:
-    cells = [_cell(case, name) for case in cases]
-    known = [cell for cell in cells if cell]
-    if not known:
-        remedy = "fill it, or leave it out of the model's metadata"
-        raise ModelError(
-            "the clinical column is empty in the training part", found=name, remedy=remedy
+    def __init__(self, image: nn.Module, metadata: int, classes: int) -> None:
+        super().__init__()
+        self.classifier_names, features = _remove_classifier(image)
+        self.image = image
+        self.perceptron = nn.Sequential(
+            nn.Linear(metadata, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU()
         )
-    missing = len(known) < len(cells)
-    numbers = [number for number in map(_number, known) if number is not None]
-    if len(numbers) == len(known):
-        deviation = float(np.std(numbers))
-        return Column(name, "number", float(np.mean(numbers)), deviation or 1.0, missing=missing)
-    levels = sorted(set(known))
-    if len(levels) > _MOST_LEVELS:
-        raise ModelError(
-            "the clinical column is free text, or names the patients",
-            found=f"{name} with {len(levels)} different texts",
-            expected=f"numbers, or {_MOST_LEVELS} levels at most",
-        )
-    return Column(name, "level", levels=tuple(levels), missing=missing)
+        self.last = nn.Linear(features + _HIDDEN, classes)
+
+    def forward(self, image: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
+        """Return logits, (batch, classes), from (batch, channels, …grid) and (batch, metadata)."""
+        return self.last(torch.cat([self.image(image), self.perceptron(metadata)], dim=1))
 
 
-def _refuse_absent(cases: Sequence[Case], columns: Sequence[str]) -> None:
-    present = list(dict.fromkeys(name for case in cases for name, _ in case.metadata))
-    for name in columns:
-        if cases and name not in present:
-            nearest = difflib.get_close_matches(name, present, n=1)
-            raise ModelError(
-                "the cohort has no such clinical column",
-                found=name,
-                expected=", ".join(present) or "further columns in cohort.csv",
-                remedy=f"did you mean '{nearest[0]}'?" if nearest else "add it to cohort.csv",
-            )
-
-
-def _cell(case: Case, name: str) -> str:
-    return dict(case.metadata).get(name, "").strip()
-
-
-def _number(cell: str) -> float | None:
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+def _remove_classifier(network: nn.Module) -> tuple[frozenset[str], int]:
+    """Replace the last linear layer by the identity; return its tensors' names and its inputs."""
+    linear = [
+        (name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)
+    ]
+    if not linear:
+        raise ModelError("metadata cannot join a network without a last linear layer")
+    name, last = linear[-1]
+    owner, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(owner), attribute, nn.Identity())
+    return frozenset({f"{name}.weight", f"{name}.bias"}), last.in_features

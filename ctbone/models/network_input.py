@@ -1,4 +1,4 @@
-"""The networks' door: Hounsfield units and the lesion's mask in, the channels that a network sees out."""
+"""Convert HU and an optional mask to network input channels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Literal
 import torch
 
 from ctbone.config import Window
-
-AIR = -1024.0
-"""HU of what lies outside the scanner's field of view."""
+from ctbone.input_kind import AIR
 
 
 def network_input(
@@ -20,25 +18,27 @@ def network_input(
     mask: torch.Tensor | None = None,
     use: Literal["none", "channel", "only"] = "none",
 ) -> torch.Tensor:
-    """Turn a batch of HU into what a network sees.
+    """Convert a batch of HU and an optional mask to network input channels.
 
-    Each window maps its lower end, ``center - width / 2``, to 0 and its upper end to 1; what lies beyond is clipped.
+    Each window maps its lower end, ``center - width / 2``, to 0 and its upper end to 1; values
+    beyond are clipped.
 
     Parameters
     ----------
     hu
         Integer or float HU, (batch, …grid), on any device.
     windows
-        One channel a window.
+        One channel for each.
     mask
-        The lesion, boolean or 0 and 1, of the same shape; needed where it is used.
+        The lesion, boolean or 0 and 1, of the same shape; required unless ``use`` is ``none``.
     use
-        ``channel``: the mask is one more channel, the last; ``only``: HU outside it become air; ``none``: no mask.
+        ``channel``: the mask is one more channel, the last; ``only``: voxels outside it are set to
+        air; ``none``: no mask.
 
     Returns
     -------
     torch.Tensor
-        float32, (batch, channels, …grid), 0–1, on the same device, channels last in memory.
+        float32, (batch, channels, …grid), 0–1, on the same device, in channels-last format.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def network_input(
     if use == "none":
         return _windowed(values, low, width).movedim(-1, 1)
     if mask is None:
-        raise ValueError("the mask is used, but not given")
+        raise ValueError(f"use is '{use}', but the mask is not given")
     if use == "only":
         return _windowed(torch.where(mask.to(torch.bool), values, AIR), low, width).movedim(-1, 1)
     lesion = mask.unsqueeze(-1).to(torch.float32)
@@ -69,7 +69,7 @@ def _windowed(values: torch.Tensor, low: torch.Tensor, width: torch.Tensor) -> t
 
 @functools.cache
 def _ends(windows: tuple[Window, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the lower ends and the widths, sent once: sending them with every batch would wait for the device."""
+    """Return lower ends and widths, cached: a copy with every batch would wait for the device."""
     with torch.inference_mode(False):
         low = torch.tensor([window.center - window.width / 2 for window in windows], device=device)
         return low, torch.tensor([window.width for window in windows], device=device)

@@ -1,9 +1,10 @@
-"""Networks by name: MONAI's in 3D and 2D, timm's backbones in 2D."""
+"""Networks by name: MONAI's in 3D and 2D, timm's backbones in 2D, and plug-ins."""
 
 from __future__ import annotations
 
 import copy
 import difflib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,50 +12,64 @@ from torch import nn
 
 from ctbone.config import ModelSettings
 from ctbone.errors import ModelError
-from ctbone.models.monai_networks import build_monai, is_monai, monai_names
-from ctbone.models.with_metadata import WithMetadata
+from ctbone.input_kind import INPUT_KINDS
+from ctbone.models.metadata import WithMetadata
+from ctbone.models.monai_networks import build_monai, is_monai, monai_names, standard_arguments
+from ctbone.models.plugins import is_plugin, load_plugin, parameters_of
 
 _MONAI = "monai."
 _TIMM_OWN = {"in_chans", "num_classes", "pretrained", "pretrained_cfg", "checkpoint_path"}
 
 
 def build_network(
-    model: ModelSettings, classes: int, *, size: int | None = None, metadata: int = 0
+    model: ModelSettings,
+    classes: int,
+    *,
+    size: int | None = None,
+    metadata: int = 0,
+    folder: Path | None = None,
 ) -> nn.Module:
-    """Build the network that the settings name, with weights drawn at random.
+    """Build the network that the settings name, with random weights.
 
-    In 3D the name is one of MONAI's: ``densenet121``, ``resnet18``, ``seresnet50``, ``efficientnetbn``, ``vit`` …; in
-    2D one of timm's, or, where timm has none of that name or ``monai.`` stands before it, of MONAI's. ``densenet`` is
-    MONAI's generic one, whose ``block_config``, ``growth_rate`` and ``init_features`` come from ``network_options``.
-    Nothing is downloaded here: see ``load_initial_weights``.
+    In 3D the name is one of MONAI's: ``densenet121``, ``resnet18``, ``seresnet50``,
+    ``efficientnetbn``, ``vit`` …; in 2D one of timm's, or one of MONAI's if timm has no such name
+    or the name starts with ``monai.``. ``densenet`` is MONAI's generic DenseNet, whose
+    ``block_config``, ``growth_rate`` and ``init_features`` come from ``network_options``. A name
+    with a colon is a plug-in: see ``load_plugin``. Nothing is downloaded here: see
+    ``load_initial_weights``.
 
-    A timm backbone that starts from weights gets its input as these were trained: each channel less the mean, by the
-    standard deviation, that timm names for the backbone. Three windows stand for the three colours; another number of
-    windows takes the mean over the colours, a mask stays as it is. From random weights the input stays 0–1.
+    A timm backbone with pretrained weights gets its input normalised as in their training: each
+    channel minus the mean, divided by the standard deviation, that timm gives for the backbone.
+    Three windows take the values of the three colours; another number of windows takes the mean
+    over the colours; a mask is not normalised. With random weights the input stays 0–1.
 
     Parameters
     ----------
     model
-        ``dim``, ``network``, ``network_options``, ``weights``, ``windows`` and ``mask``; a channel a window, one for
-        a mask.
+        ``dim``, ``network``, ``network_options``, ``weights``, ``windows`` and ``mask``; the input
+        has a channel for each window, and one for the mask if it is a channel.
     classes
         Number of classes, and of outputs.
     size
-        Edge of the grid. Networks that are built for one size are built for this one; whether the network takes such
-        a grid and answers with one logit a class is tried. Not tried where None.
+        Edge of the grid. Networks that are built for one size are built for this one. The network
+        is tested: it must take such a grid and return one logit for each class. No test if None.
     metadata
-        Numbers that a case's encoded metadata have; above 0 they are a second input, see ``WithMetadata``.
+        Numbers that encode a case's metadata; above 0 they are a second input: see
+        ``WithMetadata``.
+    folder
+        The study folder, for a plug-in that lies there.
 
     Returns
     -------
     torch.nn.Module
-        From float (batch, channels, …grid), and (batch, metadata) where there are, to logits (batch, classes).
+        From float (batch, channels, …grid), and (batch, metadata) if there are any, to logits
+        (batch, classes).
 
     Raises
     ------
     ModelError
-        No network has this name (the nearest is given), it does not take these options or this grid, or it is no
-        classifier.
+        No network has this name (the nearest is given), it does not take these options or this
+        grid, or it is not a classifier.
 
     Examples
     --------
@@ -65,13 +80,15 @@ def build_network(
     """
     name = model.network.removeprefix(_MONAI)
     try:
-        if is_timm(model):
+        if is_plugin(model.network):
+            network = _plugin(model, classes, size, folder)
+        elif is_timm(model):
             network = _timm(model, classes, size)
         elif is_monai(name):
             network = build_monai(
                 name,
                 model.network_options,
-                dimensions=3 if model.dim == "3d" else 2,
+                dimensions=INPUT_KINDS[model.dim].dimensions,
                 channels=model.channels,
                 classes=classes,
                 size=size,
@@ -90,12 +107,13 @@ def build_network(
         raise ModelError(
             f"the network '{model.network}' cannot be built with these options: {error}",
             found=model.network_options,
-            remedy="mend network_options in study.yaml",
+            remedy="correct network_options in study.yaml",
         ) from error
     except ImportError as error:
-        problem = f"the network '{model.network}' needs a package that is not installed: {str(error).splitlines()[0]}"
         raise ModelError(
-            problem, remedy="install that package, or name another network in study.yaml"
+            f"the network '{model.network}' needs a package that is not installed: "
+            f"{str(error).splitlines()[0]}",
+            remedy="install that package, or choose another network in study.yaml",
         ) from error
     if metadata:
         network = WithMetadata(network, metadata, classes)
@@ -106,7 +124,8 @@ def build_network(
 
 def is_timm(model: ModelSettings) -> bool:
     """Whether the network that the settings name is one of timm's."""
-    if model.dim == "3d" or model.network.startswith(_MONAI):
+    monai = INPUT_KINDS[model.dim].dimensions == 3 or model.network.startswith(_MONAI)
+    if monai or is_plugin(model.network):
         return False
     import timm
 
@@ -114,12 +133,12 @@ def is_timm(model: ModelSettings) -> bool:
 
 
 def timm_options(model: ModelSettings, size: int | None) -> dict[str, Any]:
-    """Return the arguments that timm's ``create_model`` gets beside the name, the channels and the classes.
+    """Return the arguments of timm's ``create_model`` other than name, channels and classes.
 
     Raises
     ------
     ModelError
-        The options hold what other settings decide.
+        The options hold an argument that other settings decide.
     """
     import timm
 
@@ -127,11 +146,31 @@ def timm_options(model: ModelSettings, size: int | None) -> dict[str, Any]:
     if taken:
         raise ModelError(
             f"network_options cannot hold {', '.join(taken)}",
-            remedy="the classes, windows, dim and weights of study.yaml say this",
+            remedy="the classes, windows, dim and weights of study.yaml decide this",
         )
     configuration = timm.get_pretrained_cfg(model.network)
     sized = configuration is not None and configuration.fixed_input_size and size is not None
     return {"img_size": size, **model.network_options} if sized else dict(model.network_options)
+
+
+def _plugin(model: ModelSettings, classes: int, size: int | None, folder: Path | None) -> nn.Module:
+    make = load_plugin(model.network, folder).make
+    arguments = standard_arguments(
+        parameters_of(make),
+        model.network_options,
+        dimensions=INPUT_KINDS[model.dim].dimensions,
+        channels=model.channels,
+        classes=classes,
+        size=size,
+    )
+    network = make(**arguments, **model.network_options)
+    if not isinstance(network, nn.Module):
+        raise ModelError(
+            f"'{model.network}' makes no network",
+            found=type(network).__name__,
+            expected="a torch.nn.Module",
+        )
+    return network
 
 
 def _timm(model: ModelSettings, classes: int, size: int | None) -> nn.Module:
@@ -145,7 +184,7 @@ def _timm(model: ModelSettings, classes: int, size: int | None) -> nn.Module:
     if model.weights != "none":
         mean, deviation = (network.pretrained_cfg[key] for key in ("mean", "std"))
         windows = len(model.windows)
-        mask = channels - windows  # it stays 0 and 1
+        mask = channels - windows  # stays 0 and 1
         means = [*_for_windows(mean, windows), *[0.0] * mask]
         _normalise_input(network, means, [*_for_windows(deviation, windows), *[1.0] * mask])
     return network
@@ -156,7 +195,7 @@ def _for_windows(colours: tuple[float, ...], windows: int) -> list[float]:
 
 
 def _normalise_input(network: nn.Module, mean: list[float], deviation: list[float]) -> None:
-    """Let a network see its input less the mean, by the standard deviation; its weights keep their names."""
+    """Normalise a network's input in a hook, so that its weights keep their names."""
     for name, values in (("input_mean", mean), ("input_deviation", deviation)):
         network.register_buffer(name, torch.tensor(values).reshape(1, -1, 1, 1), persistent=False)
     network.register_forward_pre_hook(_normalised)
@@ -169,8 +208,8 @@ def _normalised(network: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.T
 def _refuse_misfit(
     network: nn.Module, model: ModelSettings, classes: int, size: int, metadata: int
 ) -> None:
-    """Try the network on two empty samples, by their shapes alone where it can be done without computing."""
-    shapes = [(2, model.channels, *[size] * (3 if model.dim == "3d" else 2)), (2, metadata)]
+    """Test the network on two zero samples, by shapes alone (meta device) where it allows that."""
+    shapes = [(2, model.channels, *[size] * INPUT_KINDS[model.dim].dimensions), (2, metadata)]
     output, reason = None, None
     for device in ("meta", "cpu"):
         tried = copy.deepcopy(network).eval().to(device)
@@ -179,26 +218,26 @@ def _refuse_misfit(
             with torch.inference_mode():
                 output = tried(*inputs)
             break
-        except Exception as error:  # networks raise what they like on a grid that they do not take
+        except Exception as error:  # networks raise errors of any type
             reason = error
     if output is None:
         raise ModelError(
             f"the network '{model.network}' does not take a grid of {size}: {reason}",
-            remedy="mend network_options, or the size of the crops, in study.yaml",
+            remedy="correct network_options, or the size of the crops, in study.yaml",
         ) from reason
     if not isinstance(output, torch.Tensor) or output.shape != (2, classes):
         found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise ModelError(
-            f"the network '{model.network}' is no classifier of images",
+            f"the network '{model.network}' is not a classifier of images",
             found=f"{found} for two samples",
-            expected=f"{(2, classes)}, one logit a class",
-            remedy="name another network in study.yaml",
+            expected=f"{(2, classes)}, one logit for each class",
+            remedy="choose another network in study.yaml",
         )
 
 
 def _unknown(model: ModelSettings) -> ModelError:
     known = monai_names()
-    if model.dim == "2d":
+    if INPUT_KINDS[model.dim].dimensions == 2:
         import timm
 
         known += timm.list_models()

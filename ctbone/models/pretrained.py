@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: chance, ImageNet, or a file of the user's."""
+"""Initial weights of a network: random, ImageNet, or a file."""
 
 from __future__ import annotations
 
@@ -11,39 +11,41 @@ from torch import nn
 
 from ctbone.config import ModelSettings
 from ctbone.errors import ModelError
+from ctbone.models.metadata import WithMetadata
 from ctbone.models.networks import is_timm, timm_options
-from ctbone.models.with_metadata import WithMetadata
 
 _REMEDIES = (
     "(1) save the weights as a safetensors file and name it under 'weights'; "
     "(2) run once on a machine with internet, whose cache then holds them; "
-    "(3) write 'weights: none' to train from random weights knowingly"
+    "(3) set 'weights: none' to train from random weights"
 )
 
 
 def load_initial_weights(
     network: nn.Module, model: ModelSettings, folder: Path, *, size: int | None = None
 ) -> None:
-    """Give a fresh network the weights that the settings name.
+    """Load the initial weights that the settings name into a network.
 
     Parameters
     ----------
     network
-        What ``build_network`` built for ``model``; it is changed in place.
+        The result of ``build_network`` for ``model``; changed in place.
     model
-        ``weights`` is ``none`` (nothing is done), ``imagenet`` (timm fetches them from its hub or its cache), or the
-        path of a file: safetensors, or a PyTorch state dict, which is read without running any code in it. A file's
-        keys are timm's; its classifier is left out where it has another number of classes.
+        ``weights`` is ``none`` (nothing is done), ``imagenet`` (timm takes them from its hub or its
+        cache), or the path of a file: safetensors, or a PyTorch state dict, which is read without
+        running code in it. The file's keys are those of the network, such as timm's; its classifier
+        is left out if it has another number of classes.
     folder
-        What a relative path starts from: the study folder.
+        The study folder, from which a relative path starts.
     size
-        Edge of the grid that the network was built for; ImageNet's position embeddings are interpolated to it.
+        Edge of the grid that the network was built for; ImageNet's position embeddings are
+        interpolated to it.
 
     Raises
     ------
     ModelError
-        ImageNet weights cannot be had (with what was tried and what can be done), or the file is missing, unreadable
-        or of another network (with the tensors that do not fit).
+        ImageNet weights are not available (with remedies), or the file is missing, unreadable or of
+        another network (with the tensors that do not fit).
     """
     if model.weights == "none":
         return
@@ -55,16 +57,18 @@ def load_initial_weights(
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Read tensors by name from a safetensors file, or from a PyTorch file without running any code in it.
+    """Read tensors by name from a safetensors file, or a PyTorch file without running its code.
 
     Raises
     ------
     ModelError
-        The file is missing, damaged, or holds anything but tensors by name.
+        The file is missing, damaged, or holds other things than tensors by name.
     """
     if not path.is_file():
         raise ModelError(
-            "the file of weights does not exist", file=path, remedy="mend 'weights' in study.yaml"
+            "the file of weights does not exist",
+            file=path,
+            remedy="correct 'weights' in study.yaml",
         )
     try:
         if path.suffix == ".safetensors":
@@ -78,7 +82,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(
             "the file of weights holds code or is damaged; it was not run", file=path, remedy=remedy
         ) from error
-    except Exception as error:  # the readers raise what they like on a damaged file
+    except Exception as error:  # the readers raise errors of any type on a damaged file
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"the file of weights cannot be read: {detail}", file=path) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
@@ -94,7 +98,7 @@ def _imagenet(model: ModelSettings, size: int | None) -> Mapping[str, torch.Tens
     if not is_timm(model):
         raise ModelError(
             f"there are no ImageNet weights for the {model.dim} network '{model.network}'",
-            remedy="write 'weights: none', or the path of a safetensors file",
+            remedy="set 'weights: none', or the path of a safetensors file",
         )
     import timm
 
@@ -103,10 +107,10 @@ def _imagenet(model: ModelSettings, size: int | None) -> Mapping[str, torch.Tens
         source = timm.create_model(
             model.network, pretrained=True, in_chans=model.channels, **options
         )
-    except Exception as error:  # the hub's client raises its own and its transport's errors
+    except Exception as error:  # the hub's client raises errors of several libraries
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"the ImageNet weights of '{model.network}' cannot be had: {reason}",
+            f"the ImageNet weights of '{model.network}' cannot be loaded: {reason}",
             found="tried the local cache and the hub that timm names for them",
             remedy=_REMEDIES,
         ) from error
@@ -116,7 +120,7 @@ def _imagenet(model: ModelSettings, size: int | None) -> Mapping[str, torch.Tens
 def _first_convolution_for(
     network: nn.Module, state: dict[str, torch.Tensor], channels: int
 ) -> dict[str, torch.Tensor]:
-    """Fit a colour image's first convolution to another number of windows, the way timm does for its own weights."""
+    """Adapt the first convolution, of three colours, to other channels, as timm does."""
     configuration = getattr(_backbone(network), "pretrained_cfg", None) or {}
     first = configuration.get("first_conv")
     names = [f"{name}.weight" for name in ([first] if isinstance(first, str) else first or [])]
@@ -160,12 +164,12 @@ def _adopt(network: nn.Module, state: Mapping[str, torch.Tensor], source: str) -
 
 
 def _backbone(network: nn.Module) -> nn.Module:
-    """Return the part of a network that sees the image, whose weights a file holds."""
+    """Return the part of a network whose input is the image; a file holds its weights."""
     return network.image if isinstance(network, WithMetadata) else network
 
 
 def _classifier_of(network: nn.Module) -> set[str]:
-    """Names of the tensors of the last linear layer, which gives the classes."""
+    """Names of the tensors of the last linear layer, the classifier."""
     if isinstance(network, WithMetadata):
         return set(network.classifier_names)
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]

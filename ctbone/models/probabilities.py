@@ -1,4 +1,4 @@
-"""From crops to probabilities: batches through a network, views to cases, cases to the rows of a table."""
+"""From crops to probabilities: of images, of cases, and as the rows of a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import nn
 from ctbone.cohort import Case
 from ctbone.config import ModelSettings
 from ctbone.errors import ModelError
-from ctbone.models.batches import CropSource
+from ctbone.input_kind import INPUT_KINDS
+from ctbone.models.batches import BatchSource
 from ctbone.models.crops import Crops
 from ctbone.models.hardware import Hardware
 from ctbone.models.network_input import network_input
@@ -21,7 +22,7 @@ from ctbone.predictions import Split, probability_columns
 
 def logits_of(
     network: nn.Module,
-    source: CropSource,
+    source: BatchSource,
     rows: np.ndarray,
     model: ModelSettings,
     hardware: Hardware,
@@ -32,17 +33,17 @@ def logits_of(
     Parameters
     ----------
     network
-        It is put into evaluation mode and left there.
+        It is set to evaluation mode.
     source
-        Where the images come from.
+        The images.
     rows
-        Which cases of the source, (cases,).
+        Rows of the cases in the source, (cases,).
     model
-        The windows, the use of the mask, and how many images go through the network at once.
+        The windows, the use of the mask, and the batch size.
     hardware
-        Where it computes.
+        The device.
     metadata
-        Each case's second input, (cases, width); None for a network of images alone.
+        Each case's second input, (cases, width); None if the network has none.
 
     Returns
     -------
@@ -69,7 +70,7 @@ def logits_of(
 
 
 def probabilities_of(logits: torch.Tensor) -> np.ndarray:
-    """Softmax over the last axis, in float64, so that each row adds up to 1.
+    """Softmax over the last axis, in float64, so that rows sum to 1.
 
     Examples
     --------
@@ -80,17 +81,17 @@ def probabilities_of(logits: torch.Tensor) -> np.ndarray:
 
 
 def view_shares(model: ModelSettings, crops: Crops) -> np.ndarray:
-    """Share of each view in its case's probability, (cases, views), adding up to 1.
+    """Return the weight of each view in its case's probability, (cases, views), summing to 1.
 
-    ``equal`` gives every view the same, ``area`` each its part of the lesion's area over the views, and numbers are
-    taken as they are given, in the views' order.
+    ``equal``: all the same; ``area``: proportional to the lesion's area in the view; numbers: as
+    given, in the order of the views.
 
     Raises
     ------
     ModelError
-        As many weights as views are needed, not all of them 0; a case has no lesion area at all.
+        The number of weights is not that of the views, or all are 0; a case has no lesion area.
     """
-    if model.view_weights == "equal" or model.dim == "3d":
+    if model.view_weights == "equal" or not INPUT_KINDS[model.dim].has_views:
         weights = np.ones_like(crops.areas)
     elif model.view_weights == "area":
         weights = crops.areas
@@ -99,7 +100,7 @@ def view_shares(model: ModelSettings, crops: Crops) -> np.ndarray:
             "view_weights does not fit the images",
             found=model.view_weights,
             expected=f"{len(crops.views)} numbers, not all 0, for {', '.join(crops.views)}",
-            remedy="mend view_weights in study.yaml",
+            remedy="correct view_weights in study.yaml",
         )
     else:
         weights = np.broadcast_to(np.array(model.view_weights, float), crops.areas.shape)
@@ -123,21 +124,21 @@ def prediction_rows(
     fold: int,
     split: Split,
 ) -> pd.DataFrame:
-    """Write probabilities as the rows that ``predictions/<model>.csv`` holds.
+    """Return probabilities as rows of ``predictions/<model>.csv``.
 
     Parameters
     ----------
     probabilities
         (cases, views, classes).
     shares
-        (cases, views), as ``view_shares`` gives them.
+        (cases, views), from ``view_shares``.
     cases, views
-        What the first two axes are; in 3D there is one view, whose name is empty.
+        Of the first two axes; in 3D there is one view, named "".
 
     Returns
     -------
     pandas.DataFrame
-        One row a case with an empty ``view``, before it, in 2D, one row for each of its views.
+        One row for each case, with ``view`` empty; in 2D, after one row for each of its views.
     """
     own = (probabilities * shares[:, :, None]).sum(axis=1)
     rows = []

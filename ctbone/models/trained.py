@@ -1,4 +1,4 @@
-"""A trained fold on disk: ``weights.safetensors`` and ``card.json``, which says what they are and may be used for."""
+"""A trained fold on disk: ``weights.safetensors`` and ``card.json``, which describes them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ctbone.errors import ModelError, StudyError
+from ctbone.input_kind import INPUT_KINDS
 from ctbone.models.metadata import Encoding
 from ctbone.models.networks import build_network
-from ctbone.models.training_key import model_settings, refuse_other, training_identity
+from ctbone.models.training_key import model_settings, refuse_other, training_key
 from ctbone.study import Study, atomic_path, file_hash, read_json, write_json
 
 _FORMAT = 2
@@ -21,14 +22,15 @@ _FORMAT = 2
 
 @dataclass(frozen=True)
 class Card:
-    """What a fold's weights are.
+    """Description of a fold's weights.
 
     Attributes
     ----------
-    identity
-        What the training depended on, by name: see ``training_identity``; ``crops`` and ``folds`` are digests.
+    training_key
+        Everything that the training depended on, by name: see ``training_key``; ``crops`` and
+        ``folds`` are digests.
     fold
-        The fold whose test cases these weights have not seen.
+        The fold, whose test cases took no part in the training.
     epoch
         The epoch that was kept, from 1.
     score, validation_loss
@@ -38,10 +40,11 @@ class Card:
     provenance
         Versions, settings and input digests.
     metadata
-        The encoding of the clinical columns, as ``Encoding.to_json`` gives it; None where the network has images alone.
+        Encoding of the clinical columns, from ``Encoding.to_json``; None if the network takes
+        images alone.
     """
 
-    identity: dict[str, Any]
+    training_key: dict[str, Any]
     fold: int
     epoch: int
     score: float
@@ -52,17 +55,17 @@ class Card:
 
     @property
     def encoding(self) -> Encoding | None:
-        """How the network's second input is encoded; None where it has none."""
+        """Encoding of the network's second input; None if it has none."""
         return None if self.metadata is None else Encoding.from_json(self.metadata)
 
 
 def weights_file(study: Study, model: str, fold: int) -> Path:
-    """Return where a fold's weights lie."""
+    """Return the file of a fold's weights."""
     return study.run(model, fold) / "weights.safetensors"
 
 
 def card_file(study: Study, model: str, fold: int) -> Path:
-    """Return where a fold's card lies; it is written last, so a fold that has one is finished."""
+    """Return the file of a fold's card; it is written last, so a fold with a card is finished."""
     return study.run(model, fold) / "card.json"
 
 
@@ -75,7 +78,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> str:
     """Write tensors as safetensors, atomically, and return the file's SHA-256."""
     from safetensors.torch import save
 
-    # Into memory first: on a full disk the format's own writer fails with an error that does not say so.
+    # Into memory first: on a full disk the error of the format's own writer does not say so.
     content = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
@@ -83,12 +86,12 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> str:
 
 
 def read_card(study: Study, model: str, fold: int) -> Card:
-    """Read a finished fold's card and check that its weights are the ones it speaks of.
+    """Read a finished fold's card and check that it belongs to the weights.
 
     Raises
     ------
     ModelError
-        The card or the weights are missing, damaged, or not of one training.
+        The card or the weights are missing or damaged, or do not belong together.
     """
     file, weights = card_file(study, model, fold), weights_file(study, model, fold)
     remedy = f"delete the folder {file.parent} and run 'ctbone train' again"
@@ -103,7 +106,7 @@ def read_card(study: Study, model: str, fold: int) -> Card:
                 "the card has another format", file=file, expected=_FORMAT, remedy=remedy
             )
         card = Card(**content)
-        if not isinstance(card.identity, dict) or card.fold != fold:
+        if not isinstance(card.training_key, dict) or card.fold != fold:
             raise ModelError(
                 "the card is another fold's",
                 file=file,
@@ -128,34 +131,35 @@ def load_trained(study: Study, model: str, fold: int, folds: str) -> tuple[nn.Mo
     Parameters
     ----------
     study, model, fold
-        Which one.
+        The fold.
     folds
-        The hash of ``folds.csv`` as it is now.
+        The current hash of ``folds.csv``.
 
     Raises
     ------
     ModelError
-        The fold is not trained, is damaged, or was trained with other settings or folds than those of now.
+        The fold is not trained, is damaged, or was trained with other settings or folds.
     """
     from ctbone.models.pretrained import read_state
 
     card = read_card(study, model, fold)
     settings = model_settings(study.settings, model)
     refuse_other(
-        card.identity,
-        training_identity(study.settings, model, folds),
+        card.training_key,
+        training_key(study, model, folds),
         card_file(study, model, fold),
         ModelError,
     )
-    preprocess, encoding = study.settings.preprocess, card.encoding
-    size = preprocess.crop_3d.size if settings.dim == "3d" else preprocess.images_2d.size
-    width = 0 if encoding is None else encoding.width
-    network = build_network(settings, len(study.settings.classes), size=size, metadata=width)
+    size = INPUT_KINDS[settings.dim].settings(study.settings.preprocess).size
+    width = 0 if card.encoding is None else card.encoding.width
+    network = build_network(
+        settings, len(study.settings.classes), size=size, metadata=width, folder=study.root
+    )
     file = weights_file(study, model, fold)
     try:
         network.load_state_dict(read_state(file))
     except RuntimeError as error:
         raise ModelError(
-            "the weights are of another network", file=file, remedy="train anew"
+            "the weights are of another network", file=file, remedy="train again"
         ) from error
     return network, card

@@ -1,4 +1,4 @@
-"""What a training depends on, by name: what is trained with one identity is never mixed with another."""
+"""The training key: everything that a training depends on, by name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 from ctbone.config import ModelSettings, Settings
 from ctbone.errors import CtboneError, ModelError
+from ctbone.input_kind import INPUT_KINDS
+from ctbone.models.plugins import plugin_sources
+from ctbone.study import Study
 
 _SUBJECTS = {
     "dim": "dimensions",
@@ -16,7 +19,9 @@ _SUBJECTS = {
     "preprocess": "preprocessing settings",
     "metadata_values": "values of its metadata",
     "computed_in": "arithmetic",
+    "plugins": "source code of its plug-ins",
 }
+"""Names of the key's entries in messages; the others are called by their own name."""
 
 
 def model_settings(settings: Settings, model: str) -> ModelSettings:
@@ -25,7 +30,7 @@ def model_settings(settings: Settings, model: str) -> ModelSettings:
     Raises
     ------
     ModelError
-        The study has none of that name; the nearest is given.
+        The study has no model of this name; the nearest is given.
     """
     if model not in settings.models:
         nearest = difflib.get_close_matches(model, settings.models, n=1, cutoff=0)
@@ -41,36 +46,57 @@ def model_settings(settings: Settings, model: str) -> ModelSettings:
     return settings.models[model]
 
 
-def training_identity(settings: Settings, model: str, folds: str) -> dict[str, Any]:
-    """Say by name what a trained network depends on, apart from the crops themselves.
+def training_key(study: Study, model: str, folds: str) -> dict[str, Any]:
+    """Return everything that a trained network depends on, apart from the crops.
+
+    Of plug-ins these are their names and arguments, and the SHA-256 of their source files.
 
     Parameters
     ----------
-    settings
-        The study's.
+    study
+        The study.
     model
-        A name of ``settings.models``.
+        A name under ``models`` in its settings.
     folds
         The hash of ``folds.csv``.
+
+    Raises
+    ------
+    ModelError
+        The study has no such model, or a plug-in cannot be imported.
     """
-    ours = model_settings(settings, model)
-    preprocess = settings.preprocess.crop_3d if ours.dim == "3d" else settings.preprocess.images_2d
-    return {
-        "classes": list(settings.classes),
+    ours = model_settings(study.settings, model)
+    preprocess = INPUT_KINDS[ours.dim].settings(study.settings.preprocess)
+    key = {
+        "classes": list(study.settings.classes),
         **ours.model_dump(mode="json"),
         "preprocess": preprocess.model_dump(mode="json"),
         "folds": folds,
     }
+    if not ours.training.augmentation.extra:
+        del key["training"]["augmentation"]["extra"]  # so that keys of earlier versions still match
+    sources = plugin_sources(ours, study.root)
+    return {**key, "plugins": sources} if sources else key
 
 
 def refuse_other(
     found: Mapping[str, Any], now: Mapping[str, Any], file: Path, error: type[CtboneError]
 ) -> None:
-    """Raise ``error`` where something was made from other settings, folds or crops than those of now."""
+    """Raise ``error`` where the training key in a file differs from the current one.
+
+    Parameters
+    ----------
+    found, now
+        The key in the file, and the current key.
+    file
+        The file, in the folder of a fold.
+    error
+        Type of the error.
+    """
     fold = file.parent
     for name, value in now.items():
         if found.get(name) != value:
-            remedy = f"undo the change, or delete the folder {fold.parent} and train anew"
+            remedy = f"undo the change, or delete the folder {fold.parent} and train again"
             if name == "computed_in":
                 remedy = (
                     "finish it on the device it was begun on (precision: auto is bf16 on GPUs "

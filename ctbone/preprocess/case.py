@@ -15,12 +15,11 @@ import numpy as np
 from ctbone.cohort import Case
 from ctbone.errors import CtboneError, PreprocessError
 from ctbone.grid import Grid
+from ctbone.input_kind import INPUT_KINDS, Dim
 from ctbone.nifti import write_nifti
 from ctbone.preprocess.crops import CaseCrops, make_crops
 from ctbone.preprocess.images2d import View
-from ctbone.study import Dim, Study, file_hash, provenance, read_json, record_of, write_json
-
-_DIMS: tuple[Dim, Dim] = ("3d", "2d")
+from ctbone.study import Study, file_hash, provenance, read_json, record_of, write_json
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,8 @@ def _known(study: Study, case: Case) -> _Known | None:
     """Return what an earlier run left, if it was made with these settings and is still what was written then."""
     settings = study.settings.preprocess.model_dump(mode="json")
     try:
-        records = [read_json(record_of(study.crop(case.case_id, dim))) for dim in _DIMS]
-        for dim, record in zip(_DIMS, records, strict=True):
+        records = [read_json(record_of(study.crop(case.case_id, dim))) for dim in INPUT_KINDS]
+        for dim, record in zip(INPUT_KINDS, records, strict=True):
             then = (record["settings"]["preprocess"], record["case"]["lesion"], record["inputs"])
             if then != (settings, case.lesion, records[0]["inputs"]):
                 return None
@@ -196,7 +195,7 @@ def _record(
         },
         "2d": {"views": [_view(view) for view in made.views]},
     }
-    for dim in _DIMS:
+    for dim in INPUT_KINDS:
         files = {name: file_hash(path) for name, path in _files(study, case, dim).items()}
         write_json(
             record_of(study.crop(case.case_id, dim)), {**special[dim], **files, **common, **origin}

@@ -12,7 +12,8 @@ from ctbone.cohort import Case
 from ctbone.config import PreprocessSettings
 from ctbone.errors import NiftiError, PreprocessError
 from ctbone.grid import Grid
-from ctbone.nifti import AIR, NiftiFile
+from ctbone.input_kind import AIR
+from ctbone.nifti import NiftiFile
 from ctbone.preprocess.components import Components, choose_components
 from ctbone.preprocess.crop3d import cube
 from ctbone.preprocess.errors import of_nifti, open_volume

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ctbone.config import BONE, SOFT_TISSUE, WIDE, Window
+from ctbone.config import WIDE, Window
 from ctbone.grid import Grid
+from ctbone.input_kind import CT_CUBE, CT_PLANES, INPUT_KINDS
 from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space
 from ctbone.preprocess.components import Components
@@ -61,7 +62,7 @@ def draw_sheet(study: Study, case_id: str) -> Path:
         The crops or their records are missing.
     """
     out = study.qc_sheet(case_id)
-    records = [read_json(record_of(study.crop(case_id, dim))) for dim in ("3d", "2d")]
+    records = [read_json(record_of(study.crop(case_id, dim))) for dim in INPUT_KINDS]
     mark = content_hash([records, _DRAWN_WITH])
     if _mark_of(out) == mark:
         return out
@@ -69,8 +70,8 @@ def draw_sheet(study: Study, case_id: str) -> Path:
     lesion = open_nifti(study.crop_mask(case_id, "3d"), case_id).read()
     rows = [
         ("Scan", WIDE, _scan(study, case_id, cube, lesion)),
-        ("What the 3D network sees", BONE, _cube(study, case_id, cube, lesion)),
-        ("What the 2D network sees", SOFT_TISSUE, _images(study, case_id, images, records[1])),
+        ("What the 3D network sees", CT_CUBE.window, _cube(study, case_id, cube, lesion)),
+        ("What the 2D network sees", CT_PLANES.window, _images(study, case_id, images, records[1])),
     ]
     _render(out, mark, case_id, records[0], rows, study)
     return out

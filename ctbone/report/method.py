@@ -7,6 +7,7 @@ from typing import Any
 
 from ctbone.config import ModelSettings, Settings
 from ctbone.document import Block, Section, Terms, Text
+from ctbone.input_kind import INPUT_KINDS
 from ctbone.report.analysis import Analysis
 from ctbone.report.fusion_records import FusionRecord, RecalibrationRecord, Records, StackingRecord
 from ctbone.report.sections import statistics
@@ -99,11 +100,13 @@ def _model(name: str, model: ModelSettings) -> str:
         if isinstance(model.view_weights, str)
         else "weighted mean"
     )
-    views = "" if model.dim == "3d" else f"; the probability of a case is the {mean} of its images"
+    views = f"; the probability of a case is the {mean} of its images"
+    views = views if INPUT_KINDS[model.dim].has_views else ""
+    loss = training.loss if ":" in training.loss else training.loss.replace("_", "-")
     return (
         f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of "
         f"batches of {training.batch_size}, {training.optimizer} at a learning rate of "
-        f"{training.learning_rate:g}, {training.loss.replace('_', '-')}{views}.{_choices(model)}"
+        f"{training.learning_rate:g}, {loss}{views}.{_choices(model)}"
     )
 
 
@@ -111,10 +114,12 @@ def _choices(model: ModelSettings) -> str:
     """List the settings that differ from the protocol of the main paper; empty if none does."""
     training = model.training
     weights = training.class_weights
+    extra = [transform.name for transform in training.augmentation.extra]
     given = {
         f"clinical columns as a second input ({', '.join(model.metadata)})": model.metadata,
         f"class weights ({weights if isinstance(weights, str) else 'given'})": weights != "none",
         f"label smoothing of {training.label_smoothing:g}": training.label_smoothing,
+        f"further augmentation ({', '.join(extra)})": extra,
         "balanced sampling of the classes": training.sampling == "balanced",
         f"mixup with α = {training.mixup:g}": training.mixup,
         f"a warm-up of {training.warmup_epochs} epochs": training.warmup_epochs,

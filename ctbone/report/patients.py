@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ctbone.clinical import clinical_column, number_of
 from ctbone.cohort import Case, Cohort
 from ctbone.document import (
     Cell,
@@ -30,8 +31,6 @@ from ctbone.stats import (
 from ctbone.stats.group_tests import CategoricalTest
 from ctbone.study import Study, read_table
 
-_MOST_LEVELS = 12  # different texts of a column that is shown by counts
-_NUMERIC_FROM = 6  # different numbers of a column that is shown by its mean
 _MOST_REASONS = 4  # listed in the flow chart
 
 
@@ -124,16 +123,16 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     names = list(dict.fromkeys(name for case in cohort for name, _ in case.metadata))
     left_out = []
     for name in names:
-        values = [dict(case.metadata).get(name, "") for case in cohort]
-        kind, why = _kind(values)
+        column = clinical_column(cohort.cases, name)
+        kind, why = column.kind_in_table()
         if kind == "number":
             rows += _continuous_rows(name, groups, classes)
-        elif kind == "levels":
+        elif kind == "level":
             rows += _level_rows(
                 name=name,
                 groups=groups,
                 classes=classes,
-                levels=sorted({value for value in values if value}),
+                levels=column.levels,
             )
         else:
             left_out.append(f"{name} ({why})")
@@ -154,30 +153,6 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     )
 
 
-def _kind(values: Sequence[str]) -> tuple[str | None, str]:
-    """Return ``number`` or ``levels``, or None and why the column is neither."""
-    known = [value for value in values if value]
-    distinct = set(known)
-    if not known:
-        return None, "empty"
-    wrong = [value for value in known if _number(value) is None]
-    if len(distinct) >= _NUMERIC_FROM and not wrong:
-        return "number", ""
-    if len(distinct) <= min(_MOST_LEVELS, max(2, len(known) // 2)):
-        return "levels", ""
-    if len(wrong) < len(known) / 2:
-        return None, f"{len(wrong)} of {len(known)} cells are no numbers, such as '{wrong[0][:20]}'"
-    return None, "free text"
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None
-
-
 def _counts(groups: Sequence[tuple[str, Sequence[Case]]], classes: Sequence[str]) -> list[Cell]:
     cells: list[Cell] = []
     for _, cases in groups:
@@ -193,7 +168,7 @@ def _continuous_rows(
     missing: list[Cell] = []
     for _, cases in groups:
         values = np.array(
-            [_number(dict(case.metadata).get(name, "")) for case in cases], dtype=float
+            [number_of(dict(case.metadata).get(name, "")) for case in cases], dtype=float
         )
         by_class = compare_continuous(
             values, [case.label for case in cases], test="welch", groups=classes

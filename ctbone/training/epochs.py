@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from ctbone.config import ModelSettings
 from ctbone.errors import TrainingError
 from ctbone.folds import Role
+from ctbone.input_kind import AIR
 from ctbone.learning.augmentation import changes_nothing, resample, resample_with_mask
 from ctbone.learning.checkpoint import TrainingState, load_checkpoint
 from ctbone.learning.loop import Learner, learning_rate, make_learner, restore, run_epochs
 from ctbone.learning.plan import EpochPlan, plan_epoch
 from ctbone.models.batches import Batch
 from ctbone.models.losses import Loss, shares_of
-from ctbone.models.network_input import AIR, network_input
+from ctbone.models.network_input import network_input
 from ctbone.models.networks import build_network
 from ctbone.models.pretrained import load_initial_weights
 from ctbone.models.probabilities import logits_of, probabilities_of, view_shares
@@ -74,7 +74,9 @@ def start_fold(task: FoldTask, state: TrainingState | None) -> tuple[Learner, Tr
     torch.manual_seed(task.seeds.torch_seed("weights", epoch=0))
     size = task.crops.images.shape[-1]
     width = 0 if task.encoding is None else task.encoding.width
-    network = build_network(task.model, len(task.classes), size=size, metadata=width)
+    network = build_network(
+        task.model, len(task.classes), size=size, metadata=width, folder=task.study.root
+    )
     if state is None:
         load_initial_weights(network, task.model, task.study.root, size=size)
     learner = make_learner(network, task.model.training, hardware=task.hardware, ranks=task.ranks)
@@ -161,18 +163,23 @@ def stream(
     still = changes_nothing(task.model.training.augmentation)
     batches = task.source.batches(plan.order, wanted)
     for part, share, batch in zip(wanted, shares, batches, strict=True):
-        seen = _augmented(task.model, batch, None if still else plan.maps[part])
+        maps = None if still else plan.maps[part]
+        seen = _augmented(task, batch, maps=maps, seeds=plan.extra_seeds[part])
         seen = plan.mix(seen, part)
         own = seen[share.start - part.start : share.stop - part.start]
         yield share, task.hardware.arrange(own)
 
 
-def _augmented(model: ModelSettings, batch: Batch, maps: torch.Tensor | None) -> torch.Tensor:
-    hu, mask = batch.hu, batch.mask
+def _augmented(
+    task: FoldTask, batch: Batch, *, maps: torch.Tensor | None, seeds: np.ndarray
+) -> torch.Tensor:
+    model, hu, mask = task.model, batch.hu, batch.mask
     if maps is not None and mask is None:
         hu = resample(hu, maps, outside=AIR)
     elif maps is not None and mask is not None:
         hu, mask = resample_with_mask(hu, mask, maps, outside=AIR)
+    if len(task.extra):
+        hu = task.extra(hu, seeds)
     return network_input(hu, model.windows, mask=mask, use=model.mask)
 
 

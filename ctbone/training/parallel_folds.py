@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 
 from ctbone.cohort import read_cohort
-from ctbone.errors import TrainingError
+from ctbone.errors import CtboneError, TrainingError
 from ctbone.folds import read_or_draw_folds
 from ctbone.learning.ranks import Ranks
 from ctbone.learning.tracking import Log
+from ctbone.models.fold_tables import join_fold_tables
 from ctbone.models.training_key import model_settings
 from ctbone.progress import use_lines
 from ctbone.study import Study
@@ -96,9 +98,11 @@ def train_folds(
         for number in chosen
     ]
     outcomes = list(map_cases(_train_one, jobs, workers=at_once, cluster=cluster, exclusive=True))
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if errors:
+        with suppress(CtboneError):  # the table still gets the folds that were finished
+            join_fold_tables(study, model, cohort)
+        raise errors[0]
     folds = [outcome.result for outcome in outcomes if outcome.result is not None]
     return summary_of(study, model, folds=sorted(folds, key=lambda one: one.fold), cohort=cohort)
 
@@ -118,6 +122,7 @@ def _train_one(job: FoldJob) -> FoldSummary:
                 log=job.log,
                 ranks=alone,
                 notes=job.notes,
+                join=False,
             ).folds
         finally:
             torch.set_num_threads(before)

@@ -18,6 +18,7 @@ from ctbone.cohort import Cohort, read_cohort
 from ctbone.config import ModelSettings
 from ctbone.errors import TrainingError
 from ctbone.folds import Folds, draw_folds, read_folds, read_or_draw_folds
+from ctbone.input_kind import INPUT_KINDS
 from ctbone.learning.checkpoint import TrainingState, delete_best
 from ctbone.learning.ranks import Ranks, join_ranks
 from ctbone.learning.tracking import Log, draw_curves, refuse_missing
@@ -108,6 +109,7 @@ def train(
     dry_run: bool = False,
     log: Log = "none",
     ranks: Ranks | None = None,
+    join: bool = True,
     notes: bool = True,
 ) -> TrainingSummary:
     """Train a model by the study's cross-validation, resuming an earlier run.
@@ -131,6 +133,8 @@ def train(
     ranks
         The processes that train together; None: those that ``torchrun`` or ``srun`` started, see
         ``join_ranks``.
+    join
+        Write ``predictions/<model>.csv``; False where a caller joins the tables of several folds.
     notes
         Print notes on standard error; False where another process of the same run does.
 
@@ -168,7 +172,7 @@ def train(
             return TrainingSummary(model, folds=(), missing=every, predictions=None)
         summaries = [_train_fold(dataclasses.replace(task, fold=number)) for number in chosen]
     with ranks.rank_0_first():
-        return summary_of(study, model, folds=summaries, cohort=cohort, join=ranks.writes)
+        return summary_of(study, model, folds=summaries, cohort=cohort, join=join and ranks.writes)
 
 
 def chosen_folds(study: Study, fold: int | None) -> list[int]:
@@ -228,7 +232,7 @@ def _finished(task: FoldTask) -> Card | None:
     if not file.is_file():
         return None
     card = read_card(task.study, task.name, task.fold)
-    refuse_other(card.identity, now=task.identity, file=file, error=TrainingError)
+    refuse_other(card.training_key, now=task.identity, file=file, error=TrainingError)
     table = fold_table(task.study, task.name, task.fold, part="internal")
     # A fold without its predictions is not finished; its last checkpoint gives them again.
     return card if is_current(table, _record(task, card.weights_sha256)) else None
@@ -254,7 +258,7 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: TrainingState) -> C
         score_title=SCORE,
     )
     card = Card(
-        identity=task.run.identity,
+        training_key=task.run.identity,
         fold=fold,
         epoch=best.epoch,
         score=best.score,
@@ -303,7 +307,7 @@ def _memory_is_enough(model: ModelSettings) -> Iterator[None]:
         text = str(error).lower()
         if not (isinstance(error, MemoryError) or any(sign in text for sign in _MEMORY_SIGNS)):
             raise
-        size = "preprocess.crop_3d.size" if model.dim == "3d" else "preprocess.images_2d.size"
+        size = f"preprocess.{INPUT_KINDS[model.dim].section}.size"
         raise TrainingError(
             "the memory is not enough",
             found=f"{model.training.micro_batch or model.training.batch_size} samples at once",

@@ -9,23 +9,24 @@ from typing import Any
 import numpy as np
 import torch
 
+from ctbone.clinical import refuse_giveaway
 from ctbone.cohort import Case, Cohort
 from ctbone.config import ModelSettings
-from ctbone.errors import TrainingError
+from ctbone.errors import ModelError, TrainingError
 from ctbone.folds import Folds, Role
 from ctbone.learning.augmentation import mirrored_axes
 from ctbone.learning.loop import TrainingRun
 from ctbone.learning.plan import Seeds
 from ctbone.learning.ranks import Ranks
 from ctbone.learning.tracking import Log
-from ctbone.models.batches import CropSource, place_crops
-from ctbone.models.crops import Crops, load_crops
-from ctbone.models.duplicates import refuse_shared_voxels
+from ctbone.models.batches import BatchSource, batch_source
+from ctbone.models.crops import Crops, load_crops, refuse_shared_voxels
 from ctbone.models.hardware import Hardware, choose_hardware
-from ctbone.models.losses import Loss
-from ctbone.models.metadata import Encoding, fit_encoding, metadata_digest, refuse_giveaway
+from ctbone.models.losses import Loss, make_loss
+from ctbone.models.metadata import Encoding, fit_encoding, metadata_digest
+from ctbone.models.plugins import ExtraTransforms
 from ctbone.models.probabilities import view_shares
-from ctbone.models.training_key import model_settings, training_identity
+from ctbone.models.training_key import model_settings, training_key
 from ctbone.study import Study
 
 SCORE = "validation AUC"
@@ -63,7 +64,7 @@ class FoldTask:
     folds: Folds
     cohort: Cohort
     crops: Crops
-    source: CropSource
+    source: BatchSource
     labels: torch.Tensor
     hardware: Hardware
     ranks: Ranks
@@ -136,6 +137,12 @@ class FoldTask:
         return mirrored_axes(settings, self.crops.axes, len(self.crops.case_ids))
 
     @cached_property
+    def extra(self) -> ExtraTransforms:
+        """The further transforms of the augmentation."""
+        augmentation, masked = self.model.training.augmentation, self.model.mask != "none"
+        return ExtraTransforms(augmentation, self.study.root, masked=masked)
+
+    @cached_property
     def loss(self) -> Loss:
         """Loss function of the fold, with its class weights.
 
@@ -147,13 +154,7 @@ class FoldTask:
         ModelError
             There is no loss of this name.
         """
-        training = self.model.training
-        return Loss(
-            training.loss,
-            weights=self._class_weights(),
-            smoothing=training.label_smoothing,
-            gamma=training.focal_gamma,
-        )
+        return make_loss(self.model.training, self._class_weights(), self.study.root)
 
     def _class_weights(self) -> torch.Tensor | None:
         given, device = self.model.training.class_weights, self.labels.device
@@ -188,14 +189,14 @@ def prepare(
     crops = load_crops(
         study, cohort.internal, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation
     )
-    refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
+    refuse_shared_voxels(study, cohort, crops)
     view_shares(ours, crops)  # checked now: an error here costs no training
     hardware = choose_hardware(ours.training, ranks.local if ranks.count > 1 else None)
     classes = study.settings.classes
     labels = [classes.index(case.label) for case in cohort.internal]
-    identity = {**training_identity(study.settings, model, folds.hash), "crops": crops.digest}
+    identity = {**training_key(study, model, folds.hash), "crops": crops.digest}
     if ours.metadata:
-        refuse_giveaway(cohort.internal, ours.metadata)
+        refuse_giveaway(cohort.internal, ours.metadata, ModelError)
         identity["metadata_values"] = metadata_digest(cohort.internal, ours.metadata)
     return FoldTask(
         study=study,
@@ -205,7 +206,7 @@ def prepare(
         folds=folds,
         cohort=cohort,
         crops=crops,
-        source=place_crops(crops, hardware.device),
+        source=batch_source(crops, hardware.device),
         labels=torch.tensor(labels, device=hardware.device),
         hardware=hardware,
         ranks=ranks,

@@ -168,7 +168,7 @@ def test_weights_of_another_network_are_refused_even_with_a_matching_card(study)
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"format": 2}', '{"format": 2, "identity": 3, "fold": 0}']
+    "content", ["", "[]", "{}", '{"format": 2}', '{"format": 2, "training_key": 3, "fold": 0}']
 )
 def test_a_damaged_card_is_an_error(study, content):
     (study.run("3d", 0) / "card.json").write_text(content)

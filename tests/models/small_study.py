@@ -1,4 +1,4 @@
-"""Small studies of spheres, with crops as preprocessing writes them: what these rooms' tests train on."""
+"""Small studies of spheres, with crops as preprocessing writes them, for tests that train."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def small_study(
     noise: float = 40,
     seed: int = 0,
 ) -> Study:
-    """Write a study whose classes differ by the HU of a ball in noise: ``contrast`` more for each further class."""
+    """Write a study of balls in noise, ``contrast`` HU more for each further class."""
     random = np.random.default_rng(seed)
     rows = []
     write_settings(root, models=models, classes=classes, size=size, folds=folds)

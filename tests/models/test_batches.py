@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ctbone.models import crops as crops_module
-from ctbone.models.batches import Resident, Streamed, place_crops
+from ctbone.models.batches import Resident, Streamed, batch_source
 from ctbone.models.crops import Crops, block
 
 CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ def test_a_stream_that_is_left_early_ends_its_thread():
 
 def test_a_processor_keeps_them_where_they_are():
     crops = crops_of()
-    assert isinstance(place_crops(crops, CPU), Resident)
+    assert isinstance(batch_source(crops, CPU), Resident)
     (batch,) = Resident(crops, CPU).batches(np.array([4]), [slice(0, 1)])
     assert torch.equal(batch.hu[0], crops.images[1, 1])
 

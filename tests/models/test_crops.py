@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from ctbone.cohort import read_cohort
+from ctbone.input_kind import AXES_3D
 from ctbone.models import ModelError
-from ctbone.models.crops import AXES_3D, load_crops
-from ctbone.models.duplicates import refuse_shared_voxels
+from ctbone.models.crops import load_crops, refuse_shared_voxels
 from tests.models.small_study import VIEWS, model_of, small_study
 
 
@@ -73,7 +73,8 @@ def test_a_truncated_crop_is_told(study, cut):
         '{"views": 3}',
         '{"views": [{"name": "axial"}]}',
         '{"views": [{"name": "axial", "axes": ["left_right", "up"], "area_mm2": 1}]}',
-        '{"views": [{"name": "axial", "axes": ["left_right", "anterior_posterior"], "area_mm2": "NaN"}]}',
+        '{"views": [{"name": "axial", "axes": ["left_right", "anterior_posterior"], '
+        '"area_mm2": "NaN"}]}',
     ],
 )
 def test_a_record_that_makes_no_sense_is_told(study, record):
@@ -105,29 +106,28 @@ def test_the_digest_follows_every_voxel(study):
 def test_identical_crops_of_two_patients_stop(study):
     study.crop("C008", "3d").write_bytes(study.crop("C001", "3d").read_bytes())
     crops = load(study, "3d")
-    digests = dict(zip(crops.case_ids, crops.digests, strict=True))
     with pytest.raises(
         ModelError, match="crops of two patients are identical: cases C001 and C008"
     ):
-        refuse_shared_voxels(study, read_cohort(study), digests)
+        refuse_shared_voxels(study, read_cohort(study), crops)
     rows = pd.read_csv(study.cohort_csv)
     rows.loc[rows.case_id == "C008", "patient_id"] = "P001"
     rows.to_csv(study.cohort_csv, index=False)
-    refuse_shared_voxels(study, read_cohort(study), digests)
+    refuse_shared_voxels(study, read_cohort(study), crops)
 
 
 def test_identical_volumes_of_an_internal_and_an_external_patient_stop(study):
-    cases = [case.case_id for case in read_cohort(study)]
+    crops, cases = load(study, "3d"), [case.case_id for case in read_cohort(study)]
     hashes = {case: f"hash of {case}" for case in cases}
     table = pd.DataFrame({"case_id": cases, "status": "ok", "voxel_hash": hashes.values()})
     table.to_csv(study.preprocess_csv, index=False)
-    refuse_shared_voxels(study, read_cohort(study), {})
+    refuse_shared_voxels(study, read_cohort(study), crops)
     table.loc[table.case_id == "C011", "voxel_hash"] = hashes["C002"]
     table.to_csv(study.preprocess_csv, index=False)
     with pytest.raises(
         ModelError, match="volumes of two patients are identical: cases C002 and C011"
     ):
-        refuse_shared_voxels(study, read_cohort(study), {})
+        refuse_shared_voxels(study, read_cohort(study), crops)
     table["voxel_hash"] = ""  # failed cases have none
     table.to_csv(study.preprocess_csv, index=False)
-    refuse_shared_voxels(study, read_cohort(study), {})
+    refuse_shared_voxels(study, read_cohort(study), crops)

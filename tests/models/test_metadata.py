@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
+from ctbone.clinical import refuse_giveaway
 from ctbone.cohort import Case, read_cohort
 from ctbone.inference import predict_external
 from ctbone.models import ModelError
-from ctbone.models.metadata import Encoding, fit_encoding, metadata_digest, refuse_giveaway
+from ctbone.models.metadata import Encoding, fit_encoding, metadata_digest
 from ctbone.models.trained import load_trained
 from ctbone.predictions import read_predictions
 from ctbone.study import Study, file_hash
@@ -57,7 +58,7 @@ def test_only_the_training_part_says_how():
     encoding = fit_encoding(TRAINING, ["age", "sex"])
     strange = cases(age=["1000"], sex=["unknown"])
     assert encoding.encode([*TRAINING, *strange])[:4].equal(encoding.encode(TRAINING))
-    # an unknown level counts as empty: here no level, and no sign, as training never saw an empty one
+    # An unknown level counts as empty: no level here, and no mark, as no training cell is empty.
     assert encoding.encode(strange)[0, 2:].tolist() == [0, 0]
     assert fit_encoding(TRAINING, ["site"]).encode(cases(site=["femur"])).tolist() == [[0, 0, 1]]
 
@@ -95,8 +96,10 @@ def test_columns_that_cannot_serve_are_refused():
         fit_encoding(TRAINING, ["age"]).encode(cases(age=["50", "fifty"]))
     assert (caught.value.case, caught.value.found) == ("C1", "'fifty'")
     with pytest.raises(ModelError, match="gives the class of every case away"):
-        refuse_giveaway(cases(histology=["cyst", "sarcoma", "cyst", "sarcoma"]), ["histology"])
-    refuse_giveaway(TRAINING, ["age", "site"])
+        refuse_giveaway(
+            cases(histology=["cyst", "sarcoma", "cyst", "sarcoma"]), ["histology"], ModelError
+        )
+    refuse_giveaway(TRAINING, ["age", "site"], ModelError)
 
 
 def test_the_digest_follows_the_cells_of_these_columns_alone():
@@ -111,7 +114,7 @@ def no_figures(monkeypatch):
 
 
 def clinical_study(root, dim="3d", informative=True, **training):
-    """No difference in the images; ``age`` is 60 in one class and 40 in the other, if informative, ± 5."""
+    """Equal images; if informative, ``age`` is 60 ± 5 in one class and 40 ± 5 in the other."""
     model = model_of(
         dim, metadata=["age", "sex"], training={"epochs": 5, "batch_size": 6, **training}
     )

@@ -100,9 +100,9 @@ def test_in_2d_timm_s_network_is_meant_unless_monai_s_is_named():
 @pytest.mark.parametrize(
     ("dim", "network", "options", "problem"),
     [
-        ("3d", "BasicUNet", {"features": [4] * 6}, "is no classifier of images"),
+        ("3d", "BasicUNet", {"features": [4] * 6}, "is not a classifier of images"),
         ("3d", "resnet", {}, "cannot be built with these options: .*block"),
-        ("3d", "MILModel", {}, "is no network that takes dimensions, channels and classes"),
+        ("3d", "MILModel", {}, "does not take dimensions, channels and classes"),
         ("2d", "vit_tiny_patch16_224", {"img_size": 32, "depth": 1}, "does not take a grid of 64"),
         ("2d", "resnet18.of_nobody", {}, "cannot be built"),
     ],

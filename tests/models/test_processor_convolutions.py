@@ -12,8 +12,9 @@ from ctbone.models.processor_convolutions import (
     ConvolvedGradientConv3d,
     PlainLayoutConv3d,
     choose_convolutions,
+    convolves_well,
+    weight_gradient,
 )
-from ctbone.models.weight_gradient import convolves_well, weight_gradient
 from tests.models.small_study import TINY
 
 
@@ -23,7 +24,7 @@ def laid_out(*shape, seed=0):
 
 
 def gradients_of(module, seen, like=None):
-    """What PyTorch's autograd, or the module's own backward, gives for one random gradient of the result."""
+    """Gradients by autograd, or by the module's own backward, of one random output gradient."""
     module.zero_grad()
     seen = seen.detach().clone().requires_grad_()
     result = module(seen)

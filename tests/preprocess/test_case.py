@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ctbone.dicom import convert_case
 from ctbone.grid import Grid
-from ctbone.nifti import AIR
+from ctbone.input_kind import AIR
 from ctbone.preprocess import MaskCheck, PreprocessError, check_case, preprocess_case, write_summary
 from ctbone.study import Study, file_hash, record_of
 

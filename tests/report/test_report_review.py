@@ -223,7 +223,7 @@ def test_the_checklists_name_a_recalibration(small_study):
 
 def test_a_number_that_gives_the_class_away_is_refused(fused_study, tmp_path):
     from ctbone.fusion import FusionError
-    from ctbone.fusion.clinical import clinical_columns
+    from ctbone.fusion.stacking import clinical_columns
 
     table = pd.read_csv(fused_study.cohort_csv, dtype=str, keep_default_na=False)
     table["verdict"] = (table["label"] == "malignant").astype(int).astype(str)

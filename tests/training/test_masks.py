@@ -14,7 +14,7 @@ from ctbone.inference import predict_external
 from ctbone.learning.augmentation import draw, matrices, resample, resample_with_mask
 from ctbone.models import ModelError
 from ctbone.models.batches import Streamed
-from ctbone.models.crops import grow, load_crops
+from ctbone.models.crops import dilate, load_crops
 from ctbone.models.network_input import network_input
 from ctbone.predictions import read_predictions
 from ctbone.study import Study
@@ -123,7 +123,7 @@ def test_a_mask_grows_by_a_ball(distance):
     reach = int(np.ceil(distance))
     offsets = np.mgrid[(slice(-reach, reach + 1),) * 3]
     ball = (offsets**2).sum(axis=0) <= distance**2
-    assert (grow(lesion, distance) == ndimage.binary_dilation(lesion, ball)).all()
+    assert (dilate(lesion, distance) == ndimage.binary_dilation(lesion, ball)).all()
 
 
 def test_dilation_is_in_millimetres(tmp_path):
@@ -133,7 +133,7 @@ def test_dilation_is_in_millimetres(tmp_path):
     plain = load_crops(study, cases, "3d", masks=True).masks
     wide = load_crops(study, cases, "3d", masks=True, dilation=4.0).masks
     for one, other in zip(plain[:, 0].numpy(), wide[:, 0].numpy(), strict=True):
-        assert (other == grow(one, 2.0)).all()
+        assert (other == dilate(one, 2.0)).all()
 
 
 def test_a_missing_mask_is_named_and_a_changed_one_is_another_training(tmp_path):
@@ -190,7 +190,7 @@ def test_a_streamed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
     resident = with_masks(tmp_path / "resident", mask="channel")
     streamed = with_masks(tmp_path / "streamed", mask="channel")
     train(resident, "3d", fold=0)
-    monkeypatch.setattr(task, "place_crops", Streamed)
+    monkeypatch.setattr(task, "batch_source", Streamed)
     train(streamed, "3d", fold=0)
     names = ("weights.safetensors", "predictions_internal.csv")
     for name in names:

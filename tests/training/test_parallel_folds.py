@@ -45,6 +45,20 @@ def test_folds_in_parallel_give_the_bytes_of_folds_in_turn(whole, tmp_path):
     assert summary.missing == ()
 
 
+def test_the_joined_table_is_written_once_a_command(tmp_path, monkeypatch):
+    study, written = made(tmp_path), []
+    write = fold_tables.write_predictions
+
+    def counted(path, *rest):
+        written.append(path)
+        write(path, *rest)
+
+    monkeypatch.setattr(fold_tables, "write_predictions", counted)
+    train_folds(study, "3d", at_once=1)
+    assert written.count(study.predictions("3d")) == 1
+    assert len(written) == 3  # and one table for each of the two folds
+
+
 def test_folds_over_a_cluster_whose_workers_declare_a_gpu_give_the_same(whole, tmp_path):
     from distributed import Client, LocalCluster
 

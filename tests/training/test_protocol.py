@@ -76,8 +76,8 @@ def test_what_a_fold_leaves(study):
     card = json.loads((run / "card.json").read_text())
     best = metrics.sort_values(["score", "validation_loss"], ascending=[False, True]).iloc[0]
     assert (card["epoch"], card["score"]) == (best["epoch"], best["score"])
-    assert card["identity"]["classes"] == list(CLASSES)
-    assert card["identity"]["folds"] == file_hash(study.folds_csv)
+    assert card["training_key"]["classes"] == list(CLASSES)
+    assert card["training_key"]["folds"] == file_hash(study.folds_csv)
     assert card["weights_sha256"] == file_hash(run / "weights.safetensors")
     validation = read_predictions(summary.predictions, CLASSES)
     own = validation[validation["split"] == "val"]
@@ -348,7 +348,7 @@ def test_a_fold_begun_in_one_arithmetic_is_not_ended_in_another(tmp_path, monkey
     assert "undo the change" not in caught.value.remedy
     shutil.rmtree(study.run("3d", 0))  # as the remedy says
     train(study, "3d", fold=0)
-    assert read_card(study, "3d", 0).identity["computed_in"] == now
+    assert read_card(study, "3d", 0).training_key["computed_in"] == now
 
 
 def test_a_finished_fold_is_finished_on_any_device(tmp_path, monkeypatch):
@@ -356,7 +356,7 @@ def test_a_finished_fold_is_finished_on_any_device(tmp_path, monkeypatch):
     study = small_study(tmp_path, models={"3d": model_of("3d", training=training)})
     choose(monkeypatch, bf16=True)
     train(study, "3d")
-    assert read_card(study, "3d", 0).identity["computed_in"] == "bf16"
+    assert read_card(study, "3d", 0).training_key["computed_in"] == "bf16"
     choose(monkeypatch, bf16=False)
     assert [fold.seconds for fold in train(study, "3d").folds] == [0.0, 0.0]
 
