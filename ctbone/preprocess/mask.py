@@ -14,8 +14,7 @@ import numpy as np
 from ctbone.cohort import Case
 from ctbone.errors import NiftiError, PreprocessError
 from ctbone.grid import Grid
-from ctbone.nifti import NiftiFile
-from ctbone.preprocess.errors import of_nifti, open_volume
+from ctbone.nifti import NiftiFile, open_nifti
 from ctbone.preprocess.mask_dicom import is_dicom, read_dicom_mask
 from ctbone.preprocess.mask_labels import chosen_label
 
@@ -153,6 +152,26 @@ def touches_border(mask: Mask, image: Grid) -> bool:
     return bool(((index < 0.5) | (index > np.array(image.shape) - 1.5)).any())
 
 
+def open_volume(path: Path, case: str, what: str) -> NiftiFile:
+    """Open a NIfTI file; an error names ``what`` it is (the image, the mask)."""
+    try:
+        return open_nifti(path, case)
+    except NiftiError as error:
+        raise of_nifti(error, what) from None
+
+
+def of_nifti(error: NiftiError, what: str) -> PreprocessError:
+    """Turn an error of a NIfTI file into an error of the case's image or mask."""
+    return PreprocessError(
+        f"{what}: {error.problem}",
+        case=error.case,
+        file=error.file,
+        found=error.found,
+        expected=error.expected,
+        remedy=error.remedy,
+    )
+
+
 def _check_grid(source: Grid, image: Grid, case: Case) -> None:
     """Refuse a grid of the image's own size whose voxels are not the image's, in whatever order the axes run."""
     if sorted(source.shape) != sorted(image.shape):
@@ -209,7 +228,7 @@ def _labelled(
 ) -> np.ndarray:
     """Choose one label of a labelmap; ``names`` are those that the file gives."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise PreprocessError("the mask holds values that are no numbers", case=case, file=path)
+        raise PreprocessError("the mask holds NaN or infinite values", case=case, file=path)
     stored = values.ravel(order="K")  # in the order of memory, which is several times faster
     inside = stored[stored != 0]
     if not len(inside):

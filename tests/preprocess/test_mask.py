@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from ctbone.cohort import Case
 from ctbone.grid import Grid
 from ctbone.preprocess import PreprocessError
-from ctbone.preprocess.lesion import longest
+from ctbone.preprocess.measures import longest
 from ctbone.preprocess.mask import check_overlap, read_mask
 
 from .scans import affine, ball, grids, mask_of, save, world
@@ -56,7 +56,7 @@ def test_every_format_gives_the_same_lesion(tmp_path, suffix):
     [
         (np.zeros((5, 5, 5)), "the mask is empty"),
         (np.eye(5)[:, :, None] * np.array([1, 2, 3, 4, 5]), "several labels"),
-        (np.full((5, 5, 5), np.nan), "no numbers"),
+        (np.full((5, 5, 5), np.nan), "NaN or infinite"),
         (np.pad(np.ones((1, 1, 1)), 2), "a single voxel"),
     ],
 )
