@@ -9,7 +9,7 @@ import numpy as np
 
 from ctbone.errors import StudyError
 from ctbone.grid import Grid
-from ctbone.resample import Slab, sample
+from ctbone.resample import Slab, sample, sample_nearest
 from ctbone.study import Dim, Study, read_json, record_of
 
 
@@ -54,7 +54,7 @@ def crop_space(study: Study, case_id: str, dim: Dim) -> CropSpace:
         ) from error
 
 
-def to_scanner(heat: np.ndarray, space: CropSpace) -> np.ndarray:
+def to_scanner(heat: np.ndarray, space: CropSpace, *, nearest: bool = False) -> np.ndarray:
     """Bring a map drawn on a crop onto the scanner's grid, in one interpolation, anti-aliased where it shrinks.
 
     Parameters
@@ -63,6 +63,8 @@ def to_scanner(heat: np.ndarray, space: CropSpace) -> np.ndarray:
         Of the crop's shape: (size, size, size); for images (views, size, size).
     space
         Where the crop lies.
+    nearest
+        Take the nearest value instead of interpolating: for labels.
 
     Returns
     -------
@@ -80,7 +82,8 @@ def to_scanner(heat: np.ndarray, space: CropSpace) -> np.ndarray:
         solid = grid if cube else _thick(grid, space.scanner)
         box, part = _part(space.scanner, solid)
         if all(part.shape):
-            values = sample(Slab(layer, np.zeros(3, int), solid), part, outside=-np.inf)
+            slab = Slab(layer, np.zeros(3, int), solid)
+            values = (sample_nearest if nearest else sample)(slab, part, outside=-np.inf)
             np.maximum(result[box], values, out=result[box])
     result[np.isneginf(result)] = 0
     return result

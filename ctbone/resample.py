@@ -48,11 +48,22 @@ def read_slab(
     image: NiftiFile, targets: Sequence[Grid], interpolation: Interpolation = "linear"
 ) -> Slab:
     """Read the voxels that sampling onto ``targets`` needs, and no others."""
-    spans = [_span(image.grid, target, interpolation) for target in targets]
-    low = np.min([first for first, _ in spans], axis=0)
-    high = np.max([last for _, last in spans], axis=0)
-    low, high = np.minimum(low, np.array(image.grid.shape) - 1), np.maximum(high, low + 1)
+    low, high = _needed(image.grid, targets, interpolation)
     return Slab(image.read_box(low.tolist(), high.tolist()), low, image.grid)
+
+
+def cut_slab(slab: Slab, targets: Sequence[Grid], interpolation: Interpolation = "linear") -> Slab:
+    """Copy from a slab in memory the voxels that sampling onto ``targets`` needs, and no others."""
+    low, high = _needed(slab.volume, targets, interpolation)
+    part = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, slab.start, strict=True))
+    return Slab(slab.voxels[part].copy("K"), low, slab.volume)
+
+
+def covers(slab: Slab, target: Grid, interpolation: Interpolation = "linear") -> bool:
+    """Tell whether a slab holds every voxel of the volume that sampling onto ``target`` needs."""
+    first, last = _span(slab.volume, target, interpolation)
+    stop = slab.start + slab.voxels.shape
+    return bool((first >= last).any() or ((first >= slab.start) & (last <= stop)).all())
 
 
 def sample(
@@ -105,6 +116,27 @@ def sample_mask(voxels: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
     matrix, offset = _index_map(grid, target)
     padded = np.pad(voxels, 1).astype(np.float32)
     return _interpolate(padded, matrix, offset + 1, target.shape) >= 0.5 - 1e-4
+
+
+def sample_nearest(slab: Slab, target: Grid, outside: float = 0.0) -> np.ndarray:
+    """Take the nearest voxel at each voxel centre of another grid: for labels.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, of the target's shape; ``outside`` at centres outside the voxels of the volume.
+    """
+    matrix, offset = _index_map(slab.volume, target)
+    result: np.ndarray = ndimage.affine_transform(
+        slab.voxels.astype(np.float32),
+        matrix,
+        offset - slab.start,
+        output_shape=target.shape,
+        order=0,
+        mode="nearest",
+    )
+    _clear_outside(result, matrix, offset, slab.volume.shape, outside)
+    return result
 
 
 def values_at(slab: Slab, target: Grid) -> np.ndarray:
@@ -192,6 +224,16 @@ def _sigmas(source: Grid, target: Grid, interpolation: Interpolation) -> np.ndar
     matrix, _ = _index_map(source, target)
     steps = np.linalg.norm(matrix[:, np.array(target.shape) > 1], axis=1)
     return np.sqrt(np.maximum((steps**2 - 1) * _FWHM**2 - _OWN_WIDTH[interpolation], 0))
+
+
+def _needed(
+    source: Grid, targets: Sequence[Grid], interpolation: Interpolation
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the box of source voxels that all targets need; it holds one voxel at least."""
+    spans = [_span(source, target, interpolation) for target in targets]
+    low = np.min([first for first, _ in spans], axis=0)
+    high = np.max([last for _, last in spans], axis=0)
+    return np.minimum(low, np.array(source.shape) - 1), np.maximum(high, low + 1)
 
 
 def _span(

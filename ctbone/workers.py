@@ -36,6 +36,7 @@ def map_cases(
     workers: int = 1,
     cluster: str | None = None,
     exclusive: bool = False,
+    preload: Sequence[str] = (),
 ) -> Iterator[Outcome[Item, Result]]:
     """Run ``function`` on every item and yield each outcome as it comes, in no fixed order.
 
@@ -52,6 +53,9 @@ def map_cases(
     exclusive
         Whether an item needs a GPU for itself: where workers of the cluster declare ``GPU``, only they get items, one
         for each GPU declared.
+    preload
+        Modules that are imported once for all processes, beside that of ``function``: slow imports that every process
+        needs. They are loaded by the first call of a command that starts processes; a later call cannot add to them.
 
     Raises
     ------
@@ -64,7 +68,7 @@ def map_cases(
         for item in items:
             yield _attempt(function, item)
     else:
-        yield from _over_processes(function, items, min(workers, len(items)))
+        yield from _over_processes(function, items, min(workers, len(items)), preload)
 
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:
@@ -97,11 +101,14 @@ def _keep_blocks() -> None:
 
 
 def _over_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    preload: Sequence[str],
 ) -> Iterator[Outcome[Item, Result]]:
     left = dict(enumerate(items))
     try:
-        with _pool(function, workers) as pool:
+        with _pool(function, workers, preload) as pool:
             futures = {pool.submit(_attempt, function, item): key for key, item in left.items()}
             for future in as_completed(futures):
                 outcome = future.result()
@@ -111,7 +118,7 @@ def _over_processes(
         # A process died (out of memory, a crash in a codec): the others go on, each now alone with its process.
         for item in left.values():
             try:
-                with _pool(function, 1) as pool:
+                with _pool(function, 1, preload) as pool:
                     outcome = pool.submit(_attempt, function, item).result()
             except BrokenProcessPool:
                 outcome = Outcome(
@@ -120,14 +127,14 @@ def _over_processes(
             yield outcome
 
 
-def _pool(function: Callable, workers: int) -> ProcessPoolExecutor:
+def _pool(function: Callable, workers: int, preload: Sequence[str]) -> ProcessPoolExecutor:
     if sys.platform == "win32":
         context = multiprocessing.get_context("spawn")
     else:
         # The server imports the function's module once and forks from there: heavy imports are paid once,
         # and no thread of this process is forked with its locks held.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([function.__module__])
+        context.set_forkserver_preload([function.__module__, *preload])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_keep_blocks)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -13,14 +15,20 @@ from ctbone.cohort import COLUMNS, Case, check_cohort, read_cohort
 from ctbone.config_file import builtin_config, load_settings
 from ctbone.errors import CtboneError, StudyError
 from ctbone.progress import progress
-from ctbone.study import Dim, Study, write_text
+from ctbone.study import Dim, Study, record_of, write_text
 from ctbone.workers import Outcome, map_cases
 
 if TYPE_CHECKING:
+    from ctbone.config import PreprocessSettings
     from ctbone.preprocess import CropSummary, MaskCheck
+    from ctbone.preprocess.crops import CaseCrops
 
 DEMO_MARK = ".ctbone-demo"
 """Says that a folder is a demo's, and with which choices it was made."""
+
+
+TRANSFORMS = "ctbone.transforms"
+"""The module that imports MONAI, which takes seconds: once a command, and only where a crop is to be made."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +85,21 @@ class CohortCheck:
     notes: list[str]
 
 
-def check(study: Study) -> CohortCheck:
-    """List every problem of the cohort, its images' headers and its masks, before anything long runs."""
+def check(study: Study, *, preload: Sequence[str] = ()) -> CohortCheck:
+    """List every problem of the cohort, its images' headers and its masks, before anything long runs.
+
+    ``preload`` names modules that the processes of later stages need (``ctbone.workers.map_cases``).
+    """
     problems, notes = check_cohort(study), {}
     if problems:
         return CohortCheck(problems, [])
     cases = list(read_cohort(study))
     with progress("Check", total=len(cases)) as bar:
         for outcome in map_cases(
-            _check_one, [CaseJob(study, case) for case in cases], workers=default_workers()
+            _check_one,
+            [CaseJob(study, case) for case in cases],
+            workers=default_workers(),
+            preload=preload,
         ):
             case_id = outcome.item.case.case_id
             fault = outcome.error or (outcome.result.fault if outcome.result else None)
@@ -124,9 +138,16 @@ def preprocess(
     cases = [cohort.case(case_id)] if case_id else list(cohort)
     work = prepare_and_show if quality else prepare_case
     jobs = [CaseJob(study, case) for case in cases]
-    outcomes = []
-    with progress("Preprocess", total=len(jobs)) as bar:
-        for outcome in map_cases(work, jobs, workers=workers or default_workers(), cluster=cluster):
+    processes = workers or default_workers()
+    alone = cluster is not None or min(processes, len(jobs)) == 1
+    outcomes = [] if alone else _up_to_date(jobs, processes)
+    finished = {outcome.item for outcome in outcomes}
+    preload = [TRANSFORMS] if len(finished) < len(jobs) else []
+    if quality:  # every case is asked for its sheet
+        outcomes, finished = [], set()
+    rest = [job for job in jobs if job not in finished]
+    with progress("Preprocess", total=len(rest)) as bar:
+        for outcome in map_cases(work, rest, workers=processes, cluster=cluster, preload=preload):
             outcomes.append(outcome)
             bar.advance(note=f"{outcome.item.case.case_id}{' failed' if outcome.error else ''}")
     outcomes.sort(key=lambda outcome: cases.index(outcome.item.case))
@@ -138,13 +159,45 @@ def preprocess(
     return outcomes
 
 
+def _up_to_date(jobs: Sequence[CaseJob], threads: int) -> list[Outcome[CaseJob, CropSummary]]:
+    """Return the outcomes of the cases that need nothing done.
+
+    Threads are enough: they hash files, which frees the interpreter. No process is started, and MONAI
+    is not imported, where all cases are up to date.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        summaries = pool.map(_summary_of, jobs)
+        return [
+            Outcome(job, summary, None)
+            for job, summary in zip(jobs, summaries, strict=True)
+            if summary is not None
+        ]
+
+
+def _summary_of(job: CaseJob) -> CropSummary | None:
+    from ctbone.dicom import is_converted
+    from ctbone.preprocess import up_to_date
+
+    try:
+        return up_to_date(job.study, job.case) if is_converted(job.study, job.case) else None
+    except (CtboneError, OSError):
+        return None  # the stage itself says what is wrong
+
+
 def prepare_case(job: CaseJob) -> CropSummary:
     """Take one case from DICOM to its crops."""
     from ctbone.dicom import convert_case
     from ctbone.preprocess import preprocess_case
 
     convert_case(job.study, job.case)
-    return preprocess_case(job.study, job.case)
+    return preprocess_case(job.study, job.case, _crop)
+
+
+def _crop(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCrops:
+    """Run the MONAI transforms; imported here, so that a case that is up to date does not wait for MONAI."""
+    from ctbone.transforms import crop_case
+
+    return crop_case(volume, case, settings)
 
 
 def prepare_and_show(job: CaseJob) -> CropSummary:
@@ -189,7 +242,7 @@ def run(study: Study, *, scores: Path | None, workers: int | None = None) -> Pat
     """
     from ctbone import fusion, inference, report, training
 
-    problems = check(study).problems
+    problems = check(study, preload=_needed_by_preprocess(study)).problems
     if problems:
         raise problems[0]
     failed = [outcome.error for outcome in preprocess(study, workers=workers) if outcome.error]
@@ -203,6 +256,15 @@ def run(study: Study, *, scores: Path | None, workers: int | None = None) -> Pat
             inference.predict_external(study, name)
     fusion.fuse(study, scores=scores)
     return report.report(study)
+
+
+def _needed_by_preprocess(study: Study) -> list[str]:
+    """Return MONAI's transforms where a case has no crops yet: ``check`` starts the processes of ``run``."""
+    try:
+        records = [record_of(study.crop(case.case_id, "3d")) for case in read_cohort(study)]
+    except CtboneError:
+        return []  # the check lists what is wrong
+    return [] if all(record.is_file() for record in records) else [TRANSFORMS]
 
 
 def demo(

@@ -92,6 +92,17 @@ def convert_case(study: Study, case: Case) -> Path:
     return out
 
 
+def is_converted(study: Study, case: Case) -> bool:
+    """Whether the study's volume of a case was made from the files of now with the settings of now.
+
+    Raises
+    ------
+    DicomError
+        The image does not exist.
+    """
+    return _is_fresh(study.nifti(case.case_id), _source(study, case))
+
+
 def grid_of(study: Study, case: Case) -> Grid:
     """Return where a case's voxels will lie, from headers alone; what ``ctbone check`` compares masks with.
 

@@ -51,7 +51,7 @@ def read_lesion(
     drawn = read_mask(case, settings.mask_label, image)
     mask, components = choose_components(drawn, settings.lesions, case)
     if image is not None:
-        check_overlap(mask, image, case)
+        check_overlap(mask, image, case.case_id, case.mask)
     return mask, components
 
 

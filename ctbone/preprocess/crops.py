@@ -5,7 +5,7 @@ This is the numeric core. ``ctbone.transforms`` runs the same functions as MONAI
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +117,13 @@ def read_around(image: NiftiFile, mask: Mask, crops: Sequence[Crop3D | Images2D]
     PreprocessError
         The file is damaged, or a voxel is NaN or infinite.
     """
+    return _checked(image, lambda: read_slab(image, *needed(mask, crops)))
+
+
+def _checked(image: NiftiFile, read: Callable[[], Slab]) -> Slab:
+    """Read, naming the image in an error of its file, and refuse values that are not finite."""
     try:
-        slab = read_slab(image, *needed(mask, crops))
+        slab = read()
     except NiftiError as error:
         raise of_nifti(error, "the image") from None
     if slab.voxels.dtype.kind == "f" and not np.isfinite(slab.voxels).all():
@@ -129,6 +134,17 @@ def read_around(image: NiftiFile, mask: Mask, crops: Sequence[Crop3D | Images2D]
             remedy="export it again",
         )
     return slab
+
+
+def read_whole(image: NiftiFile) -> Slab:
+    """Read all voxels of an image.
+
+    Raises
+    ------
+    PreprocessError
+        The file is damaged, or a voxel is NaN or infinite.
+    """
+    return _checked(image, lambda: Slab(image.read().copy("K"), np.zeros(3, int), image.grid))
 
 
 def needed(mask: Mask, crops: Sequence[Crop3D | Images2D]) -> tuple[list[Grid], Interpolation]:

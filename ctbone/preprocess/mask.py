@@ -118,7 +118,7 @@ def read_mask(case: Case, label: int | str | None = None, image: Grid | None = N
     )
 
 
-def check_overlap(mask: Mask, image: Grid, case: Case) -> None:
+def check_overlap(mask: Mask, image: Grid, case: str | None, file: Path | None) -> None:
     """Make sure that the mask was drawn on this image, and that the whole lesion lies in it.
 
     Raises
@@ -128,7 +128,7 @@ def check_overlap(mask: Mask, image: Grid, case: Case) -> None:
         drawn on another scan. Or the lesion lies outside of the image, or partly.
     """
     if not _outside(mask.grid.to_world(mask.ends), image).any():
-        _check_grid(mask.source, image, case)
+        _check_grid(mask.source, image, case, file)
         return
     share = float(_outside(mask.grid.to_world(np.argwhere(mask.voxels)), image).mean())
     low, high = mask.box
@@ -138,8 +138,8 @@ def check_overlap(mask: Mask, image: Grid, case: Case) -> None:
         "the mask does not overlap the image"
         if share == 1
         else "the mask lies partly outside the image",
-        case=case.case_id,
-        file=case.mask,
+        case=case,
+        file=file,
         found=where if share == 1 else f"{max(share, 0.001):.1%} of the lesion outside; {where}",
         expected="a lesion inside the image",
         remedy="was it drawn on another scan, or saved without its geometry? draw or export it on this image",
@@ -172,7 +172,7 @@ def of_nifti(error: NiftiError, what: str) -> PreprocessError:
     )
 
 
-def _check_grid(source: Grid, image: Grid, case: Case) -> None:
+def _check_grid(source: Grid, image: Grid, case: str | None, file: Path | None) -> None:
     """Refuse a grid of the image's own size whose voxels are not the image's, in whatever order the axes run."""
     if sorted(source.shape) != sorted(image.shape):
         return
@@ -182,12 +182,23 @@ def _check_grid(source: Grid, image: Grid, case: Case) -> None:
         return
     raise PreprocessError(
         "the mask has the image's size but lies otherwise: is it flipped or shifted?",
-        case=case.case_id,
-        file=case.mask,
+        case=case,
+        file=file,
         found=f"corners up to {apart:.1f} mm apart; the mask's affine {_rows(source)}",
         expected=f"the image's affine {_rows(image)}",
         remedy="save the mask with the geometry of the image it was drawn on, or draw it on this image",
     )
+
+
+def mask_of_labels(values: np.ndarray, grid: Grid, path: Path) -> Mask:
+    """Return the lesion of an array of one label, cut to its bounding box.
+
+    Raises
+    ------
+    PreprocessError
+        It is empty, of a single voxel, or holds several labels; ``path`` is named.
+    """
+    return _lesion(_labelled(values, None, {}, path, ""), np.zeros(3, int), grid, path, "")
 
 
 def _drawn(nifti: NiftiFile, label: int | str | None) -> tuple[np.ndarray, np.ndarray]:

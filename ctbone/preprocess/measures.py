@@ -70,7 +70,9 @@ def _candidates(points: np.ndarray) -> np.ndarray:
     """Drop the points that are too near to the middle to be an end of the longest distance."""
     from_middle = np.linalg.norm(points - (points.min(axis=0) + points.max(axis=0)) / 2, axis=1)
     end, reached = points[from_middle.argmax()], 0.0
-    for _ in range(3):  # go to the farthest point, three times: a lower bound of the longest distance
+    for _ in range(
+        3
+    ):  # go to the farthest point, three times: a lower bound of the longest distance
         away = np.linalg.norm(points - end, axis=1)
         end, reached = points[away.argmax()], max(reached, float(away.max()))
     return points[from_middle + from_middle.max() >= reached * (1 - 1e-9)]
