@@ -11,8 +11,10 @@ PACKAGE = ROOT / "ctbone"
 STAGES = {"phantom", "dicom", "preprocess", "training", "inference", "fusion", "report"}
 SHARED = {
     "document": {"preprocess", "training", "report"},
-    "models": {"training", "inference"},
+    "models": {"training", "inference", "transforms"},
 }
+ABOVE = {"transforms": {"dicom", "preprocess"}}
+"""Rooms on the floor of order that still may not import every stage, and the stages that they join."""
 ORDER = {"workflow", "cli", "__main__", "__init__"}
 
 
@@ -48,12 +50,13 @@ def test_nothing_imports_upward_or_across(file):
     room = room_of(file)
     if room in ORDER:
         return
-    ground = rooms() - STAGES - set(SHARED) - ORDER
-    allowed = ground | {room} | {shared for shared, users in SHARED.items() if room in users}
+    ground = rooms() - STAGES - set(SHARED) - set(ABOVE) - ORDER
+    allowed = ground | {room} | ABOVE.get(room, set())
+    allowed |= {shared for shared, users in SHARED.items() if room in users}
     assert set(imported(file)) - {"__version__"} <= (allowed if room not in ground else ground)
 
 
 def test_the_ground_floor_is_written_down():
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     (line,) = [line for line in text.splitlines() if line.startswith("1. **Ground.**")]
-    assert set(re.findall(r"`(\w+)`", line)) == rooms() - STAGES - set(SHARED) - ORDER
+    assert set(re.findall(r"`(\w+)`", line)) == rooms() - STAGES - set(SHARED) - set(ABOVE) - ORDER
