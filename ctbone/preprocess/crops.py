@@ -148,8 +148,9 @@ def read_whole(image: NiftiFile) -> Slab:
 
 
 def needed(mask: Mask, crops: Sequence[Crop3D | Images2D]) -> tuple[list[Grid], Interpolation]:
-    """Return the grids that crops of a lesion are sampled on, and the interpolation that reads most."""
-    targets, interpolation = [mask.grid], "linear"
+    """Return the grids that crops of a lesion are sampled on, and the widest interpolation."""
+    targets: list[Grid] = [mask.grid]
+    interpolation: Interpolation = "linear"
     for crop in crops:
         if isinstance(crop, Crop3D):
             targets.append(place_cube(mask, crop)[0])

@@ -79,12 +79,12 @@ def _images(made: dict, transform: LesionViewsd) -> ViewImages:
             name=image.meta["view"],
             axes=image.meta["axes"],
             area_mm2=image.meta["area_mm2"],
-            grid=grid_of(image, "view"),
+            grid=Grid((*image.shape[1:], 1), image.affine.numpy()),
         )
         for image in images
     )
     return ViewImages(
-        hu=np.concatenate([array_of(image, "view") for image in images], axis=2),
-        mask=np.concatenate([array_of(mask, "view") for mask in masks], axis=2),
+        hu=np.stack([image.as_tensor()[0].numpy() for image in images], axis=2),
+        mask=np.stack([mask.as_tensor()[0].numpy() for mask in masks], axis=2),
         views=(first, second, third),
     )

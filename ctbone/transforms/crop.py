@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -17,18 +17,18 @@ from ctbone.config import Crop3D, Images2D
 from ctbone.errors import PreprocessError
 from ctbone.grid import Grid
 from ctbone.overlay import CropSpace, to_scanner
-from ctbone.preprocess.crops import crop_cube, crop_views, needed
+from ctbone.preprocess.crops import crop_cube, crop_views
 from ctbone.preprocess.mask import Mask, check_overlap, touches_border
 from ctbone.preprocess.measures import measure
 from ctbone.preprocess.placement import view_names
-from ctbone.resample import Slab, covers
+from ctbone.resample import Interpolation, Slab, covers
 from ctbone.transforms.tensors import mask_of, slab_of, tensor_of, without_slab
 
 Settings = TypeVar("Settings", Crop3D, Images2D)
 
 
 class _AroundLesion(MapTransform, InvertibleTransform, Generic[Settings]):
-    """What the crops share: image and mask in, tensors that know the way back out."""
+    """Base of the crops: reads image and mask, records on each output how to put it back."""
 
     def __init__(
         self,
@@ -38,13 +38,14 @@ class _AroundLesion(MapTransform, InvertibleTransform, Generic[Settings]):
         allow_missing_keys: bool,
     ) -> None:
         MapTransform.__init__(self, (image_key, mask_key), allow_missing_keys)
-        self.image_key, self.mask_key, self.settings = image_key, mask_key, settings
+        self.image_key, self.mask_key = image_key, mask_key
+        self.settings: Settings = settings
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put what lies on a crop back onto the grid that the crop was sampled from.
 
-        One interpolation, anti-aliased where it shrinks; voxels that the crop does not hold become 0.
-        A mask, and everything that ``Invertd`` inverts with ``nearest_interp``, takes the nearest
+        One interpolation, anti-aliased where it shrinks; voxels that the crop does not hold become
+        0. A mask, and everything that ``Invertd`` inverts with ``nearest_interp``, takes the nearest
         value.
         """
         d = dict(data)
@@ -66,13 +67,17 @@ class _AroundLesion(MapTransform, InvertibleTransform, Generic[Settings]):
         slab = slab_of(data[self.image_key], image)
         lesion = mask_of(data[self.mask_key], mask)
         check_overlap(lesion, slab.volume, None, None)
-        targets, interpolation = needed(lesion, [self.settings])
-        if not all(covers(slab, target, interpolation) for target in targets):
+        return slab, lesion
+
+    def _refuse_cut(
+        self, slab: Slab, crops: Sequence[Grid], interpolation: Interpolation = "linear"
+    ) -> None:
+        """Refuse a part of a volume that was read for smaller crops than these."""
+        if not all(covers(slab, crop, interpolation) for crop in crops):
             raise PreprocessError(
-                f"'{image}' does not hold all voxels that the crop needs",
+                f"'{self.image_key}' does not hold all voxels that the crop needs",
                 remedy=f"name this {type(self).__name__} in near=[…] of LoadHounsfieldd",
             )
-        return slab, lesion
 
     def _tracked(self, source: MetaTensor, made: _Made) -> MetaTensor:
         """Return a sampled array as a tensor that ``inverse`` can put back."""
@@ -93,7 +98,7 @@ class _AroundLesion(MapTransform, InvertibleTransform, Generic[Settings]):
 
 @dataclass(frozen=True)
 class _Made:
-    """One sampled array: its grid, the grid it was sampled from, and what is known of it."""
+    """One sampled array: its grid, the grid it was sampled from, and its metadata."""
 
     voxels: np.ndarray
     grid: Grid
@@ -103,7 +108,7 @@ class _Made:
 
 
 class CropLesiond(_AroundLesion[Crop3D]):
-    """Resample and crop the cube around a lesion in one anti-aliased interpolation, the mask along.
+    """Resample and crop image and mask around a lesion in one anti-aliased interpolation.
 
     The image becomes int16 HU, (1, size, size, size); its axes run to R, A and S. The mask becomes
     uint8 0 or 1 on the same grid.
@@ -126,8 +131,8 @@ class CropLesiond(_AroundLesion[Crop3D]):
 
     Notes
     -----
-    Metadata of the image: ``scale_factor`` (1 where the cube has the requested spacing, less where a
-    large lesion was shrunk to fit), ``lesion_ml``, ``longest_mm``, ``mean_hu``, ``lesion_box_mm``
+    Metadata of the image: ``scale_factor`` (1 where the cube has the requested spacing, less where
+    a large lesion was shrunk to fit), ``lesion_ml``, ``longest_mm``, ``mean_hu``, ``lesion_box_mm``
     (lowest and highest corner in RAS mm) and ``touches_border``.
     """
 
@@ -154,6 +159,7 @@ class CropLesiond(_AroundLesion[Crop3D]):
             measuring = beside.submit(measure, mask, slab)
             cube = crop_cube(slab, mask, self.settings)
             lesion = measuring.result()
+        self._refuse_cut(slab, [cube.grid], self.settings.interpolation)
         meta = {
             "scale_factor": cube.scale_factor,
             "lesion_ml": lesion.volume_ml,
@@ -173,9 +179,9 @@ class LesionViewsd(_AroundLesion[Images2D]):
     """Sample the three 2D images of a lesion, the mask along; each is one interpolation.
 
     Adds six keys, ``<image_key>_<view>`` and ``<mask_key>_<view>``: int16 HU and uint8 0 or 1, each
-    (1, size, size, 1), one plane of the patient with its true affine. The views are ``axial``,
+    (1, size, size), with the 4 × 4 affine of the plane in the patient. The views are ``axial``,
     ``coronal`` and ``sagittal``, or ``axial_below``, ``axial`` and ``axial_above``. Image and mask
-    stay as they are, so it stands before ``CropLesiond`` in a pipeline.
+    are left as they are, so it stands before ``CropLesiond`` in a pipeline.
 
     Parameters
     ----------
@@ -223,31 +229,30 @@ class LesionViewsd(_AroundLesion[Images2D]):
         d = dict(data)
         slab, mask = self._inputs(d)
         images = crop_views(slab, mask, self.settings)
+        self._refuse_cut(slab, [view.grid for view in images.views])
         for k, view in enumerate(images.views):
             meta = {"view": view.name, "axes": view.axes, "area_mm2": view.area_mm2}
-            image = _Made(images.hu[:, :, k : k + 1], view.grid, slab.volume, meta)
-            drawn = _Made(
-                images.mask[:, :, k : k + 1], view.grid, slab.volume, meta, mode="nearest"
-            )
+            image = _Made(images.hu[:, :, k], view.grid, slab.volume, meta)
+            drawn = _Made(images.mask[:, :, k], view.grid, slab.volume, meta, mode="nearest")
             d[f"{self.image_key}_{view.name}"] = self._tracked(d[self.image_key], image)
             d[f"{self.mask_key}_{view.name}"] = self._tracked(d[self.mask_key], drawn)
         return d
 
 
 def _onto_source(tensor: MetaTensor, info: Mapping[str, Any]) -> MetaTensor:
-    """Bring every channel of a tensor on a crop's grid onto the grid that the crop was sampled from."""
-    crop, source = (
-        Grid(tuple(int(n) for n in info[f"{name}_shape"]), np.array(info[f"{name}_affine"]))
-        for name in ("crop", "source")
-    )
-    if tuple(tensor.shape[1:]) != crop.shape:
+    """Resample every channel of a tensor from a crop's grid onto the grid it was sampled from."""
+    crop, source = _grid(info, "crop"), _grid(info, "source")
+    expected = crop.shape if crop.shape[2] > 1 else crop.shape[:2]
+    if tuple(tensor.shape[1:]) != expected:
         raise PreprocessError(
             "the tensor does not have the crop's shape",
             found=tuple(tensor.shape[1:]),
-            expected=crop.shape,
+            expected=expected,
         )
     space, nearest = CropSpace((crop,), source), info["mode"] == "nearest"
     channels = tensor.as_tensor().detach().cpu().numpy()
+    if crop.shape[2] == 1:
+        channels = channels[:, None]  # to_scanner takes a list of planes
     placed = np.stack([to_scanner(channel, space, nearest=nearest) for channel in channels])
     values = torch.from_numpy(placed).to(tensor.device)
     result = MetaTensor(
@@ -257,3 +262,9 @@ def _onto_source(tensor: MetaTensor, info: Mapping[str, Any]) -> MetaTensor:
     )
     result.applied_operations = tensor.applied_operations
     return result
+
+
+def _grid(info: Mapping[str, Any], name: str) -> Grid:
+    """Return a grid that ``_tracked`` recorded."""
+    x, y, z = (int(n) for n in info[f"{name}_shape"])
+    return Grid((x, y, z), np.array(info[f"{name}_affine"], dtype=float))

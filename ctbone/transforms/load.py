@@ -47,14 +47,15 @@ class LoadHounsfieldd(MapTransform):
     mask_key
         Key of the lesion's mask: the path of a NIfTI, NRRD or MetaImage file, a DICOM SEG or an
         RTSTRUCT. It becomes a uint8 ``MetaTensor`` of the lesion's bounding box, on the mask's own
-        grid. A whole number under ``lesion`` chooses one of the mask's separate parts, 1 the largest.
+        grid. A whole number under ``lesion`` chooses one of the mask's separate parts, 1 the
+        largest.
     mask_label
         Which label of the mask is the lesion, by number or name; None where a mask holds one.
     lesions
         ``all`` separate parts of the mask are the lesion, or the ``largest``.
     near
-        Crops that follow. Only the voxels that they need are read from the image; the tensor is that
-        part, with the affine of that part. Needs ``mask_key``.
+        Crops that follow. Only the voxels that they need are read from the image; the tensor is
+        that part, with the affine of that part. Needs ``mask_key``.
     round_nifti
         NIfTI values are rounded to int16 HU, as ``ctbone preprocess`` does when it takes a NIfTI
         into a study. False keeps the stored values: for volumes that ctbone wrote.
@@ -70,11 +71,11 @@ class LoadHounsfieldd(MapTransform):
 
     Notes
     -----
-    ``original_affine``, ``spatial_shape`` and ``filename_or_obj`` in the metadata are MONAI's own: the
-    geometry and the path of the whole volume. Nothing else of the DICOM header is kept.
+    ``original_affine``, ``spatial_shape`` and ``filename_or_obj`` in the metadata are MONAI's own:
+    the geometry and the path of the whole volume. Nothing else of the DICOM header is kept.
 
-    Without ``near`` the whole volume is read. MONAI has no tensor whose voxels are read later, so what
-    is read is decided here, from the crops' settings.
+    Without ``near`` the whole volume is read. A ``MetaTensor`` always holds its voxels and cannot
+    read them later, so ``near`` decides what is read. A DICOM series is decoded as a whole first.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ def slab_tensor(slab: Slab, path: Path) -> MetaTensor:
 
 
 def mask_tensor(mask: Mask, path: Path, meta: dict[str, Any]) -> MetaTensor:
-    """Return a lesion's mask, cut to its bounding box, as uint8 (1, x, y, z) with its RAS affine."""
+    """Return a lesion's mask, cut to its box, as uint8 (1, x, y, z) with its RAS affine."""
     return tensor_of(mask.voxels.view(np.uint8), mask.grid.affine, {FILE: str(path), **meta})
 
 

@@ -24,6 +24,7 @@ from ctbone.cohort import Case
 from ctbone.nifti import write_nifti
 from ctbone.preprocess import preprocess_case
 from ctbone.study import Study, file_hash, record_of, write_json
+from ctbone.transforms import crop_case
 from ctbone.workers import map_cases
 from ctbone.workflow import CaseJob, prepare_case
 
@@ -148,7 +149,7 @@ def contenders(folder: Path) -> dict[str, Callable[[], object]]:
 
     def ours(study: Study) -> None:
         shutil.rmtree(study.root / "crops", ignore_errors=True)
-        preprocess_case(study, case_of(study))
+        preprocess_case(study, case_of(study), crop_case)
 
     def theirs(study: Study) -> None:
         monai_chain()({"image": str(study.nifti("P1")), "mask": str(case_of(study).mask)})
@@ -249,7 +250,7 @@ def judge(root: Path) -> dict[str, tuple[float, float, float]]:
     write_nifti(root / "masks" / "P1.nii.gz", (distance < RADIUS**2).astype(np.uint8), affine)
     (root / "study.yaml").write_text("name: waves\n")
     study = Study(root)
-    preprocess_case(study, case_of(study))
+    preprocess_case(study, case_of(study), crop_case)
     made = monai_chain()({"image": str(study.nifti("P1")), "mask": str(case_of(study).mask)})
     ours, drawn = nib.load(study.crop("P1", "3d")), nib.load(study.crop_mask("P1", "3d"))
     results = {

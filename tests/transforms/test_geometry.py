@@ -39,10 +39,10 @@ def item(grid, radius=8.0):
 @settings(max_examples=10, deadline=None)
 @given(grid=grids(SHAPE, finest=0.9, coarsest=2.0))
 def test_agrees_with_spatial_resample_on_the_same_grid(grid):
-    """Linear, from coarser voxels to finer ones, so that neither smooths.
+    """Linear, from coarser voxels to finer ones, so that neither chain smooths.
 
-    Tolerance: 0.5 HU is rounding to int16; MONAI computes coordinates in float32 over [−1, 1], which
-    moves a sample by up to about 1e-5 of the volume's 44 voxels, below 0.1 HU at this wave's slope.
+    Tolerance: 0.5 HU is rounding to int16. MONAI may compute coordinates in float32 over [−1, 1],
+    which moves a sample by about 1e-5 of the volume's 44 voxels: below 0.1 HU at this wave's slope.
     """
     made = CropLesiond(size=24, spacing=0.8, margin=0)(item(grid, radius=7.0))
     cube = made["image"]
@@ -74,7 +74,7 @@ def test_patient_left_stays_left():
     """A bright ball to the patient's right lies at the high end of the first axis of every crop."""
     for flips in ((1, 1, 1), (-1, 1, 1), (1, -1, -1)):
         grid = Grid(SHAPE, affine((0, 0, 0), (1.0, 1.2, 1.5), flips, shape=SHAPE))
-        bright = np.where(ball(grid, 4.0, CENTER + [10, 0, 0]), 1000, 0).astype(np.float32)
+        bright = 1000 * ball(grid, 4.0, CENTER + np.array([10, 0, 0])).astype(np.float32)
         one = {**item(grid, 6.0), "image": tensor(bright, grid)}
         made = CropLesiond(size=40)(LesionViewsd(size=40)(one))
         for name in ("image", "image_axial", "image_coronal"):
@@ -137,16 +137,26 @@ def test_invertd_after_a_loader_with_random_flips(tmp_path, grid):
         "image": save(tmp_path / "ct.nii.gz", np.rint(wave(grid)).astype(np.int16), grid.affine),
         "mask": save(tmp_path / "m.nii.gz", ball(grid, 8.0).astype(np.uint8), grid.affine),
     }
-    cube = CropLesiond(size=40)
-    load = LoadHounsfieldd("image", mask_key="mask", near=[cube])
-    chain = Compose([load, cube, RandFlipd(["image", "mask"], prob=1.0, spatial_axis=0)])
+    views, cube = LesionViewsd(size=40), CropLesiond(size=40)
+    load = LoadHounsfieldd("image", mask_key="mask", near=[views, cube])
+    flipped = ["image", "mask", "image_axial", "mask_axial"]
+    flip = RandFlipd(flipped, prob=1.0, spatial_axis=0)
+    chain = Compose([load, views, cube, flip])
     (batch,) = DataLoader(Dataset([paths], chain), batch_size=1)
-    batch["pred"] = torch.as_tensor(batch["mask"].as_tensor()).float()
+    batch["pred"], batch["pred_axial"] = batch["mask"].float(), batch["mask_axial"].float()
     (one,) = decollate_batch(batch)
+    lesion = ball(grid, 8.0)
     for nearest in (True, False):
-        invert = Invertd("pred", transform=chain, orig_keys="image", nearest_interp=nearest)
-        back = invert(dict(one))["pred"]
-        assert tuple(back.shape) == (1, *SHAPE)
-        ours, theirs = back.numpy()[0] >= 0.5, ball(grid, 8.0)
-        overlap = 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum())
-        assert overlap > 0.9
+        invert = Invertd(
+            ["pred", "pred_axial"],
+            transform=chain,
+            orig_keys=["image", "image_axial"],
+            nearest_interp=nearest,
+        )
+        back = invert(dict(one))
+        for key, least in (("pred", 0.9), ("pred_axial", 0.0)):
+            assert tuple(back[key].shape) == (1, *SHAPE)
+            np.testing.assert_allclose(back[key].affine, grid.affine, atol=1e-4)
+            ours = back[key].numpy()[0] >= 0.5
+            assert 2 * (ours & lesion).sum() / (ours.sum() + lesion.sum()) > least
+            assert (ours & lesion).sum() / ours.sum() > 0.9
