@@ -1,4 +1,4 @@
-"""Where voxels lie in the patient."""
+"""Regular voxel grids in patient coordinates (RAS, mm)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Grid:
     shape
         Voxels along the three axes.
     affine
-        (4, 4); takes a voxel's index to its centre in RAS mm.
+        (4, 4); maps a voxel's index to its centre in RAS mm.
     """
 
     shape: tuple[int, int, int]
@@ -29,7 +29,7 @@ class Grid:
         return float(x), float(y), float(z)
 
     def to_world(self, indices: np.ndarray) -> np.ndarray:
-        """Take indices of shape (n, 3) to RAS mm.
+        """Map indices of shape (n, 3) to RAS mm.
 
         Examples
         --------
@@ -39,7 +39,7 @@ class Grid:
         return indices @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def to_index(self, points: np.ndarray) -> np.ndarray:
-        """Take points of shape (n, 3) in RAS mm to (fractional) indices."""
+        """Map points of shape (n, 3) in RAS mm to fractional indices."""
         return (points - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T
 
     def corners(self) -> np.ndarray:

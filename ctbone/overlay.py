@@ -1,4 +1,4 @@
-"""From what a network sees back to the scanner's grid: heat maps over the volume they explain."""
+"""Resample heat maps and masks from a crop back onto the scanner's grid."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class CropSpace:
 
 
 def crop_space(study: Study, case_id: str, dim: Dim) -> CropSpace:
-    """Read from its record where a case's crop lies.
+    """Read the geometry of a case's crop from its record.
 
     Raises
     ------
     StudyError
-        The record is missing, or does not say.
+        The record is missing or lacks the geometry.
     """
     crop = study.crop(case_id, dim)
     record = read_json(record_of(crop))
@@ -48,14 +48,14 @@ def crop_space(study: Study, case_id: str, dim: Dim) -> CropSpace:
         return CropSpace(tuple(_grid(plane, view["affine"]) for view in record["views"]), scanner)
     except (KeyError, TypeError, ValueError) as error:
         raise StudyError(
-            "the record does not say where the crop lies",
+            "the record does not hold the geometry of the crop",
             file=record_of(crop),
             remedy="run 'ctbone preprocess' again",
         ) from error
 
 
 def to_scanner(heat: np.ndarray, space: CropSpace, *, nearest: bool = False) -> np.ndarray:
-    """Bring a map drawn on a crop onto the scanner's grid, in one interpolation, anti-aliased where it shrinks.
+    """Resample a map on a crop onto the scanner's grid, once, anti-aliased where it shrinks.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def to_scanner(heat: np.ndarray, space: CropSpace, *, nearest: bool = False) -> 
     Returns
     -------
     numpy.ndarray
-        float32, of the scanner's shape; 0 where the network did not look. An image fills the voxels that its plane
-        cuts; where two cross, the higher value stands.
+        float32, of the scanner's shape; 0 outside the crop. An image fills the voxels that its plane
+        cuts; where two cross, the higher value is kept.
     """
     cube = space.grids[0].shape[2] > 1
     layers = [heat] if cube else [layer[..., None] for layer in heat]
@@ -98,7 +98,7 @@ def _grid(shape: Any, affine: Any) -> Grid:
 
 
 def _thick(plane: Grid, scanner: Grid) -> Grid:
-    """Give a plane the thickness at which it reaches the centre of every voxel that it cuts."""
+    """Thicken a plane so that it contains the centre of every voxel that it cuts."""
     normal = plane.affine[:3, 2] / np.linalg.norm(plane.affine[:3, 2])
     affine = plane.affine.copy()
     affine[:3, 2] = normal * np.abs(normal @ scanner.affine[:3, :3]).sum()
@@ -106,7 +106,7 @@ def _thick(plane: Grid, scanner: Grid) -> Grid:
 
 
 def _part(scanner: Grid, field: Grid) -> tuple[tuple[slice, ...], Grid]:
-    """Return the part of the scanner's grid that a field can touch."""
+    """Return the part of the scanner's grid that a crop's grid overlaps."""
     reach = np.abs(np.linalg.inv(scanner.affine[:3, :3]) @ field.affine[:3, :3]).sum(axis=1) / 2
     corners = scanner.to_index(field.corners())
     low = np.clip(np.floor(corners.min(axis=0) - reach), 0, scanner.shape).astype(int)

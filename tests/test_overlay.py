@@ -140,5 +140,5 @@ def test_faults(study):
     with pytest.raises(ValueError, match="shape"):
         to_scanner(np.zeros((64, 64, 3)), crop_space(study, "P1", "2d"))
     record_of(study.crop("P1", "3d")).write_text('{"affine": [[1, 2], [3, 4]], "scanner": {}}')
-    with pytest.raises(StudyError, match="does not say where"):
+    with pytest.raises(StudyError, match="does not hold the geometry"):
         crop_space(study, "P1", "3d")

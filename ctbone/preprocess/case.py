@@ -33,7 +33,7 @@ def preprocess_case(
     case: Case,
     make: Callable[[Path, Case, PreprocessSettings], CaseCrops] = make_crops,
 ) -> CropSummary:
-    """Make the 3D crop and the three 2D images of a case from ``study.nifti``, and those of its mask.
+    """Make the 3D crop and the three 2D images of a case and its mask from ``study.nifti``.
 
     Nothing is done where the crops are up to date.
 
@@ -79,8 +79,8 @@ def preprocess_case(
 def up_to_date(study: Study, case: Case) -> CropSummary | None:
     """Return the summary of an earlier run whose crops are up to date, None where there is none.
 
-    Up to date: the records show that both crops were made from the same volume and mask with the same
-    settings, and the files are as they were written.
+    Up to date: the records show that both crops were made from the same volume and mask with the
+    same settings, and the files are as they were written.
     """
     known = _known(study, case)
     if known is None:
@@ -124,7 +124,7 @@ def _results(hashing: dict[str, Future[str]]) -> dict[str, str]:
 
 
 def _volume_hash(volume: Path) -> str:
-    """Return the hash in the record of the conversion if the volume is older than it, else hash the file."""
+    """Return the hash in the conversion's record if the volume is older than it, else hash it."""
     try:
         record, status = record_of(volume), volume.stat()
         if (
@@ -146,7 +146,7 @@ class _Known:
 
 
 def _known(study: Study, case: Case) -> _Known | None:
-    """Return an earlier run's results if it had these settings and its files are as they were written."""
+    """Return an earlier run's results if settings and written files are unchanged."""
     settings = study.settings.preprocess.model_dump(mode="json")
     try:
         records = [read_json(record_of(study.crop(case.case_id, dim))) for dim in _DIMS]

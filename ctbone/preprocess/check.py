@@ -1,4 +1,4 @@
-"""Read a case's lesion and check it against the image: what both the check and the crops start from."""
+"""Read a case's lesion and check it against the image."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_lesion(
     drawn = read_mask(case, settings.mask_label, image)
     mask, components = choose_components(drawn, settings.lesions, case)
     if image is not None:
-        check_overlap(mask, image, case.case_id, case.mask)
+        check_overlap(mask, image, case)
     return mask, components
 
 

@@ -14,16 +14,14 @@ from ctbone.resample import sample_mask
 
 Axis = Literal["left_right", "anterior_posterior", "superior_inferior"]
 _AXES: tuple[Axis, Axis, Axis] = ("left_right", "anterior_posterior", "superior_inferior")
-_PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
-"""Name of each plane and the patient axis that is its normal."""
 
 _NUDGE = np.array([0.01, 0.006, 0.003])
-"""Shift of a crop's grid along R, A, S, in crop voxels, before a mask is sampled on it: a face of the
-lesion that runs exactly through voxel centres is then inside on one side only. The three shares differ
-so that a diagonal face is decided too."""
+"""Shift of a crop's grid along R, A, S, in crop voxels, before a mask is sampled on it: a face of
+the lesion that runs exactly through voxel centres is then inside on one side only. The three shares
+differ, so that a diagonal face is on one side too."""
 
 _WHOLE_STEPS = 1e-6
-"""Tolerance, in voxels, when a length is counted in whole voxels: float64 rounding, far below a voxel."""
+"""Tolerance, in voxels, when a length is counted in whole voxels: float64 rounding."""
 
 
 def place_cube(mask: Mask, settings: Crop3D) -> tuple[Grid, float]:
@@ -33,8 +31,9 @@ def place_cube(mask: Mask, settings: Crop3D) -> tuple[Grid, float]:
     -------
     tuple
         The grid, and the scale factor: the requested spacing over the spacing used. In ``physical``
-        mode it is 1, or less where the lesion with its margin is larger than the field of view and is
-        shrunk to fit. In ``fit`` mode the box with its margin fills the cube, so it takes any value.
+        mode it is 1, or less where the lesion with its margin is larger than the field of view and
+        is shrunk to fit. In ``fit`` mode the box with its margin fills the cube, so that the factor
+        takes any value.
     """
     low, high = mask.box
     needed = float((high - low).max()) + 2 * settings.margin
@@ -89,16 +88,22 @@ def place_views(mask: Mask, settings: Images2D) -> tuple[View, View, View]:
     margin, so that nothing is cut off or distorted.
     """
     straight = _straighten(mask)
+    names = view_names(settings)
+    planes: list[tuple[int, float, float | None]]
     if settings.views == "planes":
-        first, second, third = (
-            _view(mask, settings, name, normal, *_largest(*straight, normal))
-            for name, normal in _PLANES
-        )
-        return first, second, third
-    middle, area = _largest(*straight, 2)
-    below = _view(mask, settings, "axial_below", 2, middle - settings.distance)
-    above = _view(mask, settings, "axial_above", 2, middle + settings.distance)
-    return below, _view(mask, settings, "axial", 2, middle, area), above
+        planes = [(normal, *_largest(*straight, normal)) for normal in (2, 1, 0)]
+    else:
+        middle, area = _largest(*straight, 2)
+        planes = [
+            (2, middle - settings.distance, None),
+            (2, middle, area),
+            (2, middle + settings.distance, None),
+        ]
+    first, second, third = (
+        _view(mask, settings, name=name, normal=normal, at=at, area=area)
+        for name, (normal, at, area) in zip(names, planes, strict=True)
+    )
+    return first, second, third
 
 
 def mask_on(mask: Mask, target: Grid) -> np.ndarray:
@@ -124,8 +129,9 @@ def mask_on(mask: Mask, target: Grid) -> np.ndarray:
 
 
 def _view(
-    mask: Mask, settings: Images2D, name: str, normal: int, at: float, area: float | None = None
+    mask: Mask, settings: Images2D, *, name: str, normal: int, at: float, area: float | None
 ) -> View:
+    """Place one square: ``at`` mm on the axis ``normal``; ``area`` in mm² where it is known."""
     low, high = mask.box
     first, second = (axis for axis in range(3) if axis != normal)
     edge = float(max(high[first] - low[first], high[second] - low[second])) + 2 * settings.margin

@@ -1,4 +1,4 @@
-"""The quality table over all cases, and the page that shows their contact sheets, those to look at first."""
+"""Quality table over all cases, and the page of their contact sheets, flagged cases first."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ body { margin: 2rem auto; padding: 0 1.5rem; max-width: 1500px; background: #101
   font: 15px/1.5 system-ui, sans-serif }
 h1 { font-size: 1.5rem; margin-bottom: .2rem }
 p { color: #9aa0a6; max-width: 60em }
-table { border-collapse: collapse; margin: 1.5rem 0 2.5rem; font-variant-numeric: tabular-nums; width: 100% }
+table { border-collapse: collapse; margin: 1.5rem 0 2.5rem; width: 100%;
+  font-variant-numeric: tabular-nums }
 th { text-align: right; font-weight: 500; color: #9aa0a6 }
 td { text-align: right }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #2a2d31 }
@@ -48,8 +49,8 @@ _HEADINGS = ("Case", "ml", "Longest mm", "Mean HU", "Voxel mm", "Scale", "Parts"
 def write_quality(study: Study, case_ids: Sequence[str]) -> pd.DataFrame:
     """Write ``qc/qc.csv`` and ``qc/index.html`` over all of these cases that have crops.
 
-    A case is flagged where the robust z of a measure lies beyond 3.5 (``outliers``), or where its lesion was shrunk
-    to fit, has several parts that matter, or touches the border of the scan.
+    A case is flagged where the robust z of a measure is beyond 3.5 (``outliers``), or where its
+    lesion was shrunk to fit, has several parts that matter, or touches the border of the scan.
 
     Parameters
     ----------
@@ -102,14 +103,15 @@ def _page(study: Study, table: pd.DataFrame) -> str:
     shown = [case for case in cases if study.qc_sheet(str(case["case_id"])).is_file()]
     sheets = "\n".join(_sheet(str(case["case_id"])) for case in shown)
     flagged = int((table["flags"] != "").sum())
+    name = escape(study.settings.name)
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(study.settings.name)}: quality'
-        f'</title><meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}: quality</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
         f"<h1>{escape(study.settings.title or study.settings.name)}</h1>\n"
-        f"<p>{len(cases)} case{'s' * (len(cases) != 1)}, {flagged} to look at. A measure is flagged where its robust z"
-        f" lies beyond {LIMIT} (volumes, lengths and spacings by their logarithm; {FEWEST} cases or more), a case where"
-        " the lesion was shrunk to fit, has several parts (1 % of the largest or more, or 2 mm beyond its box) or"
-        " touches the border of the scan.</p>\n"
+        f"<p>{len(cases)} case{'s' * (len(cases) != 1)}, {flagged} to look at. A measure is flagged"
+        f" where its robust z is beyond {LIMIT} (volumes, lengths and spacings by their logarithm;"
+        f" {FEWEST} cases or more), a case where the lesion was shrunk to fit, has several parts (1 %"
+        " of the largest or more, or 2 mm beyond its box) or touches the border of the scan.</p>\n"
         f"<table><thead><tr>{told}</tr></thead><tbody>\n{lines}\n</tbody></table>\n"
         f"<section>\n{sheets}\n</section>\n</body></html>\n"
     )
@@ -132,4 +134,5 @@ def _line(case: dict[Any, Any]) -> str:
 
 def _sheet(case_id: str) -> str:
     name = escape(case_id)
-    return f'<a id="{name}" href="{name}.png"><img src="{name}.png" alt="Contact sheet of {name}" loading="lazy"></a>'
+    image = f'<img src="{name}.png" alt="Contact sheet of {name}" loading="lazy">'
+    return f'<a id="{name}" href="{name}.png">{image}</a>'

@@ -44,9 +44,9 @@ class _AroundLesion(MapTransform, InvertibleTransform, Generic[Settings]):
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put what lies on a crop back onto the grid that the crop was sampled from.
 
-        One interpolation, anti-aliased where it shrinks; voxels that the crop does not hold become
-        0. A mask, and everything that ``Invertd`` inverts with ``nearest_interp``, takes the nearest
-        value.
+        One interpolation, anti-aliased where it shrinks; voxels that the crop does not hold
+        become 0. A mask, and everything that ``Invertd`` inverts with ``nearest_interp``, takes
+        the nearest value.
         """
         d = dict(data)
         for key in self.outputs:
@@ -66,7 +66,7 @@ class _AroundLesion(MapTransform, InvertibleTransform, Generic[Settings]):
         image, mask = str(self.image_key), str(self.mask_key)
         slab = slab_of(data[self.image_key], image)
         lesion = mask_of(data[self.mask_key], mask)
-        check_overlap(lesion, slab.volume, None, None)
+        check_overlap(lesion, slab.volume)
         return slab, lesion
 
     def _refuse_cut(

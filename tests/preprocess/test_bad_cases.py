@@ -83,7 +83,7 @@ FAULTS = {
     "outside": (
         nifti(),
         nifti(BALL.astype(np.uint8), affine(center=(500, 0, 0), shape=SHAPE)),
-        "does not overlap|lies otherwise",
+        "does not overlap|another position",
     ),
     "two_masks": (nifti(), mask(BALL.astype(int) + np.roll(BALL, 3, axis=0)), "several labels"),
     "mask_of_nan": (nifti(), nifti(with_hole(np.nan)), "NaN or infinite"),
@@ -98,11 +98,11 @@ FAULTS = {
     "no_spacing": (nifti(pixdim=[1, 0, 1, 1, 0, 0, 0, 0]), GOOD_MASK, "spacing is not positive"),
     "sheared": (sheared(), GOOD_MASK, "not at right angles"),
     "disagreeing": (disagreeing(), GOOD_MASK, "sform and qform disagree"),
-    "metres": (in_metres(), GOOD_MASK, "not in mm|cannot be mm"),
+    "metres": (in_metres(), GOOD_MASK, "not in mm|implausible in mm"),
     "metres_mask": (
         nifti(),
         nifti(BALL.astype(np.uint8), np.diag([1e-3] * 3 + [1]) @ GRID.affine),
-        "cannot be mm",
+        "implausible in mm",
     ),
 }
 

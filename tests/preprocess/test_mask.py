@@ -92,7 +92,7 @@ def test_files_that_are_no_mask(tmp_path):
         read_mask(case(None))
     layers = sitk.Compose([sitk.Image(4, 4, 4, sitk.sitkUInt8)] * 2)
     sitk.WriteImage(layers, str(tmp_path / "two.nrrd"))
-    with pytest.raises(PreprocessError, match="no single layer"):
+    with pytest.raises(PreprocessError, match="several layers"):
         read_mask(case(tmp_path / "two.nrrd"))
 
 

@@ -29,19 +29,24 @@ def crop(tmp_path):
 
 
 def test_the_transforms_give_the_crop(crop):
-    """A MONAI pipeline on the original files, whole or in part, gives the files of the study."""
+    """A MONAI pipeline on the original files, whole or in part, gives the files of the study.
+
+    The study's NIfTI holds its affine in float32, the original in quaternions: a few voxels in ten
+    thousand are rounded to the neighbouring HU.
+    """
     study, _, folder = crop
     views, cube = LesionViewsd(), CropLesiond(spacing=1.6)
     for near in ([], [views, cube]):
         load = LoadHounsfieldd("image", mask_key="mask", near=near)
         item = {"image": folder / "ct.nii.gz", "mask": folder / "sacrum.nii.gz"}
         made = Compose([load, views, cube])(item)
-        np.testing.assert_array_equal(
-            made["image"][0], np.asarray(nib.load(study.crop("P1", "3d")).dataobj)
-        )
-        images = np.asarray(nib.load(study.crop("P1", "2d")).dataobj)
-        for k, name in enumerate(views.names):
-            np.testing.assert_array_equal(made[f"image_{name}"][0], images[:, :, k])
+        written = [np.asarray(nib.load(study.crop("P1", "3d")).dataobj)]
+        written += list(np.moveaxis(nib.load(study.crop("P1", "2d")).dataobj, -1, 0))
+        keys = ["image", *(f"image_{name}" for name in views.names)]
+        for key, expected in zip(keys, written, strict=True):
+            gap = np.abs(made[key].numpy()[0].astype(int) - expected)
+            assert gap.max() <= 1
+            assert (gap > 0).mean() < 1e-3
 
 
 def test_the_sacrum_fills_the_crop(crop):
