@@ -27,7 +27,7 @@ AIR = -1024
 _LARGEST = 2**31
 """Voxels of the largest volume that is read: 4 GiB of int16, ten times a large CT."""
 _SHEAR = 2e-3
-"""Cosine between two axes from which a volume counts as sheared: 0.1°, above rounding in headers."""
+"""Cosine between two axes above which a volume is sheared: 0.1°, more than rounding in headers."""
 _CHUNK = 1 << 22
 """Bytes that are decompressed at once, 4 MiB."""
 _BLOCK = 1 << 20
@@ -153,8 +153,8 @@ def open_nifti(path: Path, case: str | None = None) -> NiftiFile:
     Raises
     ------
     NiftiError
-        The file is missing or not NIfTI; it is not 3D; its spacing is zero, sheared or not in mm; it
-        has no affine, or two that disagree.
+        The file is missing or not NIfTI; it is not 3D; its spacing is zero or not in mm; its axes
+        are not at right angles; it has no affine, or two that disagree.
 
     Notes
     -----

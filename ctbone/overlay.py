@@ -69,8 +69,8 @@ def to_scanner(heat: np.ndarray, space: CropSpace, *, nearest: bool = False) -> 
     Returns
     -------
     numpy.ndarray
-        float32, of the scanner's shape; 0 outside the crop. An image fills the voxels that its plane
-        cuts; where two cross, the higher value is kept.
+        float32, of the scanner's shape; 0 outside the crop. An image fills the voxels that its
+        plane cuts; where two cross, the higher value is kept.
     """
     cube = space.grids[0].shape[2] > 1
     layers = [heat] if cube else [layer[..., None] for layer in heat]

@@ -1,8 +1,9 @@
 """Resample a volume onto another grid in one anti-aliased interpolation of the voxels it needs.
 
-SciPy's ``affine_transform`` interpolates. Measured on one core, 187 × 181 × 119 voxels onto an oblique
-96³ cube: a linear ramp is exact to 6e-5 HU (with float32 coordinates, as in torch's ``grid_sample``
-and MONAI's ``SpatialResample``: 2.5e-4), in 0.2–0.3 s with the smoothing (they: 0.1–0.2 s without).
+SciPy's ``affine_transform`` interpolates. Measured on one core, 187 × 181 × 119 voxels onto an
+oblique 96³ cube: a linear ramp is exact to 6e-5 HU (with float32 coordinates, as in torch's
+``grid_sample`` and MONAI's ``SpatialResample``: 2.5e-4), in 0.2–0.3 s with the smoothing (they:
+0.1–0.2 s without).
 """
 
 from __future__ import annotations
@@ -74,10 +75,11 @@ def sample(
 ) -> np.ndarray:
     """Sample a volume at the voxel centres of another grid.
 
-    Along each source axis on which the target's step is wider than a voxel, the slab is first smoothed
-    by a Gaussian that widens the scanner's voxel to the target's: σ² = (f² − 1) / (8 ln 2) voxels²,
-    f the ratio of the steps. Linear interpolation itself adds 1/6 voxel² (the variance of its
-    triangle), which is subtracted. A target of a single plane is not smoothed across it.
+    Along each source axis on which the target's step is wider than a voxel, the slab is first
+    smoothed by a Gaussian that widens the scanner's voxel to the target's:
+    σ² = (f² − 1) / (8 ln 2) voxels², f the ratio of the steps. Linear interpolation itself adds
+    1/6 voxel² (the variance of its triangle), which is subtracted. A target of a single plane is
+    not smoothed across it.
 
     Parameters
     ----------
@@ -118,7 +120,7 @@ def sample(
 
 
 def sample_mask(voxels: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
-    """Sample a mask at the voxel centres of another grid: linear, inside from one half, unsmoothed."""
+    """Sample a mask at the voxel centres of another grid: linear, unsmoothed, inside from 0.5."""
     matrix, offset = _index_map(grid, target)
     padded = np.pad(voxels, 1).astype(np.float32)
     return _interpolate(padded, matrix, offset + 1, target.shape) >= 0.5 - 1e-4
@@ -251,7 +253,7 @@ def _needed(
 def _span(
     source: Grid, target: Grid, interpolation: Interpolation
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first source voxel that the target needs, and the one after the last, along each axis."""
+    """Return the source box that the target needs: first index, and last index exclusive."""
     corners = source.to_index(target.corners())
     reach = _SUPPORT[interpolation] + np.ceil(_TRUNCATE * _sigmas(source, target, interpolation))
     low = np.floor(corners.min(axis=0) - reach).astype(int)

@@ -54,8 +54,9 @@ def map_cases(
         Whether an item needs a GPU for itself: where workers of the cluster declare ``GPU``, only they get items, one
         for each GPU declared.
     preload
-        Modules that are imported once for all processes, beside that of ``function``: slow imports that every process
-        needs. They are loaded by the first call of a command that starts processes; a later call cannot add to them.
+        Modules that are imported once for all processes, beside that of ``function``: slow imports
+        that every process needs. The first call that starts processes loads them; a later call
+        cannot add to them.
 
     Raises
     ------

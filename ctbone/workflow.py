@@ -6,8 +6,8 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -28,7 +28,7 @@ DEMO_MARK = ".ctbone-demo"
 
 
 TRANSFORMS = "ctbone.transforms"
-"""The module that imports MONAI, which takes seconds: once a command, and only where a crop is to be made."""
+"""The module that imports MONAI, which takes seconds: only where a crop is to be made."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def prepare_case(job: CaseJob) -> CropSummary:
 
 
 def _crop(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCrops:
-    """Run the MONAI transforms; imported here, so that a case that is up to date does not wait for MONAI."""
+    """Run the MONAI transforms, imported here: a case that is up to date does not need them."""
     from ctbone.transforms import crop_case
 
     return crop_case(volume, case, settings)
@@ -259,7 +259,7 @@ def run(study: Study, *, scores: Path | None, workers: int | None = None) -> Pat
 
 
 def _needed_by_preprocess(study: Study) -> list[str]:
-    """Return MONAI's transforms where a case has no crops yet: ``check`` starts the processes of ``run``."""
+    """Return the modules to preload where a case has no crops: ``check`` starts ``run``'s processes."""
     try:
         records = [record_of(study.crop(case.case_id, "3d")) for case in read_cohort(study)]
     except CtboneError:

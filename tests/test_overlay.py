@@ -29,7 +29,8 @@ def drawn_by_the_network(study, grid, radius, dim):
 
 def small(study, rest=""):
     study.settings_file.write_text(
-        f"name: test\npreprocess: {{crop_3d: {{size: 48, margin: 4}}, images_2d: {{size: 64{rest}}}}}\n"
+        "name: test\n"
+        f"preprocess: {{crop_3d: {{size: 48, margin: 4}}, images_2d: {{size: 64{rest}}}}}\n"
     )
     return Study.open(study.root)
 

@@ -18,7 +18,7 @@ _TOUCHING = np.ones((3, 3, 3), dtype=bool)
 _LISTED = 6
 """Parts that a message lists."""
 _SPECKS, _RIM_MM = 0.01, 2.0
-"""Share of the largest part, and mm beyond its box, up to which other parts are specks at the rim."""
+"""Share of the largest part, and mm beyond its box, up to which other parts are mere specks."""
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,8 @@ def check_overlap(mask: Mask, image: Grid, case: Case | None = None) -> None:
     ------
     PreprocessError
         The mask has as many voxels along its axes as the image, but they lie elsewhere: it was
-        flipped or shifted, or drawn on another scan. Or the lesion lies outside the image, wholly or
-        partly.
+        flipped or shifted, or drawn on another scan. Or the lesion lies outside the image, wholly
+        or partly.
     """
     name, file = (case.case_id, case.mask) if case is not None else (None, None)
     if not _outside(mask.grid.to_world(mask.ends), image).any():
@@ -148,7 +148,7 @@ def check_overlap(mask: Mask, image: Grid, case: Case | None = None) -> None:
         file=file,
         found=where if share == 1 else f"{max(share, 0.001):.1%} of the lesion outside; {where}",
         expected="a lesion inside the image",
-        remedy="was it drawn on another scan, or saved without its geometry? export it on this image",
+        remedy="was it drawn on another scan, or saved without its geometry? redo it on this image",
     )
 
 

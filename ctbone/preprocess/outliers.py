@@ -15,8 +15,8 @@ def robust_z(values: np.ndarray) -> np.ndarray:
     """Return how many robust standard deviations each value lies from the median.
 
     The deviation is 1.4826 times the median absolute deviation; where that is zero, because half of
-    the values are equal, 1.2533 times the mean absolute deviation. Both factors make it the standard
-    deviation of normal values.
+    the values are equal, 1.2533 times the mean absolute deviation. Both factors make it the
+    standard deviation of normal values.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ def robust_z(values: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        (n,); NaN where the value is NaN, or where there are fewer than eight values; 0 where all are
-        equal.
+        (n,); NaN where the value is NaN, or where there are fewer than eight values; 0 where all
+        are equal.
 
     References
     ----------
@@ -60,7 +60,7 @@ def outliers(
     table
         One row a case.
     lengths
-        Columns of positive measures that vary by factors (volumes, lengths): their logarithm is used.
+        Columns of positive measures that vary by factors (volumes, lengths): the logarithm is used.
     numbers
         Columns that are used as they are.
 

@@ -105,13 +105,15 @@ def _page(study: Study, table: pd.DataFrame) -> str:
     flagged = int((table["flags"] != "").sum())
     name = escape(study.settings.name)
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}: quality</title>'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{name}: quality</title>"
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
         f"<h1>{escape(study.settings.title or study.settings.name)}</h1>\n"
         f"<p>{len(cases)} case{'s' * (len(cases) != 1)}, {flagged} to look at. A measure is flagged"
         f" where its robust z is beyond {LIMIT} (volumes, lengths and spacings by their logarithm;"
-        f" {FEWEST} cases or more), a case where the lesion was shrunk to fit, has several parts (1 %"
-        " of the largest or more, or 2 mm beyond its box) or touches the border of the scan.</p>\n"
+        f" {FEWEST} cases or more), a case where the lesion was shrunk to fit, has several parts"
+        " (1 % of the largest or more, or 2 mm beyond its box) or touches the border of the"
+        " scan.</p>\n"
         f"<table><thead><tr>{told}</tr></thead><tbody>\n{lines}\n</tbody></table>\n"
         f"<section>\n{sheets}\n</section>\n</body></html>\n"
     )

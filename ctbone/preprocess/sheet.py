@@ -48,7 +48,7 @@ class _Picture:
 def draw_sheet(study: Study, case_id: str) -> Path:
     """Draw the contact sheet of a case that has its crops; one that is up to date is kept.
 
-    Radiological convention: axial seen from the feet, coronal from the front, sagittal from the left.
+    Radiological convention: axial from the feet, coronal from the front, sagittal from the left.
 
     Returns
     -------

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from ctbone.cohort import Case
 from ctbone.grid import Grid
 from ctbone.preprocess import PreprocessError
-from ctbone.preprocess.measures import longest
 from ctbone.preprocess.mask import check_overlap, read_mask
+from ctbone.preprocess.measures import longest
 
 from .scans import affine, ball, grids, mask_of, save, world
 
@@ -140,7 +140,7 @@ def test_a_label_that_is_named_must_be_there_though_the_mask_holds_only_one(tmp_
 
 
 def slicer(path, layers, segments):
-    """Write what 3D Slicer writes: a .seg.nrrd that names its segments, in one layer or in several."""
+    """Write a .seg.nrrd as 3D Slicer does: named segments, in one layer or in several."""
     images = [sitk.GetImageFromArray(layer.T.astype(np.uint8)) for layer in layers]
     image = sitk.Compose(images) if len(images) > 1 else images[0]
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ GRID.affine

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 
 from ctbone.config import Images2D
 from ctbone.grid import Grid
-from ctbone.preprocess.placement import mask_on, place_views
 from ctbone.preprocess.mask import Mask
+from ctbone.preprocess.placement import mask_on, place_views
 
 from .scans import affine, ball, grids, world
 
