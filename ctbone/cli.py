@@ -269,7 +269,7 @@ def train(
             summary = training.train_folds(
                 opened, name, fold=fold, at_once=at_once, threads=threads, cluster=cluster, log=log
             )
-        if training.is_first_rank():
+        if training.is_rank_0():
             print(summary)
 
 

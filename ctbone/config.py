@@ -136,7 +136,7 @@ class TrainingSettings(_Section):
     """Samples that go through the network at once; their gradients add up to the batch's. Null: the whole batch."""
     augmentation: Augmentation = Augmentation()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """``auto``: bf16 where the device computes in it, else fp32."""
+    """``auto``: bf16 on a GPU that computes in it, else fp32; on processors bf16 is unproven."""
     channels_last: bool = True
     """Images and kernels lie channels-last in memory; false: as PyTorch lays them out, and convolves them."""
     compile: bool = False

@@ -7,6 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""(4, 4), from DICOM's patient coordinates (left, posterior, superior) to NIfTI's (right, anterior, superior), mm.
+
+Both axes change sign, so the matrix is its own inverse.
+"""
+
+
 @dataclass(frozen=True)
 class Grid:
     """A regular grid of voxels in the patient.

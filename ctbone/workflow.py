@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ctbone.cohort import COLUMNS, Case, check_cohort, read_cohort
 from ctbone.config_file import builtin_config, load_settings
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 DEMO_MARK = ".ctbone-demo"
 """Says that a folder is a demo's, and with which choices it was made."""
+_SHOWN = 4
+"""Settings that a note lists at most."""
 
 
 TRANSFORMS = "ctbone.transforms"
@@ -86,7 +90,7 @@ class CohortCheck:
 
 
 def check(study: Study, *, preload: Sequence[str] = ()) -> CohortCheck:
-    """List every problem of the cohort, its images' headers and its masks, before anything long runs.
+    """List every problem of the cohort, of its images' headers and of its masks.
 
     ``preload`` names modules that the processes of later stages need (``ctbone.workers.map_cases``).
     """
@@ -162,8 +166,8 @@ def preprocess(
 def _up_to_date(jobs: Sequence[CaseJob], threads: int) -> list[Outcome[CaseJob, CropSummary]]:
     """Return the outcomes of the cases that need nothing done.
 
-    Threads are enough: they hash files, which frees the interpreter. No process is started, and MONAI
-    is not imported, where all cases are up to date.
+    Threads are enough: they hash files, which releases the interpreter lock. No process is started,
+    and MONAI is not imported, where all cases are up to date.
     """
     with ThreadPoolExecutor(threads) as pool:
         summaries = pool.map(_summary_of, jobs)
@@ -272,7 +276,8 @@ def demo(
 ) -> Path:
     """Make a cohort of synthetic patients in ``folder`` and run every stage on it.
 
-    A demo that was interrupted goes on where it stopped.
+    A demo that was interrupted goes on where it stopped, with its ``study.yaml``; a note on
+    standard error says where this differs from the demo config of this version.
 
     Parameters
     ----------
@@ -313,4 +318,42 @@ def demo(
             write_cohort(
                 folder, cohort, workers=default_workers(), progress=lambda done, _: bar.advance()
             )
-    return run(Study.open(folder), scores=study.scores_csv)
+    study = Study.open(folder)
+    _note_other_settings(study)
+    return run(study, scores=study.scores_csv)
+
+
+def _note_other_settings(demo: Study) -> None:
+    """Print which settings of a demo differ from the demo config; nothing where none does."""
+    config = load_settings(builtin_config("demo"))
+    here, there = (settings.model_dump(mode="json") for settings in (demo.settings, config))
+    apart = list(_differences(here, there))
+    if not apart:
+        return
+    shown = apart[:_SHOWN]
+    lines = [f"  {key}: {_brief(a)}, in the demo config {_brief(b)}" for key, a, b in shown]
+    if len(apart) > _SHOWN:
+        lines.append(f"  and {len(apart) - _SHOWN} more")
+    head = f"note: {demo.settings_file} is kept, it differs from the demo config of this version:"
+    tail = "  to run the demo config, name another folder: ctbone demo DIR"
+    print("\n".join([head, *lines, tail]), file=sys.stderr, flush=True)
+
+
+def _differences(
+    here: Mapping[str, Any],
+    there: Mapping[str, Any],
+    section: str = "",
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield dotted key and both values wherever two nested settings differ; None: not set."""
+    for key in [*there, *(key for key in here if key not in there)]:
+        a, b = here.get(key), there.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            yield from _differences(a, b, f"{section}{key}.")
+        elif a != b:
+            yield f"{section}{key}", a, b
+
+
+def _brief(value: Any) -> str:
+    """Return a value as YAML writes it, at most 60 characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -11,7 +11,8 @@ PACKAGE = ROOT / "ctbone"
 STAGES = {"phantom", "dicom", "preprocess", "training", "inference", "fusion", "report"}
 SHARED = {
     "document": {"preprocess", "training", "report"},
-    "models": {"training", "inference", "transforms"},
+    "learning": {"training"},
+    "models": {"learning", "training", "inference", "transforms"},
 }
 ABOVE = {"transforms": {"dicom", "preprocess"}}
 """Rooms on the floor of order that still may not import every stage, and the stages that they join."""

@@ -153,3 +153,66 @@ def test_a_folder_that_is_no_study_is_refused(tmp_path, command):
     done = ctbone(command, "--study", tmp_path)
     assert (done.returncode, "study.yaml" in done.stderr) == (2, True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch, capsys):
+    """``ctbone demo`` without patients and stages: the folder, and a call that gives stderr."""
+    from ctbone import workflow
+    from ctbone.cli import app
+    from ctbone.phantom import cohort
+
+    def run(study, *, scores):
+        assert scores == study.scores_csv
+        return study.report / "index.html"
+
+    def write(folder, *_, **__):
+        (folder / "truth.json").write_text("{}")
+
+    monkeypatch.setattr(workflow, "run", run)
+    monkeypatch.setattr(cohort, "write_cohort", write)
+    folder = tmp_path / "demo"
+
+    def call():
+        app(["demo", str(folder)], standalone_mode=False)
+        return capsys.readouterr().err
+
+    assert "note:" not in call()
+    return folder, call
+
+
+def test_a_demo_folder_with_the_same_settings_gets_no_note(demo):
+    folder, call = demo
+    settings = folder / "study.yaml"
+    text = settings.read_text().replace("learning_rate: 0.002", "learning_rate: 2.0e-3")
+    settings.write_text(f"# a comment\n{text}")
+    assert "note:" not in call()
+
+
+def test_a_demo_folder_with_other_settings_keeps_them_and_says_so(demo):
+    folder, call = demo
+    settings = folder / "study.yaml"
+    text = settings.read_text()
+    assert text.count("learning_rate: 0.002\n") == 1
+    edited = text.replace("learning_rate: 0.002\n", "learning_rate: 0.001\n  precision: fp32\n")
+    settings.write_text(edited)
+    said = call()
+    assert settings.read_text() == edited
+    assert f"note: {settings} is kept" in said
+    assert "  training.learning_rate: 0.001, in the demo config 0.002\n" in said
+    assert '  training.precision: "fp32", in the demo config "auto"\n' in said
+    # both models take both settings over: six keys differ, four are shown
+    assert said.count("in the demo config ") == 4
+    assert "  and 2 more\n" in said
+    assert "name another folder: ctbone demo DIR" in said
+
+
+def test_a_demo_folder_with_a_further_model_says_so_in_one_short_line(demo):
+    folder, call = demo
+    settings = folder / "study.yaml"
+    text = settings.read_text()
+    settings.write_text(text.replace("models:\n", "models:\n  other: {dim: 3d}\n"))
+    (line,) = [line for line in call().splitlines() if "in the demo config" in line]
+    assert line.startswith("  models.other: {")
+    assert line.endswith(", in the demo config null")
+    assert len(line) < 120

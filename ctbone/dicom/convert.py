@@ -1,4 +1,4 @@
-"""A case's image, DICOM or NIfTI, to the study's NIfTI in HU, with the record of where it came from."""
+"""Convert a case's image, DICOM or NIfTI, to NIfTI in HU, with a record of its origin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ctbone.cohort import Case
 from ctbone.config import DicomSettings
 from ctbone.dicom.headers import walk
 from ctbone.dicom.irregular import untilted_grid
-from ctbone.dicom.series import Series, chosen, list_series
+from ctbone.dicom.series import Series, list_series, taken_series
 from ctbone.dicom.volume import Volume, read_series
 from ctbone.errors import CtboneError, DicomError, StudyError
 from ctbone.grid import Grid
@@ -31,12 +31,12 @@ from ctbone.study import (
 
 
 def convert_series(folder: Path, out: Path, settings: DicomSettings) -> Path:
-    """Write the one series of a folder that is taken as ``.nii`` or ``.nii.gz``, and its record beside it.
+    """Convert the selected series of a folder to ``.nii`` or ``.nii.gz``, with a record beside it.
 
     Raises
     ------
     DicomError
-        No series can be taken, or ``out`` has another suffix.
+        No series can be converted, or ``out`` has another suffix.
     """
     if not out.name.endswith((".nii", ".nii.gz")):
         raise DicomError(
@@ -45,22 +45,22 @@ def convert_series(folder: Path, out: Path, settings: DicomSettings) -> Path:
             expected="a name that ends in .nii or .nii.gz",
         )
     found = list_series(folder, settings)
-    series = chosen(found, folder)
+    series = taken_series(found, folder)
     volume = read_series(series)
     write_nifti(out, volume.data, volume.affine)
     versions = {"stage": "dicom", "ctbone": ctbone.__version__, "pydicom": pydicom.__version__}
     write_json(
         record_of(out),
-        {**_told(volume, found), "settings": settings.model_dump(mode="json"), **versions},
+        {**_record(volume, found), "settings": settings.model_dump(mode="json"), **versions},
     )
     return out
 
 
 def convert_case(study: Study, case: Case) -> Path:
-    """Make the study's volume of a case from its DICOM folder, DICOM file or NIfTI.
+    """Convert the DICOM folder, DICOM file or NIfTI of a case to the study's volume.
 
-    Nothing is done where the record shows that the volume was made from the same files with the same settings. A
-    NIfTI image is checked and written again as int16 HU; values below −1024 become −1024.
+    A volume that was made from the same files with the same settings is kept. A NIfTI image is
+    checked and written as int16 HU; values below −1024 become −1024.
 
     Returns
     -------
@@ -70,58 +70,60 @@ def convert_case(study: Study, case: Case) -> Path:
     Raises
     ------
     DicomError, NiftiError
-        The image cannot be trusted; the case and the path of the cohort table are named.
+        The image cannot be converted; the error names the case and the path in the cohort table.
     """
     out = study.nifti(case.case_id)
-    source = _source(study, case)
+    source = _source_hash(study, case)
     if _is_fresh(out, source):
         return out
     try:
         if _is_nifti(case.image):
-            told = _rewrite(case, out)
+            record = _convert_nifti(case, out)
         else:
             found = list_series(case.image, study.settings.dicom)
-            volume = read_series(chosen(found, case.image, case.case_id))
+            volume = read_series(taken_series(found, case.image, case.case_id))
             write_nifti(out, volume.data, volume.affine)
-            told = _told(volume, found)
+            record = _record(volume, found)
     except (DicomError, StudyError) as error:
         error.case = case.case_id
         raise
-    content = {"source": source, "volume": file_hash(out), **told, **provenance(study, "dicom")}
+    content = {"source": source, "volume": file_hash(out), **record, **provenance(study, "dicom")}
     write_json(record_of(out), content)
     return out
 
 
 def is_converted(study: Study, case: Case) -> bool:
-    """Whether the study's volume of a case was made from the files of now with the settings of now.
+    """Whether the study's volume of a case was made from its present files and settings.
 
     Raises
     ------
     DicomError
         The image does not exist.
     """
-    return _is_fresh(study.nifti(case.case_id), _source(study, case))
+    return _is_fresh(study.nifti(case.case_id), _source_hash(study, case))
 
 
 def grid_of(study: Study, case: Case) -> Grid:
-    """Return where a case's voxels will lie, from headers alone; what ``ctbone check`` compares masks with.
+    """Return the grid of a case's volume from headers alone, as ``ctbone check`` needs it.
 
     Raises
     ------
     DicomError, NiftiError
-        As ``convert_case``, as far as headers tell.
+        As ``convert_case``, for errors that the headers show.
     """
     if _is_nifti(case.image):
         return open_nifti(case.image, case.case_id).grid
     try:
-        series = chosen(list_series(case.image, study.settings.dicom), case.image, case.case_id)
+        series = taken_series(
+            list_series(case.image, study.settings.dicom), case.image, case.case_id
+        )
     except DicomError as error:
         error.case = case.case_id
         raise
     assert series.stack is not None
     return (
         untilted_grid(series.stack)
-        if series.stack.irregular
+        if series.stack.irregularity
         else Grid(series.stack.shape, series.stack.affine)
     )
 
@@ -130,8 +132,8 @@ def _is_nifti(path: Path) -> bool:
     return path.name.endswith((".nii", ".nii.gz"))
 
 
-def _source(study: Study, case: Case) -> str:
-    """Hash what the volume is made from: every file's place, size and time, and the settings."""
+def _source_hash(study: Study, case: Case) -> str:
+    """Hash path, size and modification time of every file, and the settings."""
     if not case.image.exists():
         raise DicomError("the image does not exist", case=case.case_id, file=case.image)
     root = case.image if case.image.is_dir() or _is_nifti(case.image) else case.image.parent
@@ -151,29 +153,29 @@ def _is_fresh(out: Path, source: str) -> bool:
         return False
 
 
-def _rewrite(case: Case, out: Path) -> dict[str, Any]:
+def _convert_nifti(case: Case, out: Path) -> dict[str, Any]:
     nifti = open_nifti(case.image, case.case_id)
     values = nifti.read()
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DicomError(
-            "the volume holds values that are no numbers",
+            "the volume contains NaN or infinite values",
             case=case.case_id,
             file=case.image,
             found=f"{int(np.count_nonzero(~np.isfinite(values)))} voxels NaN or infinite",
-            remedy="export it again in HU",
+            remedy="export the volume again in HU",
         )
     hu, below = to_hu(values)
     write_nifti(out, hu, nifti.grid.affine)
     return {"from": "nifti", "geometry": _geometry(nifti.grid), "air_voxels": below}
 
 
-def _told(volume: Volume, found: list[Series]) -> dict[str, Any]:
+def _record(volume: Volume, found: list[Series]) -> dict[str, Any]:
     return {
         "from": "dicom",
         "geometry": _geometry(volume.grid),
-        "scan": asdict(volume.meta),
+        "scan": asdict(volume.scan),
         "air_voxels": volume.air_voxels,
-        "resampled": volume.resampled or None,
+        "resampled": volume.irregularity or None,
         "series": [
             {
                 "number": series.number,

@@ -1,7 +1,8 @@
-"""Decode compressed pixels in a process of its own; run as a script, it knows nothing else of ctbone.
+"""Decode compressed pixels in a child process; runs as a script that imports nothing of ctbone.
 
-A request is a line of JSON: ``path`` and ``frames``, a list of numbers or null for a file of one frame. The answer to
-each frame is a line of JSON, ``shape`` and ``dtype``, and the bytes; or a line with ``error``, the error's kind.
+A request is a line of JSON with ``path`` and ``frames``, a list of numbers, or null for a file with
+one frame. The reply to each frame is a line of JSON with ``shape`` and ``dtype``, followed by the
+bytes, or a line with ``error``, the class of the error.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import pydicom
 from pydicom import config as pydicom_config
 from pydicom.pixels import iter_pixels
 
+# Limit of the address space, bytes.
 _MEMORY = 6 << 30
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # codecs print: that goes where the errors go, and our answers stay clean
+    """Reply to requests until stdin is closed."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # codecs print to stdout: send that to stderr, away from the replies
     _limit_memory()
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
@@ -32,12 +34,12 @@ def main() -> None:
     for line in sys.stdin.buffer:
         try:
             for pixels in _decoded(**json.loads(line)):
-                told = {"shape": pixels.shape, "dtype": pixels.dtype.str}
-                answers.write(json.dumps(told).encode() + b"\n")
-                answers.write(np.ascontiguousarray(pixels).data.cast("B"))
-        except BaseException as error:  # one codec's panic is no Exception
-            answers.write(json.dumps({"error": type(error).__name__}).encode() + b"\n")
-        answers.flush()
+                header = {"shape": pixels.shape, "dtype": pixels.dtype.str}
+                replies.write(json.dumps(header).encode() + b"\n")
+                replies.write(np.ascontiguousarray(pixels).data.cast("B"))
+        except BaseException as error:  # a panic in a Rust codec is not an Exception
+            replies.write(json.dumps({"error": type(error).__name__}).encode() + b"\n")
+        replies.flush()
 
 
 def _decoded(path: str, frames: list[int] | None) -> Iterator[np.ndarray]:
@@ -46,14 +48,14 @@ def _decoded(path: str, frames: list[int] | None) -> Iterator[np.ndarray]:
 
 
 def _limit_memory() -> None:
-    """Keep a stream that claims a huge picture from taking the machine's memory."""
+    """Limit the memory, because a damaged stream may claim a huge image."""
     try:
         import resource
 
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         limit = _MEMORY if hard == resource.RLIM_INFINITY else min(hard, _MEMORY)
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    except (ImportError, OSError, ValueError):  # a system without such limits
+    except (ImportError, OSError, ValueError):  # not supported on this system
         return
 
 

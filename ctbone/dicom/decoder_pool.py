@@ -1,7 +1,8 @@
-"""Compressed pixels, decoded by processes of their own: a damaged stream can end these, and never a cohort's run.
+"""Decode compressed pixels in child processes, which isolate crashes of the codecs.
 
-Codecs are C, C++ and Rust: on hostile streams they abort, hang, take all memory, or print on the terminal. In a child
-none of that matters, and several children decode several files at once, which one interpreter's lock would forbid.
+Codecs are written in C, C++ and Rust: on damaged streams they may abort, hang, exhaust the memory
+or print to the terminal. A child process contains all of that, and several children decode several
+files in parallel without the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from typing import Any, cast
 import numpy as np
 
 _SCRIPT = Path(__file__).with_name("decoder_child.py")
+# Time limit of a request, seconds; one more second for every frame.
 _SECONDS = 120.0
+# Size limit of one decoded frame, bytes.
 _MOST_BYTES = 2**31
 _DTYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4")
 
 
 class DecodingError(Exception):
-    """The codec failed; holds the kind of its error, never its text, which may quote the header."""
+    """The codec failed; holds the error's class only, because its text may quote the header."""
 
 
 def decode(path: Path, frames: Sequence[int] | None) -> Iterator[np.ndarray]:
@@ -38,20 +41,21 @@ def decode(path: Path, frames: Sequence[int] | None) -> Iterator[np.ndarray]:
     path
         The file.
     frames
-        Their numbers, from 0; None for a file of one frame.
+        Frame numbers from 0; None for a file with one frame.
 
     Yields
     ------
     numpy.ndarray
-        (rows, columns), as stored.
+        (rows, columns), stored values.
 
     Raises
     ------
     DecodingError
-        The stream is damaged, no codec reads it, or its codec crashed, hung or wanted too much memory.
+        The stream is damaged, no codec supports it, or the codec crashed, hung or needed too much
+        memory.
     """
-    child = _take()
-    whole = False
+    child = _idle_or_new_child()
+    complete = False
     watch = threading.Timer(_SECONDS + len(frames or ()), child.kill)
     watch.daemon = True
     watch.start()
@@ -65,23 +69,24 @@ def decode(path: Path, frames: Sequence[int] | None) -> Iterator[np.ndarray]:
         )
         out.flush()
         for _ in range(1 if frames is None else len(frames)):
-            yield _answer(back)
-        whole = True
+            yield _read_frame(back)
+        complete = True
     except (OSError, ValueError, KeyError, TypeError):
         raise DecodingError("crash") from None
     finally:
         watch.cancel()
-        if whole and child.poll() is None:
+        if complete and child.poll() is None:
             _idle.put(child)
         else:
             _end(child)
 
 
-def _answer(back: BufferedIOBase) -> np.ndarray:
-    told = json.loads(back.readline())
-    if "error" in told:
-        raise DecodingError(str(told["error"]))
-    shape, dtype = tuple(int(n) for n in told["shape"]), told["dtype"]
+def _read_frame(back: BufferedIOBase) -> np.ndarray:
+    """Read one reply of the child; check it, because a crashing codec may write anything."""
+    reply = json.loads(back.readline())
+    if "error" in reply:
+        raise DecodingError(str(reply["error"]))
+    shape, dtype = tuple(int(n) for n in reply["shape"]), reply["dtype"]
     if len(shape) != 2 or min(shape) < 1 or dtype not in _DTYPES:
         raise DecodingError("ValueError")
     size = shape[0] * shape[1] * np.dtype(dtype).itemsize
@@ -100,15 +105,15 @@ def _answer(back: BufferedIOBase) -> np.ndarray:
 _idle: queue.SimpleQueue[subprocess.Popen] = queue.SimpleQueue()
 
 
-def _take() -> subprocess.Popen:
-    """Return a child that waits for work, or start one: its imports are paid once, not once a series."""
+def _idle_or_new_child() -> subprocess.Popen:
+    """Return an idle child, or start one; children are reused because their imports are slow."""
     with contextlib.suppress(queue.Empty):
         while True:
             child = _idle.get_nowait()
             if child.poll() is None:
                 return child
             _end(child)
-    # -P: modules beside the script must not stand in for those of the same name elsewhere.
+    # -P: modules beside the script must not shadow others of the same name.
     command = [sys.executable, "-P", str(_SCRIPT)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -129,7 +134,7 @@ def _end(child: subprocess.Popen) -> None:
 
 
 def _forget() -> None:
-    """Leave the children to the process that started them: a fork would talk over the same pipes."""
+    """Forget the children after a fork: the parent process uses their pipes."""
     global _idle
     _idle = queue.SimpleQueue()
 

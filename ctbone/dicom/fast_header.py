@@ -1,7 +1,8 @@
-"""The header of an ordinary slice, read some thirty times faster than by a general parser; anything odd is left to it.
+"""Read the header of an ordinary slice about thirty times faster than pydicom.
 
-What is ordinary: explicit or implicit little endian (compressed pixels too), one frame, tags in ascending order, plain
-ASCII values of the expected kind. For all else ``read_plain`` returns None, and pydicom reads the file.
+Ordinary files have explicit or implicit little endian (compressed pixels too), one frame, tags in
+ascending order and ASCII values of the expected VR. For all others ``read_fast_header`` returns
+None, and pydicom reads the file.
 """
 
 from __future__ import annotations
@@ -22,41 +23,69 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+# Bytes of the first read, enough for most headers, and of the second.
 FIRST_READ = 1 << 14
 LAST_READ = 1 << 20
+# Undefined length (DICOM PS3.5, 7.1.1).
 _UNDEFINED = 0xFFFFFFFF
+# Limits of an ordinary header: nesting of sequences, and bytes of a value.
 _DEEPEST = 12
 _LONGEST = 1024
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_DATA = 0x7FE00010
+# Explicit VRs with a length of four bytes after two reserved ones, and those with a length of two
+# bytes.
 _LONG = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
 _SHORT = frozenset(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
-     b"ST", b"TM", b"UI", b"UL", b"US")
+    (
+        b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN",
+        b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US",
+    )
 )  # fmt: skip
 _IMPLICIT = struct.Struct("<HHI").unpack_from
 _EXPLICIT = struct.Struct("<HH2sH").unpack_from
 _ASCII = re.compile(rb"[ -~]*\Z")
 _WHOLE = re.compile(r"[+-]?\d{1,10}\Z")
 _REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\Z")
+# The elements that ctbone reads: keyword and VR. XS is US or SS.
 _WANTED: dict[int, tuple[str, str]] = {
-    0x00080008: ("ImageType", "CS"), 0x00080016: ("SOPClassUID", "UI"), 0x00080060: ("Modality", "CS"),
-    0x00080070: ("Manufacturer", "LO"), 0x00081090: ("ManufacturerModelName", "LO"),
-    0x00100020: ("PatientID", "LO"), 0x00180010: ("ContrastBolusAgent", "LO"), 0x00180050: ("SliceThickness", "DS"),
-    0x00180060: ("KVP", "DS"), 0x00181150: ("ExposureTime", "IS"), 0x00181151: ("XRayTubeCurrent", "IS"),
-    0x00181152: ("Exposure", "IS"), 0x00181210: ("ConvolutionKernel", "SH"), 0x0020000D: ("StudyInstanceUID", "UI"),
-    0x0020000E: ("SeriesInstanceUID", "UI"), 0x00200032: ("ImagePositionPatient", "DS"),
-    0x00200037: ("ImageOrientationPatient", "DS"), 0x00280002: ("SamplesPerPixel", "US"),
-    0x00280004: ("PhotometricInterpretation", "CS"), 0x00280008: ("NumberOfFrames", "IS"), 0x00280010: ("Rows", "US"),
-    0x00280011: ("Columns", "US"), 0x00280030: ("PixelSpacing", "DS"), 0x00280100: ("BitsAllocated", "US"),
-    0x00280101: ("BitsStored", "US"), 0x00280102: ("HighBit", "US"), 0x00280103: ("PixelRepresentation", "US"),
-    0x00280120: ("PixelPaddingValue", "XS"), 0x00280121: ("PixelPaddingRangeLimit", "XS"),
-    0x00281052: ("RescaleIntercept", "DS"), 0x00281053: ("RescaleSlope", "DS"),
-}  # fmt: skip
+    0x00080008: ("ImageType", "CS"),
+    0x00080016: ("SOPClassUID", "UI"),
+    0x00080060: ("Modality", "CS"),
+    0x00080070: ("Manufacturer", "LO"),
+    0x00081090: ("ManufacturerModelName", "LO"),
+    0x00100020: ("PatientID", "LO"),
+    0x00180010: ("ContrastBolusAgent", "LO"),
+    0x00180050: ("SliceThickness", "DS"),
+    0x00180060: ("KVP", "DS"),
+    0x00181150: ("ExposureTime", "IS"),
+    0x00181151: ("XRayTubeCurrent", "IS"),
+    0x00181152: ("Exposure", "IS"),
+    0x00181210: ("ConvolutionKernel", "SH"),
+    0x0020000D: ("StudyInstanceUID", "UI"),
+    0x0020000E: ("SeriesInstanceUID", "UI"),
+    0x00200032: ("ImagePositionPatient", "DS"),
+    0x00200037: ("ImageOrientationPatient", "DS"),
+    0x00280002: ("SamplesPerPixel", "US"),
+    0x00280004: ("PhotometricInterpretation", "CS"),
+    0x00280008: ("NumberOfFrames", "IS"),
+    0x00280010: ("Rows", "US"),
+    0x00280011: ("Columns", "US"),
+    0x00280030: ("PixelSpacing", "DS"),
+    0x00280100: ("BitsAllocated", "US"),
+    0x00280101: ("BitsStored", "US"),
+    0x00280102: ("HighBit", "US"),
+    0x00280103: ("PixelRepresentation", "US"),
+    0x00280120: ("PixelPaddingValue", "XS"),
+    0x00280121: ("PixelPaddingRangeLimit", "XS"),
+    0x00281052: ("RescaleIntercept", "DS"),
+    0x00281053: ("RescaleSlope", "DS"),
+}
+# Left to pydicom: the modality lookup table and the functional groups of enhanced files.
 _GENERAL = frozenset((0x00283000, 0x52009229, 0x52009230))
-"""A modality table and the groups of enhanced files: never ordinary."""
+# Elements that may hold several values.
 _SEVERAL = frozenset(
     (
         "ImageType",
@@ -68,24 +97,25 @@ _SEVERAL = frozenset(
 )
 
 
-class _NotPlainError(Exception):
-    """The header is none of the ordinary ones."""
+class _UnusualHeaderError(Exception):
+    """The header is not an ordinary one."""
 
 
 @dataclass(frozen=True)
 class StoredPixels:
-    """Uncompressed 16-bit pixels of one frame, where they lie in the file and how they are to be read.
+    """Location and format of the uncompressed 16-bit pixels of one frame.
 
     Attributes
     ----------
     offset
-        Of the first byte.
+        First byte in the file.
     bits
-        That hold the value; what stands in the others is ignored.
+        Number of bits that hold the value; the others are ignored.
     signed
-        Whether these are two's complement.
+        Whether values are in two's complement.
     padding
-        PixelPaddingValue and PixelPaddingRangeLimit, as 16 bits; the second None where the first stands alone.
+        PixelPaddingValue and PixelPaddingRangeLimit as unsigned 16-bit numbers; the second is None
+        if there is no range.
     """
 
     offset: int
@@ -95,29 +125,29 @@ class StoredPixels:
 
 
 @dataclass(frozen=True)
-class Plain:
-    """An ordinary header: values by keyword, the transfer syntax, and the pixels where they are uncompressed."""
+class FastHeader:
+    """An ordinary header: values by keyword, transfer syntax, and uncompressed pixels if any."""
 
     values: dict[str, Any]
     syntax: UID
     pixels: StoredPixels | None
 
 
-def read_plain(file: BufferedIOBase, size: int) -> Plain | None:
-    """Read an ordinary header; None where it is not one.
+def read_fast_header(file: BufferedIOBase, size: int) -> FastHeader | None:
+    """Read an ordinary header; return None if it is not one.
 
     Parameters
     ----------
     file
-        Open at its beginning.
+        A file opened at its beginning.
     size
-        Of the file, in bytes.
+        Size of the file, bytes.
     """
     head = file.read(FIRST_READ)
     for more in (LAST_READ, 0):
         try:
             return _parse(head, size)
-        except (_NotPlainError, RecursionError):
+        except (_UnusualHeaderError, RecursionError):
             return None
         except (struct.error, IndexError):
             if not more or size <= len(head):
@@ -126,15 +156,15 @@ def read_plain(file: BufferedIOBase, size: int) -> Plain | None:
     return None
 
 
-def inflates_beyond(file: BufferedIOBase, limit: int) -> bool:
-    """Tell whether a deflated file grows to more than ``limit`` bytes: a few kilobytes may fill any memory."""
+def inflated_size_exceeds(file: BufferedIOBase, limit: int) -> bool:
+    """Whether a deflated file inflates to more than ``limit`` bytes."""
     head = file.read(FIRST_READ)
     if DeflatedExplicitVRLittleEndian.encode() not in head:
         return False
     try:
         _, at = _file_group(head)
-    except (_NotPlainError, struct.error):
-        return True  # nobody can tell
+    except (_UnusualHeaderError, struct.error):
+        return True  # the start of the data is unknown
     inflater, grown = zlib.decompressobj(-zlib.MAX_WBITS), 0
     rest = head[at:]
     while rest or (rest := file.read(FIRST_READ)):
@@ -147,27 +177,29 @@ def inflates_beyond(file: BufferedIOBase, limit: int) -> bool:
     return False
 
 
-def _parse(head: bytes, size: int) -> Plain:
+def _parse(head: bytes, size: int) -> FastHeader:
     if head[128:132] != b"DICM":
-        raise _NotPlainError
+        raise _UnusualHeaderError
     syntax, at = _syntax(head)
     found: dict[str, Any] = {}
     explicit = syntax != ImplicitVRLittleEndian
     if not explicit and head[at + 4 : at + 6] in _SHORT | _LONG:
-        raise _NotPlainError  # the header says one thing and is another
+        raise _UnusualHeaderError  # the file meta group says implicit, the data are explicit
     last = 0
     while True:
         tag, kind, length, start = _element(head, at, explicit)
         if tag <= last or tag in _GENERAL:
-            raise _NotPlainError
+            raise _UnusualHeaderError
         if tag == _PIXEL_DATA:
             if found.get("NumberOfFrames", "1") != "1":
-                raise _NotPlainError
-            return Plain(found, syntax, _pixels(found, syntax, start, length, size))
+                raise _UnusualHeaderError
+            return FastHeader(
+                found, syntax, _pixels(found, syntax, start=start, length=length, size=size)
+            )
         last = tag
         if length == _UNDEFINED:
             if explicit and kind != b"SQ":
-                raise _NotPlainError
+                raise _UnusualHeaderError
             at = _end_of_sequence(head, start, explicit, 0)
             continue
         at = start + length
@@ -176,7 +208,7 @@ def _parse(head: bytes, size: int) -> Plain:
             if at > len(head):
                 raise IndexError
             if length > _LONGEST:
-                raise _NotPlainError
+                raise _UnusualHeaderError
             keyword, expected = wanted
             value = _value(expected, keyword in _SEVERAL, kind, head[start:at])
             if value is not None:
@@ -184,21 +216,21 @@ def _parse(head: bytes, size: int) -> Plain:
 
 
 def _syntax(head: bytes) -> tuple[UID, int]:
-    """Return the transfer syntax and where the data set begins."""
+    """Return the transfer syntax and the offset of the data set."""
     value, at = _file_group(head)
     uid = _known_syntax(value)
     if uid is None:
-        raise _NotPlainError
+        raise _UnusualHeaderError
     return uid, at
 
 
 def _file_group(head: bytes) -> tuple[bytes, int]:
-    """Read the file's own group, always explicit: the transfer syntax, and where the group ends."""
+    """Read the file meta group (always explicit): the transfer syntax UID and the group's end."""
     at, syntax = 132, b""
     while head[at : at + 2] == b"\x02\x00":
         tag, _, length, start = _element(head, at, explicit=True)
         if length > FIRST_READ:
-            raise _NotPlainError
+            raise _UnusualHeaderError
         at = start + length
         if tag == 0x00020010:
             syntax = head[start:at]
@@ -215,7 +247,7 @@ def _known_syntax(value: bytes) -> UID | None:
 
 
 def _element(head: bytes, at: int, explicit: bool) -> tuple[int, bytes, int, int]:
-    """Return tag, value representation, length and where the value begins."""
+    """Return tag, VR, length and the offset of the value."""
     if not explicit:
         group, element, length = _IMPLICIT(head, at)
         return group << 16 | element, b"", length, at + 8
@@ -225,13 +257,13 @@ def _element(head: bytes, at: int, explicit: bool) -> tuple[int, bytes, int, int
     if kind in _LONG:
         (length,) = struct.unpack_from("<I", head, at + 8)
         return group << 16 | element, kind, length, at + 12
-    raise _NotPlainError
+    raise _UnusualHeaderError
 
 
 def _end_of_sequence(head: bytes, at: int, explicit: bool, depth: int) -> int:
-    """Return where a sequence of undefined length ends."""
+    """Return the offset after a sequence of undefined length."""
     if depth > _DEEPEST:
-        raise _NotPlainError
+        raise _UnusualHeaderError
     while True:
         group, element, length = _IMPLICIT(head, at)
         tag = group << 16 | element
@@ -239,7 +271,7 @@ def _end_of_sequence(head: bytes, at: int, explicit: bool, depth: int) -> int:
         if tag == _SEQUENCE_END:
             return at
         if tag != _ITEM:
-            raise _NotPlainError
+            raise _UnusualHeaderError
         at = at + length if length != _UNDEFINED else _end_of_item(head, at, explicit, depth)
 
 
@@ -251,28 +283,28 @@ def _end_of_item(head: bytes, at: int, explicit: bool, depth: int) -> int:
         if length != _UNDEFINED:
             at = start + length
         elif explicit and kind != b"SQ":
-            raise _NotPlainError
+            raise _UnusualHeaderError
         else:
             at = _end_of_sequence(head, start, explicit, depth + 1)
 
 
-@lru_cache(4096)  # most values of a series are the same in all its slices
+@lru_cache(4096)  # most values are equal in all slices of a series
 def _value(expected: str, several: bool, kind: bytes, value: bytes) -> Any:
-    """Return a value if it is as expected: a number, a text, a list of texts, or None where it is empty."""
+    """Parse a value of the expected VR: a number, a string, a list of strings, or None if empty."""
     if kind and kind.decode() != expected and not (expected == "XS" and kind in (b"US", b"SS")):
-        raise _NotPlainError
+        raise _UnusualHeaderError
     if expected in ("US", "XS"):
         if len(value) != 2:
-            raise _NotPlainError
+            raise _UnusualHeaderError
         return int.from_bytes(value, "little")
     value = value.rstrip(b"\0 ")
     if not _ASCII.match(value):
-        raise _NotPlainError
+        raise _UnusualHeaderError
     if not value:
         return None
     parts = value.decode("ascii").split("\\")
     if len(parts) > 1 and not several:
-        raise _NotPlainError
+        raise _UnusualHeaderError
     parts = [_CHECK[expected](part) for part in parts]
     return parts if len(parts) > 1 else parts[0]
 
@@ -285,7 +317,7 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
     def check(part: str) -> str:
         part = part.strip()
         if not pattern.match(part):
-            raise _NotPlainError
+            raise _UnusualHeaderError
         return part
 
     return check
@@ -320,4 +352,6 @@ def _pixels(
         return None
     value = found.get("PixelPaddingValue")
     padding = None if value is None else (value, found.get("PixelPaddingRangeLimit"))
-    return StoredPixels(start, bits, found["PixelRepresentation"] == 1, padding)
+    return StoredPixels(
+        offset=start, bits=bits, signed=found["PixelRepresentation"] == 1, padding=padding
+    )

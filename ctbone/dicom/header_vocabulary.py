@@ -1,16 +1,17 @@
-"""What of a header's free text may be kept: the field's own words, never what somebody typed."""
+"""Allow-lists for header text: known technical terms are kept, other text is dropped."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
 
+# Defined terms of Modality (DICOM PS3.3, C.7.3.1.1.1).
 _MODALITIES = """
-    AR BI BMD CR CT DG DOC DX ECG EPS ES FID GM HC HD IO IVOCT IVUS KO LS M3D MG MR NM OAM OCT OP OPM OPT OPV
-    OT PLAN PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTPLAN RTRECORD RTSTRUCT RWV SEG SM SMR SR SRF STAIN TG US
-    VA XA XC
+    AR BI BMD CR CT DG DOC DX ECG EPS ES FID GM HC HD IO IVOCT IVUS KO LS M3D MG MR NM OAM OCT OP
+    OPM OPT OPV OT PLAN PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTPLAN RTRECORD RTSTRUCT RWV SEG SM
+    SMR SR SRF STAIN TG US VA XA XC
 """
-_MAKERS = (
+_MANUFACTURERS = (
     "GE",
     "Siemens",
     "Philips",
@@ -22,15 +23,17 @@ _MAKERS = (
     "United Imaging",
     "Samsung",
 )
+# Words in model names of CT scanners.
 _MODEL_NAMES = """
-    somatom definition flash edge as as+ force drive confidence go.up go.top go.all go.now go.sim go.open_pro
-    perspective emotion duo sensation open volume zoom plus scope power spirit x.cite x.ceed naeotom alpha
-    biograph mct horizon vision truepoint balance lightspeed lightspeed16 vct pro16 pro ultra qx/i rt rt16
-    xtra hispeed dual rhapsode brightspeed elite excel select optima discovery st ste rx hd revolution ct evo
-    gsi apex frontier maxima ascend performix access brilliance big bore ingenuity core core128 flex ict sp tf
-    iqon spectral incisive mx mx8000 idt vereos gemini gxl aquilion one prime lightning cxl cx lb rxl genesis
-    exceed insight serve start asteion activion alexion advance xpress/gx super multi scenaria view supria
-    eclos presto uct umi neuviz extra fidex glory epoch meridian aurora ct/i slice slices system scanner
+    somatom definition flash edge as as+ force drive confidence go.up go.top go.all go.now go.sim
+    go.open_pro perspective emotion duo sensation open volume zoom plus scope power spirit x.cite
+    x.ceed naeotom alpha biograph mct horizon vision truepoint balance lightspeed lightspeed16 vct
+    pro16 pro ultra qx/i rt rt16 xtra hispeed dual rhapsode brightspeed elite excel select optima
+    discovery st ste rx hd revolution ct evo gsi apex frontier maxima ascend performix access
+    brilliance big bore ingenuity core core128 flex ict sp tf iqon spectral incisive mx mx8000 idt
+    vereos gemini gxl aquilion one prime lightning cxl cx lb rxl genesis exceed insight serve start
+    asteion activion alexion advance xpress/gx super multi scenaria view supria eclos presto uct umi
+    neuviz extra fidex glory epoch meridian aurora ct/i slice slices system scanner
 """
 _MODEL_WORDS = frozenset(_MODEL_NAMES.split())
 _MODEL_NUMBER = re.compile(r"([a-z]{1,3})?\d{1,3}[a-z+]{0,2}")
@@ -39,8 +42,8 @@ _KERNEL = re.compile(
       | FC\d\d(-[A-Z0-9]{1,2})?                         # Canon, Toshiba: FC13, FC51-H
       | [A-FL] | [UEYC][A-F]                            # Philips: UB, YC
       | (HD[ ]?)?                                       # GE, and plain words
-        (STANDARD|STAND|STND|STD|SOFT[ ]?TISSUE|SOFT|SMOOTH|MEDIUM|SHARP|DETAIL|BONE[ ]?PLUS|BONE|EDGE|ULTRA|LUNG|CHEST
-        |BRAIN|HEAD|BODY)([ ]?(PLUS|HD|\+|\d))?
+        (STANDARD|STAND|STND|STD|SOFT[ ]?TISSUE|SOFT|SMOOTH|MEDIUM|SHARP|DETAIL
+        |BONE[ ]?PLUS|BONE|EDGE|ULTRA|LUNG|CHEST|BRAIN|HEAD|BODY)([ ]?(PLUS|HD|\+|\d))?
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -48,7 +51,7 @@ _KERNEL = re.compile(
 
 @lru_cache(256)
 def known_modality(text: str) -> str:
-    """Return a modality of the standard, or nothing.
+    """Return a modality of the DICOM standard, or an empty string.
 
     Examples
     --------
@@ -61,39 +64,45 @@ def known_modality(text: str) -> str:
 
 @lru_cache(256)
 def known_kernel(text: str) -> str:
-    """Return a reconstruction kernel that is named as the makers name theirs, or nothing.
+    """Return a reconstruction kernel with a name that a manufacturer uses, or an empty string.
 
     Examples
     --------
-    >>> [known_kernel(text) for text in ("Br64d 3", "BONEPLUS", "FC51", "UB", "DOE^JANE", "Doe", "19770301")]
-    ['Br64d 3', 'BONEPLUS', 'FC51', 'UB', '', '', '']
+    >>> [known_kernel(text) for text in ("Br64d 3", "BONEPLUS", "FC51", "UB")]
+    ['Br64d 3', 'BONEPLUS', 'FC51', 'UB']
+    >>> [known_kernel(text) for text in ("DOE^JANE", "Doe", "19770301")]
+    ['', '', '']
     """
     kernel = text.strip()
     return kernel if _KERNEL.fullmatch(kernel) else ""
 
 
 @lru_cache(256)
-def known_maker(text: str) -> str:
-    """Return the maker by its short name; ``other`` where it is none of those known here.
+def known_manufacturer(text: str) -> str:
+    """Return the short name of a known manufacturer, ``other``, or an empty string for empty text.
 
     Examples
     --------
-    >>> known_maker("GE MEDICAL SYSTEMS"), known_maker("SIEMENS"), known_maker("Somebody"), known_maker("")
-    ('GE', 'Siemens', 'other', '')
+    >>> [known_manufacturer(text) for text in ("GE MEDICAL SYSTEMS", "SIEMENS", "Somebody", "")]
+    ['GE', 'Siemens', 'other', '']
     """
     folded = text.casefold()
-    found = next((maker for maker in _MAKERS if re.search(rf"\b{maker.casefold()}\b", folded)), "")
+    found = next(
+        (name for name in _MANUFACTURERS if re.search(rf"\b{name.casefold()}\b", folded)), ""
+    )
     return found or ("other" if folded.strip() else "")
 
 
 @lru_cache(256)
 def known_model(text: str) -> str:
-    """Return a scanner's model where every word is one of the makers' or a short number, else nothing.
+    """Return a scanner model if every word is a known one or a short number, else an empty string.
 
     Examples
     --------
-    >>> known_model("SOMATOM Definition AS+"), known_model("Discovery CT750 HD"), known_model("Dr Doe's 64")
-    ('SOMATOM Definition AS+', 'Discovery CT750 HD', '')
+    >>> known_model("SOMATOM Definition AS+"), known_model("Discovery CT750 HD")
+    ('SOMATOM Definition AS+', 'Discovery CT750 HD')
+    >>> known_model("Dr Doe's 64")
+    ''
     """
     model = " ".join(text.split())
     words = model.casefold().split(" ")

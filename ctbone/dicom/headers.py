@@ -1,77 +1,93 @@
-"""Every file of a folder, and what its DICOM header says about each image in it."""
+"""Find the files of a folder and read the DICOM header of every image."""
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import stat
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Literal
 
 import pydicom
-from pydicom import config as pydicom_config
 from pydicom.uid import UID
 
-from ctbone.dicom.fast_header import StoredPixels, inflates_beyond, read_plain
-from ctbone.dicom.header_vocabulary import known_kernel, known_maker, known_modality, known_model
+from ctbone.dicom.fast_header import StoredPixels, inflated_size_exceeds, read_fast_header
+from ctbone.dicom.header_vocabulary import (
+    known_kernel,
+    known_manufacturer,
+    known_modality,
+    known_model,
+)
+from ctbone.quiet_pydicom import quiet_pydicom
 
 _TAGS = [
-    "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "ConvolutionKernel",
-    "ContrastBolusAgent", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns",
-    "NumberOfFrames", "SliceThickness", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SamplesPerPixel",
-    "BitsAllocated", "KVP", "Exposure", "XRayTubeCurrent", "ExposureTime", "Manufacturer", "ManufacturerModelName",
+    "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "StudyInstanceUID", "PatientID",
+    "ConvolutionKernel", "ContrastBolusAgent", "ImageOrientationPatient", "ImagePositionPatient",
+    "PixelSpacing", "Rows", "Columns", "NumberOfFrames", "SliceThickness", "RescaleSlope",
+    "RescaleIntercept", "ModalityLUTSequence", "SamplesPerPixel", "BitsAllocated", "KVP",
+    "Exposure", "XRayTubeCurrent", "ExposureTime", "Manufacturer", "ManufacturerModelName",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
+# SOP classes: CT Image, Enhanced CT Image and Legacy Converted Enhanced CT Image Storage.
 _CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2",
     "1.2.840.10008.5.1.4.1.1.2.1",
     "1.2.840.10008.5.1.4.1.1.2.2",
 }
+# Values of ImageType.
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW"}
-_REFORMATS = {"REFORMATTED", "MPR", "CSA MPR", "MIP", "CSA MIP", "MINIP", "MIN_IP", "PROJECTION IMAGE", "VRT", "VOLREN",
-              "CSA 3D", "SSD", "CURVED", "RESAMPLED"}  # fmt: skip
-Stranger = Literal["no DICOM", "damaged DICOM", "cannot be read"]
+_REFORMATS = {
+    "REFORMATTED", "MPR", "CSA MPR", "MIP", "CSA MIP", "MINIP", "MIN_IP", "PROJECTION IMAGE",
+    "VRT", "VOLREN", "CSA 3D", "SSD", "CURVED", "RESAMPLED",
+}  # fmt: skip
+Unreadable = Literal["not a DICOM file", "damaged DICOM file", "cannot be read"]
+# Limits against damaged or hostile headers: pixels along a side, and bytes of an inflated file.
 _LARGEST_SIDE = 16384
 _LARGEST_INFLATED = 1 << 29
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What the header says about one image: a classic file holds one, an enhanced file many.
+    """Header of one image: a classic file holds one frame, an enhanced file several.
 
     Attributes
     ----------
     path, index
-        The file, and the frame's number in it from 0.
-    series, study
-        What tells series and studies apart; never shown, never written.
-    kind
-        Empty for a CT image; else why this is none.
+        The file, and the number of the frame in it, from 0.
+    series_key, study_key
+        Identify series and examinations (UIDs, patient); never shown or written.
+    modality
+        A modality of the standard, or empty.
+    not_ct
+        Empty for a CT image; otherwise the reason why the frame is not one.
+    original
+        Whether ImageType does not say DERIVED.
+    rows, columns
+        Size of the image in pixels.
     orientation, position, pixel_spacing
-        ImageOrientationPatient (6), ImagePositionPatient (3), PixelSpacing (2: between rows, between columns); None
-        where missing or damaged.
+        ImageOrientationPatient (6), ImagePositionPatient (3), PixelSpacing (2: between rows,
+        between columns), mm; None if missing or damaged.
     slope, intercept
-        From stored numbers to HU; None where the header does not say, 1 and 0 where it holds a table instead.
+        Rescale from stored values to HU; None if missing, 1 and 0 if the header holds a lookup
+        table instead.
+    contrast
+        Whether the header names a contrast agent.
     transfer_syntax, compressed
-        Its name, and whether a codec is needed.
-    kvp, mas, thickness, kernel, maker, model
-        Facts of the scan; None or empty where missing.
+        Name of the transfer syntax, and whether a codec is needed.
+    kvp, mas, thickness, kernel, manufacturer, model
+        Scan parameters (kV, mAs, mm); None or empty if missing.
     pixels
-        Where uncompressed pixels lie; None where a codec or the general reader must be asked.
+        Location of uncompressed pixels; None if a codec or pydicom must read them.
     """
 
     path: Path
     index: int
-    series: str
-    study: str
+    series_key: str
+    study_key: str
     modality: str
-    kind: str
+    not_ct: str
     original: bool
     rows: int
     columns: int
@@ -87,34 +103,13 @@ class Frame:
     compressed: bool
     kvp: float | None
     mas: float | None
-    maker: str
+    manufacturer: str
     model: str
     pixels: StoredPixels | None = None
 
 
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom from checking and quoting every value: a warning may hold a patient's name."""
-    settings, logs = (
-        pydicom_config.settings,
-        [logging.getLogger(name) for name in ("pydicom", "pylibjpeg", "openjpeg")],
-    )
-    before, levels = settings.reading_validation_mode, [log.level for log in logs]
-    settings.reading_validation_mode = pydicom_config.IGNORE
-    for log in logs:
-        log.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        settings.reading_validation_mode = before
-        for log, level in zip(logs, levels, strict=True):
-            log.setLevel(level)
-
-
 def walk(folder: Path) -> list[Path]:
-    """List every regular file below ``folder``, sorted; loops of symbolic links end."""
+    """List every regular file below ``folder``, sorted; each folder is visited once."""
     if folder.is_file():
         return [folder]
     files: list[Path] = []
@@ -134,29 +129,41 @@ def walk(folder: Path) -> list[Path]:
     return [path for path in files if _is_regular(path)]
 
 
-def read_frames(path: Path) -> list[Frame] | Stranger:
-    """Read a file's header; or say why the file takes no part."""
+def read_frames(path: Path) -> list[Frame] | Unreadable:
+    """Read the header of a file: its frames, or the reason why it cannot be used."""
     try:
         with path.open("rb") as file:
             start = file.read(132)
             if start[128:] != b"DICM" and start[:2] not in (b"\x08\x00", b"\x02\x00"):
-                return "no DICOM"
+                return "not a DICOM file"
             file.seek(0)
-            plain = read_plain(file, os.fstat(file.fileno()).st_size)
-            if plain is not None:
-                return [_frame(path, 0, plain.values, None, None, 1, plain.syntax, plain.pixels)]
+            fast = read_fast_header(file, os.fstat(file.fileno()).st_size)
+            if fast is not None:
+                return [
+                    _frame(
+                        path,
+                        index=0,
+                        header=fast.values,
+                        shared=None,
+                        own=None,
+                        count=1,
+                        syntax=fast.syntax,
+                        pixels=fast.pixels,
+                    )
+                ]
             file.seek(0)
-            if inflates_beyond(file, _LARGEST_INFLATED):
-                return "damaged DICOM"
+            if inflated_size_exceeds(file, _LARGEST_INFLATED):
+                return "damaged DICOM file"
             file.seek(0)
             return _read_any(path, file)
     except OSError:
         return "cannot be read"
-    except Exception:  # a damaged header raises anything
-        return "damaged DICOM"
+    except Exception:  # pydicom raises many kinds of error on a damaged header
+        return "damaged DICOM file"
 
 
 def _read_any(path: Path, file: BufferedIOBase) -> list[Frame]:
+    """Read any header with pydicom."""
     with quiet_pydicom():
         return _frames(
             path, pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
@@ -184,12 +191,23 @@ def _frames(path: Path, header: pydicom.Dataset) -> list[Frame]:
     frames = []
     for index in range(count if groups else 1):
         own = groups[index] if groups else None
-        frames.append(_frame(path, index, header, shared, own, count, syntax))
+        frames.append(
+            _frame(
+                path,
+                index=index,
+                header=header,
+                shared=shared,
+                own=own,
+                count=count,
+                syntax=syntax,
+            )
+        )
     return frames
 
 
 def _frame(
     path: Path,
+    *,
     index: int,
     header: pydicom.Dataset | dict[str, Any],
     shared: Any,
@@ -198,8 +216,10 @@ def _frame(
     syntax: UID | None,
     pixels: StoredPixels | None = None,
 ) -> Frame:
+    """Collect the values of one frame; ``own`` and ``shared`` are its functional groups."""
+
     def find(sequence: str, keyword: str) -> Any:
-        """Look in the frame's own group, then in the shared one, then in the header itself."""
+        """Search the frame's own functional group, then the shared one, then the header."""
         for group in (own, shared):
             item = _first(group.get(sequence)) if group is not None else None
             if item is not None and keyword in item:
@@ -220,10 +240,10 @@ def _frame(
     return Frame(
         path=path,
         index=index,
-        series=str(header.get("SeriesInstanceUID") or path.parent),
-        study=f"{header.get('PatientID')}\0{header.get('StudyInstanceUID')}",
+        series_key=str(header.get("SeriesInstanceUID") or path.parent),
+        study_key=f"{header.get('PatientID')}\0{header.get('StudyInstanceUID')}",
         modality=known_modality(_text(header.get("Modality"))),
-        kind=_kind(header, image_type, count, in_groups=own is not None),
+        not_ct=_not_ct(header, image_type, count, in_groups=own is not None),
         original="DERIVED" not in image_type,
         rows=_whole(header.get("Rows")) or 0,
         columns=_whole(header.get("Columns")) or 0,
@@ -241,33 +261,34 @@ def _frame(
         compressed=syntax is not None and syntax.is_transfer_syntax and syntax.is_encapsulated,
         kvp=_number(find("CTXRayDetailsSequence", "KVP")),
         mas=exposure,
-        maker=known_maker(_text(header.get("Manufacturer"))),
+        manufacturer=known_manufacturer(_text(header.get("Manufacturer"))),
         model=known_model(_text(header.get("ManufacturerModelName"))),
         pixels=pixels,
     )
 
 
-def _kind(
+def _not_ct(
     header: pydicom.Dataset | dict[str, Any], image_type: set[str], count: int, *, in_groups: bool
 ) -> str:
+    """Return why an image is not a CT slice, or an empty string."""
     rows, columns = _whole(header.get("Rows")), _whole(header.get("Columns"))
     if not rows or not columns:
         return "no image (directory, dose or structured report)"
     if max(rows, columns) > _LARGEST_SIDE:
-        return f"claims {columns} × {rows} pixels"
+        return f"the header claims {columns} × {rows} pixels"
     modality = known_modality(_text(header.get("Modality")))
     if modality != "CT":
         return f"modality {modality or 'unknown'}, not CT"
     if image_type & _LOCALIZERS:
         return "localizer"
     if header.get("SOPClassUID") is not None and str(header.get("SOPClassUID")) not in _CT_CLASSES:
-        return "secondary capture or other object, no CT image"
+        return "secondary capture or other object, not a CT image"
     if (_whole(header.get("SamplesPerPixel")) or 1) != 1:
         return "colour picture"
     if image_type & _REFORMATS:
         return "reformatted or projected from another series"
     if count > 1 and not in_groups:
-        return "several frames without positions"
+        return "multi-frame image without positions"
     return ""
 
 
@@ -309,6 +330,6 @@ def _whole(value: Any) -> int | None:
 
 
 def _text(value: Any) -> str:
-    """Return the values of a text element in one line."""
+    """Join the values of a text element."""
     words = [str(item).strip() for item in _many(value)]
     return " ".join(word for word in words if word)

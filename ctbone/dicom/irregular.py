@@ -1,38 +1,36 @@
-"""Tilted and unevenly spaced slices onto a regular, untilted grid."""
+"""Resample tilted and unevenly spaced slices onto a regular, untilted grid."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
-from ctbone.dicom.geometry import Stack
-from ctbone.grid import Grid
+from ctbone.dicom.geometry import SliceStack
+from ctbone.grid import LPS_TO_RAS, Grid
 from ctbone.nifti import AIR
 
-_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
+def resample_irregular(data: np.ndarray, stack: SliceStack) -> tuple[np.ndarray, np.ndarray]:
+    """Resample slices onto the grid of an untilted scanner, in one linear interpolation.
 
-def resample(data: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
-    """Bring slices onto the grid that the untilted scanner would have filled, in one linear interpolation.
-
-    The third axis of the new grid is the line on which the slices are stacked, its step the median gap; pixels keep
-    their spacing; the grid holds every pixel of every slice, and air (−1024 HU) where there was none. Between two
-    slices HU are interpolated linearly, whatever their distance.
+    The third axis of the new grid is the line through the slices, with the median gap as its step.
+    The pixel spacing is kept. The grid contains every pixel of every slice; voxels outside the
+    slices are air (−1024 HU). Gaps between slices are interpolated linearly, whatever their size.
 
     Parameters
     ----------
     data
-        (i, j, k) HU on the stack's slices.
+        (column, row, slice), HU.
     stack
-        Where the slices lie.
+        Geometry of the slices.
 
     Returns
     -------
     tuple
-        The volume, of the type of ``data``, and its affine in RAS mm.
+        The volume, with the dtype of ``data``, and its affine (4, 4) to RAS mm.
     """
     grid = untilted_grid(stack)
-    shape, affine = grid.shape, _LPS_RAS @ grid.affine
+    shape, affine = grid.shape, LPS_TO_RAS @ grid.affine
     along = stack.positions @ stack.normal
     slices = np.arange(len(along), dtype=float)
     result = np.empty((shape[2], shape[1], shape[0]), data.dtype)
@@ -41,6 +39,7 @@ def resample(data: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
         index = np.stack([i, j, np.full_like(i, k)], axis=-1).reshape(-1, 3)
         points = index @ affine[:3, :3].T + affine[:3, 3]
         at = np.interp(points @ stack.normal, along, slices, left=-2.0, right=len(along) + 1.0)
+        # Position of the first pixel of the (fractional) slice at each point.
         firsts = np.stack(
             [np.interp(at, slices, stack.positions[:, axis]) for axis in range(3)], axis=-1
         )
@@ -56,19 +55,19 @@ def resample(data: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
     return result.transpose(2, 1, 0), grid.affine
 
 
-def untilted_grid(stack: Stack) -> Grid:
-    """Return the grid that ``resample`` fills."""
+def untilted_grid(stack: SliceStack) -> Grid:
+    """Return the grid of ``resample_irregular``."""
     axes = _untilted(stack)
     steps = _steps(stack, axes)
     low, shape = _extent(stack, axes, steps)
     affine = np.eye(4)
     affine[:3, :3] = axes * steps
     affine[:3, 3] = axes @ low
-    return Grid(shape, _LPS_RAS @ affine)
+    return Grid(shape, LPS_TO_RAS @ affine)
 
 
-def _untilted(stack: Stack) -> np.ndarray:
-    """Return the new axes as columns: the stacking line, and the row direction made square to it."""
+def _untilted(stack: SliceStack) -> np.ndarray:
+    """Return the new axes (LPS) as columns; the first is the row direction made orthogonal."""
     line = stack.positions[-1] - stack.positions[0]
     third = line / np.linalg.norm(line)
     first = stack.row - (stack.row @ third) * third
@@ -76,15 +75,15 @@ def _untilted(stack: Stack) -> np.ndarray:
     return np.stack([first, np.cross(third, first), third], axis=1)
 
 
-def _steps(stack: Stack, axes: np.ndarray) -> np.ndarray:
+def _steps(stack: SliceStack, axes: np.ndarray) -> np.ndarray:
     between = np.diff(stack.positions @ axes[:, 2])
     return np.array([*stack.pixel, float(np.median(between))])
 
 
 def _extent(
-    stack: Stack, axes: np.ndarray, steps: np.ndarray
+    stack: SliceStack, axes: np.ndarray, steps: np.ndarray
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Return the first voxel's place along the new axes, and the voxels that hold every slice."""
+    """Return the position of the first voxel along the new axes (mm), and the shape."""
     columns, rows, _ = stack.shape
     right = stack.row * stack.pixel[0] * (columns - 1)
     down = stack.column * stack.pixel[1] * (rows - 1)

@@ -1,4 +1,4 @@
-"""Pixel data of one file to Hounsfield units: every transfer syntax that the codecs read, padding made air."""
+"""Convert the pixel data of one file to HU; padding becomes air."""
 
 from __future__ import annotations
 
@@ -19,30 +19,35 @@ _INT16 = np.iinfo(np.int16)
 
 @dataclass(frozen=True)
 class Slice:
-    """HU of one image, (rows, columns), int16 where that loses nothing, else float32, and its count of air voxels.
+    """HU of one image.
 
-    Air are voxels of padding and those below −1024 HU: both now hold −1024.
+    Attributes
+    ----------
+    hu
+        (rows, columns), int16 if that is exact, else float32.
+    air
+        Number of voxels that were padding or below −1024 HU; they are set to −1024.
     """
 
     hu: np.ndarray
     air: int
 
 
-def read_plain_slice(frame: Frame, out: np.ndarray) -> int | None:
-    """Read uncompressed 16-bit pixels straight into their place, as HU.
+def read_uncompressed_slice(frame: Frame, out: np.ndarray) -> int | None:
+    """Read uncompressed 16-bit pixels directly into the volume, as HU.
 
     Parameters
     ----------
     frame
         The slice.
     out
-        (rows, columns) int16, contiguous; where the answer is None it holds anything.
+        (rows, columns) int16, contiguous; its content is undefined if the result is None.
 
     Returns
     -------
     int or None
-        How many voxels are air now, as ``Slice.air``; None where ``read_slices`` must be asked: the pixels are stored
-        in another way, the slope is not 1, or int16 cannot hold the values.
+        Number of air voxels, as in ``Slice.air``. None if ``read_slices`` is needed: the pixels are
+        stored in another way, the slope is not 1, or the values exceed int16.
     """
     pixels = frame.pixels
     intercept = frame.intercept
@@ -55,7 +60,7 @@ def read_plain_slice(frame: Frame, out: np.ndarray) -> int | None:
             return None
     padding = None if pixels.padding is None else _padded(stored, *pixels.padding)
     if pixels.bits < 16:
-        # What the writer left in the unused bits (overlays, the padding value) is no part of the value.
+        # Unused bits (overlays, the padding value) are not part of the value.
         np.left_shift(stored, 16 - pixels.bits, out=stored)
         np.right_shift(stored, 16 - pixels.bits, out=stored)
         if pixels.padding is not None:
@@ -73,7 +78,7 @@ def read_plain_slice(frame: Frame, out: np.ndarray) -> int | None:
     if low < _INT16.min or high > _INT16.max or abs(intercept) > _INT16.max:
         return None
     if intercept:
-        # Modulo 2^16, which is exact: the sums were found to fit.
+        # Exact modulo 2^16, because the sums fit int16.
         np.add(out, np.int16(intercept), out=out)
     if low >= AIR and padding is None:
         return 0
@@ -90,7 +95,8 @@ def read_slices(frames: Sequence[Frame]) -> Iterator[Slice]:
     Raises
     ------
     DicomError
-        The pixel data is missing, shorter than the header claims, or in a syntax that no codec reads.
+        The pixel data are missing, shorter than the header claims, or in an unsupported transfer
+        syntax.
     """
     try:
         path, compressed = frames[0].path, frames[0].compressed
@@ -152,7 +158,7 @@ def _padding(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
 
 
 def _padded(stored: np.ndarray, value: int, limit: int | None) -> np.ndarray:
-    """Find the pixels of PixelPaddingValue, or of the range up to PixelPaddingRangeLimit."""
+    """Mask of the pixels between PixelPaddingValue and PixelPaddingRangeLimit, if there is one."""
     ends = [
         _as_stored(int(end), stored.dtype) for end in (value, value if limit is None else limit)
     ]
@@ -160,20 +166,21 @@ def _padded(stored: np.ndarray, value: int, limit: int | None) -> np.ndarray:
 
 
 def _as_stored(value: int, dtype: np.dtype) -> int:
-    """Read the padding value with the sign of the pixels: many writers store −2000 as 63536."""
+    """Convert the padding value to the pixels' dtype: many writers store −2000 as 63536."""
     bits = 8 * dtype.itemsize
     value &= (1 << bits) - 1
     return value - (1 << bits) if dtype.kind == "i" and value >> (bits - 1) else value
 
 
 def _cause(error: BaseException) -> str:
+    """Describe an error by its class only: its text may quote the header."""
     known = {
         "EOFError": "the file ends early",
-        "AttributeError": "the file holds no pixel data, or its header lacks their description",
-        "NotImplementedError": "a transfer syntax that ctbone does not know",
-        "RuntimeError": "no installed codec decodes it",
+        "AttributeError": "the file has no pixel data, or its header does not describe them",
+        "NotImplementedError": "unsupported transfer syntax",
+        "RuntimeError": "no installed codec can decode it",
         "ValueError": "less pixel data than the header claims",
-        "MemoryError": "more pixels than there is memory",
+        "MemoryError": "not enough memory for the pixels",
     }
     kind = str(error) if isinstance(error, DecodingError) else type(error).__name__
     return known.get(kind, "the codec fails")

@@ -1,4 +1,4 @@
-"""One series to one volume in HU with its affine."""
+"""Read one series as a volume in HU with its affine."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from itertools import groupby
 
 import numpy as np
 
-from ctbone.dicom.geometry import Stack
-from ctbone.dicom.headers import Frame, quiet_pydicom
-from ctbone.dicom.irregular import resample
-from ctbone.dicom.pixels import Slice, read_plain_slice, read_slices
+from ctbone.dicom.geometry import SliceStack
+from ctbone.dicom.headers import Frame
+from ctbone.dicom.irregular import resample_irregular
+from ctbone.dicom.pixels import Slice, read_slices, read_uncompressed_slice
 from ctbone.dicom.series import Series
 from ctbone.errors import DicomError
 from ctbone.grid import Grid
+from ctbone.quiet_pydicom import quiet_pydicom
 
+# Most voxels of a volume.
 _LARGEST = 2**31
-_AT_ONCE = 32
+# Files that are decoded before their slices are copied; limits the memory.
+_FILES_PER_BATCH = 32
 
 
 @dataclass(frozen=True)
-class ScanFacts:
-    """All that is kept of the headers: an allow-list, free of anything about the patient.
+class ScanParameters:
+    """Header values that are kept: an allow-list without patient data.
 
     Attributes
     ----------
     kernel, manufacturer, model
-        Empty where the header says nothing, or something that is no such term.
+        Empty if missing or not a known technical term.
     kvp, mas, thickness_mm
-        None where the header says nothing.
+        Tube voltage (kV), tube current–time product (mAs), slice thickness (mm); None if missing.
     """
 
     kernel: str
@@ -51,26 +54,26 @@ class Volume:
     Attributes
     ----------
     data
-        (i, j, k) = (column, row, slice), HU; int16, or float32 where int16 would lose something.
+        (column, row, slice), HU; int16 if that is exact, else float32.
     affine
         (4, 4), voxel index to RAS mm.
-    meta
-        What is kept of the headers.
+    scan
+        Scan parameters from the headers.
     air_voxels
-        How many voxels were padding or below −1024 HU; they hold −1024 now.
-    resampled
-        Empty, or what was irregular about the slices before they were brought onto a regular grid.
+        Number of voxels that were padding or below −1024 HU; they are set to −1024.
+    irregularity
+        Empty, or the irregularity of the slices that were resampled to this grid.
     """
 
     data: np.ndarray
     affine: np.ndarray
-    meta: ScanFacts
+    scan: ScanParameters
     air_voxels: int = 0
-    resampled: str = ""
+    irregularity: str = ""
 
     @property
     def grid(self) -> Grid:
-        """Where the voxels lie."""
+        """Shape and affine."""
         x, y, z = self.data.shape
         return Grid((x, y, z), self.affine)
 
@@ -78,42 +81,53 @@ class Volume:
 def read_series(series: Series) -> Volume:
     """Read a series as a volume in HU.
 
-    The affine comes from ImageOrientationPatient and the positions; slices are sorted along their normal, so that
-    the axes are right-handed. Rescale slope and intercept are applied slice by slice. A tilted or unevenly spaced
-    series is refused, or resampled to a regular, untilted grid, as the settings say that listed it.
+    The affine comes from ImageOrientationPatient and the positions; slices are sorted along their
+    normal, so the axes are right-handed. Rescale slope and intercept are applied to each slice. A
+    tilted or unevenly spaced series is refused or resampled to a regular, untilted grid, as the
+    settings of ``list_series`` say.
 
     Raises
     ------
     DicomError
-        The series is no volume (the positions are named), or a file of it cannot be decoded.
+        The series is not a volume, is irregular or too large, or a file cannot be decoded.
     """
     stack = series.stack
     if stack is None or series.verdict == "refused":
         raise DicomError(f"{series.name} is refused: {series.reason}", file=series.folder)
-    if stack.irregular and series.irregular == "refuse":
+    if stack.irregularity and series.irregular == "refuse":
         raise DicomError(
-            f"{series.name} is irregular: {stack.irregular}",
+            f"{series.name} is irregular: {stack.irregularity}",
             file=series.folder,
             remedy="set dicom.irregular to resample, or export a regular series",
         )
     x, y, z = stack.shape
     if x * y * z > _LARGEST:
         raise DicomError(
-            f"{series.name} is too large", file=series.folder, found=f"{x} × {y} × {z} voxels"
+            f"{series.name} is too large",
+            file=series.folder,
+            found=f"{x} × {y} × {z} voxels",
+            expected=f"at most {_LARGEST} voxels",
         )
     data, air = _read(stack, series)
     first = stack.frames[0]
-    facts = ScanFacts(first.kernel, first.kvp, first.mas, first.thickness, first.maker, first.model)
-    if stack.irregular:
-        data, affine = resample(data, stack)
-        return Volume(data, affine, facts, air, stack.irregular)
-    return Volume(data, stack.affine, facts, air)
+    scan = ScanParameters(
+        kernel=first.kernel,
+        kvp=first.kvp,
+        mas=first.mas,
+        thickness_mm=first.thickness,
+        manufacturer=first.manufacturer,
+        model=first.model,
+    )
+    if stack.irregularity:
+        data, affine = resample_irregular(data, stack)
+        return Volume(data, affine, scan=scan, air_voxels=air, irregularity=stack.irregularity)
+    return Volume(data, stack.affine, scan=scan, air_voxels=air)
 
 
-def _read(stack: Stack, series: Series) -> tuple[np.ndarray, int]:
-    """Decode file by file, several at once; each frame goes to its place along the normal."""
+def _read(stack: SliceStack, series: Series) -> tuple[np.ndarray, int]:
+    """Decode several files at a time and copy each frame to its position along the normal."""
     x, y, z = stack.shape
-    # Slices are the slowest axis in memory, so that each is written in one piece and NIfTI takes them as they are.
+    # Slices are the slowest axis in memory: each is contiguous, and the order is that of NIfTI.
     try:
         data = np.empty((z, y, x), np.int16)
     except MemoryError:
@@ -124,9 +138,9 @@ def _read(stack: Stack, series: Series) -> tuple[np.ndarray, int]:
     places = sorted(enumerate(stack.frames), key=lambda item: (str(item[1].path), item[1].index))
     files = [list(members) for _, members in groupby(places, key=lambda item: item[1].path)]
     with quiet_pydicom(), ThreadPoolExecutor(_threads()) as pool:
-        # Few are under way at a time: what is decoded and not yet in its place is memory, too.
-        for start in range(0, len(files), _AT_ONCE):
-            some = files[start : start + _AT_ONCE]
+        # Decoded slices that are not yet copied take memory, too.
+        for start in range(0, len(files), _FILES_PER_BATCH):
+            some = files[start : start + _FILES_PER_BATCH]
             decoded = pool.map(partial(_decode, data=data, series=series), some)
             for members, slices in zip(some, list(decoded), strict=True):
                 for (place, _), one in zip(members, slices, strict=True):
@@ -139,18 +153,18 @@ def _read(stack: Stack, series: Series) -> tuple[np.ndarray, int]:
 
 
 def _threads() -> int:
-    """Return how many files are read at once: fewer in a worker, which has neighbours that read, too."""
+    """Return the number of reading threads: fewer in a worker process, which has siblings."""
     return min(4, os.cpu_count() or 1) if multiprocessing.parent_process() is None else 2
 
 
 def _decode(members: list[tuple[int, Frame]], data: np.ndarray, series: Series) -> Iterable[Slice]:
-    """Read one file; an ordinary slice goes straight to its place in ``data``, the frames of an enhanced file wait."""
+    """Read one file; an ordinary slice is read directly into ``data``."""
     place, frame = members[0]
-    slices = _named(members, series)
+    slices = _decode_slices(members, series)
     if len(members) > 1:
         return slices
     try:
-        air = read_plain_slice(frame, data[place]) if data.dtype == np.int16 else None
+        air = read_uncompressed_slice(frame, data[place]) if data.dtype == np.int16 else None
     except OSError as error:
         raise DicomError(
             f"{series.name}: a file cannot be read", file=series.folder, found=error.strerror
@@ -158,8 +172,8 @@ def _decode(members: list[tuple[int, Frame]], data: np.ndarray, series: Series) 
     return list(slices) if air is None else [Slice(data[place], air)]
 
 
-def _named(members: list[tuple[int, Frame]], series: Series) -> Iterator[Slice]:
-    """Decode one file; an error says which series and slice it was, never which file."""
+def _decode_slices(members: list[tuple[int, Frame]], series: Series) -> Iterator[Slice]:
+    """Decode one file; an error names the series and the slice, never the file."""
     try:
         yield from read_slices([frame for _, frame in members])
     except DicomError as error:

@@ -12,7 +12,14 @@ from ctbone.config import Recalibration
 from ctbone.errors import FusionError
 from ctbone.fusion.cross_fitting import check_rows, cross_fitted
 from ctbone.fusion.parts import Parts
-from ctbone.stats import Isotonic, Platt, Temperature, fit_isotonic, fit_platt, fit_temperature
+from ctbone.stats import (
+    IsotonicRegression,
+    PlattScaling,
+    TemperatureScaling,
+    fit_isotonic,
+    fit_platt,
+    fit_temperature,
+)
 
 METHODS = {
     "temperature": "temperature scaling",
@@ -129,7 +136,7 @@ def in_words(learned: Mapping[int, Mapping[str, float]], settings: Recalibration
 
 def _fit(
     p: np.ndarray, labels: np.ndarray, settings: Recalibration, place: int, fold: int
-) -> Temperature | Platt | Isotonic:
+) -> TemperatureScaling | PlattScaling | IsotonicRegression:
     from ctbone.stats import StatsError
 
     try:
@@ -149,16 +156,18 @@ def _fit(
         ) from error
 
 
-def _apply(fitted: Temperature | Platt | Isotonic, p: np.ndarray, place: int) -> np.ndarray:
-    if isinstance(fitted, Temperature):
+def _apply(
+    fitted: TemperatureScaling | PlattScaling | IsotonicRegression, p: np.ndarray, place: int
+) -> np.ndarray:
+    if isinstance(fitted, TemperatureScaling):
         return fitted.apply(p)
     own = fitted.apply(p[:, place])
     return np.column_stack([1 - own, own] if place == 1 else [own, 1 - own])
 
 
-def _numbers(fitted: Temperature | Platt | Isotonic) -> dict[str, float]:
-    if isinstance(fitted, Temperature):
+def _numbers(fitted: TemperatureScaling | PlattScaling | IsotonicRegression) -> dict[str, float]:
+    if isinstance(fitted, TemperatureScaling):
         return {"temperature": fitted.temperature}
-    if isinstance(fitted, Platt):
+    if isinstance(fitted, PlattScaling):
         return {"intercept": fitted.intercept, "slope": fitted.slope}
     return {"steps": float(len(set(fitted.calibrated)))}

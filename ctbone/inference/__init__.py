@@ -1,4 +1,4 @@
-"""The ensemble of a model's folds on cases that none of them has seen."""
+"""The ensemble of a model's folds on external cases, which none of them was trained on."""
 
 from ctbone.errors import InferenceError
 from ctbone.inference.external import predict_external

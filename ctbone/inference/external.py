@@ -1,4 +1,4 @@
-"""Every fold's model on the external cases, beside the validation and test rows of the training."""
+"""Predictions of every fold's model for the external cases, added to those of the training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from ctbone.study import Study, provenance
 def predict_external(study: Study, model: str) -> Path:
     """Predict every external case with every fold's model.
 
-    A case gets one row a fold (in 2D one more for each of its images); ``case_probabilities`` averages the folds.
+    A case gets one row a fold, in 2D one more for each of its images; ``case_probabilities``
+    averages the folds.
 
     Parameters
     ----------
@@ -36,14 +37,14 @@ def predict_external(study: Study, model: str) -> Path:
     Returns
     -------
     Path
-        ``predictions/<model>.csv`` with the rows of training and these, of split ``external``.
+        ``predictions/<model>.csv``: the rows of the training and these, of split ``external``.
 
     Raises
     ------
     InferenceError
         The cohort has no external case, or folds are not trained (they are named).
     ModelError
-        Weights are damaged or were trained with other settings or folds than those of now; crops are missing; an
+        Weights are damaged or were trained with other settings or folds; crops are missing; an
         external patient has the voxels of an internal one.
     """
     ours = model_settings(study.settings, model)
@@ -53,7 +54,7 @@ def predict_external(study: Study, model: str) -> Path:
             "the cohort has no external case",
             file=study.cohort_csv,
             expected="a row whose cohort is the name of an external centre",
-            remedy="nothing is to be predicted: the test rows of the training are in the table already",
+            remedy="no prediction is needed: the table already holds the test rows of the training",
         )
     folds = read_folds(study, cohort)
     count = study.settings.folds.count
@@ -74,16 +75,21 @@ def predict_external(study: Study, model: str) -> Path:
     rows_of_all = np.arange(len(crops.case_ids))
     with progress(f"Predict {model}, {len(cohort.external)} external cases", count) as bar:
         for fold in range(count):
-            network, card = load_trained(study, model, fold, folds.hash)
+            network, card = load_trained(study, model, fold, folds=folds.hash)
             metadata = None if card.encoding is None else card.encoding.encode(cohort.external)
             logits = logits_of(
-                hardware.place(network), source, rows_of_all, ours, hardware, metadata
+                hardware.place(network),
+                source,
+                rows=rows_of_all,
+                model=ours,
+                hardware=hardware,
+                metadata=metadata,
             )
             rows = prediction_rows(
                 probabilities_of(logits),
                 shares,
-                cohort.external,
-                crops.views,
+                cases=cohort.external,
+                views=crops.views,
                 classes=study.settings.classes,
                 model=model,
                 fold=fold,
@@ -93,12 +99,12 @@ def predict_external(study: Study, model: str) -> Path:
                 study, "inference", {"cohort": study.cohort_csv, "folds": study.folds_csv}
             )
             record = {
-                **table_record(card.weights_sha256, cohort, "external", ours.metadata),
+                **table_record(card.weights_sha256, cohort, part="external", columns=ours.metadata),
                 "provenance": origin,
             }
-            write_fold_table(study, model, fold, "external", rows, record)
+            write_fold_table(study, model, fold, part="external", rows=rows, record=record)
             bar.advance(f"fold {fold}")
     table = join_fold_tables(study, model, cohort)
     if table is None:
-        raise StudyError("no fold is finished any more", file=study.run(model, 0).parent)
+        raise StudyError("no fold is finished", file=study.run(model, 0).parent)
     return table

@@ -12,6 +12,13 @@ from ctbone.allocator import keep_blocks
 from ctbone.config import TrainingSettings
 from ctbone.models.processor_convolutions import choose_convolutions
 
+UNPROVEN_BF16 = (
+    "bf16 is unproven on this processor: with PyTorch 2.15 on AVX512_BF16, oneDNN's weight "
+    "gradient of a 3x3x3 convolution over a grid two voxels deep is NaN or finite and wrong; "
+    "training.precision: fp32 avoids it"
+)
+"""What is known against bf16 on a processor, as a note to the user."""
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -33,6 +40,15 @@ class Hardware:
     bf16: bool
     channels_last: bool = True
     compiles: bool = False
+
+    def __str__(self) -> str:
+        """Name the device, its precision and the layout, as messages do."""
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        else:
+            name = f"processor with {torch.backends.cpu.get_cpu_capability()} kernels"
+        precision = "bf16" if self.bf16 else "fp32"
+        return f"{name}, {precision}, channels-{'last' if self.channels_last else 'first'}"
 
     def autocast(self) -> AbstractContextManager:
         """Return the context in which a network runs in this precision."""
@@ -79,6 +95,9 @@ def choose_hardware(training: TrainingSettings, number: int | None = None) -> Ha
     A processor's allocator is told to keep large blocks. A GPU times its convolution kernels once a shape and takes
     the fastest, and fp32 is fp32 there: without TF32, which has the precision of neither fp32 nor bf16's speed.
 
+    ``precision: auto`` is bf16 on a GPU that computes in it, else fp32. On a processor it is always
+    fp32: oneDNN's bf16 gradients are known to be wrong on some, see ``UNPROVEN_BF16``.
+
     Parameters
     ----------
     training
@@ -100,13 +119,13 @@ def choose_hardware(training: TrainingSettings, number: int | None = None) -> Ha
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
-    bf16 = training.precision == "bf16" or (
-        training.precision == "auto" and _computes_in_bf16(device)
-    )
+    auto = device.type == "cuda" and computes_in_bf16(device)
+    bf16 = training.precision == "bf16" or (training.precision == "auto" and auto)
     return Hardware(device, bf16, training.channels_last, training.compile)
 
 
-def _computes_in_bf16(device: torch.device) -> bool:
+def computes_in_bf16(device: torch.device) -> bool:
+    """Return whether the device has bf16 arithmetic; its results are not checked."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}

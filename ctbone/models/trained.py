@@ -16,7 +16,7 @@ from ctbone.models.networks import build_network
 from ctbone.models.training_key import model_settings, refuse_other, training_identity
 from ctbone.study import Study, atomic_path, file_hash, read_json, write_json
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Card:
         The fold whose test cases these weights have not seen.
     epoch
         The epoch that was kept, from 1.
-    validation_auc, validation_loss
-        Of that epoch.
+    score, validation_loss
+        Of that epoch; the training says what its score is, such as the validation AUC.
     weights_sha256
         Digest of ``weights.safetensors``.
     provenance
@@ -44,7 +44,7 @@ class Card:
     identity: dict[str, Any]
     fold: int
     epoch: int
-    validation_auc: float
+    score: float
     validation_loss: float
     weights_sha256: str
     provenance: dict[str, Any]

@@ -67,12 +67,19 @@ def refuse_other(
     found: Mapping[str, Any], now: Mapping[str, Any], file: Path, error: type[CtboneError]
 ) -> None:
     """Raise ``error`` where something was made from other settings, folds or crops than those of now."""
+    fold = file.parent
     for name, value in now.items():
         if found.get(name) != value:
+            remedy = f"undo the change, or delete the folder {fold.parent} and train anew"
+            if name == "computed_in":
+                remedy = (
+                    "finish it on the device it was begun on (precision: auto is bf16 on GPUs "
+                    f"only), or delete the folder {fold}: the fold then starts at its first epoch"
+                )
             raise error(
                 f"this was trained with other {_SUBJECTS.get(name, name)}",
                 file=file,
                 found=found.get(name),
                 expected=f"{value}, as it is now",
-                remedy=f"undo the change, or delete the folder {file.parent.parent} and train anew",
+                remedy=remedy,
             )

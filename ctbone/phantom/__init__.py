@@ -1,1 +1,1 @@
-"""Synthetic patients with known truth: pelvis, lesion, scanner, DICOM, masks, cohort table and readers' scores."""
+"""Synthetic patients with known truth: images, masks, cohort table and readers' scores."""

@@ -1,4 +1,4 @@
-"""How lesions of a class look: one profile a class name, and draws between profiles governed by one difficulty."""
+"""CT appearance of a lesion, drawn between class profiles that overlap by a chosen difficulty."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from ctbone.errors import PhantomError
 
 @dataclass(frozen=True)
 class Appearance:
-    """What a lesion looks like on CT.
+    """Appearance of a lesion on CT.
 
     Parameters
     ----------
     irregularity
-        Roughness of the surface, standard deviation relative to the radius.
+        Roughness of the surface: standard deviation relative to the radius.
     margin_mm
-        Width over which the lesion turns into normal bone: narrow, or wide and permeative.
+        Width of the transition to normal bone, mm: narrow or wide and permeative.
     rim_mm, rim_hu
-        Thickness and density of the sclerotic rim.
+        Thickness (mm) and density (HU) of the sclerotic rim.
     matrix_hu
-        Mean density of the content: fat −60, fluid 15, soft tissue 45, ground glass 180.
+        Mean density of the matrix, HU: fat −60, fluid 15, soft tissue 45, ground glass 180.
     heterogeneity_hu
-        Standard deviation of the density inside.
+        Standard deviation of the density inside, HU.
     cortex_kept
-        Share of the cortical bone that survives inside the lesion, 0 to 1.
+        Share of the cortical bone that is preserved inside the lesion, 0 to 1.
     breach_mm
-        How far the lesion can grow beyond the bone: an expanded shell, or a soft-tissue mass.
+        Maximum extent beyond the bone, mm: an expanded shell or a soft-tissue mass.
     mass_offset
-        How far a second lobe lies outside of the bone, relative to the radius; 0 for none.
+        Distance of the soft-tissue mass from the lesion's centre, relative to the radius; 0 for
+        none.
     permeation
-        Density of moth-eaten holes in the bone around the lesion, 0 to 1.
+        Density of moth-eaten holes in the surrounding bone, 0 to 1.
     mineral
-        Share of the inside that is residual or new bone, 0 to 1.
+        Share of the inside that is residual or newly formed bone, 0 to 1.
     """
 
     irregularity: float
@@ -56,9 +57,17 @@ class Appearance:
 
 @dataclass(frozen=True)
 class Profile:
-    """A class: its typical appearance, how much cases scatter around it, and the contents that occur.
+    """Appearance of the lesions of one class.
 
-    ``matrices`` are pairs of a mean density in HU and how often it occurs; they replace ``typical.matrix_hu``.
+    Parameters
+    ----------
+    typical
+        Mean of every property.
+    scatter
+        Standard deviation of every property between cases.
+    matrices
+        Pairs of a mean density in HU and its relative frequency; they replace
+        ``typical.matrix_hu``.
     """
 
     typical: Appearance
@@ -66,6 +75,7 @@ class Profile:
     matrices: tuple[tuple[float, float], ...]
 
 
+# Between-case standard deviations, in the units of Appearance; chosen for the phantom.
 _SCATTER = Appearance(
     irregularity=0.03,
     margin_mm=0.4,
@@ -80,6 +90,9 @@ _SCATTER = Appearance(
     mineral=0.02,
 )
 
+# Chosen for the phantom after the radiological signs of aggressiveness: a benign lesion is smooth,
+# with a narrow margin, a sclerotic rim and preserved cortex; a malignant one is irregular and
+# permeative, destroys the cortex and forms a soft-tissue mass.
 PROFILES: Mapping[str, Profile] = {
     "benign": Profile(
         typical=Appearance(
@@ -117,15 +130,21 @@ PROFILES: Mapping[str, Profile] = {
     ),
 }
 
+# Separation of the classes at difficulty 0.5, in standard deviations; chosen for an AUC of 0.97.
 _SEPARATION_AT_HALF = 1.9
+# Inverse temperature of the softmax from evidence to profile weights; chosen for the phantom.
 _SHARPNESS = 1.1
+# Separation used at difficulty 0; the noise is then clipped to ±1, so that classes never overlap.
+_SEPARATION_WITHOUT_OVERLAP = 4.0
 
 
 def separation(difficulty: float) -> float:
-    """Distance between classes in the hidden evidence: infinite at difficulty 0, none at 1.
+    """Distance between two classes in the latent evidence: infinite at difficulty 0, zero at 1.
 
-    Two classes' evidence is normal with equal variance, and its area under the ROC curve is Φ(separation): 1 at
-    difficulty 0, 0.97 at 0.5, 0.5 at 1. No reader and no model that sees only the lesion can expect more.
+    The evidence is normal with unit variance in each of its components, and the true class adds the
+    separation d to its own. The difference of two components has mean ±d and variance 2, so its AUC
+    is Φ(2d / √(2 · 2)) = Φ(d): 1 at difficulty 0, 0.97 at 0.5, 0.5 at 1. This is the expected
+    maximum for any reader or model that sees only the lesion.
 
     Parameters
     ----------
@@ -135,7 +154,7 @@ def separation(difficulty: float) -> float:
     Raises
     ------
     PhantomError
-        If the difficulty is outside of 0 to 1.
+        The difficulty is outside 0 to 1.
 
     Examples
     --------
@@ -144,13 +163,13 @@ def separation(difficulty: float) -> float:
     """
     if not 0 <= difficulty <= 1:
         raise PhantomError(
-            "the difficulty of the phantoms is out of range", found=difficulty, expected="0 to 1"
+            "the phantom difficulty is out of range", found=difficulty, expected="0 to 1"
         )
     return math.inf if difficulty == 0 else _SEPARATION_AT_HALF * (1 - difficulty) / difficulty
 
 
 def best_auc(difficulty: float) -> float:
-    """Give the highest area under the ROC curve that two classes' lesions allow at a difficulty.
+    """Maximum expected AUC between two classes at a difficulty.
 
     Examples
     --------
@@ -163,35 +182,40 @@ def best_auc(difficulty: float) -> float:
 def draw_evidence(
     rng: np.random.Generator, class_name: str, classes: Sequence[str], difficulty: float
 ) -> tuple[float, ...]:
-    """Draw how much a lesion resembles each class: one number a class, higher is more alike.
+    """Draw the latent evidence of a lesion for each class; higher means a closer resemblance.
 
     Parameters
     ----------
     rng
-        Source of randomness.
+        Random generator.
     class_name
         The true class, one of ``classes``.
     classes
         All classes, each a key of :data:`PROFILES`.
     difficulty
-        0: the true class always has the highest number; 1: the numbers do not depend on it.
+        0: the true class always has the highest evidence; 1: the evidence does not depend on it.
+
+    Returns
+    -------
+    tuple of float
+        One value per class, in the order of ``classes``; dimensionless.
 
     Raises
     ------
     PhantomError
-        If a class has no profile, or the true class is not among the classes.
+        A class has no profile, or the true class is not one of the classes.
     """
     unknown = sorted(set(classes) - set(PROFILES))
     if unknown or class_name not in classes:
         raise PhantomError(
-            "no phantom lesion is known for a class",
+            "a class has no phantom lesion profile",
             found=", ".join(unknown) or class_name,
             expected="one of " + ", ".join(PROFILES),
         )
     noise = rng.standard_normal(len(classes))
     apart = separation(difficulty)
     if math.isinf(apart):
-        noise, apart = np.clip(noise, -1.0, 1.0), 4.0
+        noise, apart = np.clip(noise, -1.0, 1.0), _SEPARATION_WITHOUT_OVERLAP
     return tuple(
         float(value + apart * (name == class_name))
         for value, name in zip(noise, classes, strict=True)
@@ -201,14 +225,14 @@ def draw_evidence(
 def draw_appearance(
     rng: np.random.Generator, evidence: Sequence[float], classes: Sequence[str]
 ) -> Appearance:
-    """Draw a lesion's appearance between the profiles of the classes, nearest to those with the highest evidence.
+    """Draw a lesion's appearance from the class profiles, weighted by the softmax of the evidence.
 
     Parameters
     ----------
     rng
-        Source of randomness.
+        Random generator.
     evidence
-        Of :func:`draw_evidence`, one number for each of ``classes``.
+        Result of :func:`draw_evidence`, one value for each of ``classes``.
     classes
         Class names.
 

@@ -1,4 +1,4 @@
-"""One synthetic case: every choice drawn for it, its rendering in memory, and its files."""
+"""One synthetic case: its drawn parameters, its rendering in memory and its files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ctbone.phantom.anatomy import render
+from ctbone.grid import LPS_TO_RAS
+from ctbone.phantom.anatomy import render_anatomy
 from ctbone.phantom.dicom_series import SeriesHeader, write_series
-from ctbone.phantom.lesion import Lesion, paint_lesion
+from ctbone.phantom.lesion import PhantomLesion, paint_lesion
 from ctbone.phantom.patient import Patient
 from ctbone.phantom.scanner import Acquisition, acquire, scan_grid
 
 
 @dataclass(frozen=True)
 class PhantomCase:
-    """One case before it is written: every choice that was drawn for it.
+    """All drawn parameters of one case.
 
     Parameters
     ----------
@@ -28,15 +29,15 @@ class PhantomCase:
     label
         Class name written to cohort.csv; the true class is ``lesion.class_name``.
     site
-        Where in the sacrum the lesion sits.
+        Site of the lesion in the sacrum.
     patient, lesion, scan
-        What to render. Positions are in the patient's own coordinates.
+        Parameters of the rendering. Positions are in the patient's own coordinates.
     mask_suffix
-        Format of the mask's file.
+        File format of the mask.
     localizer
         Whether the DICOM folder also holds a scout image.
     seed
-        Chooses noise and DICOM identifiers.
+        Random seed of the noise and the DICOM UIDs.
     """
 
     case_id: str
@@ -45,7 +46,7 @@ class PhantomCase:
     label: str
     site: str
     patient: Patient
-    lesion: Lesion
+    lesion: PhantomLesion
     scan: Acquisition
     mask_suffix: Literal[".nii.gz", ".nrrd"]
     localizer: bool
@@ -53,17 +54,17 @@ class PhantomCase:
 
     @property
     def image_path(self) -> str:
-        """DICOM folder, relative to the cohort's folder."""
+        """DICOM folder, relative to the cohort folder."""
         return f"dicom/{self.case_id}"
 
     @property
     def mask_path(self) -> str:
-        """The lesion's mask, relative to the cohort's folder."""
+        """Lesion mask, relative to the cohort folder."""
         return f"masks/{self.case_id}{self.mask_suffix}"
 
 
 def write_case(folder: Path, case: PhantomCase) -> None:
-    """Render one case and write its DICOM folder and mask below ``folder``; it depends on no other case."""
+    """Render one case and write its DICOM folder and mask below ``folder``."""
     rendered = render_case(case)
     header = SeriesHeader(
         case_id=case.case_id,
@@ -81,10 +82,14 @@ def write_case(folder: Path, case: PhantomCase) -> None:
         padding=case.scan.scanner.padding,
         description=f"PELVIS {case.scan.spacing_mm[1]:g} {case.scan.kernel.name}",
     )
+    # A case folder is either complete or absent: files are written to a partial folder, then
+    # renamed.
     series = folder / case.image_path
     partial = series.with_name(f".{case.case_id}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    write_series(partial, rendered.hu, rendered.affine, header, localizer=case.localizer)
+    write_series(
+        partial, hu=rendered.hu, affine=rendered.affine, header=header, localizer=case.localizer
+    )
     shutil.rmtree(series, ignore_errors=True)
     partial.rename(series)
     for suffix in (".nii.gz", ".nrrd"):
@@ -94,7 +99,17 @@ def write_case(folder: Path, case: PhantomCase) -> None:
 
 @dataclass(frozen=True)
 class RenderedCase:
-    """A case in memory: HU, the lesion's mask on their grid, and its affine (to RAS mm)."""
+    """Image and mask of a case in memory.
+
+    Parameters
+    ----------
+    hu
+        (column, row, slice), HU.
+    mask
+        Lesion mask on the same grid.
+    affine
+        (4, 4), voxel index to RAS mm in the scanner's coordinates.
+    """
 
     hu: NDArray[np.int16]
     mask: NDArray[np.bool_]
@@ -102,12 +117,16 @@ class RenderedCase:
 
 
 def render_case(case: PhantomCase) -> RenderedCase:
-    """Render patient, lesion and scanner of a case, without writing it."""
+    """Render the patient, paint the lesion and simulate the scan, without writing files."""
     grid = scan_grid(case.scan)
     rng = np.random.default_rng(case.seed)
-    anatomy = render(case.patient, grid.patient, grid.shape, prone=case.scan.position.endswith("P"))
-    hu, mask = paint_lesion(anatomy.hu, grid.patient, anatomy.sacrum, case.lesion, rng)
-    return RenderedCase(hu=acquire(hu, case.scan, rng), mask=mask, affine=grid.scanner)
+    anatomy = render_anatomy(
+        case.patient, grid.patient_affine, grid.shape, prone=case.scan.position.endswith("P")
+    )
+    hu, mask = paint_lesion(
+        anatomy.hu, grid.patient_affine, bone_mask=anatomy.sacrum, lesion=case.lesion, rng=rng
+    )
+    return RenderedCase(hu=acquire(hu, case.scan, rng), mask=mask, affine=grid.scanner_affine)
 
 
 def _write_mask(file: Path, mask: NDArray[np.bool_], affine: NDArray) -> None:
@@ -117,10 +136,10 @@ def _write_mask(file: Path, mask: NDArray[np.bool_], affine: NDArray) -> None:
 
         image = sitk.GetImageFromArray(np.transpose(voxels, (2, 1, 0)))
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        to_lps = np.array([-1, -1, 1])
         image.SetSpacing(spacing.tolist())
-        image.SetDirection((affine[:3, :3] / spacing * to_lps[:, None]).ravel().tolist())
-        image.SetOrigin((affine[:3, 3] * to_lps).tolist())
+        signs = LPS_TO_RAS.diagonal()[:3]
+        image.SetDirection((affine[:3, :3] / spacing * signs[:, None]).ravel().tolist())
+        image.SetOrigin((affine[:3, 3] * signs).tolist())
         sitk.WriteImage(image, str(file), useCompression=True)
         return
     import nibabel as nib

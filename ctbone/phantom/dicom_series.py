@@ -1,4 +1,4 @@
-"""A volume as a classic CT series in DICOM files, fast: one header is encoded, each slice changes a few bytes of it."""
+"""Write a volume as a DICOM CT series: one header is encoded once and patched for every slice."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctbone.errors import PhantomError
+from ctbone.grid import LPS_TO_RAS
 from ctbone.phantom.scanner import PatientPosition, PixelFormat
 
 if TYPE_CHECKING:
@@ -19,35 +20,42 @@ if TYPE_CHECKING:
 
 _CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-# The root that anyone may use for identifiers made from a UUID.
+# Root of UIDs derived from a UUID, free for everyone (DICOM PS3.5, B.2).
 _UID_ROOT = "2.25"
+_LPS_SIGNS = LPS_TO_RAS.diagonal()[:3]
+# PixelPaddingValue outside the circular field of view, stored value; chosen for the phantom.
 _PADDING = -2000
+# RescaleIntercept (HU) of each data type; chosen for the phantom so that −1024 to 3071 HU can be
+# stored.
+_INTERCEPTS = {"unsigned 12": -1024, "signed 16": 0, "unsigned 16": -8192}
 
 
 @dataclass(frozen=True)
 class SeriesHeader:
-    """What a series says about itself besides its geometry.
+    """DICOM header values of a series other than its geometry.
 
     Parameters
     ----------
     case_id
-        Becomes patient name and ID, both marked as a phantom's.
+        Used in PatientName and PatientID, both marked as a phantom's.
     seed
-        All identifiers (UIDs) follow from it.
+        Determines all UIDs, together with ``case_id``.
     age, sex
-        Of the patient; sex ``"female"`` or ``"male"``.
+        Age in years; sex ``"female"`` or ``"male"``.
     manufacturer, model, kernel
-        Of the scanner.
+        Scanner and ConvolutionKernel.
     kvp, mas, thickness_mm
-        Of the scan.
+        Tube voltage (kV), tube current–time product (mAs) and SliceThickness (mm; None for the
+        distance between slices).
     position
-        How the patient lies.
+        PatientPosition.
     pixels
-        How values are stored.
+        Data type of the stored values.
     padding
-        Whether the corners outside of the round field hold a padding value.
+        Whether the corners outside the circular field of view hold a padding value; needs signed
+        pixels.
     description
-        Series description.
+        SeriesDescription.
     """
 
     case_id: str
@@ -69,61 +77,64 @@ class SeriesHeader:
 def write_series(
     folder: Path, hu: NDArray, affine: NDArray, header: SeriesHeader, *, localizer: bool = False
 ) -> None:
-    """Write a volume as one CT series, a file a slice, file names in no spatial order.
+    """Write a volume as one CT series, one file per slice, with file names in random order.
 
     Parameters
     ----------
     folder
-        Made if it does not exist.
+        Output folder; created if needed.
     hu
-        Hounsfield units, axes (column, row, slice), −1024 to 3071.
+        HU, axes (column, row, slice), −1024 to 3071.
     affine
-        4 × 4, voxel indices to RAS mm. The three axes must be at right angles: a tilted gantry is not written.
+        (4, 4), voxel index to RAS mm. The axes must be at right angles: gantry tilt is not
+        supported.
     header
-        Everything else.
+        Other header values.
     localizer
-        Also write a frontal scout image as a series of its own, as exam folders hold one.
+        Also write a frontal scout image as a series of its own.
 
     Raises
     ------
     PhantomError
-        If the axes of the grid are not at right angles.
+        The axes of the grid are not at right angles.
     """
     matrix = np.asarray(affine, dtype=float)
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     cosines = matrix[:3, :3] / spacing
     if not np.allclose(cosines.T @ cosines, np.eye(3), atol=1e-5):
         raise PhantomError(
-            "a DICOM series needs a grid with right angles",
+            "the axes of the grid are not at right angles",
             case=header.case_id,
             found=cosines.round(4),
+            expected="three orthogonal axes",
         )
     folder.mkdir(parents=True, exist_ok=True)
     count = hu.shape[2]
     template = _template(hu, matrix, header)
     names = np.random.default_rng(header.seed).permutation(count)
-    start = matrix[:3, 3] * (-1, -1, 1)
-    step = matrix[:3, 2] * (-1, -1, 1)
-    normal = np.cross(cosines[:, 0] * (-1, -1, 1), cosines[:, 1] * (-1, -1, 1))
+    start, step = matrix[:3, 3] * _LPS_SIGNS, matrix[:3, 2] * _LPS_SIGNS
+    normal = np.cross(cosines[:, 0] * _LPS_SIGNS, cosines[:, 1] * _LPS_SIGNS)
     stored = _stored(hu, header)
     for k in range(count):
         position = start + k * step
-        content = template.slice(k, position, float(normal @ position), stored[k].tobytes())
+        content = template.slice(
+            k, position=position, location=float(normal @ position), pixels=stored[k].tobytes()
+        )
         (folder / f"IM{names[k] + 1:04d}.dcm").write_bytes(content)
     if localizer:
-        _write_localizer(folder / f"IM{count + 1:04d}.dcm", hu, matrix, header)
+        _write_localizer(folder / f"IM{count + 1:04d}.dcm", hu=hu, matrix=matrix, header=header)
 
 
 @dataclass(frozen=True)
 class _Template:
-    """An encoded file with places, all of fixed length, where slices differ."""
+    """Encoded header, cut where the values of a slice (of fixed length) are inserted."""
 
     pieces: tuple[bytes, ...]
     fields: tuple[str, ...]
     uid: str
 
     def slice(self, number: int, position: NDArray, location: float, pixels: bytes) -> bytes:
-        """Return the file of one slice: its own values between the pieces that all slices share."""
+        """Encode the file of one slice: shared pieces and the slice's own values in turn."""
         values = {
             _UID_MARK: _slice_uid(self.uid, number),
             _POSITION_MARK: "\\".join(f"{value:14.6f}" for value in position),
@@ -136,7 +147,7 @@ class _Template:
         return b"".join([*parts, pixels])
 
 
-# Marks that stand for a slice's values until they are known. They fill their width, for padding would be stripped.
+# Placeholders for the values of a slice. They fill the whole width, because pydicom strips spaces.
 _UID_DIGITS = 5
 _POSITION_MARK = "\\".join(
     f"{value:14.6f}" for value in (-777777.123456, -777777.234567, -777777.345678)
@@ -151,7 +162,7 @@ def _slice_uid(series_uid: str, number: int) -> str:
 
 
 def make_uid(*parts: object) -> str:
-    """Make a DICOM identifier that follows from its parts and from nothing else.
+    """Derive a DICOM UID from its parts alone (SHA-256).
 
     Examples
     --------
@@ -159,7 +170,7 @@ def make_uid(*parts: object) -> str:
     (True, True)
     """
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    # Always 38 digits, so that files of all slices are equally long.
+    # Always 38 digits, so that UIDs have a fixed length.
     return f"{_UID_ROOT}.{10**37 + int.from_bytes(digest[:15], 'big')}"
 
 
@@ -183,8 +194,10 @@ def _template(hu: NDArray, matrix: NDArray, header: SeriesHeader) -> _Template:
     found = sorted(
         (place, text) for text in marks for place in _places(encoded, text.encode("ascii"))
     )
-    if len(found) != len(marks) + 1:  # the slice's UID stands in the file's preamble, too
-        raise RuntimeError(f"the encoded DICOM header holds {len(found)} marks")
+    if len(found) != len(marks) + 1:  # the SOPInstanceUID also stands in the file meta group
+        raise RuntimeError(
+            f"the encoded DICOM header holds {len(found)} placeholders, not {len(marks) + 1}"
+        )
     pieces, fields, end = [], [], 0
     for place, text in found:
         pieces.append(encoded[end:place])
@@ -207,7 +220,7 @@ def _dataset(plane: tuple[int, int], matrix: NDArray, header: SeriesHeader) -> D
 
     columns, rows = plane
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    cosines = matrix[:3, :3] / spacing * np.array([[-1], [-1], [1]])
+    cosines = matrix[:3, :3] / spacing * _LPS_SIGNS[:, None]
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.MediaStorageSOPClassUID = _CT_IMAGE_STORAGE
@@ -256,7 +269,11 @@ def _dataset(plane: tuple[int, int], matrix: NDArray, header: SeriesHeader) -> D
     if header.padding and header.pixels == "signed 16":
         data.PixelPaddingValue = _PADDING
     data.WindowCenter, data.WindowWidth = "300", "1500"
-    data.RescaleIntercept, data.RescaleSlope, data.RescaleType = str(_intercept(header)), "1", "HU"
+    data.RescaleIntercept, data.RescaleSlope, data.RescaleType = (
+        str(_INTERCEPTS[header.pixels]),
+        "1",
+        "HU",
+    )
     return data
 
 
@@ -269,17 +286,14 @@ def _encode(dataset: Dataset) -> bytes:
 
 
 def _decimal(value: float) -> str:
+    """Format a decimal string (DS), which has at most 16 characters."""
     return f"{value:.10f}"[:16].rstrip("0").rstrip(".") or "0"
 
 
-def _intercept(header: SeriesHeader) -> int:
-    return {"unsigned 12": -1024, "signed 16": 0, "unsigned 16": -8192}[header.pixels]
-
-
 def _stored(hu: NDArray, header: SeriesHeader) -> NDArray:
-    """Turn HU into stored values, axes (slice, row, column)."""
+    """Convert HU to stored values, axes (slice, row, column)."""
     kind = "<i2" if header.pixels == "signed 16" else "<u2"
-    values = np.transpose(np.asarray(hu), (2, 1, 0)).astype(np.int32) - _intercept(header)
+    values = np.transpose(np.asarray(hu), (2, 1, 0)).astype(np.int32) - _INTERCEPTS[header.pixels]
     if header.padding and header.pixels == "signed 16":
         rows, columns = values.shape[1:]
         down, across = np.ogrid[:rows, :columns]
@@ -291,9 +305,10 @@ def _stored(hu: NDArray, header: SeriesHeader) -> NDArray:
 
 
 def _write_localizer(file: Path, hu: NDArray, matrix: NDArray, header: SeriesHeader) -> None:
-    """Write a frontal scout: the mean along the row axis of the volume, in a coronal plane through its middle."""
+    """Write a frontal scout: the mean along the row axis, in the middle coronal plane."""
     mean = np.asarray(hu, dtype=np.float32).mean(axis=1)
     repeat = max(1, round(float(np.linalg.norm(matrix[:3, 2]) / np.linalg.norm(matrix[:3, 0]))))
+    # 2 · mean + 600 gives the scout a visible contrast; chosen for the phantom.
     scout = np.clip(np.rint(np.repeat(mean, repeat, axis=1) * 2 + 600), -1024, 3071).astype(
         np.int16
     )[:, :, None]
@@ -311,7 +326,7 @@ def _write_localizer(file: Path, hu: NDArray, matrix: NDArray, header: SeriesHea
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = _slice_uid(
         dataset.SeriesInstanceUID, 0
     )
-    dataset.ImagePositionPatient = [_decimal(value) for value in frame[:3, 3] * (-1, -1, 1)]
+    dataset.ImagePositionPatient = [_decimal(value) for value in frame[:3, 3] * _LPS_SIGNS]
     dataset.InstanceNumber = "1"
     if "PixelPaddingValue" in dataset:
         del dataset.PixelPaddingValue

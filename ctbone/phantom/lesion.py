@@ -1,4 +1,4 @@
-"""A lesion with known truth: where it is, how large, how it looks, and how to paint it into a CT, also a real one."""
+"""Synthetic lesions with known truth, painted into a synthetic or a real CT."""
 
 from __future__ import annotations
 
@@ -18,34 +18,42 @@ from ctbone.phantom.texture import Texture
 Field = NDArray[np.floating]
 Point = tuple[float, float, float]
 
-_FINEST_MM = 1.6
+# Voxels are divided into sub-voxels of about this size (mm) for partial volume; chosen for the
+# phantom.
+_SUBVOXEL_MM = 1.6
+# A lesion does not grow into voxels below this value (HU): between gas (below −800) and fat (about
+# −100).
 _AIR_HU = -300.0
+# HU of residual or new bone inside a lesion, and the bone density that counts as cortex; chosen for
+# the phantom.
+_MINERAL_HU = 420
+_CORTEX_HU = 250
 
 
 @dataclass(frozen=True)
-class Lesion:
-    """A lesion before it is painted.
+class PhantomLesion:
+    """All drawn parameters of a lesion.
 
     Parameters
     ----------
     class_name
         The true class.
     evidence
-        How much it resembles each class, in the order of the study's classes; what radiologists react to.
+        Latent evidence for each class, in the order of the study's classes; readers respond to it.
     centre
         RAS, mm.
     volume_ml
-        Volume of the whole lesion with its rim and its part outside of the bone; independent of the class.
+        Total volume with the rim and the part outside the bone, ml; independent of the class.
     axes
-        Relative lengths of the three half-axes, product 1.
+        Relative lengths of the three semi-axes, product 1.
     rotation
         Rotation vector of the axes, radians.
     outwards
-        Unit vector to the side on which a soft-tissue mass leaves the bone.
+        Unit vector (RAS) in which a soft-tissue mass leaves the bone.
     appearance
-        How it looks.
+        Appearance on CT.
     seed
-        Chooses the irregularities of its surface and its texture.
+        Random seed of the surface and the texture.
     """
 
     class_name: str
@@ -60,7 +68,7 @@ class Lesion:
 
     @property
     def radius_mm(self) -> float:
-        """Radius of the ball of the same volume."""
+        """Radius of the sphere of equal volume, mm."""
         return (self.volume_ml * 1000 * 3 / (4 * math.pi)) ** (1 / 3)
 
 
@@ -72,41 +80,44 @@ def draw_lesion(
     centre: Point,
     outwards: Point = (0.0, 1.0, 0.0),
     difficulty: float = 0.5,
-) -> Lesion:
+) -> PhantomLesion:
     """Draw a lesion of a class.
 
     Parameters
     ----------
     rng
-        Source of randomness.
+        Random generator.
     class_name
         The true class.
     classes
         All classes of the study; see :data:`ctbone.phantom.appearance.PROFILES`.
     centre
-        Where it sits in the bone, RAS mm.
+        Centre of the lesion in the bone, RAS mm.
     outwards
-        To which side a soft-tissue mass would leave the bone; in the sacrum forwards, into the pelvis.
+        Direction (RAS) in which a soft-tissue mass leaves the bone; for the sacrum anterior, into
+        the pelvis.
     difficulty
-        0: the classes look different without exception; 1: looks do not depend on the class.
+        0: the classes never overlap in appearance; 1: appearance is independent of the class.
 
     Returns
     -------
-    Lesion
-        With a volume drawn alike for all classes, so that size gives nothing away.
+    PhantomLesion
+        The volume is drawn from the same distribution for all classes.
 
     Raises
     ------
     PhantomError
-        If a class has no profile or the difficulty is out of range.
+        A class has no profile, or the difficulty is outside 0 to 1.
     """
-    evidence = draw_evidence(rng, class_name, classes, difficulty)
+    evidence = draw_evidence(rng, class_name, classes=classes, difficulty=difficulty)
+    # Log-normal radius with a median of 17.5 mm, 11 to 27 mm; elongation and direction vary, too.
+    # All chosen for the phantom.
     radius = float(np.clip(np.exp(rng.normal(math.log(17.5), 0.22)), 11, 27))
     stretch = np.exp(rng.normal(0, 0.14, 3))
     stretch /= np.cbrt(stretch.prod())
     aim = np.asarray(outwards, dtype=float) + rng.normal(0, 0.25, 3)
     aim /= np.linalg.norm(aim)
-    return Lesion(
+    return PhantomLesion(
         class_name=class_name,
         evidence=evidence,
         centre=centre,
@@ -122,28 +133,26 @@ def draw_lesion(
 def choose_centre(
     bone_mask: NDArray[np.bool_], affine: NDArray, rng: np.random.Generator, *, depth_mm: float = 5
 ) -> Point:
-    """Choose a place inside a bone, preferring its thick parts.
+    """Choose a random point inside a bone, weighted by the distance to its surface.
 
     Parameters
     ----------
     bone_mask
-        Where the bone is.
+        Mask of the bone.
     affine
-        Of the mask, voxels to RAS mm.
+        (4, 4), voxel index of the mask to RAS mm.
     rng
-        Source of randomness.
+        Random generator.
     depth_mm
-        Least distance to the surface, where the bone has it.
+        Minimum distance to the surface, mm; a thin bone uses 0.6 of its maximum depth.
 
     Raises
     ------
     PhantomError
-        If the mask is empty.
+        The mask is empty.
     """
     if not bone_mask.any():
-        raise PhantomError(
-            "the mask of the bone is empty", remedy="give a mask that covers the bone"
-        )
+        raise PhantomError("the bone mask is empty", remedy="provide a mask that covers the bone")
     depth = distance_transform_edt(bone_mask, sampling=np.linalg.norm(affine[:3, :3], axis=0))
     weight = np.clip(depth - min(depth_mm, 0.6 * depth.max()), 0, None).ravel()
     index = np.unravel_index(int(rng.choice(weight.size, p=weight / weight.sum())), depth.shape)
@@ -154,42 +163,43 @@ def paint_lesion(
     hu: NDArray,
     affine: NDArray,
     bone_mask: NDArray[np.bool_],
-    lesion: Lesion,
+    lesion: PhantomLesion,
     rng: np.random.Generator,
 ) -> tuple[Field, NDArray[np.bool_]]:
     """Paint a lesion into a CT.
 
-    The lesion is a level set grown until it has its volume: from a stretched ball with a rough surface, held back at
-    the surface of the bone as far as its appearance asks, and never into air. Thick slices are divided for partial
-    volume. Grain as strong as that of the image around is added, so that a real CT does not turn smooth where the
-    lesion is.
+    The lesion is the level set with the drawn volume of an ellipsoid with a rough surface. Growth
+    beyond the bone is limited by the appearance, and air is excluded. Voxels are divided into
+    sub-voxels for partial volume. Noise as strong as that of the surrounding image is added, so
+    that the lesion in a real CT is not smoother than its surroundings.
 
     Parameters
     ----------
     hu
-        Hounsfield units, three axes; not changed.
+        HU, three axes; not modified.
     affine
-        4 × 4, voxels to RAS mm.
+        (4, 4), voxel index to RAS mm.
     bone_mask
-        Where the bone is that bears the lesion, same shape.
+        Mask of the bone that bears the lesion, same shape.
     lesion
-        What to paint.
+        The lesion.
     rng
-        Source of the grain.
+        Random generator for the noise.
 
     Returns
     -------
     hu, mask
-        The CT with the lesion (float32) and the lesion's mask (bool), same shape.
+        The CT with the lesion (float32, HU) and the lesion mask (bool), same shape.
 
     Raises
     ------
     PhantomError
-        If the lesion does not lie in the image or the shapes differ.
+        The lesion's centre lies outside the image, the image is too small for the lesion, or the
+        shapes differ.
     """
     if hu.shape != bone_mask.shape:
         raise PhantomError(
-            "image and bone mask differ in shape", found=bone_mask.shape, expected=hu.shape
+            "the bone mask and the image differ in shape", found=bone_mask.shape, expected=hu.shape
         )
     block = _block(lesion, np.asarray(affine, dtype=float), hu.shape)
     patch = hu[block.slices].astype(np.float32)
@@ -207,18 +217,20 @@ def paint_lesion(
 
 @dataclass(frozen=True)
 class _Block:
-    """The part of the image around a lesion."""
+    """Part of the image around a lesion: index ranges, affine (to RAS mm) and spacing (mm)."""
 
     slices: tuple[slice, slice, slice]
     affine: NDArray
     spacing: NDArray
 
 
-def _block(lesion: Lesion, affine: NDArray, shape: tuple[int, ...]) -> _Block:
+def _block(lesion: PhantomLesion, affine: NDArray, shape: tuple[int, ...]) -> _Block:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     middle = np.linalg.solve(affine[:3, :3], np.array(lesion.centre) - affine[:3, 3])
     if np.any(middle < -0.5) or np.any(middle > np.array(shape) - 0.5):
-        raise PhantomError("the lesion's centre lies outside of the image", found=lesion.centre)
+        raise PhantomError("the lesion's centre lies outside the image", found=lesion.centre)
+    # Half-width of the block (mm): stretched and rough ellipsoid, soft-tissue mass, and 9 mm of
+    # margin.
     reach = (lesion.radius_mm * (1.7 + 0.6 * lesion.appearance.mass_offset) + 9) / spacing
     low = np.clip(np.floor(middle - reach), 0, None).astype(int)
     high = np.minimum(np.ceil(middle + reach).astype(int) + 1, shape)
@@ -229,10 +241,10 @@ def _block(lesion: Lesion, affine: NDArray, shape: tuple[int, ...]) -> _Block:
 
 
 class _Fine:
-    """Sub-voxels of a block: their coordinates, their distance to the bone's surface, the HU below them."""
+    """Sub-voxels of a block: coordinates (RAS mm), signed distance to the bone (mm) and HU."""
 
     def __init__(self, block: _Block, patch: Field, bone: NDArray[np.bool_]) -> None:
-        self.parts = tuple(max(1, round(float(step) / _FINEST_MM)) for step in block.spacing)
+        self.parts = tuple(max(1, round(float(step) / _SUBVOXEL_MM)) for step in block.spacing)
         self.shape = patch.shape
         places = [
             (np.arange(n * p) + 0.5) / p - 0.5 for n, p in zip(patch.shape, self.parts, strict=True)
@@ -252,13 +264,13 @@ class _Fine:
         self.voxel_ml = float(np.prod(block.spacing)) / 1000 / math.prod(self.parts)
 
     def mean(self, values: Field) -> Field:
-        """Mean over the parts of each voxel."""
+        """Mean over the sub-voxels of each voxel."""
         (a, b, c), (p, q, r) = self.shape, self.parts
         return values.reshape(a, p, b, q, c, r).mean(axis=(1, 3, 5))
 
 
 def _interpolate(values: Field, places: list[NDArray]) -> Field:
-    """Linear interpolation at the crossings of ``places`` (voxel indices along each axis), constant beyond the edge."""
+    """Interpolate linearly at ``places`` (voxel indices per axis), constant beyond the edge."""
     for axis, place in enumerate(places):
         if len(place) == values.shape[axis]:
             continue
@@ -271,8 +283,8 @@ def _interpolate(values: Field, places: list[NDArray]) -> Field:
     return values
 
 
-def _level(lesion: Lesion, fine: _Fine) -> Field:
-    """Signed distance to the lesion's surface, about mm, negative in exactly the lesion's volume."""
+def _level(lesion: PhantomLesion, fine: _Fine) -> Field:
+    """Approximate signed distance to the lesion's surface, mm; the drawn volume is negative."""
     look, radius = lesion.appearance, lesion.radius_mm
     x, y, z = (
         axis - float(c) for axis, c in zip((fine.x, fine.y, fine.z), lesion.centre, strict=True)
@@ -283,23 +295,27 @@ def _level(lesion: Lesion, fine: _Fine) -> Field:
         ox, oy, oz = (look.mass_offset * radius * c for c in lesion.outwards)
         lobe = np.sqrt(np.square(x - ox) + np.square(y - oy) + np.square(z - oz)) + 0.05 * radius
         reach = _smooth_min(reach, lobe, 0.8 * radius)
-    # Lobulated everywhere; ragged only in bone, whose trabeculae are destroyed one by one.
+    # Surface roughness: lobulation everywhere, finer irregularity only in bone. Weights and scales
+    # here and in _tissue are chosen for the phantom.
     ragged = np.clip(1.5 - fine.outside_mm / 2, 0, 1)
     rough = 0.85 * Texture(lesion.seed, 0.6 * radius, cells=9)(x, y, z)
     rough += 0.45 * ragged * Texture(lesion.seed + 1, 0.25 * radius, cells=6)(x, y, z)
     level = reach - np.clip(look.irregularity * radius * rough, -0.6 * radius, 0.6 * radius)
+    # Growth beyond the bone's limit is penalised 2.5 mm per mm, growth into air by 40 mm.
     level += 2.5 * np.clip(fine.outside_mm - look.breach_mm, 0, None)
     level += 40 * np.clip((_AIR_HU - fine.hu) / 300, 0, 1)
     count = round(lesion.volume_ml / fine.voxel_ml)
     if count >= level.size:
         raise PhantomError(
-            "the image is too small for the lesion", found=f"{lesion.volume_ml:.1f} ml"
+            "the image is too small for the lesion",
+            found=f"{lesion.volume_ml:.1f} ml of lesion",
+            expected=f"less than {level.size * fine.voxel_ml:.1f} ml around its centre",
         )
     return level - np.partition(level.ravel(), count)[count]
 
 
-def _tissue(lesion: Lesion, fine: _Fine, level: Field) -> tuple[Field, Field]:
-    """Share of each sub-voxel that the lesion takes, and the HU it has there."""
+def _tissue(lesion: PhantomLesion, fine: _Fine, level: Field) -> tuple[Field, Field]:
+    """Share of each sub-voxel that the lesion occupies, and the lesion's HU there."""
     look, seed = lesion.appearance, lesion.seed
     x, y, z = fine.x, fine.y, fine.z
     blotch = Texture(seed + 2, 6.0)(x, y, z)
@@ -307,7 +323,7 @@ def _tissue(lesion: Lesion, fine: _Fine, level: Field) -> tuple[Field, Field]:
     in_bone = np.clip(0.5 - (fine.outside_mm - 1) / 2, 0, 1)
     ragged = level + 0.35 * (look.margin_mm - 1) * fleck * in_bone
     share = np.clip(0.5 - ragged / look.margin_mm, 0, 1)
-    # In fat and muscle a lesion has an ordinary surface; only bone can be permeated.
+    # Outside bone the margin is 1.5 mm wide; only bone is permeated.
     share = share * in_bone + np.clip(0.5 - level / 1.5, 0, 1) * (1 - in_bone)
     holes = (
         np.clip((fleck - 2.0 + 1.4 * look.permeation) * 3, 0, 1)
@@ -316,15 +332,16 @@ def _tissue(lesion: Lesion, fine: _Fine, level: Field) -> tuple[Field, Field]:
     )
     share = np.maximum(share, 0.85 * holes * in_bone * min(1.0, 2 * look.permeation))
     shell = np.clip(1.6 - np.abs(fine.outside_mm + 1.0), 0, 1)
-    # What lies deep inside, such as the wall of a foramen, goes; the bone's outer surface over the lesion stays.
-    share *= 1 - look.cortex_kept * shell * (fine.hu > 250) * np.clip((level + 6) / 3, 0, 1)
+    # The preserved cortex is the bone's outer surface near the lesion's surface. Cortex deep inside
+    # the lesion, such as the wall of a foramen, is destroyed.
+    share *= 1 - look.cortex_kept * shell * (fine.hu > _CORTEX_HU) * np.clip((level + 6) / 3, 0, 1)
     inside = look.matrix_hu + look.heterogeneity_hu * (0.8 * blotch + 0.5 * fleck)
-    bits = (
+    bone_bits = (
         np.clip((fleck + 0.6 * blotch - 2.9 + 10 * look.mineral) * 2, 0, 1)
         * in_bone
         * (look.mineral > 0.01)
     )
-    inside = inside + bits * (420 - inside)
+    inside = inside + bone_bits * (_MINERAL_HU - inside)
     rim = (
         np.clip(look.rim_mm - 0.3 * look.rim_mm * np.abs(blotch) + level, 0, 1.2)
         / 1.2
@@ -337,17 +354,21 @@ def _tissue(lesion: Lesion, fine: _Fine, level: Field) -> tuple[Field, Field]:
 
 
 def _grain(patch: Field, rng: np.random.Generator) -> Field:
-    """Voxel noise as strong as in the soft tissue of the patch (none if that is smooth)."""
+    """Draw voxel noise as strong as in the soft tissue of the patch; zero where that is smooth."""
+    # Soft tissue: −30 to 120 HU; fewer than 50 voxels give no estimate.
     soft = (patch > -30) & (patch < 120)
     if soft.sum() < 50:
         return np.zeros_like(patch)
-    # The 6-point Laplacian of white noise has √42 times its standard deviation; the median keeps borders out.
+    # The 6-point Laplacian of white noise has √42 times its standard deviation (6² + 6 · 1²). The
+    # median of the absolute values, 0.6745 standard deviations for a normal distribution, is robust
+    # against edges.
     edges = np.abs(laplace(patch)[soft])
     strength = float(np.median(edges)) / 0.6745 / math.sqrt(42)
     return (strength * rng.standard_normal(patch.shape)).astype(np.float32)
 
 
 def _smooth_min(a: Field, b: Field, radius: float) -> Field:
+    """Minimum with a rounded edge of about ``radius`` mm (polynomial blend)."""
     blend = np.clip(radius - np.abs(a - b), 0, None)
     return np.minimum(a, b) - blend * blend * (0.25 / radius)
 

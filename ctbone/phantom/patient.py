@@ -1,4 +1,4 @@
-"""The patient before any image: every number that makes one synthetic pelvis differ from another."""
+"""Anatomical parameters of a synthetic patient."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ Sex = Literal["female", "male"]
 
 @dataclass(frozen=True)
 class Patient:
-    """The anatomy of one synthetic patient.
+    """Anatomical parameters of one synthetic patient.
 
-    The patient's own coordinates are RAS in mm with the origin in the middle of the sacrum, on the posterior wall of
-    its vertebral bodies.
+    The patient's own coordinates are RAS in mm; the origin is the middle of the sacrum, on the
+    posterior wall of its vertebral bodies.
 
     Parameters
     ----------
     age
         Years.
     sex
-        Decides on the pelvic organs and the width of the sacrum.
+        Determines the pelvic organs and the mean bone size, fat thickness and sacral width.
     size
-        Bony size relative to the average, 1 = average.
+        Bone size relative to the average, 1 = average.
     girth
         Soft-tissue girth relative to the average.
     fat_mm
-        Thickness of the subcutaneous fat.
+        Thickness of the subcutaneous fat, mm.
     density
-        Mineral density relative to a healthy adult of 30 years; falls with age.
+        Bone mineral density relative to a healthy adult of 30 years; decreases with age.
     cortex_mm
-        Thickness of the cortical bone of the sacrum.
+        Thickness of the sacral cortex, mm.
     sacral_length_mm
-        Along the curve, from the endplate of S1 to the end of S5.
+        Length along the curve from the endplate of S1 to the end of S5, mm.
     sacral_width_mm
-        Half of the widest distance across the alae.
+        Half of the maximum width across the alae, mm.
     sacral_tilt_deg
-        Backward inclination of the middle of the sacrum against the body axis.
+        Posterior inclination of the middle of the sacrum to the body axis, degrees.
     sacral_radius_mm
-        Radius of the sacral curve; small means strongly bent.
+        Radius of the sacral curve, mm; a small radius is a strong curvature.
     lordosis_deg
-        Angle between the endplate of S1 and the axis of L5.
+        Angle between the endplate of S1 and the axis of L5, degrees.
     skew
-        Left–right asymmetry, relative width difference.
+        Left–right asymmetry: relative difference in width.
     enhancement_hu
-        What intravenous contrast medium adds to the vessels; 0 without contrast.
+        Enhancement of the vessels by intravenous contrast medium, HU; 0 without contrast.
     bladder
-        Filling, 0 to 1.
+        Filling of the bladder, 0 to 1.
     bowel_gas
-        Share of the bowel loops that hold gas, 0 to 1.
+        Share of the bowel loops that contain gas, 0 to 1.
     seed
-        Chooses textures and bowel loops.
+        Random seed of textures and bowel loops.
     """
 
     age: int
@@ -80,16 +80,16 @@ def draw_patient(rng: np.random.Generator, *, age: int, sex: Sex) -> Patient:
     Parameters
     ----------
     rng
-        Source of all randomness.
+        Random generator.
     age
-        Years; mineral density falls and the marrow turns fatty with it.
+        Years; bone mineral density decreases with age.
     sex
         ``"female"`` or ``"male"``.
 
     Returns
     -------
     Patient
-        All parameters of the anatomy; rendering it draws nothing more.
+        All parameters of the anatomy; rendering draws no further random numbers.
 
     Examples
     --------
@@ -97,6 +97,8 @@ def draw_patient(rng: np.random.Generator, *, age: int, sex: Sex) -> Patient:
     >>> patient == draw_patient(np.random.default_rng(0), age=30, sex="female")
     True
     """
+    # All means, standard deviations and limits are chosen for the phantom; the units are those of
+    # Patient.
     size = float(np.clip(rng.normal(0.97 if sex == "female" else 1.03, 0.04), 0.86, 1.14))
     density = float(np.clip(1.0 - 0.007 * (age - 30) + rng.normal(0, 0.12), 0.5, 1.3))
     return Patient(

@@ -1,4 +1,7 @@
-"""Everything of the pelvis that is no bone: skin, fat, muscle, bowel with gas, bladder, vessels, and the table."""
+"""Paint the soft tissue of the pelvis (fat, muscle, organs, vessels, bowel gas) and the CT table.
+
+All shapes (mm) and densities (HU) are chosen for the phantom.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,22 @@ from ctbone.phantom.texture import Curve, Texture
 
 Field = NDArray[np.floating]
 
+# Mean HU of the tissues, chosen for the phantom; air is −1000 HU by definition.
 AIR_HU = -1000.0
+SKIN_HU = 20.0
 FAT_HU = -102.0
 MUSCLE_HU = 56.0
-WATER_HU = 6.0
+URINE_HU = 6.0
 ORGAN_HU = 46.0
+VESSEL_HU = 44.0
+BOWEL_FLUID_HU = 18.0
 GAS_HU = -920.0
+TABLE_SHELL_HU, TABLE_FOAM_HU = -40.0, -930.0
 
 
 @dataclass
 class Canvas:
-    """A flat list of points of the patient (mm) and the HU painted there; ``edge`` is the blur of a border in mm."""
+    """Points of the patient (RAS mm) and their HU; ``edge`` is the width of a border, mm."""
 
     x: Field
     y: Field
@@ -38,7 +46,7 @@ class Canvas:
     def paint(
         self, distance: Field, value: Field | float, where: NDArray[np.intp] | slice = slice(None)
     ) -> None:
-        """Cover the inside of a surface (negative signed distance, mm) with ``value`` HU, softly at its border."""
+        """Paint ``value`` HU where the signed distance (mm) is negative, blended at the border."""
         share = distance * np.float32(-1 / self.edge)
         share += np.float32(0.5)
         np.clip(share, 0, 1, out=share)
@@ -50,7 +58,7 @@ class Canvas:
     def near(
         self, centre: tuple[float, float, float], reach: tuple[float, float, float]
     ) -> NDArray[np.intp]:
-        """Find the points inside a box of half-widths ``reach`` around ``centre``, both in mm."""
+        """Find the points in a box of half-widths ``reach`` around ``centre``, both in mm."""
         if self.bottom > centre[2] + reach[2] or self.top < centre[2] - reach[2]:
             return np.empty(0, dtype=np.intp)
         inside = np.abs(self.z - centre[2]) < reach[2]
@@ -60,16 +68,16 @@ class Canvas:
 
 
 def paint_soft_tissue(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
-    """Paint air, table, body, muscles, pelvic fat and organs over the whole canvas.
+    """Paint air, table, skin, muscles and fat over the whole canvas.
 
     Parameters
     ----------
     canvas
-        Painted over completely.
+        Points to paint; all HU are overwritten.
     patient
-        The anatomy to paint.
+        Parameters of the anatomy.
     prone
-        Whether the patient lies on the belly: decides where the table stands and to which side gas rises.
+        Whether the patient is in prone position; determines the side of the table.
     """
     canvas.hu[:] = AIR_HU
     body = _body(canvas, patient)
@@ -79,13 +87,13 @@ def paint_soft_tissue(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
     x, y, z = canvas.x[inside], canvas.y[inside], canvas.z[inside]
     wave = 3 * np.sin(x * 0.045 + y * 0.03) + 2.5 * np.sin(z * 0.06 + x * 0.02 + patient.seed % 7)
     grain = Texture(patient.seed + 1, 7.0)(x, y, z)
-    canvas.paint(deep, 20.0, inside)
+    canvas.paint(deep, SKIN_HU, inside)
     canvas.paint(deep + 2.0, FAT_HU + 7 * grain, inside)
     muscle_hu = MUSCLE_HU - 10 * max(0.0, 1 - patient.density) + 7 * grain
     fat = patient.fat_mm * (1 + 0.25 * np.clip(-y / 60, 0, 1)) + wave
     canvas.paint(deep + fat, muscle_hu, inside)
-    _paint_septa(canvas, patient, inside, deep + fat, wave)
-    _paint_cavity(canvas, patient, inside, deep + fat, wave, grain)
+    _paint_septa(canvas, patient, inside=inside, depth=deep + fat, wave=wave)
+    _paint_cavity(canvas, patient, inside=inside, depth=deep + fat, wave=wave, grain=grain)
 
 
 def _body(canvas: Canvas, patient: Patient) -> Field:
@@ -96,7 +104,7 @@ def _body(canvas: Canvas, patient: Patient) -> Field:
     centre_y = 118 * patient.girth * patient.size - 54 - 0.5 * (patient.fat_mm - 20) * 1.2
     x, y = canvas.x / half_x, (canvas.y - centre_y) / half_y
     x, y = x * x, y * y
-    # Between an ellipse and a rounded rectangle.
+    # A shape between an ellipse and a rounded rectangle.
     radius = 0.7 * np.sqrt(x + y) + 0.3 * np.sqrt(np.sqrt(x * x + y * y))
     distance = (radius - 1) * (120 * patient.girth)
     buttocks = np.clip(-(canvas.z + 20) / 40, 0, 1)
@@ -109,23 +117,25 @@ def _body(canvas: Canvas, patient: Patient) -> Field:
 
 
 def _paint_table(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
+    """Paint a curved table with a thin shell and a foam core."""
     side = -1 if prone else 1
     reach = 118 * patient.girth * patient.size
     centre_y = reach - 54 - 0.6 * (patient.fat_mm - 20)
     top = centre_y - side * (reach + 9)
     sag = side * (canvas.y - top) - np.square(canvas.x) / 1900 + 10
-    canvas.paint(np.abs(sag) - 1.2, -40.0)
+    canvas.paint(np.abs(sag) - 1.2, TABLE_SHELL_HU)
     foam = np.abs(sag + 10) - 8.5
-    canvas.paint(foam, -930.0)
+    canvas.paint(foam, TABLE_FOAM_HU)
 
 
 def _paint_septa(
     canvas: Canvas, patient: Patient, inside: NDArray[np.intp], depth: Field, wave: Field
 ) -> None:
-    """Thin fat planes between the layers of the gluteal muscles, and fat beside the coccyx."""
+    """Paint fat planes between the gluteal muscles and fat beside the coccyx."""
     x, y, z = (axis[inside] for axis in (canvas.x, canvas.y, canvas.z))
     lateral = np.abs(x)
     outside_pelvis = (lateral > 45) | (y < -15)
+    # Depth below the subcutaneous fat and half the thickness of the two fat planes, mm.
     for level, thickness in ((24.0, 1.0), (44.0, 0.9)):
         layer = np.abs(depth + level + 2.0 * wave + 0.12 * (z + 20)) - thickness
         septum = np.where(outside_pelvis & (y < 70), layer, 10).astype(np.float32)
@@ -147,7 +157,7 @@ def _paint_cavity(
     wave: Field,
     grain: Field,
 ) -> None:
-    """Paint the pelvic cavity filled with fat, bounded by abdominal wall, iliacus and psoas."""
+    """Paint the pelvic cavity filled with fat, the psoas and the rectus abdominis."""
     x, y, z = (axis[inside] / patient.size for axis in (canvas.x, canvas.y, canvas.z))
     half_x = Curve((-70, -40, -10, 20, 60), (50, 54, 72, 98, 108))(z)
     half_y = Curve((-70, -40, -10, 20, 60), (66, 76, 86, 84, 74))(z)
@@ -169,30 +179,50 @@ def paint_organs(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
     size = patient.size
     _paint_bowel(canvas, patient, prone=prone)
     _paint_vessels(canvas, patient)
+    # Bladder: wall of 3.5 mm and urine.
     filled = 0.6 + 0.5 * patient.bladder
-    _ellipsoid(canvas, (0, 92 * size, -52 * size), (46 * filled, 38 * filled, 36 * filled), 34.0)
     _ellipsoid(
         canvas,
-        (0, 92 * size, -52 * size),
-        (46 * filled - 3.5, 38 * filled - 3.5, 36 * filled - 3.5),
-        WATER_HU,
+        centre=(0, 92 * size, -52 * size),
+        half=(46 * filled, 38 * filled, 36 * filled),
+        hu=34.0,
+    )
+    _ellipsoid(
+        canvas,
+        centre=(0, 92 * size, -52 * size),
+        half=(46 * filled - 3.5, 38 * filled - 3.5, 36 * filled - 3.5),
+        hu=URINE_HU,
     )
     if patient.sex == "female":
+        # Uterus with its cavity, and ovaries.
         tilt = 6 * math.sin(patient.seed)
         _ellipsoid(
             canvas,
-            (tilt, 52 * size, -24 * size),
-            (27 * size, 21 * size, 26 * size),
-            72 + 0.3 * patient.enhancement_hu,
+            centre=(tilt, 52 * size, -24 * size),
+            half=(27 * size, 21 * size, 26 * size),
+            hu=72 + 0.3 * patient.enhancement_hu,
         )
-        _ellipsoid(canvas, (tilt, 52 * size, -22 * size), (9 * size, 4 * size, 13 * size), 48.0)
-        for side in (-1, 1):
-            _ellipsoid(canvas, (side * 42 * size, 48 * size, -16 * size), (15, 11, 12), 28.0)
-    else:
-        for side in (-1, 1):
-            _ellipsoid(canvas, (side * 17 * size, 40 * size, -58 * size), (19, 8, 8), 38.0)
         _ellipsoid(
-            canvas, (0, 48 * size, -82 * size), (24, 19, 18), 48 + 0.2 * patient.enhancement_hu
+            canvas,
+            centre=(tilt, 52 * size, -22 * size),
+            half=(9 * size, 4 * size, 13 * size),
+            hu=48.0,
+        )
+        for side in (-1, 1):
+            _ellipsoid(
+                canvas, centre=(side * 42 * size, 48 * size, -16 * size), half=(15, 11, 12), hu=28.0
+            )
+    else:
+        # Seminal vesicles and prostate.
+        for side in (-1, 1):
+            _ellipsoid(
+                canvas, centre=(side * 17 * size, 40 * size, -58 * size), half=(19, 8, 8), hu=38.0
+            )
+        _ellipsoid(
+            canvas,
+            centre=(0, 48 * size, -82 * size),
+            half=(24, 19, 18),
+            hu=48 + 0.2 * patient.enhancement_hu,
         )
     _paint_rectum(canvas, patient, prone=prone)
 
@@ -200,6 +230,7 @@ def paint_organs(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
 def _ellipsoid(
     canvas: Canvas, centre: tuple[float, float, float], half: tuple[float, float, float], hu: float
 ) -> None:
+    """Paint an ellipsoid with semi-axes ``half`` around ``centre``, both in mm."""
     where = canvas.near(centre, (half[0] + 3, half[1] + 3, half[2] + 3))
     if where.size:
         axes = (canvas.x, canvas.y, canvas.z)
@@ -212,12 +243,14 @@ def _ellipsoid(
         canvas.paint((radius - 1) * min(half), hu, where)
 
 
+# Lateral and anterior position (mm) of the iliac arteries as a function of the height (mm), for
+# size 1.
 _VESSEL_X = Curve((-70, -10, 40, 70), (56, 46, 26, 14))
 _VESSEL_Y = Curve((-70, -10, 40, 70), (112, 62, 42, 46))
 
 
 def _paint_vessels(canvas: Canvas, patient: Patient) -> None:
-    """Paint common and external iliac arteries and, behind them, veins."""
+    """Paint the common and external iliac arteries and the veins behind them."""
     where = canvas.near(
         (0, 78 * patient.size, 0), (75 * patient.size, 52 * patient.size, 120 * patient.size)
     )
@@ -229,23 +262,25 @@ def _paint_vessels(canvas: Canvas, patient: Patient) -> None:
         canvas.z[where] / patient.size,
     )
     x0, y0 = _VESSEL_X(z), _VESSEL_Y(z)
-    for offset, ahead, radius, share in ((0.0, 0.0, 5.0, 1.0), (5.0, -10.0, 6.2, 0.75)):
-        distance = np.sqrt(np.square(lateral - x0 - offset) + np.square(y - y0 - ahead)) - radius
-        canvas.paint(distance, 44 + share * patient.enhancement_hu, where)
+    # Lateral and anterior offset, radius (mm) and share of the enhancement: artery, vein.
+    for offset, anterior, radius, share in ((0.0, 0.0, 5.0, 1.0), (5.0, -10.0, 6.2, 0.75)):
+        distance = np.sqrt(np.square(lateral - x0 - offset) + np.square(y - y0 - anterior)) - radius
+        canvas.paint(distance, VESSEL_HU + share * patient.enhancement_hu, where)
 
 
 def _paint_rectum(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
+    """Paint the rectum in front of the sacrum: wall, stool and gas on the upper side."""
     length = patient.sacral_length_mm
     where = canvas.near((0, 35, -50), (45, 65, 70))
     if not where.size:
         return
     points = to_sacral(patient, canvas.x[where], canvas.y[where], canvas.z[where])
-    along, ahead, across = points.along, points.ahead, points.across
+    along, anterior, across = points.along, points.anterior, points.across
     middle = sacral_body_depth(patient, along) + 24 + 4 * np.sin(along / 17)
     shift = 13 * np.sin(along / 24 + patient.seed % 5) * np.clip((length + 10 - along) / 60, 0, 1)
     radius = 15 + 3.5 * np.sin(along / 11 + patient.seed % 3)
     distance = np.maximum(
-        np.sqrt(np.square(across - shift) + np.square(ahead - middle)) - radius,
+        np.sqrt(np.square(across - shift) + np.square(anterior - middle)) - radius,
         0.38 * length - along,
     )
     canvas.paint(distance, ORGAN_HU, where)
@@ -255,23 +290,29 @@ def _paint_rectum(canvas: Canvas, patient: Patient, *, prone: bool) -> None:
     )
     rise = -1 if prone else 1
     canvas.paint(
-        np.maximum(distance + 4, rise * (middle - ahead) + 5 - 6 * np.sin(along / 19)),
+        np.maximum(distance + 4, rise * (middle - anterior) + 5 - 6 * np.sin(along / 19)),
         GAS_HU,
         where,
     )
 
 
 def _paint_bowel(whole: Canvas, patient: Patient, *, prone: bool) -> None:
-    """Loops of bowel in the front of the cavity: short bent tubes with gas above fluid or mottled stool."""
+    """Paint anterior bowel loops: short bent tubes with gas above fluid, or with mottled stool."""
     cavity = whole.near((0, 118 * patient.size, 38 * patient.size), (122, 78, 100))
     if not cavity.size:
         return
-    canvas = Canvas(whole.x[cavity], whole.y[cavity], whole.z[cavity], whole.hu[cavity], whole.edge)
+    canvas = Canvas(
+        x=whole.x[cavity],
+        y=whole.y[cavity],
+        z=whole.z[cavity],
+        hu=whole.hu[cavity],
+        edge=whole.edge,
+    )
     rng = np.random.default_rng(patient.seed)
     rise = -1 if prone else 1
     for _ in range(17):
         centre = rng.uniform((-88, 82, -14), (88, 150, 92)) * patient.size
-        # Low in the pelvis the iliac wings leave less room.
+        # The cavity is narrower low in the pelvis.
         centre[0] *= np.interp(centre[2], (-15, 40), (0.35, 1.0))
         radius, half = rng.uniform(11, 19), rng.uniform(8, 26)
         heading = rng.normal(size=3) * (1, 0.5, 0.7)
@@ -297,7 +338,7 @@ def _paint_bowel(whole: Canvas, patient: Patient, *, prone: bool) -> None:
             + np.square(z - run * float(heading[2]) - bend)
         ) - float(radius)
         canvas.paint(distance, ORGAN_HU - 4, where)
-        content: Field | float = 18.0
+        content: Field | float = BOWEL_FLUID_HU
         if stool:
             mottle = Texture(patient.seed + 4, 3.5)(x, y, z)
             content = np.where(mottle > 0.6, -520, 20 + 22 * mottle).astype(np.float32)

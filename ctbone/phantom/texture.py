@@ -1,4 +1,4 @@
-"""Shapes along one axis and random fields in three, both fixed to the patient in millimetres and quick to look up."""
+"""Noise fields and piecewise linear curves in patient coordinates (mm), as lookup tables."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+# Cells of the noise lattice along each axis; a power of two, so that a bit mask gives the
+# remainder.
 _LATTICE = 64
 
 
 @dataclass(frozen=True)
 class Texture:
-    """A stationary noise field of zero mean and unit standard deviation.
+    """A stationary noise field of mean 0 and standard deviation 1.
 
-    All textures are windows into a periodic lattice of noise of 64³ cells; the seed says where the window starts. The
-    value of the nearest cell is taken, so the field depends on the position in the patient and not on the voxels it is
-    looked at with.
+    All textures are windows into one periodic noise lattice of 64³ cells; the seed determines the
+    start of the window. The value of the nearest cell is taken, so the field depends on the
+    position in the patient and not on the voxel grid.
 
     Parameters
     ----------
     seed
-        Chooses the field; equal seeds and scales give equal fields.
+        Random seed; equal seeds and scales give equal fields.
     scale_mm
-        About the size of one blob.
+        Approximate size of one blob, mm.
     cells
-        Lattice cells to a blob: more are smoother, and repeat sooner, after 64 / cells blobs.
+        Lattice cells per blob; the field repeats after 64 / cells blobs.
 
     Examples
     --------
@@ -43,11 +45,11 @@ class Texture:
     cells: int = 3
 
     def __call__(self, x: NDArray, y: NDArray, z: NDArray) -> NDArray[np.float32]:
-        """Value of the field at points given by their coordinates in mm, in the shape of ``x``."""
+        """Value of the field at points with coordinates in mm, in the shape of ``x``."""
         cells = self.cells / self.scale_mm
-        # Odd multipliers of about the golden ratio spread neighbouring seeds over the lattice.
+        # Odd multipliers spread neighbouring seeds over the lattice.
         starts = [self.seed * factor % _LATTICE for factor in (59, 35, 83)]
-        # Truncation is floor for positive numbers, and a mask the remainder for powers of two.
+        # Positive numbers, for which truncation equals the floor.
         starts = [start + _LATTICE * 64 for start in starts]
         i, j, k = (
             (axis * cells + start).astype(np.int32) & (_LATTICE - 1)
@@ -63,21 +65,22 @@ class Texture:
 @lru_cache(maxsize=4)
 def _lattice(cells: int) -> NDArray[np.float32]:
     white = np.random.default_rng(0).standard_normal((_LATTICE,) * 3, dtype=np.float32)
+    # 0.45 cells of standard deviation per cell of a blob; chosen for the phantom.
     smooth = gaussian_filter(white, 0.45 * cells, mode="wrap", truncate=3)
     return (smooth / smooth.std()).astype(np.float32).ravel()
 
 
 class Curve:
-    """A function of one coordinate, linear between knots and constant beyond them, sampled densely once.
+    """A piecewise linear function, constant beyond the outer knots, as a lookup table.
 
-    Looking a value up takes a tenth of the time of ``numpy.interp``, and anatomy asks for millions.
+    A lookup takes a tenth of the time of ``numpy.interp``; rendering needs millions of them.
 
     Parameters
     ----------
     places
-        Where the knots stand, increasing.
+        Positions of the knots, increasing.
     values
-        The values there.
+        Values at the knots.
 
     Examples
     --------

@@ -13,13 +13,12 @@ import numpy as np
 
 from ctbone.cohort import Case
 from ctbone.errors import NiftiError, PreprocessError
-from ctbone.grid import Grid
+from ctbone.grid import LPS_TO_RAS, Grid
 from ctbone.nifti import NiftiFile, open_nifti
 from ctbone.preprocess.mask_dicom import is_dicom, read_dicom_mask
 from ctbone.preprocess.mask_labels import chosen_label
 
 _ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SAME_GRID = 0.1
 """Voxels by which corresponding corners of two equal grids may differ: rounding in headers."""
 
@@ -321,7 +320,7 @@ def _read_itk(path: Path, case: str, label: int | str | None) -> tuple[np.ndarra
     values = sitk.GetArrayFromImage(image)
     values = values.reshape(z, y, x, -1).transpose(2, 1, 0, 3)
     return _segment(values, label, _slicer_segments(image), path, case), Grid(
-        (x, y, z), _TO_RAS @ affine
+        (x, y, z), LPS_TO_RAS @ affine
     )
 
 

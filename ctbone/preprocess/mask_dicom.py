@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom import config as pydicom_config
 from pydicom.pixels import iter_pixels
 
 from ctbone.errors import PreprocessError
-from ctbone.grid import Grid
+from ctbone.grid import LPS_TO_RAS, Grid
 from ctbone.preprocess.mask_contours import ContourError, fill_contours
 from ctbone.preprocess.mask_labels import chosen_label
+from ctbone.quiet_pydicom import quiet_pydicom
 
-_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -68,7 +64,7 @@ def read_dicom_mask(
         regular grid.
     """
     try:
-        with _quiet():
+        with quiet_pydicom():
             dataset = pydicom.dcmread(path)
             kind = str(dataset.get("SOPClassUID"))
             if kind in _SEG:
@@ -121,7 +117,7 @@ def _segment(
     voxels = np.zeros((depth, rows, columns), bool)
     for stored, place in zip(_stored(dataset, frames, rows, columns), places, strict=True):
         voxels[place] = stored == number if kind == "LABELMAP" else stored >= least
-    return voxels.transpose(2, 1, 0), Grid((columns, rows, depth), _TO_RAS @ axes)
+    return voxels.transpose(2, 1, 0), Grid((columns, rows, depth), LPS_TO_RAS @ axes)
 
 
 def _stored(
@@ -227,7 +223,7 @@ def _structure(
         if kind not in _CLOSED:
             continue  # points and open lines enclose nothing
         points = np.array(contour.ContourData, dtype=float).reshape(-1, 3)
-        contours.append(points * [-1.0, -1.0, 1.0])
+        contours.append(points * LPS_TO_RAS.diagonal()[:3])
     if not contours:
         raise _FaultError("the structure has no closed contour")
     return fill_contours(contours, image)
@@ -262,19 +258,3 @@ def _number(own: Any, shared: Any, keyword: str) -> float | None:
 def _first(group: Any, sequence: str) -> Any:
     items = group.get(sequence) if group is not None else None
     return items[0] if items else None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep pydicom from quoting values: a warning may hold a patient's name."""
-    settings, log = pydicom_config.settings, logging.getLogger("pydicom")
-    before, level = settings.reading_validation_mode, log.level
-    settings.reading_validation_mode = pydicom_config.IGNORE
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        settings.reading_validation_mode = before
-        log.setLevel(level)

@@ -1,4 +1,4 @@
-"""Statistics of diagnostic models and readers: every number with its interval; knows no image, no torch, no table."""
+"""Statistics of diagnostic models and readers, each with its interval; NumPy and SciPy only."""
 
 from ctbone.errors import StatsError
 from ctbone.stats.agreement import (
@@ -18,11 +18,15 @@ from ctbone.stats.baseline import (
 )
 from ctbone.stats.binned_calibration import ece, equal_width_bins, hosmer_lemeshow, mce
 from ctbone.stats.bootstrap import bootstrap_auc, bootstrap_auc_difference, bootstrap_estimate
-from ctbone.stats.calibration import brier, calibration_intercept, calibration_slope, scaled_brier
+from ctbone.stats.calibration import (
+    brier,
+    calibration_intercept,
+    calibration_slope,
+    observed_expected,
+    scaled_brier,
+)
 from ctbone.stats.clustered_rates import clustered_proportion, clustered_rates
-from ctbone.stats.combined_rates import balanced_accuracy, f1, mcc
 from ctbone.stats.confusion_table import Confusion, confusion
-from ctbone.stats.dangerous import dangerous_error
 from ctbone.stats.decision import (
     DecisionCurve,
     decision_curve,
@@ -32,7 +36,6 @@ from ctbone.stats.decision import (
 )
 from ctbone.stats.delong import auc, auc_interval, delong_covariance, delong_test, delong_unpaired
 from ctbone.stats.estimate import Comparison, Estimate, TestResult
-from ctbone.stats.expected_events import observed_expected
 from ctbone.stats.flexible_calibration import (
     CalibrationBin,
     CalibrationCurve,
@@ -42,9 +45,9 @@ from ctbone.stats.flexible_calibration import (
     ici,
 )
 from ctbone.stats.group_tests import independence_test, location_test
-from ctbone.stats.likelihood_ratios import negative_likelihood_ratio, positive_likelihood_ratio
 from ctbone.stats.multiclass import (
     confusion_matrix,
+    dangerous_error,
     macro_f1,
     multiclass_auc,
     multiclass_balanced_accuracy,
@@ -54,11 +57,23 @@ from ctbone.stats.multiclass import (
 from ctbone.stats.multiplicity import benjamini_hochberg, holm
 from ctbone.stats.paired import cochran_q, mcnemar
 from ctbone.stats.proportions import proportion
-from ctbone.stats.rates import accuracy, npv, ppv, sensitivity, specificity, threshold_rates
+from ctbone.stats.rates import (
+    accuracy,
+    balanced_accuracy,
+    f1,
+    mcc,
+    negative_likelihood_ratio,
+    npv,
+    positive_likelihood_ratio,
+    ppv,
+    sensitivity,
+    specificity,
+    threshold_rates,
+)
 from ctbone.stats.recalibration import (
-    Isotonic,
-    Platt,
-    Temperature,
+    IsotonicRegression,
+    PlattScaling,
+    TemperatureScaling,
     fit_isotonic,
     fit_platt,
     fit_temperature,
@@ -86,13 +101,13 @@ __all__ = [
     "ContinuousSummary",
     "DecisionCurve",
     "Estimate",
-    "Isotonic",
+    "IsotonicRegression",
     "OperatingPoint",
-    "Platt",
+    "PlattScaling",
     "RocBand",
     "RocPoints",
     "StatsError",
-    "Temperature",
+    "TemperatureScaling",
     "TestResult",
     "accuracy",
     "auc",

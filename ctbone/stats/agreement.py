@@ -25,26 +25,27 @@ def cohen_kappa(
     categories: Sequence[Any] | None = None,
     level: float = 0.95,
 ) -> Estimate:
-    """Cohen's κ of two readers, plain or weighted, with the asymptotic interval.
+    """Cohen's κ of two readers, unweighted or weighted, with its asymptotic interval.
 
-    The standard error is the large-sample one without the null hypothesis, not that of a proportion.
+    The standard error is the large-sample one that does not assume κ = 0.
 
     Parameters
     ----------
     first, second
         Ratings of the same cases, shape (n,), no missing value.
     weights
-        ``"none"``, ``"linear"`` (disagreement counts by its distance) or ``"quadratic"`` (by the square of it).
-        Distance is counted in places of ``categories``.
+        ``"none"``, ``"linear"`` (disagreement weighted by distance) or ``"quadratic"`` (by squared
+        distance). The distance of two categories is the difference of their positions in
+        ``categories``.
     categories
-        All categories in order; default: those that occur, sorted. It matters to weighted κ only.
+        All categories in order; default: those that occur, sorted. Affects weighted κ only.
     level
         Confidence level; the interval is cut at 1.
 
     Returns
     -------
     Estimate
-        Up to 1; undefined where both readers use one and the same category.
+        At most 1; undefined if both readers use the same single category.
 
     Raises
     ------
@@ -53,7 +54,8 @@ def cohen_kappa(
 
     References
     ----------
-    Cohen, Educ Psychol Meas 1960;20:37; Psychol Bull 1968;70:213. Fleiss, Cohen & Everitt, Psychol Bull 1969;72:323.
+    Cohen, Educ Psychol Meas 1960;20:37; Psychol Bull 1968;70:213. Fleiss, Cohen & Everitt, Psychol
+    Bull 1969;72:323.
 
     Examples
     --------
@@ -71,18 +73,19 @@ def cohen_kappa(
     row, column = table.sum(axis=1), table.sum(axis=0)
     by_chance = float(row @ agreement @ column)
     if by_chance >= 1:
-        return Estimate.undefined(method, "both use one and the same category")
+        return Estimate.undefined(method, "both readers use the same single category")
     kappa = (float((agreement * table).sum()) - by_chance) / (1 - by_chance)
-    # Mean weight of a row under the other reader's margins, and of a column.
+    # Mean agreement weight of each row and column under the other reader's marginal shares:
+    # w̄ of the row and w̄ of the column in Fleiss, Cohen & Everitt 1969.
     row_mean, column_mean = agreement @ column, agreement.T @ row
-    spread = agreement - (row_mean[:, None] + column_mean[None, :]) * (1 - kappa)
-    variance = float((table * spread**2).sum()) - (kappa - by_chance * (1 - kappa)) ** 2
+    deviation = agreement - (row_mean[:, None] + column_mean[None, :]) * (1 - kappa)
+    variance = float((table * deviation**2).sum()) - (kappa - by_chance * (1 - kappa)) ** 2
     n = len(np.asarray(first))
     error = math.sqrt(max(variance, 0.0) / n) / (1 - by_chance)
     half = two_sided_z(level) * error
-    if error < 1e-9:
-        return Estimate(kappa, None, None, method, "the asymptotic standard error is zero")
-    return Estimate(kappa, kappa - half, min(1.0, kappa + half), method)
+    if error < 1e-9:  # rounding error of a variance that is exactly 0 (perfect agreement)
+        return Estimate.without_interval(kappa, method, "the asymptotic standard error is zero")
+    return Estimate(value=kappa, low=kappa - half, high=min(1.0, kappa + half), method=method)
 
 
 def cohen_kappa_test(
@@ -92,7 +95,7 @@ def cohen_kappa_test(
     weights: KappaWeights = "none",
     categories: Sequence[Any] | None = None,
 ) -> TestResult:
-    """Test of κ = 0 with the standard error under that hypothesis.
+    """Test of κ = 0, with the standard error under this null hypothesis.
 
     Parameters
     ----------
@@ -102,7 +105,7 @@ def cohen_kappa_test(
     Returns
     -------
     TestResult
-        z and its two-sided p; undefined where both readers use one and the same category.
+        z and its two-sided p-value; undefined if both readers use the same single category.
 
     Raises
     ------
@@ -124,22 +127,23 @@ def cohen_kappa_test(
     row, column = table.sum(axis=1), table.sum(axis=0)
     by_chance = float(row @ agreement @ column)
     if by_chance >= 1:
-        return TestResult.undefined(method, "both use one and the same category")
+        return TestResult.undefined(method, "both readers use the same single category")
     row_mean, column_mean = agreement @ column, agreement.T @ row
-    spread = agreement - row_mean[:, None] - column_mean[None, :]
-    variance = float((np.outer(row, column) * spread**2).sum()) - by_chance**2
-    if variance < 1e-15:
+    deviation = agreement - row_mean[:, None] - column_mean[None, :]
+    variance = float((np.outer(row, column) * deviation**2).sum()) - by_chance**2
+    if variance < 1e-15:  # rounding error of a variance that is exactly 0
         return TestResult.undefined(method, "the standard error is zero")
     surplus = float((agreement * table).sum()) - by_chance
     z = surplus / math.sqrt(variance / len(np.asarray(first)))
-    return TestResult(z, None, normal_two_sided(z), method)
+    return TestResult(statistic=z, df=None, p_value=normal_two_sided(z), method=method)
 
 
 def fleiss_kappa(ratings: ArrayLike, *, level: float = 0.95) -> Estimate:
-    """Fleiss' κ of several readers, with an interval over cases.
+    """Fleiss' κ of several readers, with its asymptotic interval over cases.
 
-    The interval does not assume κ = 0: it comes from the spread of the cases' own contributions, linearised. (The
-    standard error that Fleiss gave in 1971 and 1979 holds under the null hypothesis only; see `fleiss_kappa_test`.)
+    The interval does not assume κ = 0: its standard error is that of the mean of the cases'
+    linearised contributions. (The standard errors in Fleiss 1971 and 1979 hold under the null
+    hypothesis only; see `fleiss_kappa_test`.)
 
     Parameters
     ----------
@@ -151,12 +155,12 @@ def fleiss_kappa(ratings: ArrayLike, *, level: float = 0.95) -> Estimate:
     Returns
     -------
     Estimate
-        Up to 1; undefined where all ratings are the same, without interval where there is one case.
+        At most 1; undefined if all ratings are the same, no interval if there is one case.
 
     Raises
     ------
     StatsError
-        If the ratings are not a table of at least two readers, or one is missing.
+        If the ratings are not two-dimensional with at least two readers, or a rating is missing.
 
     References
     ----------
@@ -174,22 +178,24 @@ def fleiss_kappa(ratings: ArrayLike, *, level: float = 0.95) -> Estimate:
     by_chance = float((share**2).sum())
     if by_chance >= 1:
         return Estimate.undefined(method, "all ratings are the same")
+    # Share of agreeing pairs of readers in each case, Pᵢ in Fleiss 1971.
     agreeing = ((counts**2).sum(axis=1) - readers) / (readers * (readers - 1))
     kappa = float((agreeing.mean() - by_chance) / (1 - by_chance))
     if n < 2:
-        return Estimate(kappa, None, None, method, "one case has no variance")
+        return Estimate.without_interval(kappa, method, "one case has no variance")
+    # Linearised contribution of each case to κ, Gwet 2008.
     chance_of_case = counts @ share / readers
     contribution = (agreeing - by_chance) / (1 - by_chance)
     contribution = contribution - 2 * (1 - kappa) * (chance_of_case - by_chance) / (1 - by_chance)
     error = math.sqrt(float(((contribution - kappa) ** 2).sum()) / (n * (n - 1)))
-    if error < 1e-12:
-        return Estimate(kappa, None, None, method, "the asymptotic standard error is zero")
+    if error < 1e-12:  # rounding error of an error that is exactly 0
+        return Estimate.without_interval(kappa, method, "the asymptotic standard error is zero")
     half = two_sided_z(level) * error
-    return Estimate(kappa, kappa - half, min(1.0, kappa + half), method)
+    return Estimate(value=kappa, low=kappa - half, high=min(1.0, kappa + half), method=method)
 
 
 def fleiss_kappa_test(ratings: ArrayLike) -> TestResult:
-    """Test of Fleiss' κ = 0 with the standard error under that hypothesis.
+    """Test of Fleiss' κ = 0, with the standard error under this null hypothesis.
 
     Parameters
     ----------
@@ -199,12 +205,12 @@ def fleiss_kappa_test(ratings: ArrayLike) -> TestResult:
     Returns
     -------
     TestResult
-        z and its two-sided p; undefined where all ratings are the same.
+        z and its two-sided p-value; undefined if all ratings are the same.
 
     Raises
     ------
     StatsError
-        If the ratings are not a table of at least two readers, or one is missing.
+        If the ratings are not two-dimensional with at least two readers, or a rating is missing.
 
     References
     ----------
@@ -212,7 +218,8 @@ def fleiss_kappa_test(ratings: ArrayLike) -> TestResult:
 
     Examples
     --------
-    >>> round(fleiss_kappa_test([[1, 1, 1], [1, 1, 2], [2, 2, 2], [2, 1, 2], [1, 1, 1]]).statistic, 3)
+    >>> ratings = [[1, 1, 1], [1, 1, 2], [2, 2, 2], [2, 1, 2], [1, 1, 1]]
+    >>> round(fleiss_kappa_test(ratings).statistic, 3)
     1.721
     """
     counts, readers = _rating_counts(ratings)
@@ -221,16 +228,20 @@ def fleiss_kappa_test(ratings: ArrayLike) -> TestResult:
     if kappa is None:
         return TestResult.undefined(method, "all ratings are the same")
     share = counts.mean(axis=0) / readers
-    spread = float((share * (1 - share)).sum())
-    skew = float((share * (1 - share) * (1 - 2 * share)).sum())
-    error = math.sqrt(2 * (spread**2 - skew) / (len(counts) * readers * (readers - 1))) / spread
-    return TestResult(kappa / error, None, normal_two_sided(kappa / error), method)
+    # Σ p q and Σ p q (q − p) of Fleiss, Nee & Landis 1979.
+    pq = float((share * (1 - share)).sum())
+    pq_skew = float((share * (1 - share) * (1 - 2 * share)).sum())
+    error = math.sqrt(2 * (pq**2 - pq_skew) / (len(counts) * readers * (readers - 1))) / pq
+    return TestResult(
+        statistic=kappa / error, df=None, p_value=normal_two_sided(kappa / error), method=method
+    )
 
 
 def kappa_wording(kappa: float) -> str:
-    """Wording of κ in five steps, as the radiograph paper uses it: low, general, moderate, high, extremely high.
+    """Verbal grade of κ in five steps: low, general, moderate, high, extremely high.
 
-    The steps are right-closed at 0.2, 0.4, 0.6, 0.8 and 1; κ of 0 or below is "none".
+    The intervals are right-closed: (0, 0.2], (0.2, 0.4], (0.4, 0.6], (0.6, 0.8], (0.8, 1]. κ of 0
+    or below is "none". The words are those of the radiograph paper.
 
     Parameters
     ----------
@@ -260,7 +271,7 @@ def kappa_wording(kappa: float) -> str:
 
 
 def _paired_table(first: ArrayLike, second: ArrayLike, categories: Sequence[Any] | None) -> Floats:
-    """Shares of each pair of categories, shape (categories, categories)."""
+    """Share of the cases with each pair of categories, shape (categories, categories)."""
     one, two = np.asarray(first), np.asarray(second)
     if one.ndim != 1 or one.shape != two.shape or one.size == 0:
         raise StatsError(
@@ -269,15 +280,15 @@ def _paired_table(first: ArrayLike, second: ArrayLike, categories: Sequence[Any]
             expected="(n,) twice",
         )
     ratings = np.stack([one, two], axis=1)
-    codes, kinds = _codes(ratings, categories)
+    codes, kinds = _category_codes(ratings, categories)
     return (
         np.bincount(codes[:, 0] * kinds + codes[:, 1], minlength=kinds**2).reshape(kinds, kinds)
         / one.size
     )
 
 
-def _codes(ratings: np.ndarray, categories: Sequence[Any] | None) -> tuple[Ints, int]:
-    """Place of each rating among the categories."""
+def _category_codes(ratings: np.ndarray, categories: Sequence[Any] | None) -> tuple[Ints, int]:
+    """Index of each rating among the categories, and the number of categories."""
     missing = (
         np.isnan(ratings)
         if ratings.dtype.kind == "f"
@@ -304,6 +315,7 @@ def _codes(ratings: np.ndarray, categories: Sequence[Any] | None) -> tuple[Ints,
 
 
 def _agreement_weights(kinds: int, weights: KappaWeights) -> Floats:
+    """Agreement weight of each pair of categories, 0–1: 1 − d or 1 − d², d = |i − j| / (k − 1)."""
     if weights not in ("none", "linear", "quadratic"):
         raise StatsError(
             "unknown weights of κ", found=weights, expected="none, linear or quadratic"
@@ -316,12 +328,14 @@ def _agreement_weights(kinds: int, weights: KappaWeights) -> Floats:
 
 
 def _rating_counts(ratings: ArrayLike) -> tuple[Floats, int]:
-    """How many readers gave each case each category, shape (n, categories), and the number of readers."""
+    """Readers per case and category, shape (n, categories), and the number of readers."""
     table = np.asarray(ratings)
     if table.ndim != 2 or table.shape[0] == 0 or table.shape[1] < 2:
         raise StatsError(
-            "ratings are no table of readers", found=table.shape, expected="(n, at least 2)"
+            "ratings are not a table of cases and readers",
+            found=table.shape,
+            expected="(n, at least 2)",
         )
-    codes, kinds = _codes(table, None)
+    codes, kinds = _category_codes(table, None)
     counts = np.stack([(codes == kind).sum(axis=1) for kind in range(kinds)], axis=1)
     return counts.astype(np.float64), table.shape[1]

@@ -1,4 +1,4 @@
-"""Table 1: what the groups of a cohort look like, and whether they differ."""
+"""Table 1 (baseline characteristics): group summaries, tests and standardised differences."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ctbone.stats.group_tests import (
     independence_test,
     location_test,
 )
-from ctbone.stats.inputs import Floats, Ints
+from ctbone.stats.inputs import Floats, Ints, is_missing
 
 
 @dataclass(frozen=True)
 class ContinuousSummary:
-    """One group's values.
+    """Summary of a continuous variable in one group.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ class ContinuousSummary:
     n, missing
         Known and missing values.
     mean, sd
-        Mean and standard deviation (n − 1), NaN-free: None where there are too few values.
+        Mean and standard deviation (n − 1); None, never NaN, if there are too few values.
     median, lower_quartile, upper_quartile
-        Quantiles by linear interpolation, None where there is no value.
+        Quantiles by linear interpolation; None if there is no value.
     """
 
     group: str
@@ -56,9 +56,9 @@ class ContinuousComparison:
     groups
         In the order given.
     test
-        Test of equality of the groups.
+        Test of equal location in the groups.
     smd
-        Standardised mean difference, first minus second, of two groups; else None.
+        Standardised mean difference, first minus second; None unless there are two groups.
     """
 
     groups: tuple[ContinuousSummary, ...]
@@ -68,7 +68,7 @@ class ContinuousComparison:
 
 @dataclass(frozen=True)
 class CategoricalSummary:
-    """One group's counts.
+    """Counts of a categorical variable in one group.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class CategoricalSummary:
     counts
         Cases in each category, in the order of the comparison's ``categories``.
     percent
-        Share of the known values, 0–100; None where there is none.
+        Percentage of the known values, 0–100; None if there is no known value.
     """
 
     group: str
@@ -102,7 +102,7 @@ class CategoricalComparison:
     test
         Test of independence.
     smd
-        Standardised difference of two groups, ≥ 0; else None.
+        Standardised difference, ≥ 0; None unless there are two groups.
     """
 
     categories: tuple[str, ...]
@@ -123,30 +123,32 @@ def compare_continuous(
     Parameters
     ----------
     values
-        Shape (n,); NaN where missing, which is counted and left out.
+        Shape (n,); NaN marks a missing value, which is counted and left out.
     group
         Group of each case, shape (n,).
     test
-        ``"student"`` (equal variances; with more than two groups one-way analysis of variance, which is the same for
-        two), ``"welch"`` (unequal variances, likewise) or ``"kruskal-wallis"`` (by ranks, corrected for ties).
+        ``"student"`` (equal variances; one-way ANOVA for more than two groups), ``"welch"``
+        (unequal variances; Welch's ANOVA for more than two groups) or ``"kruskal-wallis"`` (by
+        ranks, corrected for ties).
     groups
-        Groups in the order of the table; default: those that occur, sorted. Cases of other groups are left out.
+        Groups in the order of the table; default: those that occur, sorted. Cases of other groups
+        are left out.
 
     Returns
     -------
     ContinuousComparison
-        For two groups the statistic of Student and Welch is t, first minus second; for more it is F, and ``df`` is the
-        denominator's.
+        The statistic of Student's and Welch's test is t (first minus second) for two groups and F
+        for more; ``df`` of an F is that of the denominator.
 
     Raises
     ------
     StatsError
-        If values and groups do not fit together, are not numbers, or there are fewer than two groups.
+        If values and groups differ in length, are not numbers, or there are fewer than two groups.
 
     References
     ----------
-    Student, Biometrika 1908;6:1. Welch, Biometrika 1947;34:28 and 1951;38:330. Kruskal & Wallis, J Am Stat Assoc
-    1952;47:583. Austin, Stat Med 2009;28:3083 (SMD).
+    Student, Biometrika 1908;6:1. Welch, Biometrika 1947;34:28 and 1951;38:330. Kruskal & Wallis, J
+    Am Stat Assoc 1952;47:583. Austin, Stat Med 2009;28:3083 (SMD).
 
     Examples
     --------
@@ -158,17 +160,18 @@ def compare_continuous(
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise StatsError(
-            "a continuous variable holds something that is no number", found=repr(values)[:80]
+            "a continuous variable holds a value that is not a number",
+            found=repr(values)[:80],
         ) from None
     if np.isinf(numbers).any():
         raise StatsError(
             "a continuous variable is infinite", found="inf", expected="numbers, NaN where missing"
         )
-    names, members = _members(numbers, group, groups)
+    names, members = _group_masks(numbers, group, groups)
     samples = [numbers[inside] for inside in members]
     known = [sample[~np.isnan(sample)] for sample in samples]
     rows = tuple(
-        _summary(name, kept, sample.size - kept.size)
+        _continuous_summary(name, kept, sample.size - kept.size)
         for name, kept, sample in zip(names, known, samples, strict=True)
     )
     return ContinuousComparison(rows, location_test(known, test=test), _continuous_smd(known))
@@ -187,14 +190,16 @@ def compare_categorical(
     Parameters
     ----------
     values
-        Category of each case, shape (n,); None, NaN or the empty text where missing, which is counted and left out.
+        Category of each case, shape (n,); None, NaN or the empty string marks a missing value,
+        which is counted and left out.
     group
         Group of each case, shape (n,).
     test
-        ``"chi-squared"`` (Pearson, without correction), ``"yates"`` (2 × 2 only, the correction never beyond the
-        difference itself) or ``"fisher"`` (2 × 2 only, two-sided by probability).
+        ``"chi-squared"`` (Pearson, no correction), ``"yates"`` (2 × 2 only; the correction is at
+        most the difference itself) or ``"fisher"`` (2 × 2 only, two-sided by probability).
     groups, categories
-        In the order of the table; default: those that occur, sorted. Cases of other groups are left out.
+        In the order of the table; default: those that occur, sorted. Cases of other groups are left
+        out.
 
     Returns
     -------
@@ -203,13 +208,13 @@ def compare_categorical(
     Raises
     ------
     StatsError
-        If values and groups do not fit together, a value is not among the categories, or there are fewer than two
-        groups.
+        If values and groups differ in length, a value is not among the categories, or there are
+        fewer than two groups.
 
     References
     ----------
-    Pearson, Philos Mag 1900;50:157. Yates, J R Stat Soc Suppl 1934;1:217. Fisher, J R Stat Soc 1922;85:87.
-    Yang & Dalton, SAS Global Forum 2012:335 (standardised difference).
+    Pearson, Philos Mag 1900;50:157. Yates, J R Stat Soc Suppl 1934;1:217. Fisher, J R Stat Soc
+    1922;85:87. Yang & Dalton, SAS Global Forum 2012:335 (standardised difference).
 
     Examples
     --------
@@ -219,46 +224,36 @@ def compare_categorical(
     0.028
     """
     given = np.asarray(values, dtype=object)
-    names, members = _members(given, group, groups)
-    # Missing in any dialect: None, NaN (which is not itself), pandas' NA, an empty cell.
-    missing = np.array([_is_missing(value) for value in given], dtype=np.bool_)
+    names, members = _group_masks(given, group, groups)
+    # Missing: None, NaN, pandas.NA or an empty cell.
+    missing = np.array(
+        [value == "" if isinstance(value, str) else is_missing(value) for value in given],
+        dtype=np.bool_,
+    )
     kinds = list(categories) if categories is not None else _sorted_kinds(given[~missing])
-    strangers = [value for value in given[~missing] if value not in kinds]
-    if strangers:
+    unknown = [value for value in given[~missing] if value not in kinds]
+    if unknown:
         raise StatsError(
             "a value is not among the categories",
-            found=strangers[0],
+            found=unknown[0],
             expected=", ".join(map(str, kinds)),
         )
     table = np.array(
-        [
-            [sum(value == kind for value in given[inside & ~missing]) for kind in kinds]
-            for inside in members
-        ],
-        dtype=np.int64,
+        [_category_counts(given[inside & ~missing], kinds) for inside in members], dtype=np.int64
     ).reshape(len(names), len(kinds))
     rows = tuple(
-        CategoricalSummary(
-            str(name),
-            int(counts.sum()),
-            int((inside & missing).sum()),
-            tuple(int(count) for count in counts),
-            tuple(
-                100 * float(count) / float(counts.sum()) if counts.sum() else None
-                for count in counts
-            ),
-        )
+        _categorical_summary(name, counts, int((inside & missing).sum()))
         for name, counts, inside in zip(names, table, members, strict=True)
     )
     return CategoricalComparison(
-        tuple(str(kind) for kind in kinds),
-        rows,
-        independence_test(table, test=test),
-        _categorical_smd(table),
+        categories=tuple(str(kind) for kind in kinds),
+        groups=rows,
+        test=independence_test(table, test=test),
+        smd=_categorical_smd(table),
     )
 
 
-def _members(
+def _group_masks(
     values: np.ndarray, group: ArrayLike, groups: Sequence[Any] | None
 ) -> tuple[list[Any], list[np.ndarray]]:
     membership = np.asarray(group, dtype=object)
@@ -282,26 +277,43 @@ def _sorted_kinds(values: np.ndarray) -> list[Any]:
         return sorted(kinds, key=str)
 
 
-def _is_missing(value: Any) -> bool:
-    if value is None or (isinstance(value, str) and value == ""):
-        return True
-    try:
-        return bool(value != value)
-    except TypeError:  # pandas' NA refuses to be a truth value
-        return True
-
-
-def _summary(name: Any, known: Floats, missing: int) -> ContinuousSummary:
-    if known.size == 0:
-        return ContinuousSummary(str(name), 0, missing, None, None, None, None, None)
-    lower, median, upper = (float(value) for value in np.quantile(known, [0.25, 0.5, 0.75]))
-    sd = float(known.std(ddof=1)) if known.size > 1 else None
+def _continuous_summary(name: Any, known: Floats, missing: int) -> ContinuousSummary:
+    mean = sd = lower = median = upper = None
+    if known.size > 0:
+        lower, median, upper = (float(value) for value in np.quantile(known, [0.25, 0.5, 0.75]))
+        mean = float(known.mean())
+    if known.size > 1:
+        sd = float(known.std(ddof=1))
     return ContinuousSummary(
-        str(name), known.size, missing, float(known.mean()), sd, median, lower, upper
+        group=str(name),
+        n=known.size,
+        missing=missing,
+        mean=mean,
+        sd=sd,
+        median=median,
+        lower_quartile=lower,
+        upper_quartile=upper,
+    )
+
+
+def _category_counts(known: np.ndarray, kinds: list[Any]) -> list[int]:
+    return [sum(value == kind for value in known) for kind in kinds]
+
+
+def _categorical_summary(name: Any, counts: Ints, missing: int) -> CategoricalSummary:
+    n = int(counts.sum())
+    percent = tuple(100 * float(count) / float(n) if n else None for count in counts)
+    return CategoricalSummary(
+        group=str(name),
+        n=n,
+        missing=missing,
+        counts=tuple(int(count) for count in counts),
+        percent=percent,
     )
 
 
 def _continuous_smd(samples: list[Floats]) -> float | None:
+    """(mean₁ − mean₂) / √((var₁ + var₂) / 2), in standard deviations (Austin 2009)."""
     if len(samples) != 2 or min(sample.size for sample in samples) < 2:
         return None
     pooled = math.sqrt(float(samples[0].var(ddof=1) + samples[1].var(ddof=1)) / 2)
@@ -309,13 +321,13 @@ def _continuous_smd(samples: list[Floats]) -> float | None:
 
 
 def _categorical_smd(table: Ints) -> float | None:
-    """Mahalanobis distance between the two groups' shares, the mean of their covariances as the metric."""
+    """Mahalanobis distance of the groups' shares under their mean covariance (Yang, Dalton)."""
     if len(table) != 2 or (table.sum(axis=1) == 0).any():
         return None
     table = table[:, table.sum(axis=0) > 0]
     if table.shape[1] < 2:
         return None
-    # One share follows from the others: without the first the covariance can be inverted.
+    # Shares sum to 1, so their covariance is singular; without the first it can be inverted.
     first, second = table[:, 1:] / table.sum(axis=1, keepdims=True)
     covariance = (
         np.diag(first) - np.outer(first, first) + np.diag(second) - np.outer(second, second)

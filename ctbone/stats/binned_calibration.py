@@ -1,24 +1,31 @@
-"""Calibration in bins: expected and maximum calibration error, Hosmer–Lemeshow."""
+"""Calibration in bins: ECE, MCE (expected, maximum calibration error) and Hosmer–Lemeshow."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.errors import StatsError
 from ctbone.stats.bootstrap import bootstrap_estimate, unit_limits
-from ctbone.stats.calibrated_outcomes import calibrated_outcomes, chance_words, widened_to_chance
-from ctbone.stats.clusters import patients_of
+from ctbone.stats.clusters import patient_numbers
+from ctbone.stats.consistency_resampling import (
+    chance_quantile_method,
+    consistency_resamples,
+    widen_to_chance_quantile,
+)
 from ctbone.stats.distributions import chi2_upper
 from ctbone.stats.estimate import Estimate, TestResult
 from ctbone.stats.inputs import Floats, Ints, checked_pair
 
 
 def equal_width_bins(p: ArrayLike, bins: int = 10) -> Ints:
-    """Bin of each probability: (0, 0.1], (0.1, 0.2], …; right-closed, and 0 falls into the first.
+    """Bin number of each probability; right-closed bins (0, 0.1], (0.1, 0.2], …, the first with 0.
 
-    The edges are k / bins, each the number nearest to it, so that 0.3 falls where the decimal says (edges from a
-    running sum or ``linspace`` put 0.3, 0.6 and 0.7 a bin too high).
+    The edges are k / bins, each the float nearest to it, so that decimals such as 0.3 fall into the
+    bin they close. (Edges from a running sum or ``linspace`` put 0.3, 0.6 and 0.7 one bin too
+    high.)
 
     Parameters
     ----------
@@ -35,7 +42,7 @@ def equal_width_bins(p: ArrayLike, bins: int = 10) -> Ints:
     Raises
     ------
     StatsError
-        If there is no bin.
+        If ``bins`` is less than 1.
 
     References
     ----------
@@ -62,16 +69,18 @@ def ece(
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> Estimate:
-    """ECE, the expected calibration error: mean gap of the bins, weighted by cases.
+    """ECE, expected calibration error: mean gap of the bins, weighted by their numbers of cases.
 
-    A bin's gap is that between its observed share and its mean probability.
+    The gap of a bin is the absolute difference of its observed share of positive cases and its mean
+    probability.
 
-    The interval is the basic bootstrap's (percentiles mirrored at the value, cut at 0 and 1, widened to hold the
-    value): resampling inflates the gaps, and plain percentiles would lie above the value. Gaps arise by chance alone,
-    so that even a perfectly calibrated model has a value above 0, the more so the fewer the cases. Outcomes are
-    therefore drawn from the probabilities too; where the value is not above the (1 + level) / 2 quantile of what they
-    give, the interval begins at 0 and reaches at least to that quantile. Where patients have several cases, all of a
-    patient's outcomes are drawn with one random number, as dependent as can be.
+    The interval is that of the basic bootstrap (percentiles mirrored at the value), clipped to 0–1
+    and widened to contain the value: resampling inflates the gaps, so that percentile intervals
+    would lie above the value. Even a perfectly calibrated model has gaps by chance, and larger ones
+    with fewer cases. Therefore the ECE is also computed for outcomes drawn from the probabilities
+    (consistency resampling). If the value is not above the (1 + level) / 2 quantile of these draws,
+    the interval starts at 0 and extends at least to that quantile. With several cases per patient,
+    one random number is drawn for all cases of a patient, the strongest dependence possible.
 
     Parameters
     ----------
@@ -82,29 +91,31 @@ def ece(
     bins
         Number of equal-width bins, right-closed; see `equal_width_bins`.
     level, replicates, seed, groups
-        Of the bootstrap, which is not stratified; see `ctbone.stats.bootstrap_auc`.
+        Options of the bootstrap, which is not stratified; see `ctbone.stats.bootstrap_auc`.
 
     Returns
     -------
     Estimate
-        0 (best) to 1; without interval where the resamples do not vary, as with one case or one patient.
+        0 (best) to 1; no interval if the resamples do not vary, as with one case or one patient.
 
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
-    Naeini, Cooper & Hauskrecht, AAAI 2015:2901. Guo et al., ICML 2017:1321. Bröcker & Smith, Weather and Forecasting
-    2007;22:651 (outcomes drawn from the probabilities).
+    Naeini, Cooper & Hauskrecht, AAAI 2015:2901. Guo et al., ICML 2017:1321. Bröcker & Smith,
+    Weather and Forecasting 2007;22:651 (outcomes drawn from the probabilities).
 
     Examples
     --------
     >>> round(ece([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]).value, 4)
     0.1375
     """
-    return _binned_error(y, p, bins, level, replicates, seed, groups, "mean")
+    return _binned_error(
+        y, p, bins=bins, level=level, replicates=replicates, seed=seed, groups=groups, over="mean"
+    )
 
 
 def mce(
@@ -117,7 +128,7 @@ def mce(
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> Estimate:
-    """Maximum calibration error: the largest gap of a bin; parameters and interval as for `ece`.
+    """Maximum calibration error (MCE): largest gap of a bin; parameters and interval as for `ece`.
 
     Parameters
     ----------
@@ -132,7 +143,7 @@ def mce(
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
@@ -143,17 +154,20 @@ def mce(
     >>> round(mce([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]).value, 4)
     0.2
     """
-    return _binned_error(y, p, bins, level, replicates, seed, groups, "max")
+    return _binned_error(
+        y, p, bins=bins, level=level, replicates=replicates, seed=seed, groups=groups, over="max"
+    )
 
 
 def hosmer_lemeshow(
     y: ArrayLike, p: ArrayLike, *, groups: int = 10, external: bool = True
 ) -> TestResult:
-    """Hosmer–Lemeshow test over groups of equal size by probability.
+    """Hosmer–Lemeshow test in groups of equal size, ordered by probability.
 
-    Groups are cut at the quantiles of the probabilities (linear interpolation, right-closed); quantiles that coincide
-    are merged. Degrees of freedom: the number of groups for cases that the model was not fitted on, two less for
-    those it was. The test has little power in small samples and rejects any model in large ones: read the curve.
+    Groups are separated at the quantiles of the probabilities (linear interpolation, right-closed);
+    equal quantiles are merged. Degrees of freedom: the number of groups for external cases, two
+    less for cases that the model was fitted on. The test has little power in small samples and
+    rejects nearly every model in large ones: prefer the calibration curve.
 
     Parameters
     ----------
@@ -162,23 +176,26 @@ def hosmer_lemeshow(
     p
         Probabilities, shape (n,).
     groups
-        Number of groups wanted.
+        Number of groups requested.
     external
-        Whether the cases are others than the model was fitted on.
+        Whether the model was fitted on other cases.
 
     Returns
     -------
     TestResult
-        Undefined where a group expects no event or no non-event, or no degree of freedom is left.
+        Undefined if a group has no expected event or no expected non-event, or if no degree of
+        freedom is left.
 
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1, or fewer than two groups are wanted.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1,
+        or fewer than two groups are requested.
 
     References
     ----------
-    Hosmer & Lemeshow, Commun Stat Theory Methods 1980;9:1043; Applied Logistic Regression 2000, section 5.2.
+    Hosmer & Lemeshow, Commun Stat Theory Methods 1980;9:1043; Applied Logistic Regression 2000,
+    section 5.2.
 
     Examples
     --------
@@ -203,36 +220,41 @@ def hosmer_lemeshow(
         f"Hosmer–Lemeshow, {cases.size} groups, {'external' if external else 'development'} cases"
     )
     if df < 1:
+        return TestResult.undefined(method, "too few groups: no degree of freedom is left")
+    variance = expected * (1 - expected / cases)  # binomial, of the events of a group
+    if (variance <= 0).any():
         return TestResult.undefined(
-            method, "too few distinct probabilities for a degree of freedom"
+            method, "a group has no expected event or no expected non-event"
         )
-    spread = expected * (1 - expected / cases)
-    if (spread <= 0).any():
-        return TestResult.undefined(method, "a group expects no event, or nothing but events")
     with np.errstate(over="ignore"):
-        statistic = float(((observed - expected) ** 2 / spread).sum())
+        statistic = float(((observed - expected) ** 2 / variance).sum())
     if not np.isfinite(statistic):
         return TestResult.undefined(
-            method, "a group expects next to no event and has one: beyond what floats hold"
+            method, "the statistic overflows: a group has an event but almost no expected event"
         )
-    return TestResult(statistic, float(df), chi2_upper(statistic, df), method)
+    return TestResult(
+        statistic=statistic, df=float(df), p_value=chi2_upper(statistic, df), method=method
+    )
 
 
 def _binned_error(
     y: ArrayLike,
     p: ArrayLike,
+    *,
     bins: int,
     level: float,
     replicates: int,
     seed: int,
     groups: ArrayLike | None,
-    over: str,
+    over: Literal["mean", "max"],
 ) -> Estimate:
+    """ECE (mean over the bins) or MCE (maximum), with the interval that `ece` describes."""
     labels, scores = checked_pair(y, p, probability=True)
     bin_of_case = equal_width_bins(scores, bins)
     used, place = np.unique(bin_of_case, return_inverse=True)
     member = np.zeros((labels.size, used.size))
     member[np.arange(labels.size), place] = 1.0
+    # Gap of a bin times its cases: |Σ (y − p)|, here per case (surplus) and as Σ p (expected).
     surplus, expected = member * (labels - scores)[:, None], scores @ member
 
     def error(gap: Floats, cases: Floats) -> Floats:
@@ -256,15 +278,17 @@ def _binned_error(
     width = f"{bins} equal-width right-closed bins"
     method = f"{width}, {estimate.method}"
     if estimate.value is None or estimate.low is None or estimate.high is None:
-        return Estimate(estimate.value, None, None, method, estimate.why)
-    patients = patients_of(groups, labels.size)
+        return Estimate.without_interval(estimate.value, method, estimate.why)
+    patients = patient_numbers(groups, labels.size)
     cases = member.sum(axis=0, keepdims=True)
     chance = np.concatenate(
         [
             error(np.abs(outcomes @ member - expected), cases)
-            for outcomes in calibrated_outcomes(scores, patients, replicates=replicates, seed=seed)
+            for outcomes in consistency_resamples(
+                scores, patients, replicates=replicates, seed=seed
+            )
         ]
     )
     limits = unit_limits(estimate.value, estimate.low, estimate.high)
-    limits = widened_to_chance(estimate.value, *limits, chance, level)
-    return Estimate(estimate.value, *limits, f"{method}; {chance_words(level)}")
+    limits = widen_to_chance_quantile(estimate.value, *limits, chance, level)
+    return Estimate(estimate.value, *limits, f"{method}; {chance_quantile_method(level)}")

@@ -1,4 +1,4 @@
-"""Bootstrap by patient: percentile, BCa and basic intervals of any weighted statistic, the AUC and its differences."""
+"""Bootstrap by patient: percentile, BCa and basic intervals of any weighted statistic or AUC."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ctbone.stats.inputs import (
 )
 from ctbone.stats.resampling import CHUNK, bootstrap_weights, patient_strata, weighted_auc
 
-_MOST_UNDEFINED = 0.1  # of the resamples
-_ROUNDING = 1e-9  # relative spread below which draws are the same number
+_LARGEST_UNDEFINED_SHARE = 0.1  # of the resamples; with more, the others are a selection
+_ROUNDING = 1e-9  # relative range (maximum − minimum) below which resampled values are equal
 
 BootstrapInterval: TypeAlias = Literal["percentile", "bca", "basic"]
 WeightedStatistic: TypeAlias = Callable[[Floats], Floats]
@@ -40,7 +40,7 @@ def bootstrap_auc(
     groups: ArrayLike | None = None,
     stratified: bool = True,
 ) -> Estimate:
-    """AUC with a bootstrap interval over patients.
+    """AUC with a bootstrap interval by patient.
 
     Parameters
     ----------
@@ -53,24 +53,26 @@ def bootstrap_auc(
     level
         Confidence level.
     interval
-        ``"percentile"``, ``"bca"`` (bias-corrected and accelerated) or ``"basic"`` (percentiles mirrored at the value).
+        ``"percentile"``, ``"bca"`` (bias-corrected and accelerated) or ``"basic"`` (percentiles
+        mirrored at the value).
     seed
-        Seed of the resampling; the same seed draws the same patients.
+        Seed of the random generator; the same seed draws the same patients.
     groups
-        Patient of each case, shape (n,); a patient is drawn with all its cases. Default: each case is a patient.
+        Patient of each case, shape (n,); a patient is drawn with all its cases. Default: one case
+        per patient.
     stratified
-        Draw as many patients of each class as there are.
+        Keep the number of patients of each class in every resample.
 
     Returns
     -------
     Estimate
-        0–1; undefined where only one class is present, without interval under perfect separation, where resamples do
-        not vary (`ctbone.stats.auc_interval` has one there).
+        0–1; undefined if only one class is present. No interval under perfect separation, where the
+        resamples do not vary (`ctbone.stats.auc_interval` gives one).
 
     Raises
     ------
     StatsError
-        If labels, scores or groups do not fit together.
+        If labels, scores or groups are missing or differ in length.
 
     References
     ----------
@@ -84,7 +86,14 @@ def bootstrap_auc(
     labels, scores = checked_pair(y, p)
     if labels.all() or not labels.any():
         return Estimate.undefined(
-            _method(interval, level, replicates, groups, stratified), ONE_CLASS
+            _method(
+                interval=interval,
+                level=level,
+                replicates=replicates,
+                groups=groups,
+                stratified=stratified,
+            ),
+            ONE_CLASS,
         )
     return bootstrap_estimate(
         lambda weights: weighted_auc(weights, labels, scores),
@@ -110,10 +119,11 @@ def bootstrap_auc_difference(
     groups: ArrayLike | None = None,
     stratified: bool = True,
 ) -> Comparison:
-    """Difference of two AUCs on the same cases, the same patients drawn for both models.
+    """Difference of two AUCs on the same cases, with the same resamples for both models.
 
-    The p-value is twice the share of resamples on the far side of zero, counting the data itself as one of them
-    (so it is never 0) and half of those exactly at zero. There is no test statistic.
+    The p-value is twice the smaller of the shares of resamples below and above zero. Resamples at
+    exactly zero count half on each side, and the data count as one more resample, so that p is
+    never 0. There is no test statistic.
 
     Parameters
     ----------
@@ -127,12 +137,12 @@ def bootstrap_auc_difference(
     Returns
     -------
     Comparison
-        First minus second; without interval where the difference is the same in all resamples.
+        First minus second; no interval if the difference is the same in all resamples.
 
     Raises
     ------
     StatsError
-        If labels, scores or groups do not fit together.
+        If labels, scores or groups are missing or differ in length.
 
     References
     ----------
@@ -145,7 +155,16 @@ def bootstrap_auc_difference(
     0.25
     """
     labels, scores = checked_models(y, [np.asarray(p_a), np.asarray(p_b)])
-    method = _method(interval, level, replicates, groups, stratified) + ", paired"
+    method = (
+        _method(
+            interval=interval,
+            level=level,
+            replicates=replicates,
+            groups=groups,
+            stratified=stratified,
+        )
+        + ", paired"
+    )
     if labels.all() or not labels.any():
         return Comparison.undefined(method, ONE_CLASS)
 
@@ -153,14 +172,33 @@ def bootstrap_auc_difference(
         return weighted_auc(weights, labels, scores[0]) - weighted_auc(weights, labels, scores[1])
 
     value = float(difference(np.ones((1, labels.size)))[0])
-    draws, why = telling_draws(_replicate(difference, labels, replicates, seed, groups, stratified))
+    draws, why = defined_draws(
+        _replicate(
+            difference,
+            labels,
+            replicates=replicates,
+            seed=seed,
+            groups=groups,
+            stratified=stratified,
+        )
+    )
     if why is not None:
         same = bool((draws == 0).all()) and value == 0 and draws.size > 0  # the models rank alike
-        return Comparison(value, None, None, None, 1.0 if same else None, method, why)
-    low, high = _interval(difference, labels, value, draws, level, interval, groups)
+        return Comparison.without_interval(value, method, why, p_value=1.0 if same else None)
+    low, high = _interval(
+        difference, labels, value=value, draws=draws, level=level, interval=interval, groups=groups
+    )
     below = float((draws < 0).sum() + (draws == 0).sum() / 2)
     one_sided = (min(below, draws.size - below) + 1) / (draws.size + 1)
-    return Comparison(value, low, high, None, min(1.0, 2 * one_sided), method, why)
+    return Comparison(
+        difference=value,
+        low=low,
+        high=high,
+        statistic=None,
+        p_value=min(1.0, 2 * one_sided),
+        method=method,
+        why=why,
+    )
 
 
 def bootstrap_estimate(
@@ -174,27 +212,29 @@ def bootstrap_estimate(
     groups: ArrayLike | None = None,
     stratified: bool = True,
 ) -> Estimate:
-    """Bootstrap any statistic that can be written with case weights.
+    """Bootstrap interval of any statistic that is a function of case weights.
 
     Parameters
     ----------
     statistic
-        Takes weights of shape (replicates, n), how often each case was drawn, and returns shape (replicates,);
-        NaN where it is undefined in a resample. Unit weights give the value itself.
+        Function of the weights (how often each case is drawn, shape (replicates, n)) that returns
+        shape (replicates,), NaN where undefined. Unit weights give the value.
     y
-        Labels, shape (n,), which the strata follow.
+        Labels, shape (n,), which define the strata.
     replicates, level, interval, seed, groups, stratified
-        As in `bootstrap_auc`. Resamples in which the statistic is undefined are left out, and ``method`` counts them.
+        As in `bootstrap_auc`. Resamples in which the statistic is undefined are left out, and
+        ``method`` gives their number.
 
     Returns
     -------
     Estimate
-        Without interval where the resamples do not vary, or the statistic is undefined in more than a tenth of them.
+        No interval if the resamples do not vary or the statistic is undefined in more than a tenth
+        of them.
 
     Raises
     ------
     StatsError
-        If labels or groups do not fit together.
+        If labels or groups are missing or differ in length.
 
     References
     ----------
@@ -204,41 +244,48 @@ def bootstrap_estimate(
     --------
     >>> import numpy as np
     >>> y = np.array([0, 0, 1, 1, 1])
-    >>> print(bootstrap_estimate(lambda weights: weights @ y / weights.sum(axis=1), y, stratified=False))
+    >>> mean = lambda weights: weights @ y / weights.sum(axis=1)
+    >>> print(bootstrap_estimate(mean, y, stratified=False))
     0.6000 (0.2000 to 1.0000)
     """
     labels = checked_labels(y)
-    method = _method(interval, level, replicates, groups, stratified)
+    method = _method(
+        interval=interval, level=level, replicates=replicates, groups=groups, stratified=stratified
+    )
     value = float(statistic(np.ones((1, labels.size)))[0])
     if not np.isfinite(value):
         return Estimate.undefined(method, "the statistic is undefined in these cases")
-    draws = _replicate(statistic, labels, replicates, seed, groups, stratified)
-    finite, why = telling_draws(draws)
+    draws = _replicate(
+        statistic, labels, replicates=replicates, seed=seed, groups=groups, stratified=stratified
+    )
+    finite, why = defined_draws(draws)
     if finite.size < draws.size:
         method += f", undefined in {draws.size - finite.size} resamples"
     if why is not None:
-        return Estimate(value, None, None, method, why)
-    low, high = _interval(statistic, labels, value, finite, level, interval, groups)
-    return Estimate(value, low, high, method)
+        return Estimate.without_interval(value, method, why)
+    low, high = _interval(
+        statistic, labels, value=value, draws=finite, level=level, interval=interval, groups=groups
+    )
+    return Estimate(value=value, low=low, high=high, method=method)
 
 
-def telling_draws(draws: Floats) -> tuple[Floats, str | None]:
-    """Leave out the resamples that are undefined, and say why the others tell no interval, where they do not.
+def defined_draws(draws: Floats) -> tuple[Floats, str | None]:
+    """Return the defined resampled values, and the reason if they give no interval.
 
-    Without any spread the resamples only repeat the value: all cases were alike by chance, which is no certainty.
-    Where more than a tenth is undefined, the others are a selection.
+    There is no interval if the values do not vary, because identical resamples are no evidence of
+    certainty, or if more than a tenth is undefined, because the others are then a selection.
 
     Examples
     --------
     >>> import numpy as np
-    >>> telling_draws(np.array([1.0, 1.0]))
+    >>> defined_draws(np.array([1.0, 1.0]))
     (array([1., 1.]), 'the resamples do not vary')
     """
     finite = draws[np.isfinite(draws)]
     lost = draws.size - finite.size
     if finite.size == 0:
         return finite, "the statistic is undefined in every resample"
-    if lost > _MOST_UNDEFINED * draws.size:
+    if lost > _LARGEST_UNDEFINED_SHARE * draws.size:
         return finite, f"the statistic is undefined in {lost} of {draws.size} resamples"
     if float(np.ptp(finite)) <= _ROUNDING * float(np.abs(finite).max()):
         return finite, "the resamples do not vary"
@@ -246,7 +293,7 @@ def telling_draws(draws: Floats) -> tuple[Floats, str | None]:
 
 
 def unit_limits(value: float, low: float, high: float) -> tuple[float, float]:
-    """Cut an interval at 0 and 1 and widen it to hold its value, for errors that cannot be negative.
+    """Clip an interval to 0–1 and widen it to contain the value.
 
     Examples
     --------
@@ -259,11 +306,13 @@ def unit_limits(value: float, low: float, high: float) -> tuple[float, float]:
 def _replicate(
     statistic: WeightedStatistic,
     labels: Bools,
+    *,
     replicates: int,
     seed: int,
     groups: ArrayLike | None,
     stratified: bool,
 ) -> Floats:
+    """Values of the statistic in all resamples, shape (replicates,)."""
     pieces = bootstrap_weights(
         labels, replicates=replicates, seed=seed, groups=groups, stratified=stratified
     )
@@ -273,16 +322,18 @@ def _replicate(
 def _interval(
     statistic: WeightedStatistic,
     labels: Bools,
+    *,
     value: float,
     draws: Floats,
     level: float,
     interval: BootstrapInterval,
     groups: ArrayLike | None,
 ) -> tuple[float, float]:
+    """Limits of the interval from the resampled values."""
     tails = [(1 - level) / 2, (1 + level) / 2]
     if interval == "bca":
         left_out = _leave_one_out(statistic, labels, groups)
-        tails = _bca_tails(value, draws, left_out, tails)
+        tails = _bca_tails(value, draws, left_out=left_out, tails=tails)
     low, high = (float(end) for end in np.quantile(draws, tails))
     if interval == "basic":
         low, high = 2 * value - high, 2 * value - low
@@ -290,7 +341,7 @@ def _interval(
 
 
 def _leave_one_out(statistic: WeightedStatistic, labels: Bools, groups: ArrayLike | None) -> Floats:
-    """Return the statistic without each patient in turn."""
+    """Jackknife values: the statistic without each patient in turn, shape (patients,)."""
     patient_of_case, _ = patient_strata(labels, groups, stratified=False)
     patients = int(patient_of_case.max()) + 1
     step = max(1, CHUNK // labels.size)
@@ -302,15 +353,17 @@ def _leave_one_out(statistic: WeightedStatistic, labels: Bools, groups: ArrayLik
 
 
 def _bca_tails(value: float, draws: Floats, left_out: Floats, tails: list[float]) -> list[float]:
-    """Shift the percentiles by the median bias of the draws and the skewness of the jackknife."""
+    """BCa tail probabilities: shifted by median bias and acceleration (jackknife skewness / 6)."""
+    # Share of the draws below the value, half of those equal to it.
     share = float(((draws < value).sum() + (draws == value).sum() / 2) / draws.size)
-    # A value beyond every draw would shift the percentiles infinitely far: the extreme draw is then the end.
+    # A value outside the range of the draws would shift the percentiles infinitely far; with this
+    # bound the extreme draw becomes the limit.
     share = min(max(share, 0.5 / draws.size), 1 - 0.5 / draws.size)
     bias = normal_quantile(share)
     finite = left_out[np.isfinite(left_out)]
-    spread = finite.mean() - finite if finite.size else np.zeros(1)
-    scale = float((spread**2).sum()) ** 1.5
-    acceleration = 0.0 if scale == 0 else float((spread**3).sum()) / (6 * scale)
+    deviation = finite.mean() - finite if finite.size else np.zeros(1)
+    scale = float((deviation**2).sum()) ** 1.5
+    acceleration = 0.0 if scale == 0 else float((deviation**3).sum()) / (6 * scale)
     shifted = []
     for tail in tails:
         z = bias + normal_quantile(tail)
@@ -319,12 +372,14 @@ def _bca_tails(value: float, draws: Floats, left_out: Floats, tails: list[float]
 
 
 def _method(
+    *,
     interval: BootstrapInterval,
     level: float,
     replicates: int,
     groups: ArrayLike | None,
     stratified: bool,
 ) -> str:
+    """Describe the bootstrap, for ``method``."""
     names = {"percentile": "percentile", "bca": "BCa", "basic": "basic"}
     if interval not in names:
         raise StatsError("unknown bootstrap interval", found=interval, expected=", ".join(names))

@@ -1,24 +1,27 @@
-"""Calibration in numbers: Brier score, intercept and slope of logistic recalibration."""
+"""Calibration in numbers: Brier score, calibration intercept and slope, observed / expected."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.clusters import mean_interval, patients_of
-from ctbone.stats.distributions import two_sided_z
+from ctbone.stats.clusters import kish_design_effect, mean_interval, patient_numbers, patient_sums
+from ctbone.stats.distributions import student_quantile, two_sided_z
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import Ints, checked_pair, percent
-from ctbone.stats.logistic import CLIP, fit_intercept, fit_logistic, logit
+from ctbone.stats.inputs import Bools, Floats, Ints, checked_pair, percent
+from ctbone.stats.logistic import CLIP, LogisticFit, expit, fit_intercept, fit_logistic, logit
 
+_LARGEST_SHIFT = 60.0  # on the logit scale; shifts the smallest probability, 1e-8, to 1
 _CLIPPED = f"probabilities clipped to {CLIP:g} from 0 and 1"
 
 
 def brier(
     y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
 ) -> Estimate:
-    """Brier score: mean squared difference of probability and outcome, 0 (best) to 1.
+    """Brier score: mean squared difference between probability and outcome, 0 (best) to 1.
 
     Parameters
     ----------
@@ -27,21 +30,22 @@ def brier(
     p
         Probabilities, shape (n,).
     level
-        Confidence level; the interval is normal (by patient Student's), from the variance of the squared differences,
-        cut at 0 and 1.
+        Confidence level; the interval is normal (by patient: Student's t), from the variance of the
+        squared differences, clipped to 0–1.
     groups
-        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
-        patient.
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
+        Default: one case per patient.
 
     Returns
     -------
     Estimate
-        Without interval where there is one case, or all squared differences are the same.
+        No interval if there is one case or all squared differences are equal.
 
     Raises
     ------
     StatsError
-        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing or differ in length, or a probability is
+        outside 0–1.
 
     References
     ----------
@@ -53,16 +57,25 @@ def brier(
     0.1581 (0.0000 to 0.3422)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     squares = (scores - labels) ** 2
     score = float(squares.mean())
-    return mean_interval(score, squares - score, patients, level, "mean square", (0.0, 1.0))
+    return mean_interval(
+        score,
+        influences=squares - score,
+        patients=patients,
+        level=level,
+        name="mean square",
+        limits=(0.0, 1.0),
+    )
 
 
 def scaled_brier(
     y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
 ) -> Estimate:
-    """Scaled Brier score: 1 − Brier / (prevalence · (1 − prevalence)); 1 is best, 0 is no better than the prevalence.
+    """Scaled Brier score (Brier skill score): 1 − Brier / (π (1 − π)) with the prevalence π.
+
+    1 is best; 0 equals a model that predicts the prevalence for every case.
 
     Parameters
     ----------
@@ -71,20 +84,22 @@ def scaled_brier(
     p
         Probabilities, shape (n,).
     level
-        Confidence level; the interval is normal (by patient Student's), by the delta method, cut at 1.
+        Confidence level; the interval is normal (by patient: Student's t), by the delta method,
+        clipped at 1.
     groups
-        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
-        patient.
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
+        Default: one case per patient.
 
     Returns
     -------
     Estimate
-        Up to 1, may be negative; undefined where only one class is present.
+        At most 1, may be negative; undefined if only one class is present.
 
     Raises
     ------
     StatsError
-        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing or differ in length, or a probability is
+        outside 0–1.
 
     References
     ----------
@@ -103,12 +118,18 @@ def scaled_brier(
     squares = (scores - labels) ** 2
     reference = share * (1 - share)
     score = float(squares.mean())
+    # Delta method: derivatives of 1 − B / (π (1 − π)) by B and by π.
     influence = -(squares - score) / reference + score / reference**2 * (1 - 2 * share) * (
         labels - share
     )
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     return mean_interval(
-        1 - score / reference, influence, patients, level, method, (-math.inf, 1.0)
+        1 - score / reference,
+        influences=influence,
+        patients=patients,
+        level=level,
+        name=method,
+        limits=(-math.inf, 1.0),
     )
 
 
@@ -120,10 +141,11 @@ def calibration_intercept(
     joint: bool = False,
     groups: ArrayLike | None = None,
 ) -> Estimate:
-    """Calibration intercept: 0 is ideal, above 0 the probabilities are too low on average.
+    """Calibration intercept: 0 is ideal; above 0, the probabilities are too low on average.
 
-    By default the slope is held at 1 (calibration in the large), which is what the recommendations mean by the word;
-    with ``joint`` it is the intercept fitted together with the slope, which speaks of probabilities near ½ only.
+    By default the slope is fixed at 1 (calibration in the large), as the recommendations define it.
+    With ``joint`` the intercept is fitted together with the slope; it then describes the
+    calibration at probabilities near ½ only.
 
     Parameters
     ----------
@@ -132,27 +154,28 @@ def calibration_intercept(
     p
         Probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8 for the logit.
     level
-        Confidence level; Wald interval, by patient with the bias-corrected sandwich.
+        Confidence level; Wald interval, by patient with the bias-corrected sandwich variance.
     joint
-        Fit the slope too.
+        Also fit the slope.
     groups
-        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
-        patient.
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
+        Default: one case per patient.
 
     Returns
     -------
     Estimate
-        Any number; undefined where only one class is present, or where ``joint`` has no finite fit.
+        Any number; undefined if only one class is present, or if the joint fit is not finite.
 
     Raises
     ------
     StatsError
-        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing or differ in length, or a probability is
+        outside 0–1.
 
     References
     ----------
-    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167. Mancl & DeRouen, Biometrics
-    2001;57:126 (by patient).
+    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167. Mancl & DeRouen,
+    Biometrics 2001;57:126 (by patient).
 
     Examples
     --------
@@ -160,7 +183,7 @@ def calibration_intercept(
     0.3322 (-1.7420 to 2.4065)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     linear = logit(scores)
     fit = (
         fit_logistic(labels, linear, patients=patients)
@@ -171,13 +194,13 @@ def calibration_intercept(
     method = f"logistic recalibration, {slope}, {_wald_name(level, patients)}, {_CLIPPED}"
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
-    return _wald(fit.intercept, fit.intercept_error, level, method)
+    return _wald(fit.intercept, fit.intercept_error, level=level, method=method)
 
 
 def calibration_slope(
     y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
 ) -> Estimate:
-    """Calibration slope: 1 is ideal, below 1 the probabilities are too extreme (overfitting).
+    """Calibration slope: 1 is ideal; below 1, the probabilities are too extreme (overfitting).
 
     Parameters
     ----------
@@ -186,26 +209,27 @@ def calibration_slope(
     p
         Probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8 for the logit.
     level
-        Confidence level; Wald interval, by patient with the bias-corrected sandwich.
+        Confidence level; Wald interval, by patient with the bias-corrected sandwich variance.
     groups
-        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
-        patient.
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
+        Default: one case per patient.
 
     Returns
     -------
     Estimate
-        Any number; undefined where only one class is present, every probability is the same, or the classes are
-        separated.
+        Any number; undefined if only one class is present, all probabilities are equal, or the
+        classes are separated.
 
     Raises
     ------
     StatsError
-        If labels, probabilities or groups are missing, do not fit together or leave 0–1.
+        If labels, probabilities or groups are missing or differ in length, or a probability is
+        outside 0–1.
 
     References
     ----------
-    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167. Mancl & DeRouen, Biometrics
-    2001;57:126 (by patient).
+    Cox, Biometrika 1958;45:562. Van Calster et al., J Clin Epidemiol 2016;74:167. Mancl & DeRouen,
+    Biometrics 2001;57:126 (by patient).
 
     Examples
     --------
@@ -213,26 +237,146 @@ def calibration_slope(
     0.9203 (-0.9414 to 2.7820)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     method = f"logistic recalibration, {_wald_name(level, patients)}, {_CLIPPED}"
     fit = fit_logistic(labels, logit(scores), patients=patients)
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
-    return _wald(fit.slope, fit.slope_error, level, method)
+    return _wald(fit.slope, fit.slope_error, level=level, method=method)
+
+
+def observed_expected(
+    y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
+) -> Estimate:
+    """Observed / expected events, O/E (not E/O): above 1, the probabilities are too low on average.
+
+    The interval is a score interval: it contains each ratio for which O is within z standard
+    deviations of the events expected after all probabilities are shifted by the same amount on the
+    logit scale. The variance is Σp(1 − p) of the shifted probabilities, so that the interval is
+    narrow for a sharp model; if all probabilities are equal, it is Wilson's. If the residuals vary
+    more than this variance (an overconfident model, or similar cases of a patient), the variance is
+    multiplied by the ratio (dispersion). The interval is also defined if no case, or every case, is
+    positive.
+
+    Parameters
+    ----------
+    y
+        Labels, shape (n,), 1 for the positive class.
+    p
+        Probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8 for the logit.
+    level
+        Confidence level.
+    groups
+        Patient of each case, shape (n,), numbers or strings; residuals are then summed by patient,
+        and the variance is enlarged further if patients are few. A patient's cases are taken as
+        fully dependent (Kish's design effect) if the residuals give no estimate: no case or every
+        case positive, or one patient. Default: one case per patient.
+
+    Returns
+    -------
+    Estimate
+        ≥ 0; undefined if every probability is 0.
+
+    Raises
+    ------
+    StatsError
+        If labels, probabilities or groups are missing or differ in length, or a probability is
+        outside 0–1.
+
+    References
+    ----------
+    Debray et al., BMJ 2017;356:i6460. Wilson, J Am Stat Assoc 1927;22:209. McCullagh & Nelder,
+    Generalized Linear Models 1989, section 4.5 (dispersion). Rao & Scott, Biometrics 1992;48:577
+    and Korn & Graubard, Surv Methodol 1998;24:193 (by patient). Kish, Survey Sampling 1965.
+
+    Examples
+    --------
+    >>> print(observed_expected([0, 1, 0, 1, 1], [0.2, 0.3, 0.6, 0.7, 0.9]))
+    1.1111 (0.4651 to 1.6315)
+    """
+    labels, scores = checked_pair(y, p, probability=True)
+    patients = patient_numbers(groups, labels.size)
+    method = (
+        f"O/E, score interval {percent(level)} from Σp(1 − p), not below the residuals' variance"
+    )
+    expected = float(scores.sum())
+    if expected < 1e-300:  # 0, or so near that the ratio overflows
+        return Estimate.undefined(method, "every probability is 0")
+    offset = logit(scores)
+    factor, words = _dispersion(labels, offset, patients=patients, level=level)
+    events = int(labels.sum())
+    bound = two_sided_z(level) * math.sqrt(factor)
+    low = 0.0 if events == 0 else _shifted_events(offset, events, -bound)
+    high = float(labels.size) if events == labels.size else _shifted_events(offset, events, bound)
+    return Estimate(
+        value=events / expected, low=low / expected, high=high / expected, method=method + words
+    )
 
 
 def _wald_name(level: float, patients: Ints | None) -> str:
+    """Name of the interval, for ``method``."""
     return f"Wald {percent(level)}" + (
         "" if patients is None else " by patient (bias-corrected sandwich)"
     )
 
 
 def _wald(value: float, error: float, level: float, method: str) -> Estimate:
+    """Wald interval: value ± z · standard error; none if the error is NaN or 0."""
     if not math.isfinite(error):
-        return Estimate(value, None, None, method, "too few patients for a standard error")
-    if error < 1e-9 * max(
-        1.0, abs(value)
-    ):  # as where each patient has a positive and a negative case
-        return Estimate(value, None, None, method, "the patients do not vary")
+        return Estimate.without_interval(value, method, "too few patients for a standard error")
+    # Rounding error of 0, for example if every patient has one positive and one negative case.
+    if error < 1e-9 * max(1.0, abs(value)):
+        return Estimate.without_interval(value, method, "the patients do not vary")
     half = two_sided_z(level) * error
-    return Estimate(value, value - half, value + half, method)
+    return Estimate(value=value, low=value - half, high=value + half, method=method)
+
+
+def _dispersion(
+    labels: Bools, offset: Floats, patients: Ints | None, level: float
+) -> tuple[float, str]:
+    """Dispersion: factor on the variance Σp(1 − p), at least 1; and its description."""
+    fit = fit_intercept(labels, offset)
+    scatter, residuals = 1.0, np.zeros(labels.size)
+    if isinstance(fit, LogisticFit):
+        fitted = expit(offset + fit.intercept)
+        residuals = labels - fitted
+        scatter = max(1.0, float((residuals**2).sum()) / float((fitted * (1 - fitted)).sum()))
+    if patients is None:
+        return scatter, ""
+    count, by_case = int(patients.max()) + 1, float((residuals**2).sum())
+    if by_case == 0 or count == 1:
+        dependent = kish_design_effect(np.bincount(patients)[:, None], np.ones(1))
+        return scatter * dependent, ", by patient (cases of a patient fully dependent)"
+    # Ratio of Student's quantiles for patients and for cases, as in `adjusted_design_effect`.
+    tail = 0.5 + level / 2
+    width = student_quantile(tail, count - 1) / student_quantile(tail, labels.size - 1)
+    effect = count / (count - 1) * float((patient_sums(residuals, patients) ** 2).sum()) / by_case
+    return scatter * max(1.0, effect * width**2), ", by patient"
+
+
+def _shifted_events(offset: Floats, events: int, bound: float) -> float:
+    """Return the expected events that lie ``bound`` standard deviations above the observed ones.
+
+    The probabilities are shifted on the logit scale; a negative bound means below.
+    """
+
+    def moments(shift: float) -> tuple[float, float]:
+        fitted = expit(offset + shift)
+        return float(fitted.sum()), float((fitted * (1 - fitted)).sum())
+
+    def excess(shift: float) -> float:
+        mean, variance = moments(shift)
+        return mean - events - bound * math.sqrt(variance)
+
+    return moments(_root(excess, -_LARGEST_SHIFT, _LARGEST_SHIFT))[0]
+
+
+def _root(function: Callable[[float], float], left: float, right: float) -> float:
+    """Root of a function that is negative at ``left`` and positive at ``right``, by bisection."""
+    for _ in range(45):  # halves 120 to 3e-12 on the logit scale
+        middle = (left + right) / 2
+        if function(middle) < 0:
+            left = middle
+        else:
+            right = middle
+    return (left + right) / 2

@@ -1,4 +1,4 @@
-"""Rates where patients have several cases: the intervals of single cases, at the counts that the cases are worth."""
+"""Rates of clustered cases: Rao–Scott intervals from counts divided by the design effect."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.clusters import design_effect, kish_factor, patients_of, table_by_patient
+from ctbone.stats.clusters import (
+    counts_by_patient,
+    design_effect,
+    kish_design_effect,
+    patient_numbers,
+)
 from ctbone.stats.confusion_table import Confusion, confusion
 from ctbone.stats.distributions import student_quantile
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import Floats, Ints, checked_labels
 from ctbone.stats.proportions import ProportionInterval, proportion
-from ctbone.stats.rates import RateName, rate, threshold_rates
+from ctbone.stats.rates import RateName, rate_by_name, threshold_rates
 
 BY_PATIENT = "by patient (Rao–Scott)"
 DEPENDENT = "by patient (Rao–Scott, cases of a patient fully dependent)"
@@ -28,13 +33,15 @@ def clustered_rates(
     level: float = 0.95,
     interval: ProportionInterval = "wilson",
 ) -> dict[RateName, Estimate]:
-    """All rates of a decision by name, with intervals that know which cases are of one patient.
+    """All rates of a decision by name, with intervals by patient (Rao–Scott adjustment).
 
-    Each rate's counts are divided by its design effect, the variance between patients over that between cases (both
-    by the jackknife; enlarged where patients are few; not below 1), and then take the interval of `threshold_rates`;
-    the value is that of the true counts. Where cases do not vary (a rate of 0 or 1), or the rate is undefined without
-    some patient, a patient's cases are taken as fully dependent (Kish's factor), the worst that can be. With one case
-    a patient all is as in `threshold_rates`.
+    Each rate's counts are divided by its design effect, and the interval of `threshold_rates` is
+    computed from the quotients (the effective counts); the value is that of the original counts.
+    The design effect is the variance between patients over the variance between cases, both by the
+    jackknife, enlarged if patients are few and at least 1. If cases do not vary (a rate of 0 or 1),
+    or the rate is undefined without one of the patients, a patient's cases are taken as fully
+    dependent (Kish's design effect), which is the worst case. With one case per patient the result
+    equals that of `threshold_rates`.
 
     Parameters
     ----------
@@ -43,7 +50,7 @@ def clustered_rates(
     called
         Whether each case is called positive, shape (n,).
     groups
-        Patient of each case, shape (n,), numbers or strings; None where each case is a patient.
+        Patient of each case, shape (n,), numbers or strings; None for one case per patient.
     level, interval
         As for `threshold_rates`.
 
@@ -55,13 +62,13 @@ def clustered_rates(
     Raises
     ------
     StatsError
-        If labels, calls or groups are missing or do not fit together, the level is not strictly between 0 and 1, or
-        the interval is unknown.
+        If labels, calls or groups are missing or differ in length, the level is not strictly
+        between 0 and 1, or the interval is unknown.
 
     References
     ----------
-    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (few patients). Kish, Survey
-    Sampling 1965. The intervals as for each rate.
+    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (few patients).
+    Kish, Survey Sampling 1965 (full dependence). Intervals: see each rate.
 
     Examples
     --------
@@ -73,17 +80,19 @@ def clustered_rates(
     truth, positive = checked_labels(y), checked_labels(called)
     counts = confusion(truth, positive, 0.5)
     rates = threshold_rates(counts, level=level, interval=interval)
-    patients = patients_of(groups, truth.size)
+    patients = patient_numbers(groups, truth.size)
     if patients is None:
         return rates
-    table = table_by_patient(2 * truth.astype(np.int64) + positive, patients, 4)
+    table = counts_by_patient(2 * truth.astype(np.int64) + positive, patients, 4)
     found: dict[RateName, Estimate] = {}
     for name, estimate in rates.items():
-        jackknifed = _JACKKNIFED[name]
-        divisor, words = effective_divisor(
-            jackknifed.statistic, table, jackknifed.weights(counts), level
+        jackknifed = _RATE_STATISTICS[name]
+        divisor, words = adjusted_design_effect(
+            jackknifed.statistic, table, weights=jackknifed.weights(counts), level=level
         )
-        scaled = rate(name, _divided(counts, divisor), level=level, interval=interval)
+        scaled = rate_by_name(
+            name, _effective_counts(counts, divisor), level=level, interval=interval
+        )
         found[name] = replace(scaled, value=estimate.value, method=f"{scaled.method}, {words}")
     return found
 
@@ -96,7 +105,7 @@ def clustered_proportion(
     interval: ProportionInterval = "wilson",
     empty: str = "no case in the denominator",
 ) -> Estimate:
-    """Share of the cases with an event, with an interval that knows which cases are of one patient.
+    """Share of the cases with an event, with an interval by patient (Rao–Scott adjustment).
 
     Parameters
     ----------
@@ -110,16 +119,17 @@ def clustered_proportion(
     Returns
     -------
     Estimate
-        0–1; undefined where there is no case.
+        0–1; undefined if there is no case.
 
     Raises
     ------
     StatsError
-        If events or groups are missing or do not fit together, or the interval is unknown.
+        If events or groups are missing or differ in length, or the interval is unknown.
 
     References
     ----------
-    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (exact interval).
+    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (exact
+    interval).
 
     Examples
     --------
@@ -132,22 +142,25 @@ def clustered_proportion(
     happened = checked_labels(happened)
     count = int(happened.sum())
     plain = proportion(count, happened.size, level=level, interval=interval)
-    patients = patients_of(groups, happened.size)
+    patients = patient_numbers(groups, happened.size)
     if patients is None:
         return plain
-    table = table_by_patient(happened.astype(np.int64), patients, 2)
-    divisor, words = effective_divisor(_share_of_second, table, np.ones(2), level)
+    table = counts_by_patient(happened.astype(np.int64), patients, 2)
+    divisor, words = adjusted_design_effect(
+        _share_of_second, table, weights=np.ones(2), level=level
+    )
     scaled = proportion(count / divisor, happened.size / divisor, level=level, interval=interval)
     return replace(scaled, value=plain.value, method=f"{scaled.method}, {words}")
 
 
-def effective_divisor(
+def adjusted_design_effect(
     statistic: Callable[[Floats], Floats], by_patient: Ints, weights: Floats, level: float
 ) -> tuple[float, str]:
-    """By what the counts are divided for an interval that is right for patients with several cases.
+    """Design effect, adjusted for few patients; counts are divided by it for intervals by patient.
 
-    It is the design effect, times how much wider Student's t is for the patients than for the cases, squared: with a
-    handful of patients the design effect is itself a guess.
+    The design effect is multiplied by (t(G − 1) / t(n − 1))², the squared ratio of Student's
+    quantiles for G patients and n cases, because with few patients the design effect is itself
+    uncertain.
 
     Parameters
     ----------
@@ -156,7 +169,8 @@ def effective_divisor(
     by_patient
         Each patient's cases of each kind, shape (patients, kinds).
     weights
-        Weight of a case of each kind in the statistic, for Kish's factor; 0 for kinds that it does not look at.
+        Weight of a case of each kind in the statistic, shape (kinds,), for Kish's design effect; 0
+        for kinds that the statistic does not use.
     level
         Confidence level.
 
@@ -165,17 +179,18 @@ def effective_divisor(
     divisor : float
         ≥ 1.
     words : str
-        How it came about, for the method.
+        Description of the adjustment, for ``method``.
 
     References
     ----------
-    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (degrees of freedom).
+    Rao & Scott, Biometrics 1992;48:577. Korn & Graubard, Surv Methodol 1998;24:193 (degrees of
+    freedom).
 
     Examples
     --------
     >>> import numpy as np
     >>> share = lambda tables: tables[:, 1] / tables.sum(axis=1)
-    >>> effective_divisor(share, np.array([[0, 2], [0, 2]]), np.ones(2), 0.95)
+    >>> adjusted_design_effect(share, np.array([[0, 2], [0, 2]]), np.ones(2), 0.95)
     (2.0, 'by patient (Rao–Scott, cases of a patient fully dependent)')
     """
     concerned = np.where(weights > 0, by_patient, 0)
@@ -184,7 +199,7 @@ def effective_divisor(
         return 1.0, BY_PATIENT
     effect = design_effect(statistic, concerned)
     if effect is None:
-        return max(1.0, kish_factor(concerned, weights)), DEPENDENT
+        return max(1.0, kish_design_effect(concerned, weights)), DEPENDENT
     tail = 0.5 + level / 2
     of_patients = student_quantile(tail, len(concerned) - 1)
     of_cases = student_quantile(tail, int(concerned.sum()) - 1)
@@ -193,28 +208,34 @@ def effective_divisor(
 
 @dataclass(frozen=True)
 class _EffectiveCounts:
+    """Confusion counts divided by a design effect."""
+
     tn: float
     fp: float
     fn: float
     tp: float
 
 
-def _divided(counts: Confusion, divisor: float) -> _EffectiveCounts:
+def _effective_counts(counts: Confusion, divisor: float) -> _EffectiveCounts:
     return _EffectiveCounts(
-        counts.tn / divisor, counts.fp / divisor, counts.fn / divisor, counts.tp / divisor
+        tn=counts.tn / divisor,
+        fp=counts.fp / divisor,
+        fn=counts.fn / divisor,
+        tp=counts.tp / divisor,
     )
 
 
 @dataclass(frozen=True)
-class _Jackknifed:
-    """How a rate is computed from tables, columns tn, fp, fn, tp, and which cells it looks at."""
+class _RateStatistic:
+    """A rate as a function of tables with columns tn, fp, fn, tp, and the cells that it uses."""
 
     statistic: Callable[[Floats], Floats]
     cells: tuple[int, int, int, int] = (1, 1, 1, 1)
-    by_class: bool = False  # its variance is that of a share of the positives plus that of a share of the negatives
+    by_class: bool = False
+    """Whether its variance is the sum of one term over the positives and one over the negatives."""
 
     def weights(self, counts: Confusion) -> Floats:
-        """Weight of a case of each cell in the rate's variance."""
+        """Weight of a case in each cell in the rate's variance, shape (4,)."""
         weights = np.array(self.cells, dtype=np.float64)
         if self.by_class:
             weights /= np.maximum(1, np.repeat([counts.tn + counts.fp, counts.fn + counts.tp], 2))
@@ -222,10 +243,12 @@ class _Jackknifed:
 
 
 def _share_of_second(tables: Floats) -> Floats:
+    """Share of the second column in each table."""
     return np.asarray(tables[:, 1] / tables.sum(axis=1), dtype=np.float64)
 
 
-def _phi(tables: Floats) -> Floats:
+def _mcc(tables: Floats) -> Floats:
+    """Matthews correlation (φ) of each table; see `ctbone.stats.mcc`."""
     tn, fp, fn, tp = tables.T
     return np.asarray(
         (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)),
@@ -241,20 +264,21 @@ def _specificity(tables: Floats) -> Floats:
     return np.asarray(tables[:, 0] / (tables[:, 0] + tables[:, 1]), dtype=np.float64)
 
 
-# F1 as TP / (TP + FP + FN) and the likelihood ratios as logarithms: on the scale of their intervals.
-_JACKKNIFED: dict[RateName, _Jackknifed] = {
-    "sensitivity": _Jackknifed(_sensitivity, (0, 0, 1, 1)),
-    "specificity": _Jackknifed(_specificity, (1, 1, 0, 0)),
-    "ppv": _Jackknifed(lambda t: t[:, 3] / (t[:, 1] + t[:, 3]), (0, 1, 0, 1)),
-    "npv": _Jackknifed(lambda t: t[:, 0] / (t[:, 0] + t[:, 2]), (1, 0, 1, 0)),
-    "accuracy": _Jackknifed(lambda t: (t[:, 0] + t[:, 3]) / t.sum(axis=1)),
-    "balanced_accuracy": _Jackknifed(lambda t: _sensitivity(t) + _specificity(t), by_class=True),
-    "f1": _Jackknifed(lambda t: t[:, 3] / (t[:, 1] + t[:, 2] + t[:, 3]), (0, 1, 1, 1)),
-    "mcc": _Jackknifed(_phi, by_class=True),
-    "positive_likelihood_ratio": _Jackknifed(
+# Each rate on the scale of its interval: F1 as the Jaccard index TP / (TP + FP + FN), likelihood
+# ratios as logarithms. Cells are weights of (tn, fp, fn, tp).
+_RATE_STATISTICS: dict[RateName, _RateStatistic] = {
+    "sensitivity": _RateStatistic(_sensitivity, (0, 0, 1, 1)),
+    "specificity": _RateStatistic(_specificity, (1, 1, 0, 0)),
+    "ppv": _RateStatistic(lambda t: t[:, 3] / (t[:, 1] + t[:, 3]), (0, 1, 0, 1)),
+    "npv": _RateStatistic(lambda t: t[:, 0] / (t[:, 0] + t[:, 2]), (1, 0, 1, 0)),
+    "accuracy": _RateStatistic(lambda t: (t[:, 0] + t[:, 3]) / t.sum(axis=1)),
+    "balanced_accuracy": _RateStatistic(lambda t: _sensitivity(t) + _specificity(t), by_class=True),
+    "f1": _RateStatistic(lambda t: t[:, 3] / (t[:, 1] + t[:, 2] + t[:, 3]), (0, 1, 1, 1)),
+    "mcc": _RateStatistic(_mcc, by_class=True),
+    "positive_likelihood_ratio": _RateStatistic(
         lambda t: np.log(_sensitivity(t)) - np.log(1 - _specificity(t)), by_class=True
     ),
-    "negative_likelihood_ratio": _Jackknifed(
+    "negative_likelihood_ratio": _RateStatistic(
         lambda t: np.log(1 - _sensitivity(t)) - np.log(_specificity(t)), by_class=True
     ),
 }

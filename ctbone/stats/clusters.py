@@ -1,4 +1,4 @@
-"""Several cases of one patient: sums by patient, standard errors from them, and design effects."""
+"""Clustered data (several cases per patient): sums by patient, standard errors, design effects."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from ctbone.stats.inputs import Floats, Ints, checked_groups, percent
 ONE_PATIENT = "one patient has no variance"
 
 
-def patients_of(groups: ArrayLike | None, n: int) -> Ints | None:
-    """Give each patient a number, or return None where nothing is clustered: no groups, or one case a patient.
+def patient_numbers(groups: ArrayLike | None, n: int) -> Ints | None:
+    """Return the patient number of each case, or None if the cases are independent.
 
-    A statistic that gets None takes its way for independent cases, so that one case a patient is exactly that.
+    Cases are independent if there are no groups or if every patient has one case. Statistics use
+    their formulas for independent cases then, so that one case per patient gives the same result as
+    no groups.
 
     Parameters
     ----------
     groups
-        Patient of each case, shape (n,), numbers or strings; None where each case is a patient.
+        Patient of each case, shape (n,), numbers or strings; None for one case per patient.
     n
         Number of cases.
 
@@ -36,13 +38,13 @@ def patients_of(groups: ArrayLike | None, n: int) -> Ints | None:
     Raises
     ------
     StatsError
-        If a patient is missing, or groups and cases do not fit together.
+        If a patient is missing, or groups and cases differ in length.
 
     Examples
     --------
-    >>> patients_of(["b", "a", "b"], 3)
+    >>> patient_numbers(["b", "a", "b"], 3)
     array([1, 0, 1])
-    >>> print(patients_of(["b", "a", "c"], 3))
+    >>> print(patient_numbers(["b", "a", "c"], 3))
     None
     """
     if groups is None:
@@ -52,14 +54,14 @@ def patients_of(groups: ArrayLike | None, n: int) -> Ints | None:
 
 
 def patient_sums(influences: Floats, patients: Ints) -> Floats:
-    """Sum of the cases' influences for each patient.
+    """Sum the influences of each patient's cases.
 
     Parameters
     ----------
     influences
         Shape (n,), or (models, n).
     patients
-        Number of each case's patient, shape (n,), 0 … patients − 1.
+        Patient number of each case, shape (n,), 0 … patients − 1.
 
     Returns
     -------
@@ -78,29 +80,30 @@ def patient_sums(influences: Floats, patients: Ints) -> Floats:
     return np.asarray(np.bincount(patients, weights=influences), dtype=np.float64)
 
 
-def clustered_error(influences: Floats, patients: Ints) -> float | None:
-    """Compute the standard error of a mean, or of what is linear in the cases, from sums by patient.
+def clustered_standard_error(influences: Floats, patients: Ints) -> float | None:
+    """Return the standard error of a mean of clustered cases, from the influences' sums by patient.
 
     Parameters
     ----------
     influences
-        Deviation of each case's summand from the mean, or its influence, shape (n,); they sum to 0.
+        Deviation of each case from the mean, or its influence, shape (n,); they sum to 0.
     patients
-        Number of each case's patient, shape (n,).
+        Patient number of each case, shape (n,).
 
     Returns
     -------
     float or None
-        √(G / (G − 1) · Σ sum²) / n over the G patients; None where there is one patient.
+        √(G / (G − 1) · Σ sum²) / n over the G patients; None if there is one patient.
 
     References
     ----------
-    Cochran, Sampling Techniques 1977, section 9A (clusters of unequal size). Liang & Zeger, Biometrika 1986;73:13.
+    Cochran, Sampling Techniques 1977, section 9A (clusters of unequal size). Liang & Zeger,
+    Biometrika 1986;73:13.
 
     Examples
     --------
     >>> import numpy as np
-    >>> clustered_error(np.array([1.0, 2.0, -1.0, -2.0]), np.array([0, 0, 1, 1]))
+    >>> clustered_standard_error(np.array([1.0, 2.0, -1.0, -2.0]), np.array([0, 0, 1, 1]))
     1.5
     """
     sums = patient_sums(influences, patients)
@@ -109,17 +112,17 @@ def clustered_error(influences: Floats, patients: Ints) -> float | None:
     return math.sqrt(sums.size / (sums.size - 1) * float((sums**2).sum())) / influences.size
 
 
-def table_by_patient(cells: Ints, patients: Ints, kinds: int) -> Ints:
+def counts_by_patient(cells: Ints, patients: Ints, kinds: int) -> Ints:
     """Count each patient's cases of each kind.
 
     Parameters
     ----------
     cells
-        Kind of each case, 0 … kinds − 1, shape (n,).
+        Kind of each case, 0 … kinds − 1, shape (n,), such as the cell of a two-by-two table.
     patients
-        Number of each case's patient, shape (n,).
+        Patient number of each case, shape (n,).
     kinds
-        Number of kinds, such as the four cells of a two-by-two table.
+        Number of kinds, such as 4.
 
     Returns
     -------
@@ -128,7 +131,7 @@ def table_by_patient(cells: Ints, patients: Ints, kinds: int) -> Ints:
     Examples
     --------
     >>> import numpy as np
-    >>> table_by_patient(np.array([0, 1, 1]), np.array([0, 1, 1]), 2)
+    >>> counts_by_patient(np.array([0, 1, 1]), np.array([0, 1, 1]), 2)
     array([[1, 0],
            [0, 2]])
     """
@@ -144,30 +147,30 @@ def mean_interval(
     name: str,
     limits: tuple[float, float],
 ) -> Estimate:
-    """Give a mean, or what is linear in the cases, its interval, cut at its limits.
+    """Interval of a mean, or of a statistic linearised as a mean, clipped to its possible range.
 
-    For single cases it is normal. For patients it is Student's, with one degree of freedom less than patients: they
-    may be few where cases are many.
+    The interval is normal for independent cases. By patient it uses Student's t with G − 1 degrees
+    of freedom for G patients, because patients may be few even if cases are many.
 
     Parameters
     ----------
     value
         The mean.
     influences
-        As for `clustered_error`.
+        As for `clustered_standard_error`.
     patients
-        Number of each case's patient, None where each case is a patient.
+        Patient number of each case, shape (n,); None if the cases are independent.
     level
         Confidence level.
     name
-        What the interval is of.
+        Name of the statistic, for ``method``.
     limits
-        Lowest and highest value that there can be.
+        Lowest and highest possible value.
 
     Returns
     -------
     Estimate
-        Without interval where there is one case or one patient, or nothing varies between them: that is no certainty.
+        No interval if there is one case or one patient, or if the influences do not vary.
 
     References
     ----------
@@ -183,43 +186,44 @@ def mean_interval(
     if patients is None:
         method = f"{name}, normal {percent(level)}"
         if influences.size < 2:
-            return Estimate(value, None, None, method, "one case has no variance")
+            return Estimate.without_interval(value, method, "one case has no variance")
         error: float | None = float(influences.std(ddof=1)) / math.sqrt(influences.size)
         quantile = two_sided_z(level)
     else:
         method = f"{name}, by patient, Student's t {percent(level)}"
-        error = clustered_error(influences, patients)
+        error = clustered_standard_error(influences, patients)
         if error is None:
-            return Estimate(value, None, None, method, ONE_PATIENT)
+            return Estimate.without_interval(value, method, ONE_PATIENT)
         quantile = student_quantile(0.5 + level / 2, int(patients.max()))
     assert error is not None
-    # Rounding leaves about 1e-16 of the summands where nothing varies.
+    # If nothing varies, rounding leaves an error of about 1e-16 of the summands.
     if error <= 1e-12 * max(1.0, float(np.abs(influences + value).max())):
-        return Estimate(
-            value,
-            None,
-            None,
-            method,
-            f"the {'cases' if patients is None else 'patients'} do not vary",
+        return Estimate.without_interval(
+            value, method, f"the {'cases' if patients is None else 'patients'} do not vary"
         )
     half = quantile * error
-    return Estimate(value, max(limits[0], value - half), min(limits[1], value + half), method)
+    return Estimate(
+        value=value,
+        low=max(limits[0], value - half),
+        high=min(limits[1], value + half),
+        method=method,
+    )
 
 
-def kish_factor(by_patient: Ints, weights: Floats) -> float:
-    """How much the variance grows if all cases of a patient tell the same: Σ nᵢ² / Σ nᵢ for equal weights.
+def kish_design_effect(by_patient: Ints, weights: Floats) -> float:
+    """Kish's design effect for fully dependent cases of a patient: Σ nᵢ² / Σ nᵢ at equal weights.
 
     Parameters
     ----------
     by_patient
-        Each patient's cases of each kind, shape (patients, kinds), as from `table_by_patient`.
+        Each patient's cases of each kind, shape (patients, kinds), as from `counts_by_patient`.
     weights
         Weight of a case of each kind, shape (kinds,), ≥ 0.
 
     Returns
     -------
     float
-        From 1 to the number of cases, which it is where all of them are of one patient; 1 where there is no case.
+        From 1 (one case per patient, or no case) to the number of cases (a single patient).
 
     References
     ----------
@@ -228,7 +232,7 @@ def kish_factor(by_patient: Ints, weights: Floats) -> float:
     Examples
     --------
     >>> import numpy as np
-    >>> kish_factor(np.array([[1, 0], [1, 2]]), np.ones(2))
+    >>> kish_design_effect(np.array([[1, 0], [1, 2]]), np.ones(2))
     2.5
     """
     alone = float(by_patient.sum(axis=0) @ weights**2)
@@ -236,22 +240,24 @@ def kish_factor(by_patient: Ints, weights: Floats) -> float:
 
 
 def design_effect(statistic: Callable[[Floats], Floats], by_patient: Ints) -> float | None:
-    """Variance between patients over the variance between cases, both by the jackknife.
+    """Design effect: jackknife variance over patients divided by jackknife variance over cases.
 
-    Patients with the same counts leave the same statistic behind; each such pattern is computed once.
+    Leaving out either of two patients with equal counts gives the same value, so that each distinct
+    row of counts is computed once.
 
     Parameters
     ----------
     statistic
-        Takes tables of shape (tables, kinds) and returns shape (tables,); NaN or infinite where it is undefined.
+        Maps tables of counts, shape (tables, kinds), to values, shape (tables,); NaN or infinite if
+        undefined.
     by_patient
-        Each patient's counts, as from `table_by_patient`.
+        Each patient's counts, as from `counts_by_patient`.
 
     Returns
     -------
     float or None
-        ≥ 0. None where the statistic does not vary between cases (a rate of 0 or 1) or is undefined without some
-        patient.
+        ≥ 0. None if the statistic does not vary between cases (a rate of 0 or 1) or is undefined
+        after leaving out one of the patients.
 
     References
     ----------
@@ -266,30 +272,33 @@ def design_effect(statistic: Callable[[Floats], Floats], by_patient: Ints) -> fl
     """
     if by_patient.ndim != 2 or by_patient.shape[0] == 0:
         raise StatsError(
-            "counts by patient are no table", found=by_patient.shape, expected="(patients, kinds)"
+            "counts by patient are not two-dimensional",
+            found=by_patient.shape,
+            expected="(patients, kinds)",
         )
-    patterns, times = _patterns(by_patient)
+    patterns, times = _distinct_rows(by_patient)
     total = by_patient.sum(axis=0)
     present = np.flatnonzero(total)
     single = np.eye(total.size, dtype=np.int64)[present]
     with np.errstate(divide="ignore", invalid="ignore"):
         between_patients = _jackknife(statistic((total - patterns).astype(np.float64)), times)
         between_cases = _jackknife(statistic((total - single).astype(np.float64)), total[present])
-    # Rounding leaves about 1e-32 where nothing varies; one case among a million moves a rate by 1e-6.
+    # Rounding leaves about 1e-32 if nothing varies. One case in a million changes a rate by 1e-6,
+    # a variance of 1e-12 or more.
     if between_patients is None or between_cases is None or between_cases < 1e-24:
         return None
     return between_patients / between_cases
 
 
-def _patterns(by_patient: Ints) -> tuple[Ints, Ints]:
-    """Distinct rows and how often each occurs; sorting column by column is ten times faster than ``np.unique``."""
+def _distinct_rows(by_patient: Ints) -> tuple[Ints, Ints]:
+    """Distinct rows and the count of each; ``lexsort`` is ten times faster than ``np.unique``."""
     ordered = by_patient[np.lexsort(by_patient.T)]
     first = np.flatnonzero(np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1)))
     return ordered[first], np.diff(np.append(first, len(ordered)))
 
 
 def _jackknife(left_out: Floats, times: Ints) -> float | None:
-    """Jackknife variance of values that occur some times each."""
+    """Jackknife variance of leave-one-out values, the k-th of which occurs ``times[k]`` times."""
     if not np.isfinite(left_out).all():
         return None
     count = int(times.sum())

@@ -1,4 +1,4 @@
-"""The two-by-two table of a decision at a threshold."""
+"""Confusion table: the two-by-two table of a decision at a threshold."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ctbone.errors import StatsError
 from ctbone.stats.inputs import checked_pair
 
 
-class Counts(Protocol):
-    """What a rate reads of a table: counts, or counts divided by a design effect."""
+class ConfusionCounts(Protocol):
+    """The four cells that a rate uses: counts, or counts divided by a design effect."""
 
     @property
     def tn(self) -> float:
@@ -69,12 +69,15 @@ class Confusion:
 
     def __add__(self, other: Confusion) -> Confusion:
         return Confusion(
-            self.tn + other.tn, self.fp + other.fp, self.fn + other.fn, self.tp + other.tp
+            tn=self.tn + other.tn,
+            fp=self.fp + other.fp,
+            fn=self.fn + other.fn,
+            tp=self.tp + other.tp,
         )
 
 
 def confusion(y: ArrayLike, p: ArrayLike, threshold: float = 0.5) -> Confusion:
-    """Count the decisions of the rule "positive if p ≥ threshold".
+    """Confusion table of the rule "positive if p ≥ threshold".
 
     Parameters
     ----------
@@ -83,7 +86,7 @@ def confusion(y: ArrayLike, p: ArrayLike, threshold: float = 0.5) -> Confusion:
     p
         Scores, shape (n,), any scale.
     threshold
-        On the scale of the scores.
+        Threshold on the scale of the scores.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def confusion(y: ArrayLike, p: ArrayLike, threshold: float = 0.5) -> Confusion:
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together, or the threshold is NaN.
+        If labels or scores are missing or differ in length, or the threshold is NaN.
 
     References
     ----------

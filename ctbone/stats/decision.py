@@ -1,4 +1,4 @@
-"""Decision curves: net benefit of a model, of treating all and of treating none."""
+"""Decision curves: net benefit of a model, of treating all cases and of treating none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.errors import StatsError
-from ctbone.stats.clusters import patients_of
+from ctbone.stats.clusters import patient_numbers
 from ctbone.stats.inputs import (
     ONE_CLASS,
     Bools,
@@ -20,7 +20,9 @@ from ctbone.stats.inputs import (
 )
 from ctbone.stats.resampling import bootstrap_weights
 
-_FEWEST = 5  # patients, some of either class, at or above a threshold: else bands hold the truth in 40 to 85 % only
+# Fewest patients, of both classes, at or above a threshold for a band there. With fewer, 95 % bands
+# covered the true net benefit in only 40 to 85 % of simulated samples.
+_FEWEST_PATIENTS = 5
 
 
 @dataclass(frozen=True)
@@ -32,21 +34,22 @@ class DecisionCurve:
     thresholds
         Threshold probabilities t, shape (points,), 0–1; a case is treated if p ≥ t.
     net_benefit
-        Per case, shape (points,); NaN where undefined (t = 1).
+        Net benefit per case, shape (points,); NaN where undefined (t = 1).
     low, high
-        Pointwise bootstrap band, shape (points,); NaN where none was asked for, and where fewer than five patients
-        reach the threshold or all that reach it are of one class: resamples hardly vary there, and their band would
-        say that little is in doubt.
+        Pointwise bootstrap band, shape (points,); NaN if none was requested. Also NaN at thresholds
+        that fewer than five patients, or cases of one class only, reach: resamples hardly vary
+        there, and the band would be too narrow.
     standardized_net_benefit
-        Net benefit over the prevalence, 1 at best; NaN where the prevalence is 0.
+        Net benefit divided by the prevalence, at most 1; NaN if the prevalence is 0.
     interventions_avoided
-        Per 100 cases, against treating all, at no loss of true positives; NaN at t = 0.
+        Interventions avoided per 100 cases, compared with treating all, at an equal number of true
+        positives; NaN at t = 0.
     prevalence
-        The prevalence that the net benefit refers to.
+        Prevalence that the net benefit refers to, 0–1.
     method
-        How it was computed.
+        How the curve was computed.
     why
-        Why something is undefined; None where all is defined.
+        Why a part is undefined; None if everything is defined.
     """
 
     thresholds: Floats
@@ -61,7 +64,7 @@ class DecisionCurve:
 
 
 def default_thresholds() -> Floats:
-    """0.01, 0.02 … 0.99, each the number nearest to the decimal.
+    """Return 0.01, 0.02, …, 0.99, each the float nearest to the decimal.
 
     Returns
     -------
@@ -86,11 +89,12 @@ def decision_curve(
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> DecisionCurve:
-    """Net benefit of treating those whose probability reaches the threshold.
+    """Net benefit of treating the cases whose probability reaches the threshold.
 
-    Net benefit = sensitivity · π − (1 − specificity) · (1 − π) · t / (1 − t), π being the prevalence. The rule p ≥ t
-    holds at t = 0 too, where every case is treated. (The dcurves packages move probabilities of exactly 0 a rounding
-    error below it, so that such cases go untreated at t = 0.)
+    Net benefit = sensitivity · π − (1 − specificity) · (1 − π) · t / (1 − t), where π is the
+    prevalence. The rule p ≥ t also holds at t = 0, where every case is treated. (The dcurves
+    packages shift probabilities of exactly 0 slightly below 0, so that such cases are not treated
+    at t = 0.)
 
     Parameters
     ----------
@@ -99,18 +103,19 @@ def decision_curve(
     p
         Probabilities, shape (n,).
     thresholds
-        Threshold probabilities, 0–1; default 0.01, 0.02 … 0.99.
+        Threshold probabilities, 0–1; default 0.01, 0.02, …, 0.99.
     prevalence
-        Prevalence where the model will be used, 0–1, for case-control data; default: that of the cases.
+        Prevalence in the target population, 0–1, for case-control data; default: that of the cases.
     replicates
-        Resamples of the bootstrap band; 0 for no band. With a given prevalence the resamples are stratified by class,
-        else they are not, and the band holds the doubt about the prevalence too. There is no band (NaN) where fewer
-        than five patients reach the threshold or these are of one class; with a given prevalence nor where that is so
-        of those who stay below it.
+        Resamples of the bootstrap band; 0 for no band. Resamples are stratified by class if a
+        prevalence is given; otherwise they are not, and the band includes the uncertainty of the
+        prevalence. There is no band (NaN) at thresholds that fewer than five patients, or cases of
+        one class only, reach; with a given prevalence the same applies to the patients below the
+        threshold.
     level
         Pointwise confidence level (percentiles).
     seed, groups
-        Of the bootstrap; see `ctbone.stats.bootstrap_auc`.
+        Options of the bootstrap; see `ctbone.stats.bootstrap_auc`.
 
     Returns
     -------
@@ -119,11 +124,13 @@ def decision_curve(
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1, or thresholds or prevalence do.
+        If labels or probabilities are missing or differ in length, or a probability, threshold or
+        prevalence is outside 0–1.
 
     References
     ----------
-    Vickers & Elkin, Med Decis Making 2006;26:565. Kerr et al., J Clin Oncol 2016;34:2534 (standardised).
+    Vickers & Elkin, Med Decis Making 2006;26:565. Kerr et al., J Clin Oncol 2016;34:2534
+    (standardised).
 
     Examples
     --------
@@ -134,31 +141,48 @@ def decision_curve(
     labels, scores = checked_pair(y, p, probability=True)
     grid = _checked_thresholds(thresholds)
     share = _checked_prevalence(labels, prevalence)
-    reached = np.searchsorted(np.unique(grid), scores, side="right")
-    column = np.searchsorted(np.unique(grid), grid)
-    values = _net_benefit(np.ones((1, labels.size)), labels, reached, grid, column, prevalence)[0]
+    distinct = np.unique(grid)
+    decisions = _Decisions(
+        labels=labels,
+        reached=np.searchsorted(distinct, scores, side="right"),
+        grid=grid,
+        column=np.searchsorted(distinct, grid),
+        prevalence=prevalence,
+    )
+    values = _net_benefit(np.ones((1, labels.size)), decisions)[0]
     low = high = np.full(grid.shape, np.nan)
     method = "net benefit, treated if p ≥ t" + (
         "" if prevalence is None else f", prevalence set to {prevalence:g}"
     )
     if replicates:
-        low, high = _band(
-            labels, reached, grid, column, prevalence, replicates, level, seed, groups
-        )
+        low, high = _band(decisions, replicates=replicates, level=level, seed=seed, groups=groups)
         unit = "cases" if groups is None else "patients"
         strata = "" if prevalence is None else ", stratified by class"
-        method += f", band: bootstrap of {unit}, percentile {percent(level)}, {replicates} resamples{strata}"
-        told = _enough(labels, reached, column, prevalence, patients_of(groups, labels.size))
-        low, high = np.where(told, low, np.nan), np.where(told, high, np.nan)
-        if not told.all():
+        method += (
+            f", band: bootstrap of {unit}, percentile {percent(level)}, "
+            f"{replicates} resamples{strata}"
+        )
+        defined = _band_defined(decisions, patient_numbers(groups, labels.size))
+        low, high = np.where(defined, low, np.nan), np.where(defined, high, np.nan)
+        if not defined.all():
             sides = (
                 "reach the threshold"
                 if prevalence is None
                 else "reach, or stay below, the threshold"
             )
-            method += f", none where fewer than {_FEWEST} {unit}, or one class only, {sides}"
+            method += (
+                f", none where fewer than {_FEWEST_PATIENTS} {unit}, or one class only, {sides}"
+            )
     return _curve(
-        grid, values, low, high, share, _all_benefit(grid, share), method, labels, prevalence
+        grid=grid,
+        values=values,
+        low=low,
+        high=high,
+        share=share,
+        of_all=_all_benefit(grid, share),
+        method=method,
+        labels=labels,
+        prevalence=prevalence,
     )
 
 
@@ -175,12 +199,12 @@ def treat_all(
     Returns
     -------
     DecisionCurve
-        Without band.
+        No band.
 
     Raises
     ------
     StatsError
-        If labels are missing, or thresholds or prevalence leave 0–1.
+        If labels are missing, or a threshold or the prevalence is outside 0–1.
 
     References
     ----------
@@ -197,14 +221,22 @@ def treat_all(
     nothing = np.full(grid.shape, np.nan)
     values = _all_benefit(grid, share)
     return _curve(
-        grid, values, nothing, nothing, share, values, "net benefit, all treated", None, prevalence
+        grid=grid,
+        values=values,
+        low=nothing,
+        high=nothing,
+        share=share,
+        of_all=values,
+        method="net benefit, all treated",
+        labels=None,
+        prevalence=prevalence,
     )
 
 
 def treat_none(
     y: ArrayLike, thresholds: ArrayLike | None = None, *, prevalence: float | None = None
 ) -> DecisionCurve:
-    """Net benefit of treating no case, 0 throughout.
+    """Net benefit of treating no case: 0 at every threshold.
 
     Parameters
     ----------
@@ -214,12 +246,12 @@ def treat_none(
     Returns
     -------
     DecisionCurve
-        Without band.
+        No band.
 
     Raises
     ------
     StatsError
-        If labels are missing, or thresholds or prevalence leave 0–1.
+        If labels are missing, or a threshold or the prevalence is outside 0–1.
 
     References
     ----------
@@ -236,19 +268,45 @@ def treat_none(
     nothing = np.full(grid.shape, np.nan)
     values = np.zeros(grid.shape)
     return _curve(
-        grid,
-        values,
-        nothing,
-        nothing,
-        share,
-        _all_benefit(grid, share),
-        "net benefit, none treated",
-        None,
-        prevalence,
+        grid=grid,
+        values=values,
+        low=nothing,
+        high=nothing,
+        share=share,
+        of_all=_all_benefit(grid, share),
+        method="net benefit, none treated",
+        labels=None,
+        prevalence=prevalence,
     )
 
 
+@dataclass(frozen=True)
+class _Decisions:
+    """Cases and the thresholds that their probabilities reach.
+
+    Parameters
+    ----------
+    labels
+        True for the positive class, shape (n,).
+    reached
+        Number of distinct thresholds that each case's probability reaches, shape (n,).
+    grid
+        Threshold probabilities as given, shape (points,).
+    column
+        Index of each threshold among the distinct ones, ascending, shape (points,).
+    prevalence
+        Prevalence in the target population; None for that of the cases.
+    """
+
+    labels: Bools
+    reached: Ints
+    grid: Floats
+    column: Ints
+    prevalence: float | None
+
+
 def _curve(
+    *,
     grid: Floats,
     values: Floats,
     low: Floats,
@@ -259,57 +317,61 @@ def _curve(
     labels: Bools | None,
     prevalence: float | None,
 ) -> DecisionCurve:
+    """Build the curve: standardised net benefit, avoided interventions, reasons for NaN."""
     reasons = []
     if labels is not None and prevalence is not None and (labels.all() or not labels.any()):
         reasons.append(f"{ONE_CLASS}: no net benefit at another prevalence")
     if share == 0:
         reasons.append("the prevalence is 0: no standardised net benefit")
     if (grid == 1).any():
-        reasons.append("at threshold 1 a false positive weighs infinitely much")
+        reasons.append("at threshold 1 a false positive has infinite weight")
     if (grid == 0).any():
-        reasons.append("at threshold 0 interventions cannot be traded")
+        reasons.append("at threshold 0 avoided interventions are undefined")
     with np.errstate(divide="ignore", invalid="ignore"):
         standardized = values / share if share > 0 else np.full(grid.shape, np.nan)
+        # Vickers & Elkin: (gain over treating all) / (odds of t), per 100 cases.
         avoided = 100 * (values - of_all) * (1 - grid) / np.where(grid > 0, grid, np.nan)
     return DecisionCurve(
-        grid, values, low, high, standardized, avoided, share, method, "; ".join(reasons) or None
+        thresholds=grid,
+        net_benefit=values,
+        low=low,
+        high=high,
+        standardized_net_benefit=standardized,
+        interventions_avoided=avoided,
+        prevalence=share,
+        method=method,
+        why="; ".join(reasons) or None,
     )
 
 
 def _all_benefit(grid: Floats, share: float) -> Floats:
+    """Net benefit of treating all: π − (1 − π) · t / (1 − t)."""
     return np.asarray(share - (1 - share) * _odds(grid), dtype=np.float64)
 
 
 def _odds(grid: Floats) -> Floats:
+    """Odds t / (1 − t) of the threshold, the weight of a false positive; NaN at t = 1."""
     return np.asarray(grid / np.where(grid < 1, 1 - grid, np.nan), dtype=np.float64)
 
 
-def _net_benefit(
-    weights: Floats,
-    labels: Bools,
-    reached: Ints,
-    grid: Floats,
-    column: Ints,
-    prevalence: float | None,
-) -> Floats:
-    """Net benefit of each resample at each threshold, shape (replicates, points).
-
-    ``reached`` is how many of the distinct thresholds a case's probability reaches, ``column`` the place of each
-    threshold among the distinct ones.
-    """
-    tp = _at_or_above(weights, np.flatnonzero(labels), reached, int(column.max()) + 1)[:, column]
-    fp = _at_or_above(weights, np.flatnonzero(~labels), reached, int(column.max()) + 1)[:, column]
+def _net_benefit(weights: Floats, decisions: _Decisions) -> Floats:
+    """Net benefit of each resample at each threshold, shape (replicates, points)."""
+    labels, column, prevalence = decisions.labels, decisions.column, decisions.prevalence
+    tp = _at_or_above(weights, np.flatnonzero(labels), decisions)[:, column]
+    fp = _at_or_above(weights, np.flatnonzero(~labels), decisions)[:, column]
+    odds = _odds(decisions.grid)
     if prevalence is None:
         total = weights.sum(axis=1, keepdims=True)
-        return np.asarray((tp - fp * _odds(grid)) / total, dtype=np.float64)
+        return np.asarray((tp - fp * odds) / total, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         tpr = tp / weights[:, labels].sum(axis=1, keepdims=True)
         fpr = fp / weights[:, ~labels].sum(axis=1, keepdims=True)
-    return np.asarray(tpr * prevalence - fpr * (1 - prevalence) * _odds(grid), dtype=np.float64)
+    return np.asarray(tpr * prevalence - fpr * (1 - prevalence) * odds, dtype=np.float64)
 
 
-def _at_or_above(weights: Floats, chosen: Ints, reached: Ints, thresholds: int) -> Floats:
-    """Weight of the chosen cases that reach each of the distinct thresholds, shape (replicates, thresholds)."""
+def _at_or_above(weights: Floats, chosen: Ints, decisions: _Decisions) -> Floats:
+    """Weight of the chosen cases at or above each distinct threshold, (replicates, thresholds)."""
+    reached, thresholds = decisions.reached, int(decisions.column.max()) + 1
     sums = np.zeros((len(weights), thresholds + 1))
     if chosen.size:
         ordered = chosen[np.argsort(reached[chosen], kind="stable")]
@@ -319,52 +381,46 @@ def _at_or_above(weights: Floats, chosen: Ints, reached: Ints, thresholds: int) 
 
 
 def _band(
-    labels: Bools,
-    reached: Ints,
-    grid: Floats,
-    column: Ints,
-    prevalence: float | None,
+    decisions: _Decisions,
+    *,
     replicates: int,
     level: float,
     seed: int,
     groups: ArrayLike | None,
 ) -> tuple[Floats, Floats]:
-    draws = np.concatenate(
-        [
-            _net_benefit(weights, labels, reached, grid, column, prevalence)
-            for weights in bootstrap_weights(
-                labels,
-                replicates=replicates,
-                seed=seed,
-                groups=groups,
-                stratified=prevalence is not None,
-            )
-        ]
+    """Pointwise percentiles of the net benefit in the resamples, each of shape (points,)."""
+    pieces = bootstrap_weights(
+        decisions.labels,
+        replicates=replicates,
+        seed=seed,
+        groups=groups,
+        stratified=decisions.prevalence is not None,
     )
+    draws = np.concatenate([_net_benefit(weights, decisions) for weights in pieces])
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
 
-def _enough(
-    labels: Bools, reached: Ints, column: Ints, prevalence: float | None, patients: Ints | None
-) -> Bools:
-    """Whether each threshold is reached by enough patients, and by both classes, for a band.
+def _band_defined(decisions: _Decisions, patients: Ints | None) -> Bools:
+    """Whether enough patients, of both classes, reach each threshold for a band, shape (points,).
 
-    With a given prevalence the same must hold for those that stay below it: nothing else varies then.
+    With a given prevalence the same must hold for the patients below the threshold, because only
+    sensitivity and specificity vary then.
     """
+    labels, reached, column = decisions.labels, decisions.reached, decisions.column
     places = np.arange(int(column.max()) + 1)
     numbers = np.arange(labels.size) if patients is None else patients
 
-    def told(reaching: Ints) -> Bools:
+    def enough(reaching: Ints) -> Bools:
         highest = np.full(int(numbers.max()) + 1, -1)
         np.maximum.at(highest, numbers, reaching)
         lowest_top = min(reaching[labels].max(initial=0), reaching[~labels].max(initial=0))
-        enough = highest.size - np.searchsorted(np.sort(highest), places, side="right") >= _FEWEST
-        return np.asarray(enough & (places < lowest_top), dtype=np.bool_)
+        count = highest.size - np.searchsorted(np.sort(highest), places, side="right")
+        return np.asarray((count >= _FEWEST_PATIENTS) & (places < lowest_top), dtype=np.bool_)
 
-    kept = told(reached)
-    if prevalence is not None:
-        kept &= told(places.size - reached)[::-1]
+    kept = enough(reached)
+    if decisions.prevalence is not None:
+        kept &= enough(places.size - reached)[::-1]
     return kept[column]
 
 
@@ -374,7 +430,7 @@ def _checked_thresholds(thresholds: ArrayLike | None) -> Floats:
     grid = np.asarray(thresholds, dtype=np.float64)
     if grid.ndim != 1 or grid.size == 0 or not ((grid >= 0) & (grid <= 1)).all():
         raise StatsError(
-            "threshold probabilities lie within 0–1",
+            "threshold probabilities are not within 0–1",
             found=grid,
             expected="a list such as 0.01, 0.02, …",
         )
@@ -385,5 +441,7 @@ def _checked_prevalence(labels: Bools, prevalence: float | None) -> float:
     if prevalence is None:
         return float(labels.mean())
     if not 0 <= prevalence <= 1:
-        raise StatsError("a prevalence lies within 0–1", found=prevalence, expected="such as 0.2")
+        raise StatsError(
+            "the prevalence is not within 0–1", found=prevalence, expected="such as 0.2"
+        )
     return float(prevalence)

@@ -8,20 +8,21 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.clusters import patients_of
+from ctbone.stats.clusters import patient_numbers
 from ctbone.stats.distributions import normal_two_sided, two_sided_z
 from ctbone.stats.estimate import Comparison, Estimate
 from ctbone.stats.inputs import ONE_CLASS, Floats, Ints, checked_models, checked_pair, percent
 from ctbone.stats.placements import area_covariance, class_counts, placements
 
-# Below the smallest variance that whole placements can have at a million cases, above what rounding leaves behind.
+# A variance below this is 0: rounding leaves less, and a million cases whose placements are not all
+# equal have more.
 _ZERO_VARIANCE = 1e-28
 _TOO_FEW = "DeLong's variance needs two cases of each class"
 _TOO_FEW_PATIENTS = "Obuchowski's variance needs two patients with cases of each class"
 
 
 def auc(y: ArrayLike, p: ArrayLike) -> float | None:
-    """Area under the ROC curve: the chance that a positive case scores above a negative one, ties counting half.
+    """Area under the ROC curve: probability that a positive scores above a negative, ties half.
 
     Parameters
     ----------
@@ -33,12 +34,12 @@ def auc(y: ArrayLike, p: ArrayLike) -> float | None:
     Returns
     -------
     float or None
-        0–1; None where only one class is present.
+        0–1; None if only one class is present.
 
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
@@ -58,12 +59,12 @@ def auc(y: ArrayLike, p: ArrayLike) -> float | None:
 def auc_interval(
     y: ArrayLike, p: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
 ) -> Estimate:
-    """AUC with DeLong's interval on the logit scale, or Obuchowski's where patients have several cases.
+    """AUC with DeLong's interval on the logit scale; Obuchowski's for several cases per patient.
 
-    The logit keeps the ends inside 0–1 and widens the lower side near 1. Where DeLong's variance is zero (perfect
-    separation, or every score alike) or undefined (fewer than two cases in a class), the interval is Newcombe's score
-    interval (his method 5), which does not collapse, for patients with several cases at the numbers of patients;
-    ``method`` says which one was used.
+    The logit keeps the limits inside 0–1 and widens the lower side near 1. If DeLong's variance is
+    zero (perfect separation, or equal scores) or undefined (fewer than two cases in a class), the
+    interval is Newcombe's score interval (method 5), which has a positive width; with several cases
+    per patient it uses the numbers of patients. ``method`` names the interval used.
 
     Parameters
     ----------
@@ -74,23 +75,24 @@ def auc_interval(
     level
         Confidence level.
     groups
-        Patient of each case, shape (n,), numbers or strings; variances are then by patient (Obuchowski). Default: each
-        case is a patient.
+        Patient of each case, shape (n,), numbers or strings; variances are then by patient
+        (Obuchowski). Default: one case per patient.
 
     Returns
     -------
     Estimate
-        0–1; undefined where only one class is present.
+        0–1; undefined if only one class is present.
 
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
-    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Obuchowski, Biometrics 1997;53:567 (by patient). Pepe, The
-    Statistical Evaluation of Medical Tests 2003 (logit). Newcombe, Stat Med 2006;25:559 (method 5).
+    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Obuchowski, Biometrics 1997;53:567 (by
+    patient). Pepe, The Statistical Evaluation of Medical Tests 2003 (logit). Newcombe, Stat Med
+    2006;25:559 (method 5).
 
     Examples
     --------
@@ -100,8 +102,8 @@ def auc_interval(
     "Newcombe's score interval 95% (DeLong's variance is zero)"
     """
     labels, scores = checked_pair(y, p)
-    patients = patients_of(groups, labels.size)
-    method = f"{_name(patients)}, logit-transformed, {percent(level)}"
+    patients = patient_numbers(groups, labels.size)
+    method = f"{_variance_name(patients)}, logit-transformed, {percent(level)}"
     if labels.all() or not labels.any():
         return Estimate.undefined(method, ONE_CLASS)
     positives, negatives = class_counts(labels, patients)
@@ -109,22 +111,35 @@ def auc_interval(
     area = float(of_positives.mean())
     if min(positives, negatives) < 2:
         unit = "case" if patients is None else "patient"
-        return _newcombe(area, positives, negatives, level, f"a class has one {unit}")
+        return _newcombe_interval(
+            area, positives, negatives=negatives, level=level, reason=f"a class has one {unit}"
+        )
     variance = float(
-        area_covariance(of_positives[None], of_negatives[None], labels, patients)[0, 0]
+        area_covariance(of_positives[None], of_negatives[None], labels=labels, patients=patients)[
+            0, 0
+        ]
     )
     if variance < _ZERO_VARIANCE:
         counted = "" if patients is None else f"; {positives} and {negatives} patients"
-        return _newcombe(area, positives, negatives, level, f"DeLong's variance is zero{counted}")
+        return _newcombe_interval(
+            area,
+            positives,
+            negatives=negatives,
+            level=level,
+            reason=f"DeLong's variance is zero{counted}",
+        )
     centre = math.log(area / (1 - area))
+    # Delta method: d logit(A) / dA = 1 / (A (1 − A)).
     half = two_sided_z(level) * math.sqrt(variance) / (area * (1 - area))
-    return Estimate(area, _expit(centre - half), _expit(centre + half), method)
+    return Estimate(
+        value=area, low=_expit(centre - half), high=_expit(centre + half), method=method
+    )
 
 
 def delong_covariance(y: ArrayLike, P: ArrayLike, *, groups: ArrayLike | None = None) -> Floats:
-    """Covariance matrix of the AUCs of several models on the same cases.
+    """DeLong's covariance matrix of the AUCs of several models on the same cases.
 
-    Placements come from sorted arrays, so the cost is O(models · n log n), in float64.
+    Placements are computed from sorted arrays, in O(models · n log n) and float64.
 
     Parameters
     ----------
@@ -133,23 +148,23 @@ def delong_covariance(y: ArrayLike, P: ArrayLike, *, groups: ArrayLike | None = 
     P
         Scores, shape (models, n).
     groups
-        Patient of each case, shape (n,), numbers or strings; variances are then by patient (Obuchowski). Default: each
-        case is a patient.
+        Patient of each case, shape (n,), numbers or strings; variances are then by patient
+        (Obuchowski). Default: one case per patient.
 
     Returns
     -------
     numpy.ndarray of float64, shape (models, models)
-        NaN where a class has fewer than two cases (patients).
+        NaN if a class has fewer than two cases (patients).
 
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
-    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Sun & Xu, IEEE Signal Process Lett 2014;21:1389.
-    Obuchowski, Biometrics 1997;53:567 (by patient).
+    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Sun & Xu, IEEE Signal Process Lett
+    2014;21:1389. Obuchowski, Biometrics 1997;53:567 (by patient).
 
     Examples
     --------
@@ -158,11 +173,13 @@ def delong_covariance(y: ArrayLike, P: ArrayLike, *, groups: ArrayLike | None = 
            [0.   , 0.   ]])
     """
     labels, scores = checked_models(y, P)
-    patients = patients_of(groups, labels.size)
+    patients = patient_numbers(groups, labels.size)
     if min(class_counts(labels, patients)) < 2:
         return np.full((len(scores), len(scores)), np.nan)
     of_positives, of_negatives = zip(*(placements(labels, row) for row in scores), strict=True)
-    return area_covariance(np.stack(of_positives), np.stack(of_negatives), labels, patients)
+    return area_covariance(
+        np.stack(of_positives), np.stack(of_negatives), labels=labels, patients=patients
+    )
 
 
 def delong_test(
@@ -173,7 +190,7 @@ def delong_test(
     level: float = 0.95,
     groups: ArrayLike | None = None,
 ) -> Comparison:
-    """Compare two models' AUCs on the same cases; z is first minus second over its standard error.
+    """DeLong's test of two models' AUCs on the same cases: z = difference / standard error.
 
     Parameters
     ----------
@@ -184,23 +201,24 @@ def delong_test(
     level
         Confidence level of the interval of the difference (normal).
     groups
-        Patient of each case, shape (n,), numbers or strings; variances are then by patient (Obuchowski). Default: each
-        case is a patient.
+        Patient of each case, shape (n,), numbers or strings; variances are then by patient
+        (Obuchowski). Default: one case per patient.
 
     Returns
     -------
     Comparison
-        Difference −1 to 1, z and its two-sided p. Where the variance of the difference is zero (the models rank
-        alike) there is no test, and ``why`` says so.
+        Difference (first minus second), −1 to 1, z and its two-sided p-value. No test if the
+        variance of the difference is zero (both models rank the cases alike).
 
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
-    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Obuchowski, Biometrics 1997;53:567 (by patient).
+    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Obuchowski, Biometrics 1997;53:567 (by
+    patient).
 
     Examples
     --------
@@ -211,8 +229,8 @@ def delong_test(
     """
     labels, scores_a = checked_pair(y, p_a)
     _, scores_b = checked_pair(y, p_b)
-    patients = patients_of(groups, labels.size)
-    method = f"{_name(patients)}, paired, normal {percent(level)}"
+    patients = patient_numbers(groups, labels.size)
+    method = f"{_variance_name(patients)}, paired, normal {percent(level)}"
     if labels.all() or not labels.any():
         return Comparison.undefined(method, ONE_CLASS)
     a_positives, a_negatives = placements(labels, scores_a)
@@ -220,26 +238,29 @@ def delong_test(
     difference = float(a_positives.mean() - b_positives.mean())
     if min(class_counts(labels, patients)) < 2:
         why = _TOO_FEW if patients is None else _TOO_FEW_PATIENTS
-        return Comparison(difference, None, None, None, None, method, why)
-    # The variance of the differences, not a difference of variances: it is exactly zero for equal rankings.
+        return Comparison.without_interval(difference, method, why)
+    # Variance of the differences of placements, which is exactly 0 for equal rankings. The sum of
+    # variances minus twice the covariance is equal to it, except for rounding errors.
     of_positives, of_negatives = (
         (a_positives - b_positives)[None],
         (a_negatives - b_negatives)[None],
     )
-    variance = float(area_covariance(of_positives, of_negatives, labels, patients)[0, 0])
+    variance = float(
+        area_covariance(of_positives, of_negatives, labels=labels, patients=patients)[0, 0]
+    )
     alike = "the variance of the difference is zero" + (
         ": both rank the cases alike" if difference == 0 else ""
     )
-    return _normal_comparison(difference, variance, level, method, alike)
+    return _normal_comparison(difference, variance, level=level, method=method, if_zero=alike)
 
 
 def delong_unpaired(
     y_a: ArrayLike, p_a: ArrayLike, y_b: ArrayLike, p_b: ArrayLike, *, level: float = 0.95
 ) -> Comparison:
-    """Compare AUCs from two separate sets of cases, such as an internal and an external cohort.
+    """DeLong's test of AUCs on two sets of cases, such as an internal and an external cohort.
 
-    The statistic is normal: z, first minus second. (pROC refers the same statistic to Student's t with Welch's
-    degrees of freedom, which differs in small samples.)
+    z is compared with the normal distribution. (pROC compares the same statistic with Student's t
+    with Welch's degrees of freedom, which differs in small samples.)
 
     Parameters
     ----------
@@ -253,12 +274,12 @@ def delong_unpaired(
     Returns
     -------
     Comparison
-        Difference −1 to 1, z and its two-sided p.
+        Difference (first minus second), −1 to 1, z and its two-sided p-value.
 
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
@@ -281,33 +302,49 @@ def delong_unpaired(
     difference = areas[0] - areas[1]
     variance = sum(variances)
     if math.isnan(variance):
-        return Comparison(difference, None, None, None, None, method, _TOO_FEW)
+        return Comparison.without_interval(difference, method, _TOO_FEW)
     return _normal_comparison(
-        difference, variance, level, method, "the variance of both areas is zero"
+        difference,
+        variance,
+        level=level,
+        method=method,
+        if_zero="the variance of both areas is zero",
     )
 
 
-def _name(patients: Ints | None) -> str:
+def _variance_name(patients: Ints | None) -> str:
+    """Name of the variance estimator, for ``method``."""
     return "DeLong" if patients is None else "DeLong by patient (Obuchowski)"
 
 
-def _newcombe(area: float, positives: int, negatives: int, level: float, reason: str) -> Estimate:
-    """Solve (θ − area)² = z² V(θ) on either side of the area, V being Hanley and McNeil's variance."""
+def _newcombe_interval(
+    area: float, positives: int, negatives: int, level: float, reason: str
+) -> Estimate:
+    """Newcombe's method 5: solve (θ − area)² = z² V(θ) below and above the area.
+
+    V is the variance of Hanley and McNeil (Radiology 1982;143:29), both class sizes replaced by
+    their mean in its second factor.
+    """
     z2 = two_sided_z(level) ** 2
     mean_count = (positives + negatives) / 2 - 1
 
     def gap(theta: float) -> float:
-        spread = 1 + mean_count * ((1 - theta) / (2 - theta) + theta / (1 + theta))
-        return (theta - area) ** 2 - z2 * theta * (1 - theta) * spread / (positives * negatives)
+        factor = 1 + mean_count * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        return (theta - area) ** 2 - z2 * theta * (1 - theta) * factor / (positives * negatives)
 
     low = 0.0 if area == 0 else _bisect(gap, 0.0, area)
     high = 1.0 if area == 1 else _bisect(gap, 1.0, area)
-    return Estimate(area, low, high, f"Newcombe's score interval {percent(level)} ({reason})")
+    return Estimate(
+        value=area,
+        low=low,
+        high=high,
+        method=f"Newcombe's score interval {percent(level)} ({reason})",
+    )
 
 
 def _bisect(gap: Callable[[float], float], outside: float, inside: float) -> float:
-    """Find where gap changes sign between an end outside the interval (gap > 0) and one inside it."""
-    for _ in range(60):
+    """Find the sign change of ``gap`` between a point outside the interval (gap > 0) and inside."""
+    for _ in range(60):  # halves an interval of length 1 to below float64 resolution
         middle = (outside + inside) / 2
         if gap(middle) > 0:
             outside = middle
@@ -319,15 +356,22 @@ def _bisect(gap: Callable[[float], float], outside: float, inside: float) -> flo
 def _normal_comparison(
     difference: float, variance: float, level: float, method: str, if_zero: str
 ) -> Comparison:
+    """Return the normal interval and z-test of a difference; ``if_zero`` is the reason for none."""
     if variance < _ZERO_VARIANCE:
-        return Comparison(difference, None, None, None, None, method, if_zero)
+        return Comparison.without_interval(difference, method, if_zero)
     error = math.sqrt(variance)
     half = two_sided_z(level) * error
     z = difference / error
     return Comparison(
-        difference, difference - half, difference + half, z, normal_two_sided(z), method
+        difference=difference,
+        low=difference - half,
+        high=difference + half,
+        statistic=z,
+        p_value=normal_two_sided(z),
+        method=method,
     )
 
 
 def _expit(x: float) -> float:
+    """Inverse logit of one number, without overflow."""
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

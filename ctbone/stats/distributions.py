@@ -1,4 +1,4 @@
-"""Quantiles and tail probabilities; SciPy is loaded at the first call, so that importing ctbone.stats stays quick."""
+"""Quantiles and tail probabilities; SciPy is imported at the first call, to keep imports fast."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def normal_quantile(probability: float) -> float:
 
 
 def two_sided_z(level: float) -> float:
-    """How many standard errors a two-sided normal interval of this level extends to each side.
+    """Half width of a two-sided normal interval in standard errors: z of (1 + level) / 2.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def two_sided_z(level: float) -> float:
 
 
 def normal_two_sided(z: float) -> float:
-    """Two-sided p-value of a standard normal statistic, exact far into the tail.
+    """Two-sided p-value of a standard normal statistic, accurate in the far tail.
 
     Examples
     --------

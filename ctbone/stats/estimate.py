@@ -1,4 +1,4 @@
-"""What a statistic returns: an estimate, a comparison or a test, each able to say that it is undefined and why."""
+"""Result types: Estimate, Comparison and TestResult, each with the reason if it is undefined."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Estimate:
     Parameters
     ----------
     value
-        The point estimate, None where it is undefined.
+        Point estimate; None if undefined.
     low, high
-        Ends of the interval, None where the interval is undefined.
+        Limits of the interval; None if it is undefined.
     method
-        How the interval was computed, in words that can stand in a report.
+        How the interval was computed, in words for a report.
     why
-        Why a part is undefined; None where all of it is defined.
+        Why a part is undefined; None if everything is defined.
 
     Examples
     --------
@@ -37,11 +37,16 @@ class Estimate:
 
     @classmethod
     def undefined(cls, method: str, why: str) -> Estimate:
-        """Make an estimate that has no value, and say why."""
-        return cls(None, None, None, method, why)
+        """Make an estimate without a value, with the reason."""
+        return cls(value=None, low=None, high=None, method=method, why=why)
+
+    @classmethod
+    def without_interval(cls, value: float | None, method: str, why: str | None) -> Estimate:
+        """Make an estimate with a value but no interval, with the reason."""
+        return cls(value=value, low=None, high=None, method=method, why=why)
 
     def as_dict(self) -> dict[str, float | str | None]:
-        """Return ``{value, low, high, method}``, with ``why`` where something is undefined."""
+        """Return ``{value, low, high, method}``, and ``why`` if a part is undefined."""
         fields: dict[str, float | str | None] = {
             "value": self.value,
             "low": self.low,
@@ -65,17 +70,17 @@ class Comparison:
     Parameters
     ----------
     difference
-        First minus second, None where it is undefined.
+        First minus second; None if undefined.
     low, high
-        Ends of the interval of the difference.
+        Limits of the interval of the difference.
     statistic
-        The test statistic; its sign is that of the difference where it has one.
+        Test statistic; if it is signed, its sign is that of the difference.
     p_value
         Two-sided p-value, 0–1.
     method
-        Test and interval, in words.
+        Names of the test and the interval.
     why
-        Why a part is undefined; None where all of it is defined.
+        Why a part is undefined; None if everything is defined.
 
     Examples
     --------
@@ -93,11 +98,26 @@ class Comparison:
 
     @classmethod
     def undefined(cls, method: str, why: str) -> Comparison:
-        """Make a comparison that has no value, and say why."""
-        return cls(None, None, None, None, None, method, why)
+        """Make a comparison without a value, with the reason."""
+        return cls.without_interval(None, method, why)
+
+    @classmethod
+    def without_interval(
+        cls, difference: float | None, method: str, why: str, *, p_value: float | None = None
+    ) -> Comparison:
+        """Make a comparison without interval and test statistic, with the reason."""
+        return cls(
+            difference=difference,
+            low=None,
+            high=None,
+            statistic=None,
+            p_value=p_value,
+            method=method,
+            why=why,
+        )
 
     def as_dict(self) -> dict[str, float | str | None]:
-        """Return ``{difference, low, high, statistic, p_value, method}``, with ``why`` where something is undefined."""
+        """Return all fields by name; ``why`` only if a part is undefined."""
         fields: dict[str, float | str | None] = {
             "difference": self.difference,
             "low": self.low,
@@ -111,20 +131,20 @@ class Comparison:
 
 @dataclass(frozen=True)
 class TestResult:
-    """A significance test that has no difference to report, such as a χ² over many groups.
+    """Result of a significance test without a difference, such as χ² over many groups.
 
     Parameters
     ----------
     statistic
-        The test statistic, None where it is undefined or where the test has none (Fisher).
+        Test statistic; None if undefined or if the test has none (Fisher).
     df
-        Degrees of freedom, None where the test has none.
+        Degrees of freedom; None if the test has none.
     p_value
-        p-value, 0–1; None where it is undefined.
+        p-value, 0–1; None if undefined.
     method
-        The test, in words.
+        Name of the test.
     why
-        Why a part is undefined; None where all of it is defined.
+        Why a part is undefined; None if everything is defined.
 
     Examples
     --------
@@ -132,7 +152,7 @@ class TestResult:
     0.028
     """
 
-    __test__ = False  # pytest would take the name for a test class
+    __test__ = False  # pytest collects classes named Test…; this is not a test
 
     statistic: float | None
     df: float | None
@@ -142,11 +162,11 @@ class TestResult:
 
     @classmethod
     def undefined(cls, method: str, why: str) -> TestResult:
-        """Make a result that has no value, and say why."""
-        return cls(None, None, None, method, why)
+        """Make a test result without a value, with the reason."""
+        return cls(statistic=None, df=None, p_value=None, method=method, why=why)
 
     def as_dict(self) -> dict[str, float | str | None]:
-        """Return ``{statistic, df, p_value, method}``, with ``why`` where something is undefined."""
+        """Return ``{statistic, df, p_value, method}``, and ``why`` if a part is undefined."""
         fields: dict[str, float | str | None] = {
             "statistic": self.statistic,
             "df": self.df,
@@ -159,6 +179,7 @@ class TestResult:
 def _with_why(
     fields: dict[str, float | str | None], why: str | None
 ) -> dict[str, float | str | None]:
+    """Replace NaN and infinity by None, which JSON can hold, and add ``why`` if there is one."""
     clean = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in fields.items()

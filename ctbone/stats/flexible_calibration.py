@@ -1,4 +1,4 @@
-"""The flexible calibration curve, and the errors read from it: ICI, E50, E90, Emax."""
+"""Flexible (loess) calibration curve, and the calibration errors ICI, E50, E90 and Emax."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.stats.binned_calibration import equal_width_bins
-from ctbone.stats.bootstrap import telling_draws, unit_limits
-from ctbone.stats.calibrated_outcomes import calibrated_outcomes, chance_words, widened_to_chance
+from ctbone.stats.bootstrap import defined_draws, unit_limits
 from ctbone.stats.clustered_rates import clustered_proportion
-from ctbone.stats.clusters import patients_of
+from ctbone.stats.clusters import patient_numbers
+from ctbone.stats.consistency_resampling import (
+    chance_quantile_method,
+    consistency_resamples,
+    widen_to_chance_quantile,
+)
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, percent
 from ctbone.stats.loess import loess_weights
 from ctbone.stats.resampling import bootstrap_weights
 
-_KNOTS = 60  # points at which the curve is fitted where there are more distinct probabilities
-_VALUES = 2000  # more distinct probabilities than this are joined to as many neighbourhoods
+_KNOTS = 60  # largest number of points at which the curve is fitted; linear in between
+_VALUES = 2000  # largest number of distinct probabilities; neighbours are merged if there are more
 _CURVE = "loess of the outcome on the probability, span 0.75, degree 2, cut at 0 and 1"
 
 
@@ -30,13 +34,13 @@ class CalibrationBin:
     Parameters
     ----------
     left, right
-        The bin (left, right]; the first holds 0 too.
+        Edges of the bin (left, right]; the first bin includes 0.
     n, events
-        Cases, and positive cases.
+        Number of cases and of positive cases.
     mean_probability
         Mean predicted probability, 0–1.
     observed, low, high
-        Share of positive cases with Wilson's interval, 0–1.
+        Share of positive cases and its Wilson interval, 0–1.
     """
 
     left: float
@@ -58,17 +62,18 @@ class CalibrationCurve:
     grid
         Predicted probabilities, ascending, shape (points,), within the range of the data.
     observed, low, high
-        Smoothed share of positive cases and its pointwise band, shape (points,); empty where undefined.
+        Smoothed share of positive cases and its pointwise band, shape (points,); empty if
+        undefined.
     bins
-        Equal-width bins that hold a case.
+        Equal-width bins with at least one case.
     histogram_edges
         Edges of the histogram, shape (bars + 1,).
     histogram_positive, histogram_negative
         Positive and negative cases in each bar, shape (bars,).
     method
-        How curve and band were computed.
+        How the curve and its band were computed.
     why
-        Why the curve is undefined; None where it is defined.
+        Why the curve is undefined; None if it is defined.
     """
 
     grid: Floats
@@ -85,14 +90,14 @@ class CalibrationCurve:
 
 @dataclass(frozen=True)
 class CalibrationErrors:
-    """Distance between the predicted probabilities and the flexible curve.
+    """Absolute differences between the predicted probabilities and the flexible curve.
 
     Parameters
     ----------
     ici
-        Integrated calibration index: the mean distance over the cases.
+        Integrated calibration index: mean difference over the cases.
     e50, e90, emax
-        Median, 90th percentile and maximum of the distance.
+        Median, 90th percentile and maximum of the difference.
     """
 
     ici: Estimate
@@ -111,11 +116,12 @@ def calibration_curve(
     level: float = 0.95,
     groups: ArrayLike | None = None,
 ) -> CalibrationCurve:
-    """Flexible calibration curve with its band, binned points and the histogram below it.
+    """Flexible calibration curve with its band, binned points and a histogram.
 
-    The band is pointwise normal: the curve is a weighted sum of the outcomes, whose variance is taken as c (1 − c) at
-    the curve c. Where patients have several cases, the products of the weighted residuals of each two cases of a
-    patient are added, as in the sandwich, unless they would make the band narrower.
+    The band is pointwise normal: the curve is a weighted sum of the outcomes, each with the
+    variance c (1 − c) at the curve c. With several cases per patient, the products of the weighted
+    residuals of all pairs of cases of a patient are added to the variance, as in the sandwich
+    estimator, unless this makes the band narrower.
 
     Parameters
     ----------
@@ -124,31 +130,32 @@ def calibration_curve(
     p
         Probabilities, shape (n,).
     points
-        Points of the grid, from the lowest probability to the highest.
+        Number of grid points, from the lowest to the highest probability.
     bins
-        Equal-width bins, right-closed.
+        Number of equal-width bins, right-closed.
     histogram_bins
-        Bars of the histogram over 0–1, right-closed.
+        Number of bars of the histogram over 0–1, right-closed.
     level
         Pointwise confidence level of the band and of the bins' intervals (Wilson).
     groups
-        Patient of each case, shape (n,), numbers or strings; band and intervals are then by patient. Default: each
-        case is a patient.
+        Patient of each case, shape (n,), numbers or strings; band and intervals are then by
+        patient. Default: one case per patient.
 
     Returns
     -------
     CalibrationCurve
-        Bins and histogram are given where the curve is undefined (one class) too.
+        With one class the curve is undefined; bins and histogram are still given.
 
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
-    Austin & Steyerberg, Stat Med 2014;33:517 (loess). Van Calster et al., J Clin Epidemiol 2016;74:167. Liang & Zeger,
-    Biometrika 1986;73:13 (band by patient). Rao & Scott, Biometrics 1992;48:577 (bins by patient).
+    Austin & Steyerberg, Stat Med 2014;33:517 (loess). Van Calster et al., J Clin Epidemiol
+    2016;74:167. Liang & Zeger, Biometrika 1986;73:13 (band by patient). Rao & Scott, Biometrics
+    1992;48:577 (bins by patient).
 
     Examples
     --------
@@ -157,8 +164,10 @@ def calibration_curve(
     (array([0.1, 0.5, 0.9]), 0.0)
     """
     labels, scores = checked_pair(y, p, probability=True)
-    patients = patients_of(groups, labels.size)
-    method = f"{_CURVE}, pointwise normal band {percent(level)}{'' if patients is None else ', band and bins by patient'}"
+    patients = patient_numbers(groups, labels.size)
+    method = f"{_CURVE}, pointwise normal band {percent(level)}"
+    if patients is not None:
+        method += ", band and bins by patient"
     edges = np.arange(histogram_bins + 1) / histogram_bins
     bar = equal_width_bins(scores, histogram_bins)
     grid = observed = low = high = np.empty(0)
@@ -177,20 +186,22 @@ def calibration_curve(
         variance = weights**2 @ (cases * at_values * (1 - at_values))
         if patients is not None:
             residuals = labels - at_values[place]
-            variance += np.maximum(0, _products_within(weights, place, residuals, patients))
+            variance += np.maximum(
+                0, _within_patient_products(weights, place, residuals=residuals, patients=patients)
+            )
         half = two_sided_z(level) * np.sqrt(variance)
         low, high = np.clip(observed - half, 0, 1), np.clip(observed + half, 0, 1)
     return CalibrationCurve(
-        grid,
-        observed,
-        low,
-        high,
-        _bins(labels, scores, bins, level, patients),
-        edges,
-        np.bincount(bar[labels], minlength=histogram_bins),
-        np.bincount(bar[~labels], minlength=histogram_bins),
-        method,
-        why,
+        grid=grid,
+        observed=observed,
+        low=low,
+        high=high,
+        bins=_bins(labels, scores, bins, level=level, patients=patients),
+        histogram_edges=edges,
+        histogram_positive=np.bincount(bar[labels], minlength=histogram_bins),
+        histogram_negative=np.bincount(bar[~labels], minlength=histogram_bins),
+        method=method,
+        why=why,
     )
 
 
@@ -203,15 +214,20 @@ def calibration_errors(
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> CalibrationErrors:
-    """ICI, E50, E90 and Emax: distances between the probabilities and the flexible curve (loess, not lowess).
+    """ICI, E50, E90 and Emax: differences between the probabilities and the flexible curve.
 
-    The curve is fitted at every distinct probability, or at 60 of their quantiles with straight lines between them
-    where there are more; above 2000 distinct probabilities neighbours are joined. Intervals are the basic
-    bootstrap's (percentiles mirrored at the value, cut at 0 and 1, widened to hold the value): resampling roughens
-    the curve, and plain percentiles would lie above the value. The curve of a perfectly calibrated model leaves the
-    diagonal by chance too; an error that is not above the (1 + level) / 2 quantile of what outcomes drawn from the
-    probabilities give gets an interval that begins at 0 and reaches at least to that quantile. Where patients have
-    several cases, all of a patient's outcomes are drawn with one random number, as dependent as can be.
+    The curve is a loess (not lowess) fit at every distinct probability, or at up to 60 of their
+    quantiles with linear interpolation if there are more than 60. Above 2000 distinct
+    probabilities, neighbours are merged.
+
+    Intervals are those of the basic bootstrap (percentiles mirrored at the value), clipped to 0–1
+    and widened to contain the value: resampling makes the curve rougher, so that percentile
+    intervals would lie above the value. Even the curve of a perfectly calibrated model deviates
+    from the diagonal by chance. Therefore the errors are also computed for outcomes drawn from the
+    probabilities (consistency resampling). If an error is not above the (1 + level) / 2 quantile of
+    these draws, its interval starts at 0 and extends at least to that quantile. With several cases
+    per patient, one random number is drawn for all cases of a patient, the strongest dependence
+    possible.
 
     Parameters
     ----------
@@ -220,28 +236,29 @@ def calibration_errors(
     p
         Probabilities, shape (n,).
     level, replicates, seed, groups
-        Of the bootstrap, which is not stratified: the share of positive cases is one of the things in doubt. Resamples
-        of one class are left out. 0 replicates for no interval.
+        Options of the bootstrap, which is not stratified, because the share of positive cases is
+        uncertain too. Resamples of one class are left out. 0 replicates for no interval.
 
     Returns
     -------
     CalibrationErrors
-        Each 0 (best) to 1; undefined where only one class is present, without interval where the resamples do not vary
-        or more than a tenth of them are of one class.
+        Each 0 (best) to 1; undefined if only one class is present, no interval if the resamples do
+        not vary or more than a tenth of them are of one class.
 
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
-    Austin & Steyerberg, Stat Med 2019;38:4051. Bröcker & Smith, Weather and Forecasting 2007;22:651 (outcomes drawn
-    from the probabilities).
+    Austin & Steyerberg, Stat Med 2019;38:4051. Bröcker & Smith, Weather and Forecasting 2007;22:651
+    (outcomes drawn from the probabilities).
 
     Examples
     --------
-    >>> errors = calibration_errors([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], replicates=20)
+    >>> p = [0.1, 0.2, 0.3, 0.6, 0.7, 0.9]
+    >>> errors = calibration_errors([0, 0, 1, 0, 1, 1], p, replicates=20)
     >>> round(errors.ici.value, 3), errors.ici.value <= errors.emax.value
     (0.333, True)
     """
@@ -249,42 +266,35 @@ def calibration_errors(
     method = f"{_CURVE}; "
     if labels.all() or not labels.any():
         nothing = Estimate.undefined(method + "no interval", ONE_CLASS)
-        return CalibrationErrors(nothing, nothing, nothing, nothing)
+        return CalibrationErrors(ici=nothing, e50=nothing, e90=nothing, emax=nothing)
     values, place = _distinct(scores)
-    knots = (
-        values
-        if values.size <= _KNOTS
-        else np.unique(np.quantile(values, np.linspace(0, 1, _KNOTS)))
-    )
-    found = _distances(np.ones(labels.size), labels, scores, values, place, knots)
+    knots = values
+    if values.size > _KNOTS:
+        knots = np.unique(np.quantile(values, np.linspace(0, 1, _KNOTS)))
+    support = _Support(scores=scores, values=values, place=place, knots=knots)
+    found = _distances(np.ones(labels.size), labels, support)
     if not replicates:
         return CalibrationErrors(
             *(
-                Estimate(float(value), None, None, method + "no interval", "no resample asked for")
+                Estimate.without_interval(
+                    float(value), method + "no interval", "no resamples were requested"
+                )
                 for value in found
             )
         )
     unit = "cases" if groups is None else "patients"
-    method += f"bootstrap of {unit}, basic {percent(level)}, {replicates} resamples; {chance_words(level)}"
-    draws = np.array(
-        [
-            _distances(row, labels, scores, values, place, knots)
-            for weights in bootstrap_weights(
-                labels, replicates=replicates, seed=seed, groups=groups, stratified=False
-            )
-            for row in weights
-        ]
+    method += f"bootstrap of {unit}, basic {percent(level)}, {replicates} resamples; "
+    method += chance_quantile_method(level)
+    resamples = bootstrap_weights(
+        labels, replicates=replicates, seed=seed, groups=groups, stratified=False
     )
-    patients = patients_of(groups, labels.size)
-    chance = np.concatenate(
-        [
-            _distances_of_outcomes(outcomes, scores, values, place, knots)
-            for outcomes in calibrated_outcomes(scores, patients, replicates=replicates, seed=seed)
-        ]
-    )
+    draws = np.array([_distances(row, labels, support) for weights in resamples for row in weights])
+    patients = patient_numbers(groups, labels.size)
+    outcomes = consistency_resamples(scores, patients, replicates=replicates, seed=seed)
+    chance = np.concatenate([_distances_of_outcomes(piece, support) for piece in outcomes])
     return CalibrationErrors(
         *(
-            _error(value, drawn, by_chance, level, method)
+            _error(value, draws=drawn, chance=by_chance, level=level, method=method)
             for value, drawn, by_chance in zip(found.tolist(), draws.T, chance.T, strict=True)
         )
     )
@@ -299,7 +309,7 @@ def ici(
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> Estimate:
-    """Integrated calibration index alone; see `calibration_errors`.
+    """Integrated calibration index (ICI) alone; see `calibration_errors`.
 
     Parameters
     ----------
@@ -313,12 +323,12 @@ def ici(
     Returns
     -------
     Estimate
-        0 (best) to 1; undefined where only one class is present.
+        0 (best) to 1; undefined if only one class is present.
 
     Raises
     ------
     StatsError
-        If labels or probabilities are missing, do not fit together or leave 0–1.
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
@@ -334,8 +344,30 @@ def ici(
     ).ici
 
 
+@dataclass(frozen=True)
+class _Support:
+    """Probabilities and the points at which the curve is fitted.
+
+    Parameters
+    ----------
+    scores
+        Probability of each case, shape (n,).
+    values
+        Distinct probabilities, ascending, shape (values,).
+    place
+        Index of each case's probability among ``values``, shape (n,).
+    knots
+        Points at which the curve is fitted, ascending, shape (knots,).
+    """
+
+    scores: Floats
+    values: Floats
+    place: Ints
+    knots: Floats
+
+
 def _distinct(scores: Floats) -> tuple[Floats, Ints]:
-    """Distinct probabilities, ascending, and the place of each case among them; neighbours joined if too many."""
+    """Distinct probabilities, ascending, and each case's index; merged if more than 2000."""
     values, place = np.unique(scores, return_inverse=True)
     if values.size <= _VALUES:
         return values, place
@@ -343,44 +375,45 @@ def _distinct(scores: Floats) -> tuple[Floats, Ints]:
     return np.bincount(group, weights=scores) / np.bincount(group), group
 
 
-def _error(value: float, draws: Floats, chance: Floats, level: float, method: str) -> Estimate:
-    """Give an error its interval from resamples and from calibrated outcomes."""
-    finite, why = telling_draws(draws)
+def _error(value: float, *, draws: Floats, chance: Floats, level: float, method: str) -> Estimate:
+    """Estimate of an error with its interval from resamples and from consistency resamples."""
+    finite, why = defined_draws(draws)
     if finite.size < draws.size:
         method += f"; {draws.size - finite.size} resamples of one class left out"
     if why is not None:
-        return Estimate(value, None, None, method, why)
+        return Estimate.without_interval(value, method, why)
     bottom, top = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2]).tolist()
     limits = unit_limits(value, 2 * value - top, 2 * value - bottom)
-    return Estimate(value, *widened_to_chance(value, *limits, chance, level), method)
+    return Estimate(value, *widen_to_chance_quantile(value, *limits, chance, level), method)
 
 
-def _distances(
-    weights: Floats, labels: Bools, scores: Floats, values: Floats, place: Ints, knots: Floats
-) -> Floats:
-    """ICI, E50, E90, Emax of a resample, shape (4,); NaN where it is of one class."""
+def _distances(weights: Floats, labels: Bools, support: _Support) -> Floats:
+    """ICI, E50, E90 and Emax of a resample, shape (4,); NaN if it is of one class."""
+    values, place = support.values, support.place
     cases = np.bincount(place, weights=weights, minlength=values.size).astype(np.float64)
     events = np.bincount(place, weights=weights * labels, minlength=values.size)
     if events.sum() in (0, weights.sum()):
         return np.full(4, np.nan)
-    # Beyond the cases drawn the polynomial would run away: the outermost of them stands for the knots outside.
+    # Outside the range of the drawn cases the polynomial extrapolates wildly: clip the knots to it.
     drawn = np.flatnonzero(cases)
-    within = np.clip(knots, values[drawn[0]], values[drawn[-1]])
+    within = np.clip(support.knots, values[drawn[0]], values[drawn[-1]])
     curve = np.clip(loess_weights(values, cases, within) @ events, 0, 1)
-    distance = np.abs(np.interp(scores, within, curve) - scores)
+    distance = np.abs(np.interp(support.scores, within, curve) - support.scores)
     mean = float(weights @ distance / weights.sum())
     repeated = np.repeat(distance, weights.astype(np.int64))
     return np.array([mean, *np.quantile(repeated, [0.5, 0.9]), repeated.max()])
 
 
-def _distances_of_outcomes(
-    outcomes: Floats, scores: Floats, values: Floats, place: Ints, knots: Floats
-) -> Floats:
-    """ICI, E50, E90, Emax of each row of outcomes, shape (rows, 4): the curve's weights are the same for all."""
+def _distances_of_outcomes(outcomes: Floats, support: _Support) -> Floats:
+    """ICI, E50, E90 and Emax of each row of outcomes, shape (rows, 4).
+
+    The loess weights do not depend on the outcomes, so that they are computed once.
+    """
+    scores, place, knots = support.scores, support.place, support.knots
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
     events = np.add.reduceat(outcomes[:, order], starts, axis=1)
-    smooth = loess_weights(values, np.bincount(place).astype(np.float64), knots)
+    smooth = loess_weights(support.values, np.bincount(place).astype(np.float64), knots)
     curves = np.clip(events @ smooth.T, 0, 1)
     distance = np.stack([np.abs(np.interp(scores, knots, curve) - scores) for curve in curves])
     return np.column_stack(
@@ -388,8 +421,10 @@ def _distances_of_outcomes(
     )
 
 
-def _products_within(weights: Floats, place: Ints, residuals: Floats, patients: Ints) -> Floats:
-    """Sum of the products of weighted residuals over every two cases of a patient, for each point of the curve."""
+def _within_patient_products(
+    weights: Floats, place: Ints, residuals: Floats, patients: Ints
+) -> Floats:
+    """Sum over all pairs of cases of a patient: products of weighted residuals, shape (points,)."""
     several = np.flatnonzero(np.bincount(patients)[patients] > 1)
     place, residuals, patients = place[several], residuals[several], patients[several]
     products = np.empty(len(weights))
@@ -400,8 +435,9 @@ def _products_within(weights: Floats, place: Ints, residuals: Floats, patients: 
 
 
 def _bins(
-    labels: Bools, scores: Floats, bins: int, level: float, patients: Ints | None
+    labels: Bools, scores: Floats, bins: int, *, level: float, patients: Ints | None
 ) -> tuple[CalibrationBin, ...]:
+    """Equal-width bins with at least one case, with intervals by patient if there are patients."""
     bin_of_case = equal_width_bins(scores, bins)
     rows = []
     for k in np.unique(bin_of_case):
@@ -412,6 +448,16 @@ def _bins(
         )
         assert share.low is not None
         assert share.high is not None
-        mean, left, right = float(scores[inside].mean()), float(k / bins), float((k + 1) / bins)
-        rows.append(CalibrationBin(left, right, n, events, mean, events / n, share.low, share.high))
+        rows.append(
+            CalibrationBin(
+                left=float(k / bins),
+                right=float((k + 1) / bins),
+                n=n,
+                events=events,
+                mean_probability=float(scores[inside].mean()),
+                observed=events / n,
+                low=share.low,
+                high=share.high,
+            )
+        )
     return tuple(rows)

@@ -1,4 +1,4 @@
-"""Tests of equality between groups: of a location, and of the shares of categories."""
+"""Tests between groups: of location (t, ANOVA, Kruskal–Wallis) and of independence (χ², Fisher)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ CategoricalTest: TypeAlias = Literal["chi-squared", "yates", "fisher"]
 
 
 def location_test(samples: Sequence[Floats], *, test: ContinuousTest = "welch") -> TestResult:
-    """Test whether groups lie at the same place; see `compare_continuous` for the choices.
+    """Test whether groups have the same location; see `compare_continuous` for the tests.
 
     Parameters
     ----------
     samples
-        Known values of each group, each of shape (n of the group,).
+        Known values of each group, each of shape (cases of the group,).
     test
         As in `compare_continuous`.
 
     Returns
     -------
     TestResult
-        Undefined where a group has too few values, or nothing varies.
+        Undefined if a group has too few values, or if the values do not vary.
 
     Raises
     ------
@@ -39,13 +39,14 @@ def location_test(samples: Sequence[Floats], *, test: ContinuousTest = "welch") 
 
     References
     ----------
-    Student, Biometrika 1908;6:1. Welch, Biometrika 1947;34:28 and 1951;38:330. Kruskal & Wallis, J Am Stat Assoc
-    1952;47:583.
+    Student, Biometrika 1908;6:1. Welch, Biometrika 1947;34:28 and 1951;38:330. Kruskal & Wallis, J
+    Am Stat Assoc 1952;47:583.
 
     Examples
     --------
     >>> import numpy as np
-    >>> round(location_test([np.array([1.0, 2, 3]), np.array([2.0, 4, 6])], test="student").statistic, 3)
+    >>> samples = [np.array([1.0, 2, 3]), np.array([2.0, 4, 6])]
+    >>> round(location_test(samples, test="student").statistic, 3)
     -1.549
     """
     if test not in _LOCATION:
@@ -56,19 +57,21 @@ def location_test(samples: Sequence[Floats], *, test: ContinuousTest = "welch") 
 
 
 def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared") -> TestResult:
-    """Test rows against columns of a table of counts; see `compare_categorical`.
+    """Test of independence of rows and columns of a table of counts; see `compare_categorical`.
 
     Parameters
     ----------
     table
-        Counts, shape (groups, categories). Empty columns are left out, an empty row makes the test undefined.
+        Counts, shape (groups, categories). Empty columns are left out; with an empty row the test
+        is undefined.
     test
         As in `compare_categorical`.
 
     Returns
     -------
     TestResult
-        Undefined where fewer than two categories occur, a group is empty, or a 2 × 2 test meets another table.
+        Undefined if fewer than two categories occur, a group is empty, or a 2 × 2 test gets a table
+        of another shape.
 
     Raises
     ------
@@ -77,7 +80,8 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
 
     References
     ----------
-    Pearson, Philos Mag 1900;50:157. Yates, J R Stat Soc Suppl 1934;1:217. Fisher, J R Stat Soc 1922;85:87.
+    Pearson, Philos Mag 1900;50:157. Yates, J R Stat Soc Suppl 1934;1:217. Fisher, J R Stat Soc
+    1922;85:87.
 
     Examples
     --------
@@ -96,58 +100,72 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
     counts = np.asarray(table, dtype=np.int64)
     if counts.ndim != 2 or (counts < 0).any():
         raise StatsError(
-            "a table of counts is two-dimensional and not negative", found=counts.tolist()
+            "counts are not a two-dimensional table of non-negative numbers", found=counts.tolist()
         )
     method = names[test]
     if (counts.sum(axis=1) == 0).any():
-        return TestResult.undefined(method, "a group holds no known value")
+        return TestResult.undefined(method, "a group has no known value")
     counts = counts[:, counts.sum(axis=0) > 0]
     if min(counts.shape) < 2:
         return TestResult.undefined(method, "only one category occurs")
     if test != "chi-squared" and counts.shape != (2, 2):
         return TestResult.undefined(
-            method, f"it is for 2 × 2 tables, not {counts.shape[0]} × {counts.shape[1]}"
+            method, f"the test requires a 2 × 2 table, not {counts.shape[0]} × {counts.shape[1]}"
         )
     if test == "fisher":
         from scipy.stats import fisher_exact
 
-        return TestResult(None, None, float(fisher_exact(counts)[1]), method)
+        return TestResult(
+            statistic=None, df=None, p_value=float(fisher_exact(counts)[1]), method=method
+        )
     expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
     gap = np.abs(counts - expected)
     if test == "yates":
-        gap = gap - np.minimum(0.5, gap)
+        gap = gap - np.minimum(0.5, gap)  # Yates: ½, but never more than the difference
     statistic = float((gap**2 / expected).sum())
     df = (counts.shape[0] - 1) * (counts.shape[1] - 1)
-    return TestResult(statistic, float(df), chi2_upper(statistic, df), method)
+    return TestResult(
+        statistic=statistic, df=float(df), p_value=chi2_upper(statistic, df), method=method
+    )
 
 
 def _student(samples: list[Floats]) -> TestResult:
     from scipy.stats import f_oneway, ttest_ind
 
     method = "Student's t" if len(samples) == 2 else "one-way analysis of variance"
-    why = _too_poor(samples)
+    why = _why_untestable(samples)
     if why:
         return TestResult.undefined(method, why)
     df = float(sum(sample.size - 1 for sample in samples))
     if len(samples) == 2:
         result = ttest_ind(*samples)
-        return TestResult(float(result.statistic), df, float(result.pvalue), method)
+        return TestResult(
+            statistic=float(result.statistic), df=df, p_value=float(result.pvalue), method=method
+        )
     result = f_oneway(*samples)
-    return TestResult(float(result.statistic), df, float(result.pvalue), method)
+    return TestResult(
+        statistic=float(result.statistic), df=df, p_value=float(result.pvalue), method=method
+    )
 
 
 def _welch(samples: list[Floats]) -> TestResult:
     from scipy.stats import f, ttest_ind
 
     method = "Welch's t" if len(samples) == 2 else "Welch's analysis of variance"
-    why = _too_poor(samples)
+    why = _why_untestable(samples)
     if why is None and len(samples) > 2 and any(np.ptp(sample) == 0 for sample in samples):
         why = "the values of a group are all the same"
     if why:
         return TestResult.undefined(method, why)
     if len(samples) == 2:
         result = ttest_ind(*samples, equal_var=False)
-        return TestResult(float(result.statistic), float(result.df), float(result.pvalue), method)
+        return TestResult(
+            statistic=float(result.statistic),
+            df=float(result.df),
+            p_value=float(result.pvalue),
+            method=method,
+        )
+    # Welch 1951: groups weighted by n / s², denominator degrees of freedom (k² − 1) / (3 Λ).
     precision = np.array([sample.size / sample.var(ddof=1) for sample in samples])
     means = np.array([sample.mean() for sample in samples])
     share = precision / precision.sum()
@@ -156,7 +174,9 @@ def _welch(samples: list[Floats]) -> TestResult:
     between = float((precision * (means - share @ means) ** 2).sum()) / (k - 1)
     statistic = between / (1 + 2 * (k - 2) / (k**2 - 1) * lost)
     df = (k**2 - 1) / (3 * lost)
-    return TestResult(statistic, df, float(f.sf(statistic, k - 1, df)), method)
+    return TestResult(
+        statistic=statistic, df=df, p_value=float(f.sf(statistic, k - 1, df)), method=method
+    )
 
 
 def _kruskal_wallis(samples: list[Floats]) -> TestResult:
@@ -164,16 +184,20 @@ def _kruskal_wallis(samples: list[Floats]) -> TestResult:
 
     method = "Kruskal–Wallis"
     if any(sample.size == 0 for sample in samples):
-        return TestResult.undefined(method, "a group holds no known value")
+        return TestResult.undefined(method, "a group has no known value")
     if np.ptp(np.concatenate(samples)) == 0:
         return TestResult.undefined(method, "all values are the same")
     result = kruskal(*samples)
     return TestResult(
-        float(result.statistic), float(len(samples) - 1), float(result.pvalue), method
+        statistic=float(result.statistic),
+        df=float(len(samples) - 1),
+        p_value=float(result.pvalue),
+        method=method,
     )
 
 
-def _too_poor(samples: list[Floats]) -> str | None:
+def _why_untestable(samples: list[Floats]) -> str | None:
+    """Reason why no t-test or analysis of variance is possible, or None."""
     if any(sample.size < 2 for sample in samples):
         return "a group has fewer than two known values"
     if all(np.ptp(sample) == 0 for sample in samples):

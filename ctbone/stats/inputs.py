@@ -1,4 +1,4 @@
-"""Checks of what comes into the statistics: labels, probabilities, levels, groups."""
+"""Input checks of all statistics: labels, scores, probabilities, confidence levels, groups."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def checked_labels(y: ArrayLike) -> Bools:
     Raises
     ------
     StatsError
-        If the labels are empty, missing, not one-dimensional or anything but 0 and 1.
+        If the labels are empty, missing, not one-dimensional or not 0 and 1.
 
     Examples
     --------
@@ -72,16 +72,16 @@ def checked_labels(y: ArrayLike) -> Bools:
 
 
 def checked_scores(p: ArrayLike, n: int, *, probability: bool = False) -> Floats:
-    """Return scores as float64, checked for length, missing values and, where asked, the range 0–1.
+    """Return scores as float64 after checking length, missing values and, on request, range.
 
     Parameters
     ----------
     p
-        Scores, shape (n,); a higher score speaks for the positive class.
+        Scores, shape (n,); a higher score indicates the positive class.
     n
-        Number of labels that they belong to.
+        Number of labels.
     probability
-        Whether the method needs probabilities; a score outside 0–1 is then refused.
+        Require probabilities: a score outside 0–1 is an error.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def checked_level(level: float) -> float:
     """
     if not 0 < level < 1:
         raise StatsError(
-            "a confidence level lies strictly between 0 and 1",
+            "the confidence level is not strictly between 0 and 1",
             found=level,
             expected="such as 0.95",
         )
@@ -184,7 +184,7 @@ def checked_level(level: float) -> float:
 
 
 def percent(level: float) -> str:
-    """Write a confidence level as it stands in a method's name.
+    """Format a confidence level as a percentage for ``method``.
 
     Examples
     --------
@@ -195,12 +195,13 @@ def percent(level: float) -> str:
 
 
 def checked_classes(y: ArrayLike, P: ArrayLike) -> tuple[Ints, Floats]:
-    """Check true classes of shape (n,) and their probabilities of shape (n, classes).
+    """Check true classes, shape (n,), and class probabilities, shape (n, classes).
 
     Raises
     ------
     StatsError
-        If classes or probabilities are missing, do not fit together, or rows do not sum to 1 within 0.01.
+        If classes or probabilities are missing or differ in length, or rows do not sum to 1 within
+        0.01.
 
     Examples
     --------
@@ -252,19 +253,19 @@ def checked_classes(y: ArrayLike, P: ArrayLike) -> tuple[Ints, Floats]:
     return truth.astype(np.int64), probabilities
 
 
-def class_words(number: int, names: Sequence[str] | None) -> str:
-    """Call a class by its name, or by its number where no names are given.
+def class_name(number: int, names: Sequence[str] | None) -> str:
+    """Return the name of a class, or ``class <number>`` if no names are given.
 
     Examples
     --------
-    >>> class_words(1, None), class_words(1, ["benign", "malignant"])
+    >>> class_name(1, None), class_name(1, ["benign", "malignant"])
     ('class 1', 'malignant')
     """
     return f"class {number}" if names is None else names[number]
 
 
 def checked_groups(groups: ArrayLike, n: int) -> Ints:
-    """Return for each case the place of its patient among the sorted names.
+    """Return the patient number of each case; patients are numbered in the order of their names.
 
     Parameters
     ----------
@@ -281,7 +282,7 @@ def checked_groups(groups: ArrayLike, n: int) -> Ints:
     Raises
     ------
     StatsError
-        If a patient is missing, the names are of several kinds, or their number is not that of the cases.
+        If a patient is missing, the names cannot be sorted together, or their number is not n.
 
     Examples
     --------
@@ -294,7 +295,7 @@ def checked_groups(groups: ArrayLike, n: int) -> Ints:
     missing = (
         np.isnan(names)
         if names.dtype.kind == "f"
-        else [_is_missing(name) for name in _objects(names)]
+        else [is_missing(name) for name in _objects(names)]
     )
     if np.any(missing):
         raise StatsError(
@@ -303,30 +304,36 @@ def checked_groups(groups: ArrayLike, n: int) -> Ints:
             remedy="name the patient of every case",
         )
     if names.dtype.kind in "iu" and names.min() >= 0 and names.max() <= 4 * n:
-        present = (
-            np.bincount(names) > 0
-        )  # counting numbers takes a fraction of the time of sorting them
+        # For small integers, counting is several times faster than the sort of np.unique.
+        present = np.bincount(names) > 0
         return np.asarray((np.cumsum(present) - 1)[names], dtype=np.int64)
     try:
         _, patient_of_case = np.unique(names, return_inverse=True)
     except TypeError:
         raise StatsError(
-            "groups are of several kinds",
+            "groups mix several types",
             found=repr(names[:3]),
-            expected="one kind of name, none missing",
+            expected="names of one type, none missing",
         ) from None
     return patient_of_case.astype(np.int64)
 
 
 def _objects(names: np.ndarray) -> list[object]:
+    """Names of an object array; other types cannot hold None or NA."""
     return names.tolist() if names.dtype.kind == "O" else []
 
 
-def _is_missing(name: object) -> bool:
-    """None, NaN or a missing value of a table, which is not even equal to itself for sure."""
+def is_missing(name: object) -> bool:
+    """Whether a value is None, NaN or ``pandas.NA``.
+
+    Examples
+    --------
+    >>> is_missing(float("nan")), is_missing("")
+    (True, False)
+    """
     if name is None:
         return True
     try:
         return bool(name != name)
-    except TypeError:
+    except TypeError:  # pandas.NA has no truth value
         return True

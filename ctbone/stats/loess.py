@@ -1,4 +1,4 @@
-"""Loess: local regression of an outcome on one covariate, written as a weighted sum so that its error is known."""
+"""Loess (local regression) on one covariate, as weights of the outcomes (a linear smoother)."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from ctbone.stats.inputs import Floats
 def loess_weights(
     x: Floats, cases: Floats, at: Floats, *, span: float = 0.75, degree: int = 2
 ) -> Floats:
-    """Weights with which local regression sums up the outcomes: ``curve = weights @ outcome_sums``.
+    """Weights of the outcomes in local regression: ``curve = weights @ outcome_sums``.
 
-    Around each point a polynomial is fitted to the nearest cases, tricube-weighted. The neighbourhood reaches to the
-    ⌊span · n⌋-th nearest of the n cases (at least the degree + 1st). The defaults are those of R's ``loess``, of which
-    this is the direct computation (``surface = "direct"``): no robustness iterations, no interpolation between
-    vertices. Where the neighbours have too few distinct values for the degree, the flattest of the best polynomials
-    is taken.
+    At each point a polynomial is fitted to the nearest cases with tricube weights. The
+    neighbourhood extends to the ⌊span · n⌋-th nearest of the n cases (at least degree + 1 cases).
+    The defaults are those of R's ``loess`` with ``surface = "direct"``: no robustness iterations,
+    no interpolation between vertices. If the neighbours have too few distinct values for the
+    degree, the minimum-norm solution is used.
 
     Parameters
     ----------
     x
         Distinct values of the covariate, ascending, shape (values,).
     cases
-        How many cases have each value, ≥ 0, shape (values,).
+        Number of cases with each value, ≥ 0, shape (values,).
     at
-        Where to fit, shape (points,).
+        Points at which the curve is fitted, shape (points,).
     span
-        Share of the cases in a neighbourhood, above 0 and up to 1.
+        Share of the cases in a neighbourhood, above 0 and at most 1.
     degree
-        0, 1 or 2.
+        Degree of the polynomial: 0, 1 or 2.
 
     Returns
     -------
     numpy.ndarray of float64, shape (points, values)
-        To be applied to the sum of the outcomes at each value, shape (values,).
+        Weights of the sums of outcomes at each value.
 
     Raises
     ------
@@ -55,21 +55,23 @@ def loess_weights(
     """
     if not 0 < span <= 1 or degree not in (0, 1, 2):
         raise StatsError(
-            "loess takes a span up to 1 and a degree up to 2", found=f"span {span}, degree {degree}"
+            "loess requires a span in (0, 1] and a degree of 0, 1 or 2",
+            found=f"span {span}, degree {degree}",
         )
     if (np.diff(x) <= 0).any():
-        raise StatsError("loess takes distinct ascending values", found="others")
-    width = _bandwidth(x, cases, at, span, degree)
-    # Where all neighbours sit on the point itself any positive width keeps just them; a smaller one would overflow.
+        raise StatsError("the values of the covariate are not distinct and ascending")
+    width = _bandwidth(x, cases, at=at, span=span, degree=degree)
+    # If all neighbours are at the point itself, any positive width selects them; a width below
+    # 1e-200 would overflow in the division.
     scaled = x - at[:, None]
     scaled /= np.maximum(width, 1e-200)[:, None]
     np.clip(scaled, -1, 1, out=scaled)
-    # Products, not powers, and in place: numpy's pow and fresh memory cost ten times as much.
+    # Tricube (1 − |d|³)³ with in-place products: powers and new arrays take ten times as long.
     weight = np.abs(scaled)
     weight *= weight * weight
     np.subtract(1, weight, out=weight)
     weight *= weight * weight
-    constant = _constant_terms(scaled, weight, cases, degree)
+    constant = _constant_terms(scaled, weight, cases=cases, degree=degree)
     polynomial = np.repeat(constant[:, degree:], x.size, axis=1)
     for k in range(degree - 1, -1, -1):
         polynomial *= scaled
@@ -79,11 +81,12 @@ def loess_weights(
 
 
 def _bandwidth(x: Floats, cases: Floats, at: Floats, span: float, degree: int) -> Floats:
-    """Distance from each point to the last case of its neighbourhood."""
+    """Distance from each point to the farthest case of its neighbourhood."""
     total = float(cases.sum())
+    # 1e-5 as in R's loess: span · n may round to slightly less than an integer.
     size = min(total, max(degree + 1.0, float(np.floor(total * span + 1e-5))))
     cumulated = np.cumsum(cases)
-    # The nearest cases lie side by side: of all runs that hold enough of them the tightest around the point.
+    # The nearest cases are adjacent: of all runs of enough cases take the one that is nearest.
     ends = np.searchsorted(cumulated, cumulated - cases + size, side="left")
     starts = np.flatnonzero(ends < x.size)
     first, last = x[starts], x[ends[starts]]
@@ -93,7 +96,7 @@ def _bandwidth(x: Floats, cases: Floats, at: Floats, span: float, degree: int) -
 
 
 def _constant_terms(scaled: Floats, weight: Floats, cases: Floats, degree: int) -> Floats:
-    """Solve the local least squares: how each moment of the outcome enters the polynomial's constant term."""
+    """Coefficients of the outcome's moments in the constant term of the local least squares fit."""
     power = weight.copy()
     moments = [power @ cases]
     for _ in range(2 * degree):
@@ -101,8 +104,9 @@ def _constant_terms(scaled: Floats, weight: Floats, cases: Floats, degree: int) 
         moments.append(power @ cases)
     places = np.arange(degree + 1)
     normal = np.moveaxis(np.stack(moments)[places[:, None] + places], -1, 0)
-    # First row of the pseudo-inverse: it leaves out directions that too few distinct neighbours cannot tell.
+    # First row of the pseudo-inverse, without directions that the distinct neighbours cannot
+    # determine (eigenvalues below 1e-10 of the largest).
     values, vectors = np.linalg.eigh(normal)
-    told = values > 1e-10 * values[:, -1:]
-    first = np.divide(vectors[:, 0, :], values, out=np.zeros_like(values), where=told)
+    determined = values > 1e-10 * values[:, -1:]
+    first = np.divide(vectors[:, 0, :], values, out=np.zeros_like(values), where=determined)
     return np.asarray((vectors @ first[:, :, None])[:, :, 0], dtype=np.float64)

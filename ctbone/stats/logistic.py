@@ -1,4 +1,4 @@
-"""Logistic regression on one score, as recalibration needs it: an intercept, perhaps a slope, perhaps an offset."""
+"""Logistic regression on one covariate, for (re)calibration: intercept and slope, or offset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ctbone.stats.clusters import patient_sums
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints
 
-CLIP = 1e-8  # probabilities of exactly 0 or 1 become 1e-8 or 1 − 1e-8 before the logit
+CLIP = 1e-8  # probabilities are clipped to 1e-8 and 1 − 1e-8 before the logit (no unit)
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class LogisticFit:
     Parameters
     ----------
     intercept, slope
-        Coefficients; the slope is 1 where it was held fixed.
+        Coefficients; the slope is 1 if it was fixed.
     intercept_error, slope_error
-        Standard errors, from the information matrix or by patient; the slope's is 0 where it was held fixed. NaN
-        where there are too few patients for them.
+        Standard errors, from the information matrix or by patient; that of a fixed slope is 0. NaN
+        if there are too few patients.
     """
 
     intercept: float
@@ -33,7 +33,7 @@ class LogisticFit:
 
 
 def logit(p: Floats) -> Floats:
-    """Logit of probabilities, those beyond ``CLIP`` moved to it.
+    """Logit of probabilities, clipped to ``CLIP`` and 1 − ``CLIP``.
 
     Examples
     --------
@@ -54,14 +54,14 @@ def expit(x: Floats) -> Floats:
     >>> expit(np.array([-800.0, 0.0, 800.0]))
     array([0. , 0.5, 1. ])
     """
-    # tanh saturates quietly where exp would overflow.
+    # 1 / (1 + exp(−x)) = (1 + tanh(x / 2)) / 2; tanh does not overflow.
     return np.asarray(0.5 * (1 + np.tanh(np.asarray(x) / 2)), dtype=np.float64)
 
 
 def fit_intercept(
     labels: Bools | Floats, offset: Floats, patients: Ints | None = None
 ) -> LogisticFit | str:
-    """Fit the intercept alone, the slope held at 1.
+    """Fit the intercept alone, with the slope fixed at 1.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ def fit_intercept(
     offset
         Logits, shape (n,).
     patients
-        Number of each case's patient, shape (n,), for standard errors by patient; see `fit_logistic`.
+        Patient number of each case, shape (n,), for standard errors by patient; see `fit_logistic`.
 
     Returns
     -------
     LogisticFit or str
-        A string says why there is no fit.
+        A string gives the reason if there is no fit.
 
     Examples
     --------
@@ -86,7 +86,8 @@ def fit_intercept(
     events = float(labels.sum())
     if events in (0, labels.size):
         return ONE_CLASS
-    # The score is monotone in the intercept: bisect, then polish; Newton alone may leap away from extreme offsets.
+    # The expected number of events increases with the intercept: bisection always converges, while
+    # Newton's method may diverge for extreme offsets. 40 on the logit scale is a probability of 1.
     low, high = -float(offset.max()) - 40, -float(offset.min()) + 40
     for _ in range(200):
         middle = (low + high) / 2
@@ -111,7 +112,7 @@ def fit_intercept(
             if (rest > 1e-12 * information).all()
             else math.nan
         )
-    return LogisticFit(intercept, 1.0, error, 0.0)
+    return LogisticFit(intercept=intercept, slope=1.0, intercept_error=error, slope_error=0.0)
 
 
 def fit_logistic(
@@ -119,9 +120,10 @@ def fit_logistic(
 ) -> LogisticFit | str:
     """Fit intercept and slope.
 
-    With patients the standard errors are those of the sandwich by patient, each patient's residuals corrected for its
-    pull on the fit (Mancl & DeRouen). The uncorrected sandwich (Liang & Zeger) is too small where patients are few:
-    at 30 patients its interval of the slope misses twice as often as it should.
+    With patients the standard errors come from the bias-corrected sandwich estimator by patient,
+    which corrects each patient's residuals for its leverage (Mancl & DeRouen). The uncorrected
+    sandwich (Liang & Zeger) is too small if patients are few: with 30 patients, its interval of the
+    slope misses the true value twice as often as it should.
 
     Parameters
     ----------
@@ -130,14 +132,16 @@ def fit_logistic(
     x
         Covariate, shape (n,).
     separable
-        Look for separation first; fractions that are never 0 or 1 cannot separate.
+        Check for separation first; fractional outcomes strictly between 0 and 1 cannot separate.
     patients
-        Number of each case's patient, shape (n,), for standard errors by patient; None where each case is a patient.
+        Patient number of each case, shape (n,), for standard errors by patient; None if the cases
+        are independent.
 
     Returns
     -------
     LogisticFit or str
-        A string says why there is no fit: one class, a constant covariate, or classes that the covariate separates.
+        A string gives the reason if there is no fit: one class, a constant covariate, or classes
+        separated by the covariate.
 
     References
     ----------
@@ -165,7 +169,9 @@ def fit_logistic(
         return "the logistic fit does not converge"
     beta, covariance = fitted
     if patients is not None:
-        covariance = _covariance_by_patient(labels.astype(np.float64), design, beta, patients)
+        covariance = _covariance_by_patient(
+            labels.astype(np.float64), design, beta=beta, patients=patients
+        )
     slope = float(beta[1]) / scale
     back = np.array([1.0, -centre / scale])
     return LogisticFit(
@@ -177,7 +183,10 @@ def fit_logistic(
 
 
 def _covariance_by_patient(outcome: Floats, design: Floats, beta: Floats, patients: Ints) -> Floats:
-    """Bias-corrected sandwich: Σ dd' over d = (I − Iᵢ)⁻¹ sᵢ of a patient's score and the others' information."""
+    """Bias-corrected sandwich (Mancl & DeRouen): Σ dᵢ dᵢ' with dᵢ = (I − Iᵢ)⁻¹ sᵢ.
+
+    sᵢ and Iᵢ are the score and the information of patient i, I is the total information.
+    """
     fitted = expit(design @ beta)
     weight, x = fitted * (1 - fitted), design[:, 1]
     of_patient = [patient_sums(part, patients) for part in (weight, weight * x, weight * x * x)]
@@ -193,7 +202,7 @@ def _covariance_by_patient(outcome: Floats, design: Floats, beta: Floats, patien
 
 
 def _newton(outcome: Floats, design: Floats) -> tuple[Floats, Floats] | None:
-    """Maximise the likelihood from the fit without covariate; coefficients and their covariance."""
+    """Maximum likelihood by Newton's method: coefficients and covariance; None if it diverges."""
     share = float(outcome.mean())
     beta = np.array([math.log(share / (1 - share)), 0.0])
     try:
@@ -202,7 +211,7 @@ def _newton(outcome: Floats, design: Floats) -> tuple[Floats, Floats] | None:
             covariance = np.linalg.inv((design * (fitted * (1 - fitted))[:, None]).T @ design)
             step = covariance @ (design.T @ (outcome - fitted))
             beta = beta + step
-            # Each step squares the error of the one before: after this one it is far below rounding.
+            # Quadratic convergence: after a step of 1e-8 the error is about 1e-16.
             if float(np.abs(step).max()) < 1e-8 * (1 + float(np.abs(beta).max())):
                 return np.asarray(beta, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
     except np.linalg.LinAlgError:

@@ -1,4 +1,4 @@
-"""More than two classes: one-vs-rest AUC, F1, Brier, calibration of the class that is called."""
+"""Statistics of more than two classes: one-vs-rest AUC, F1, Brier, top-label ECE, chosen errors."""
 
 from __future__ import annotations
 
@@ -13,18 +13,27 @@ from numpy.typing import ArrayLike
 from ctbone.errors import StatsError
 from ctbone.stats.binned_calibration import ece
 from ctbone.stats.bootstrap import WeightedStatistic, bootstrap_estimate
-from ctbone.stats.clustered_rates import effective_divisor
-from ctbone.stats.clusters import mean_interval, patients_of, table_by_patient
+from ctbone.stats.clustered_rates import adjusted_design_effect, clustered_proportion
+from ctbone.stats.clusters import counts_by_patient, mean_interval, patient_numbers
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import Floats, Ints, checked_classes, class_words, percent
-from ctbone.stats.proportions import wilson_limits
+from ctbone.stats.inputs import (
+    Floats,
+    Ints,
+    checked_classes,
+    checked_groups,
+    class_name,
+    percent,
+)
+from ctbone.stats.proportions import ProportionInterval, wilson_limits
 from ctbone.stats.resampling import weighted_auc
 
 ClassAverage: TypeAlias = Literal["macro", "weighted"]
 
 
 def confusion_matrix(y: ArrayLike, P: ArrayLike) -> Ints:
-    """Count true class (rows) against the class of the highest probability (columns); of equal ones the first.
+    """Confusion matrix: true class (rows), class of the highest probability (columns).
+
+    If several classes have the highest probability, the first of them is called.
 
     Parameters
     ----------
@@ -40,7 +49,7 @@ def confusion_matrix(y: ArrayLike, P: ArrayLike) -> Ints:
     Raises
     ------
     StatsError
-        If classes or probabilities are missing, do not fit together, or are no probabilities.
+        If classes or probabilities are missing, differ in length or are invalid.
 
     References
     ----------
@@ -48,7 +57,8 @@ def confusion_matrix(y: ArrayLike, P: ArrayLike) -> Ints:
 
     Examples
     --------
-    >>> confusion_matrix([0, 1, 2, 2], [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]])
+    >>> P = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
+    >>> confusion_matrix([0, 1, 2, 2], P)
     array([[1, 0, 0],
            [0, 1, 0],
            [1, 0, 1]])
@@ -70,7 +80,7 @@ def multiclass_auc(
     groups: ArrayLike | None = None,
     names: Sequence[str] | None = None,
 ) -> Estimate:
-    """Mean of the one-vs-rest AUCs, each class alike (macro) or by its cases (weighted).
+    """Mean of the one-vs-rest AUCs, with equal weights (macro) or weighted by cases (weighted).
 
     Parameters
     ----------
@@ -79,24 +89,24 @@ def multiclass_auc(
     average
         ``"macro"`` or ``"weighted"``.
     level, replicates, seed, groups
-        Of the percentile bootstrap; see `ctbone.stats.bootstrap_auc`.
+        Options of the percentile bootstrap; see `ctbone.stats.bootstrap_auc`.
     names
-        Names of the classes for the reasons that a result gives; default: class 0, class 1, ….
+        Names of the classes, for ``why``; default: class 0, class 1, ….
 
     Returns
     -------
     Estimate
-        0–1; undefined where a class has no case, without interval where the resamples do not vary.
+        0–1; undefined if a class has no case, no interval if the resamples do not vary.
 
     Raises
     ------
     StatsError
-        If classes or probabilities are missing, do not fit together, or are no probabilities.
+        If classes or probabilities are missing, differ in length or are invalid.
 
     References
     ----------
-    Provost & Domingos, CeDER Working Paper IS-00-04, New York University 2000. Fawcett, Pattern Recognit Lett
-    2006;27:861.
+    Provost & Domingos, CeDER Working Paper IS-00-04, New York University 2000. Fawcett, Pattern
+    Recognit Lett 2006;27:861.
 
     Examples
     --------
@@ -113,7 +123,7 @@ def multiclass_auc(
     name = f"{average} one-vs-rest AUC"
     absent = np.flatnonzero(np.bincount(truth, minlength=classes) == 0)
     if absent.size:
-        return Estimate.undefined(name, f"{class_words(absent[0], names)} has no case")
+        return Estimate.undefined(name, f"{class_name(absent[0], names)} has no case")
 
     def mean_area(weights: Floats) -> Floats:
         areas = np.stack(
@@ -124,7 +134,15 @@ def multiclass_auc(
         cases = np.stack([weights[:, truth == k].sum(axis=1) for k in range(classes)])
         return np.asarray((areas * cases).sum(axis=0) / cases.sum(axis=0), dtype=np.float64)
 
-    return _bootstrapped(mean_area, truth.size, name, level, replicates, seed, groups)
+    return _bootstrapped(
+        mean_area,
+        truth.size,
+        name=name,
+        level=level,
+        replicates=replicates,
+        seed=seed,
+        groups=groups,
+    )
 
 
 def macro_f1(
@@ -137,26 +155,27 @@ def macro_f1(
     groups: ArrayLike | None = None,
     names: Sequence[str] | None = None,
 ) -> Estimate:
-    """Mean of the classes' F1, each class alike, the class of the highest probability being called.
+    """Macro F1: unweighted mean of the classes' F1; the class of the highest probability is called.
 
     Parameters
     ----------
     y, P
         As for `confusion_matrix`.
     level, replicates, seed, groups
-        Of the percentile bootstrap; see `ctbone.stats.bootstrap_auc`.
+        Options of the percentile bootstrap; see `ctbone.stats.bootstrap_auc`.
     names
-        Names of the classes for the reasons that a result gives; default: class 0, class 1, ….
+        Names of the classes, for ``why``; default: class 0, class 1, ….
 
     Returns
     -------
     Estimate
-        0–1; undefined where a class neither occurs nor is called, without interval where the resamples do not vary.
+        0–1; undefined if a class neither occurs nor is called, no interval if the resamples do not
+        vary.
 
     Raises
     ------
     StatsError
-        If classes or probabilities are missing, do not fit together, or are no probabilities.
+        If classes or probabilities are missing, differ in length or are invalid.
 
     References
     ----------
@@ -176,7 +195,7 @@ def macro_f1(
     absent = np.flatnonzero((is_class + is_called).sum(axis=0) == 0)
     if absent.size:
         return Estimate.undefined(
-            "macro F1", f"{class_words(absent[0], names)} neither occurs nor is called"
+            "macro F1", f"{class_name(absent[0], names)} neither occurs nor is called"
         )
 
     def mean_f1(weights: Floats) -> Floats:
@@ -184,7 +203,15 @@ def macro_f1(
             scores = 2 * (weights @ (is_class * is_called)) / (weights @ (is_class + is_called))
         return np.asarray(scores.mean(axis=1), dtype=np.float64)
 
-    return _bootstrapped(mean_f1, truth.size, "macro F1", level, replicates, seed, groups)
+    return _bootstrapped(
+        mean_f1,
+        truth.size,
+        name="macro F1",
+        level=level,
+        replicates=replicates,
+        seed=seed,
+        groups=groups,
+    )
 
 
 def multiclass_balanced_accuracy(
@@ -195,7 +222,7 @@ def multiclass_balanced_accuracy(
     groups: ArrayLike | None = None,
     names: Sequence[str] | None = None,
 ) -> Estimate:
-    """Mean of the classes' recalls; Wilson's limits combined by squares (MOVER), by patient at divided counts.
+    """Balanced accuracy: mean of the classes' recalls; Wilson limits combined by MOVER.
 
     Parameters
     ----------
@@ -205,19 +232,19 @@ def multiclass_balanced_accuracy(
         Confidence level.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient, see
-        `ctbone.stats.clustered_rates`. Default: each case is a patient.
+        `ctbone.stats.clustered_rates`. Default: one case per patient.
     names
-        Names of the classes for the reasons that a result gives; default: class 0, class 1, ….
+        Names of the classes, for ``why``; default: class 0, class 1, ….
 
     Returns
     -------
     Estimate
-        0–1; undefined where a class has no case.
+        0–1; undefined if a class has no case.
 
     Raises
     ------
     StatsError
-        If classes or probabilities are missing, do not fit together, or are no probabilities.
+        If classes or probabilities are missing, differ in length or are invalid.
 
     References
     ----------
@@ -236,14 +263,16 @@ def multiclass_balanced_accuracy(
     cases = np.bincount(truth, minlength=classes)
     if (cases == 0).any():
         return Estimate.undefined(
-            method, f"{class_words(np.flatnonzero(cases == 0)[0], names)} has no case"
+            method, f"{class_name(np.flatnonzero(cases == 0)[0], names)} has no case"
         )
     hits = np.bincount(truth[right], minlength=classes)
     recalls, divisor = hits / cases, 1.0
-    patients = patients_of(groups, truth.size)
+    patients = patient_numbers(groups, truth.size)
     if patients is not None:
-        by_patient = table_by_patient(2 * truth + right, patients, 2 * classes)
-        divisor, words = effective_divisor(_mean_recall, by_patient, np.repeat(1 / cases, 2), level)
+        by_patient = counts_by_patient(2 * truth + right, patients, 2 * classes)
+        divisor, words = adjusted_design_effect(
+            _mean_recall, by_patient, weights=np.repeat(1 / cases, 2), level=level
+        )
         method += f", {words}"
     limits = np.array(
         [
@@ -252,27 +281,28 @@ def multiclass_balanced_accuracy(
         ]
     )
     value = float(recalls.mean())
+    # MOVER (Zou & Donner 2008): root of the summed squares of the recalls' own half widths.
     below = math.sqrt(float(((recalls - limits[:, 0]) ** 2).sum())) / recalls.size
     above = math.sqrt(float(((limits[:, 1] - recalls) ** 2).sum())) / recalls.size
-    return Estimate(value, value - below, value + above, method)
+    return Estimate(value=value, low=value - below, high=value + above, method=method)
 
 
 def multiclass_brier(
     y: ArrayLike, P: ArrayLike, *, level: float = 0.95, groups: ArrayLike | None = None
 ) -> Estimate:
-    """Brier's original score: squared differences summed over the classes, averaged over cases; 0 (best) to 2.
+    """Brier's original score: squared differences summed over classes, averaged over cases.
 
-    For two classes it is twice the Brier score of `ctbone.stats.brier`.
+    0 (best) to 2. For two classes it is twice the Brier score of `ctbone.stats.brier`.
 
     Parameters
     ----------
     y, P
         As for `confusion_matrix`.
     level
-        Confidence level; normal interval of the mean (by patient Student's), cut at 0 and 2.
+        Confidence level; normal interval of the mean (by patient: Student's t), clipped to 0–2.
     groups
-        Patient of each case, shape (n,), numbers or strings; the interval is then by patient. Default: each case is a
-        patient.
+        Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
+        Default: one case per patient.
 
     Returns
     -------
@@ -281,7 +311,7 @@ def multiclass_brier(
     Raises
     ------
     StatsError
-        If classes or probabilities are missing, do not fit together, or are no probabilities.
+        If classes or probabilities are missing, differ in length or are invalid.
 
     References
     ----------
@@ -298,9 +328,14 @@ def multiclass_brier(
         axis=1
     )
     value = float(squares.mean())
-    patients = patients_of(groups, truth.size)
+    patients = patient_numbers(groups, truth.size)
     return mean_interval(
-        value, squares - value, patients, level, "mean of the sum over classes", (0.0, 2.0)
+        value,
+        influences=squares - value,
+        patients=patients,
+        level=level,
+        name="mean of the sum over classes",
+        limits=(0.0, 2.0),
     )
 
 
@@ -314,7 +349,7 @@ def top_label_ece(
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> Estimate:
-    """ECE of the class that is called: its probability against how often it is right.
+    """Top-label ECE: highest probability of each case against the share of correct calls.
 
     Parameters
     ----------
@@ -331,7 +366,7 @@ def top_label_ece(
     Raises
     ------
     StatsError
-        If classes or probabilities are missing, do not fit together, or are no probabilities.
+        If classes or probabilities are missing, differ in length or are invalid.
 
     References
     ----------
@@ -356,8 +391,71 @@ def top_label_ece(
     )
 
 
+def dangerous_error(
+    y: ArrayLike,
+    P: ArrayLike,
+    *,
+    truth: int,
+    called: int,
+    level: float = 0.95,
+    interval: ProportionInterval = "clopper-pearson",
+    groups: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+) -> Estimate:
+    """Dangerous error: share of one class called a certain other, such as malignant called normal.
+
+    Parameters
+    ----------
+    y, P
+        As for `ctbone.stats.confusion_matrix`.
+    truth, called
+        True class and called class, as columns of ``P``.
+    level, interval
+        As for `ctbone.stats.proportion`; exact by default, because such errors are rare.
+    groups
+        Patient of each case, shape (n,); see `ctbone.stats.clustered_proportion`. Default: one case
+        per patient.
+    names
+        Names of the classes, for ``why``; default: class 0, class 1, ….
+
+    Returns
+    -------
+    Estimate
+        0–1; undefined if the class has no case.
+
+    Raises
+    ------
+    StatsError
+        If classes or probabilities are missing, differ in length or are invalid, or a class is
+        unknown.
+
+    References
+    ----------
+    Clopper & Pearson, Biometrika 1934;26:404. Korn & Graubard, Surv Methodol 1998;24:193 (by
+    patient).
+
+    Examples
+    --------
+    >>> P = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
+    >>> print(dangerous_error([0, 1, 2, 2], P, truth=2, called=0))
+    0.5000 (0.0126 to 0.9874)
+    """
+    classes, probabilities = checked_classes(y, P)
+    columns = probabilities.shape[1]
+    if not (0 <= truth < columns and 0 <= called < columns):
+        raise StatsError(
+            "unknown class", found=f"{truth} called {called}", expected=f"0 … {columns - 1}"
+        )
+    concerned = classes == truth
+    errors = probabilities[concerned].argmax(axis=1) == called
+    if groups is not None:
+        groups = checked_groups(groups, classes.size)[concerned]
+    empty = f"{class_name(truth, names)} has no case"
+    return clustered_proportion(errors, groups, level=level, interval=interval, empty=empty)
+
+
 def _mean_recall(tables: Floats) -> Floats:
-    """Mean recall of each table, columns wrong and right of each class in turn."""
+    """Mean recall of each table; columns: wrong and right calls of each class in turn."""
     return np.asarray(
         (tables[:, 1::2] / (tables[:, ::2] + tables[:, 1::2])).mean(axis=1), dtype=np.float64
     )
@@ -366,12 +464,14 @@ def _mean_recall(tables: Floats) -> Floats:
 def _bootstrapped(
     statistic: WeightedStatistic,
     n: int,
+    *,
     name: str,
     level: float,
     replicates: int,
     seed: int,
     groups: ArrayLike | None,
 ) -> Estimate:
+    """Unstratified percentile bootstrap of n cases, with the statistic's name in ``method``."""
     estimate = bootstrap_estimate(
         statistic,
         np.zeros(n, dtype=np.bool_),

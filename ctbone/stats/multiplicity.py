@@ -1,4 +1,4 @@
-"""Adjustment of p-values for multiple comparisons: Holm and Benjamini–Hochberg."""
+"""Multiplicity: p-values adjusted for multiple comparisons by Holm or Benjamini–Hochberg."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ctbone.stats.inputs import Floats
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment, which controls the chance of any false finding.
+    """Holm's step-down adjustment, which controls the family-wise error rate.
 
     Parameters
     ----------
     p_values
-        p-values, 0–1; None or NaN where a test was undefined: such a test stays undefined and does not count.
+        p-values, 0–1; None or NaN for an undefined test, which stays undefined and is not counted.
 
     Returns
     -------
     list
-        Adjusted p-values in the order given.
+        Adjusted p-values in the given order.
 
     Raises
     ------
@@ -41,21 +41,21 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     order = np.argsort(values, kind="stable")
     factors = np.arange(values.size, 0, -1)
     stepped = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))
-    return _back(stepped, order, defined)
+    return _in_given_order(stepped, order, defined)
 
 
 def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
-    """Benjamini and Hochberg's step-up adjustment, which controls the share of false findings.
+    """Benjamini and Hochberg's step-up adjustment, which controls the false discovery rate.
 
     Parameters
     ----------
     p_values
-        p-values, 0–1; None or NaN where a test was undefined: such a test stays undefined and does not count.
+        p-values, 0–1; None or NaN for an undefined test, which stays undefined and is not counted.
 
     Returns
     -------
     list
-        Adjusted p-values in the order given.
+        Adjusted p-values in the given order.
 
     Raises
     ------
@@ -75,10 +75,11 @@ def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
     order = np.argsort(values, kind="stable")
     factors = values.size / np.arange(1, values.size + 1)
     stepped = np.minimum(1.0, np.minimum.accumulate((values[order] * factors)[::-1])[::-1])
-    return _back(stepped, order, defined)
+    return _in_given_order(stepped, order, defined)
 
 
 def _defined(p_values: Sequence[float | None]) -> tuple[Floats, np.ndarray]:
+    """Return the defined p-values and the mask of their positions, after a check of 0–1."""
     numbers = np.array([np.nan if value is None else value for value in p_values], dtype=np.float64)
     defined = ~np.isnan(numbers)
     values = numbers[defined]
@@ -91,7 +92,8 @@ def _defined(p_values: Sequence[float | None]) -> tuple[Floats, np.ndarray]:
     return values, defined
 
 
-def _back(stepped: Floats, order: np.ndarray, defined: np.ndarray) -> list[float | None]:
+def _in_given_order(stepped: Floats, order: np.ndarray, defined: np.ndarray) -> list[float | None]:
+    """Put sorted adjusted p-values back at their positions; None for undefined tests."""
     adjusted = np.empty(stepped.size)
     adjusted[order] = stepped
     result: list[float | None] = [None] * defined.size

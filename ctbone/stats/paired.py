@@ -1,4 +1,4 @@
-"""Paired tests of right and wrong: McNemar for two, Cochran's Q for more."""
+"""Tests of paired proportions: McNemar for two readers or models, Cochran's Q for more."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ McNemarTest: TypeAlias = Literal["exact", "mid-p"]
 def mcnemar(
     first: ArrayLike, second: ArrayLike, *, test: McNemarTest = "mid-p", level: float = 0.95
 ) -> Comparison:
-    """Compare two paired proportions, such as the accuracy of a reader and of a model on the same cases.
+    """McNemar's test of two paired proportions, such as the accuracies of a reader and a model.
 
-    With b the cases that only the first has right and c those that only the second has: exact p doubles the smaller
-    binomial tail (at most 1); mid-p takes half the chance of the outcome itself from it. b = c gives p = 1 in both;
-    b + c = 0 leaves nothing to test.
+    Let b be the number of cases that only the first calls correctly and c the number that only the
+    second does. The exact p-value is twice the smaller binomial tail, at most 1. The mid-p value
+    subtracts the probability of the observed outcome from it. b = c gives p = 1 in both; with b + c
+    = 0 there is nothing to test.
 
     Parameters
     ----------
     first, second
-        Whether each was right (or called positive), shape (n,), 0/1 or bool.
+        Whether each case is called correctly (or positive), shape (n,), 0/1 or bool.
     test
         ``"exact"`` or ``"mid-p"``.
     level
@@ -42,18 +43,19 @@ def mcnemar(
     Raises
     ------
     StatsError
-        If the two differ in number or hold anything but 0 and 1.
+        If the two differ in length or hold values other than 0 and 1.
 
     References
     ----------
-    McNemar, Psychometrika 1947;12:153. Fagerland, Lydersen & Laake, BMC Med Res Methodol 2013;13:91 (mid-p).
-    Bonett & Price, J Educ Behav Stat 2012;37:479 (interval).
+    McNemar, Psychometrika 1947;12:153. Fagerland, Lydersen & Laake, BMC Med Res Methodol 2013;13:91
+    (mid-p). Bonett & Price, J Educ Behav Stat 2012;37:479 (interval).
 
     Examples
     --------
     >>> first = [1, 1, 1, 1, 1, 1, 0, 1, 0, 1]
     >>> second = [1, 0, 0, 1, 0, 0, 1, 0, 0, 1]
-    >>> round(mcnemar(first, second, test="exact").p_value, 5), round(mcnemar(first, second).p_value, 5)
+    >>> exact, mid_p = mcnemar(first, second, test="exact"), mcnemar(first, second)
+    >>> round(exact.p_value, 5), round(mid_p.p_value, 5)
     (0.21875, 0.125)
     """
     if test not in ("exact", "mid-p"):
@@ -67,37 +69,51 @@ def mcnemar(
     n = right.size
     b, c = int((right & ~other).sum()), int((~right & other).sum())
     difference = (b - c) / n
+    # Bonett & Price 2012: Wald interval of the difference with one case added to b and c each.
     up, down = (b + 1) / (n + 2), (c + 1) / (n + 2)
     half = two_sided_z(level) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
     low, high = max(-1.0, up - down - half), min(1.0, up - down + half)
     if b + c == 0:
         return Comparison(
-            difference, low, high, None, None, method, "the two never differ: nothing to test"
+            difference=difference,
+            low=low,
+            high=high,
+            statistic=None,
+            p_value=None,
+            method=method,
+            why="the two never differ: nothing to test",
         )
     tail = binomial_lower(min(b, c), b + c, 0.5)
     p_value = 2 * tail
     if test == "mid-p":
         p_value -= tail - binomial_lower(min(b, c) - 1, b + c, 0.5)
-    return Comparison(difference, low, high, float(b - c), min(1.0, p_value), method)
+    return Comparison(
+        difference=difference,
+        low=low,
+        high=high,
+        statistic=float(b - c),
+        p_value=min(1.0, p_value),
+        method=method,
+    )
 
 
 def cochran_q(decisions: ArrayLike) -> TestResult:
-    """Cochran's Q: whether several readers or models have the same proportion right on the same cases.
+    """Cochran's Q test of equal accuracy of several readers or models on the same cases.
 
     Parameters
     ----------
     decisions
-        Whether each was right, shape (n, readers), 0/1 or bool.
+        Whether each call is correct, shape (n, readers), 0/1 or bool.
 
     Returns
     -------
     TestResult
-        χ² with readers − 1 degrees of freedom; undefined where no case tells the readers apart.
+        χ² with readers − 1 degrees of freedom; undefined if the readers agree on every case.
 
     Raises
     ------
     StatsError
-        If it is not a table of at least two readers or holds anything but 0 and 1.
+        If the shape is not (n, at least 2), or values other than 0 and 1 occur.
 
     References
     ----------
@@ -112,7 +128,9 @@ def cochran_q(decisions: ArrayLike) -> TestResult:
     table = np.asarray(decisions)
     if table.ndim != 2 or table.shape[1] < 2 or table.shape[0] == 0:
         raise StatsError(
-            "decisions are no table of readers", found=table.shape, expected="(n, at least 2)"
+            "decisions are not a table of cases and readers",
+            found=table.shape,
+            expected="(n, at least 2)",
         )
     right: Bools = checked_labels(table.ravel()).reshape(table.shape)
     readers = right.shape[1]
@@ -121,8 +139,11 @@ def cochran_q(decisions: ArrayLike) -> TestResult:
     method = f"Cochran's Q, {readers} readers"
     within = readers * total - int((per_case**2).sum())
     if within == 0:
-        return TestResult.undefined(method, "no case tells the readers apart")
+        return TestResult.undefined(method, "the readers agree on every case")
     statistic = (readers - 1) * (readers * int((per_reader**2).sum()) - total**2) / within
     return TestResult(
-        float(statistic), float(readers - 1), chi2_upper(statistic, readers - 1), method
+        statistic=float(statistic),
+        df=float(readers - 1),
+        p_value=chi2_upper(statistic, readers - 1),
+        method=method,
     )

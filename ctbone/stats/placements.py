@@ -1,4 +1,4 @@
-"""Placements of cases among those of the other class, and the variance of AUCs that comes from them, by patient too."""
+"""Placement values of cases, and the covariance of AUCs from them (DeLong, Obuchowski)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from ctbone.stats.inputs import Bools, Floats, Ints
 
 
 def placements(labels: Bools, scores: Floats) -> tuple[Floats, Floats]:
-    """For each positive the share of negatives below it, for each negative the share of positives above it.
+    """Placement values: share of negatives below each positive, of positives above each negative.
 
     Parameters
     ----------
     labels
-        True for the positive class, shape (n,); both classes are there.
+        True for the positive class, shape (n,); both classes occur.
     scores
         Shape (n,).
 
     Returns
     -------
     of_positives, of_negatives : numpy.ndarray of float64
-        0–1, ties counting half, in the order of the cases; shapes (positives,) and (negatives,).
+        0–1, ties count half, in the order of the cases; shapes (positives,) and (negatives,).
 
     References
     ----------
@@ -35,7 +35,7 @@ def placements(labels: Bools, scores: Floats) -> tuple[Floats, Floats]:
     """
     positive, negative = scores[labels], scores[~labels]
     rank, back = np.argsort(positive, kind="stable"), np.sort(negative)
-    # Sorted needles walk through memory in order: several times faster than random ones at 100 000 cases.
+    # Searching sorted values accesses memory in order: several times faster at 100 000 cases.
     of_positives = np.empty(positive.size)
     ordered = positive[rank]
     below = np.searchsorted(back, ordered, side="left") + np.searchsorted(
@@ -52,14 +52,14 @@ def placements(labels: Bools, scores: Floats) -> tuple[Floats, Floats]:
 
 
 def class_counts(labels: Bools, patients: Ints | None) -> tuple[int, int]:
-    """Count what an AUC rests on: cases of each class, or patients with a case of it.
+    """Count the cases of each class or, if clustered, the patients with a case of it.
 
     Parameters
     ----------
     labels
         True for the positive class, shape (n,).
     patients
-        Number of each case's patient, None where each case is a patient.
+        Patient number of each case, shape (n,); None if the cases are independent.
 
     Returns
     -------
@@ -83,22 +83,24 @@ def area_covariance(
 ) -> Floats:
     """Covariance of AUCs, or of differences of AUCs, from their placements.
 
-    For single cases it is DeLong's. For patients with several cases it is Obuchowski's: deviations of the placements
-    are summed by patient, and a patient with cases of both classes adds the product of its two sums.
+    For independent cases it is DeLong's. For several cases per patient it is Obuchowski's: the
+    deviations of the placements are summed by patient, and a patient with cases of both classes
+    adds the product of its two sums.
 
     Parameters
     ----------
     of_positives, of_negatives
-        Placements, or differences of two models' placements, shapes (models, positives) and (models, negatives).
+        Placements, or differences of two models' placements, shapes (models, positives) and
+        (models, negatives).
     labels
         True for the positive class, shape (n,).
     patients
-        Number of each case's patient, None where each case is a patient.
+        Patient number of each case, shape (n,); None if the cases are independent.
 
     Returns
     -------
     numpy.ndarray of float64, shape (models, models)
-        Defined where each class has two cases (patients) or more; see `class_counts`.
+        Requires at least two cases (patients) of each class; see `class_counts`.
 
     References
     ----------
@@ -109,8 +111,10 @@ def area_covariance(
     >>> import numpy as np
     >>> labels = np.array([True, True, False, False])
     >>> parts = np.array([[0.5, 1.0]]), np.array([[1.0, 0.5]])
-    >>> area_covariance(*parts, labels, None), area_covariance(*parts, labels, np.array([0, 1, 0, 1])).round(4)
-    (array([[0.125]]), array([[0.]]))
+    >>> area_covariance(*parts, labels, None)
+    array([[0.125]])
+    >>> area_covariance(*parts, labels, np.array([0, 1, 0, 1])).round(4)
+    array([[0.]])
     """
     positives, negatives = of_positives.shape[1], of_negatives.shape[1]
     if patients is None:
@@ -128,6 +132,7 @@ def area_covariance(
     deviations[:, ~labels] = (of_negatives - of_negatives.mean(axis=1, keepdims=True)) / negatives
     negative = patient_sums(deviations, patients)
     cross = positive @ negative.T
+    # Obuchowski 1997: each sum of squares with its correction G / (G − 1) for G patients.
     return np.asarray(
         with_positives / (with_positives - 1) * (positive @ positive.T)
         + with_negatives / (with_negatives - 1) * (negative @ negative.T)
@@ -137,4 +142,5 @@ def area_covariance(
 
 
 def _distinct(numbers: Ints) -> int:
+    """Count distinct patient numbers."""
     return int(np.count_nonzero(np.bincount(numbers)))

@@ -23,28 +23,29 @@ def proportion(
     interval: ProportionInterval = "wilson",
     empty: str = "no case in the denominator",
 ) -> Estimate:
-    """Proportion with its interval.
+    """Binomial proportion with its Wilson or Clopper–Pearson interval.
 
     Parameters
     ----------
     successes, n
-        Counts, 0 ≤ successes ≤ n; whole, or divided by a design effect.
+        Counts, 0 ≤ successes ≤ n; integers, or counts divided by a design effect.
     level
         Confidence level.
     interval
-        ``"wilson"`` (score interval, without continuity correction) or ``"clopper-pearson"`` (exact, conservative).
+        ``"wilson"`` (score interval, without continuity correction) or ``"clopper-pearson"``
+        (exact, conservative).
     empty
-        What to say where n is 0.
+        Reason to give if n is 0.
 
     Returns
     -------
     Estimate
-        0–1; undefined where n is 0.
+        0–1; undefined if n is 0.
 
     Raises
     ------
     StatsError
-        If the counts are negative, more succeed than there are, or the interval is unknown.
+        If a count is negative, there are more successes than n, or the interval is unknown.
 
     References
     ----------
@@ -64,18 +65,18 @@ def proportion(
     method = f"{_NAMES[interval]} {percent(level)}"
     if n < 0 or not 0 <= successes <= n:
         raise StatsError(
-            "counts of a proportion do not fit",
+            "counts of a proportion are inconsistent",
             found=f"{successes} of {n}",
             expected="0 ≤ successes ≤ n",
         )
     if n == 0:
         return Estimate.undefined(method, empty)
     low, high = (wilson_limits if interval == "wilson" else _clopper_pearson)(successes, n, level)
-    return Estimate(successes / n, low, high, method)
+    return Estimate(value=successes / n, low=low, high=high, method=method)
 
 
 def wilson_limits(successes: float, n: float, level: float) -> tuple[float, float]:
-    """Both ends of Wilson's interval alone; n > 0.
+    """Lower and upper limit of Wilson's interval, for n > 0.
 
     Examples
     --------
@@ -87,11 +88,12 @@ def wilson_limits(successes: float, n: float, level: float) -> tuple[float, floa
     share = successes / n
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    # At 0 and n the end is exactly 0 or 1; rounding would put it a hair beside the estimate.
+    # At 0 and n successes the limit is exactly 0 or 1; the formula gives it with a rounding error.
     return (0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
 
 
 def _clopper_pearson(successes: float, n: float, level: float) -> tuple[float, float]:
+    """Lower and upper limit from quantiles of the beta distribution (Clopper & Pearson 1934)."""
     tail = (1 - level) / 2
     low = 0.0 if successes == 0 else beta_quantile(tail, successes, n - successes + 1)
     high = 1.0 if successes == n else beta_quantile(1 - tail, successes + 1, n - successes)

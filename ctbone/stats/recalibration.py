@@ -1,4 +1,4 @@
-"""Recalibration, fitted on validation cases and applied to others: temperature, Platt, isotonic."""
+"""Recalibration: temperature scaling, Platt scaling and isotonic regression, fitted and applied."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from ctbone.errors import StatsError
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, checked_pair, checked_scores
 from ctbone.stats.logistic import CLIP, expit, fit_logistic, logit
 
-_COLDEST, _HOTTEST = 0.01, 100.0
+# Limits of the fitted temperature (no unit). Under separation the optimum is 0, the lower limit.
+_LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.01, 100.0
 
 
 @dataclass(frozen=True)
-class Temperature:
-    """Logits divided by a temperature; above 1 it draws the probabilities towards ½.
+class TemperatureScaling:
+    """Temperature scaling: logits divided by a temperature; above 1, probabilities move towards ½.
 
     Parameters
     ----------
     temperature
-        0.01–100.
+        Divisor of the logits, 0.01–100.
     """
 
     temperature: float
@@ -34,13 +35,13 @@ class Temperature:
 
 
 @dataclass(frozen=True)
-class Platt:
-    """Logistic recalibration of the logit.
+class PlattScaling:
+    """Platt scaling: logistic regression of the outcome on the logit of the probability.
 
     Parameters
     ----------
     intercept, slope
-        On the logit scale.
+        Coefficients on the logit scale.
     """
 
     intercept: float
@@ -52,13 +53,13 @@ class Platt:
 
 
 @dataclass(frozen=True)
-class Isotonic:
-    """The best non-decreasing map: straight between its knots, flat beyond them.
+class IsotonicRegression:
+    """Isotonic regression: non-decreasing map, linear between its knots and constant outside.
 
     Parameters
     ----------
     probabilities, calibrated
-        Knots, ascending, shape (knots,).
+        Coordinates of the knots, ascending, shape (knots,), 0–1.
     """
 
     probabilities: tuple[float, ...]
@@ -71,27 +72,29 @@ class Isotonic:
         )
 
 
-def fit_temperature(y: ArrayLike, p: ArrayLike) -> Temperature:
-    """Find the temperature with the least log loss, within 0.01–100.
+def fit_temperature(y: ArrayLike, p: ArrayLike) -> TemperatureScaling:
+    """Fit temperature scaling: the temperature within 0.01–100 with the smallest log loss.
 
-    Where the classes are separated the loss falls all the way to 0.01, which is then the answer.
+    If the classes are separated, the loss decreases down to the limit 0.01, which is returned.
 
     Parameters
     ----------
     y
-        Labels of the validation cases, shape (n,): 1 for the positive class, or the number of the class.
+        Labels of the validation cases, shape (n,): 1 for the positive class, or the number of the
+        class.
     p
-        Their probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8. Or those of every class, shape
-        (n, classes).
+        Their probabilities, shape (n,); 0 and 1 are clipped to 1e-8 and 1 − 1e-8. Or those of every
+        class, shape (n, classes).
 
     Returns
     -------
-    Temperature
+    TemperatureScaling
 
     Raises
     ------
     StatsError
-        If only one class is present, or labels or probabilities are missing, do not fit together or leave 0–1.
+        If only one class is present, or labels or probabilities are missing or differ in length, or
+        a probability is outside 0–1.
 
     References
     ----------
@@ -115,22 +118,23 @@ def fit_temperature(y: ArrayLike, p: ArrayLike) -> Temperature:
         def slope_of_loss(sharpness: float) -> float:
             return float((linear * (expit(sharpness * linear) - labels)).sum())
 
-    # The loss is convex in 1 / T: find where its slope changes sign.
-    low, high = 1 / _HOTTEST, 1 / _COLDEST
+    # The log loss is convex in 1 / T: bisect (geometrically) for the zero of its derivative.
+    low, high = 1 / _HIGHEST_TEMPERATURE, 1 / _LOWEST_TEMPERATURE
     if slope_of_loss(low) >= 0:
-        return Temperature(_HOTTEST)
+        return TemperatureScaling(_HIGHEST_TEMPERATURE)
     if slope_of_loss(high) <= 0:
-        return Temperature(_COLDEST)
+        return TemperatureScaling(_LOWEST_TEMPERATURE)
     for _ in range(100):
         middle = (low * high) ** 0.5
         low, high = (middle, high) if slope_of_loss(middle) < 0 else (low, middle)
-    return Temperature(2 / (low + high))
+    return TemperatureScaling(2 / (low + high))
 
 
-def fit_platt(y: ArrayLike, p: ArrayLike) -> Platt:
-    """Fit a logistic regression of the outcome on the logit, with Platt's softened targets.
+def fit_platt(y: ArrayLike, p: ArrayLike) -> PlattScaling:
+    """Fit Platt scaling: logistic regression of the outcome on the logit, with Platt's targets.
 
-    The targets (events + 1) / (events + 2) and 1 / (non-events + 2) keep the slope finite under separation.
+    The targets (events + 1) / (events + 2) and 1 / (non-events + 2) in place of 1 and 0 keep the
+    slope finite under separation.
 
     Parameters
     ----------
@@ -141,13 +145,13 @@ def fit_platt(y: ArrayLike, p: ArrayLike) -> Platt:
 
     Returns
     -------
-    Platt
+    PlattScaling
 
     Raises
     ------
     StatsError
-        If only one class is present, every probability is the same, or labels or probabilities are missing, do not
-        fit together or leave 0–1.
+        If only one class is present, every probability is the same, or labels or probabilities are
+        missing or differ in length, or a probability is outside 0–1.
 
     References
     ----------
@@ -164,11 +168,13 @@ def fit_platt(y: ArrayLike, p: ArrayLike) -> Platt:
     fit = fit_logistic(targets, logit(scores), separable=False)
     if isinstance(fit, str):
         raise StatsError("these cases cannot be recalibrated", found=fit)
-    return Platt(fit.intercept, fit.slope)
+    return PlattScaling(fit.intercept, fit.slope)
 
 
-def fit_isotonic(y: ArrayLike, p: ArrayLike) -> Isotonic:
-    """Fit the non-decreasing map with the least squared error; it needs many validation cases.
+def fit_isotonic(y: ArrayLike, p: ArrayLike) -> IsotonicRegression:
+    """Fit isotonic regression: the non-decreasing map with the least squared error.
+
+    It needs many validation cases.
 
     Parameters
     ----------
@@ -179,12 +185,13 @@ def fit_isotonic(y: ArrayLike, p: ArrayLike) -> Isotonic:
 
     Returns
     -------
-    Isotonic
+    IsotonicRegression
 
     Raises
     ------
     StatsError
-        If only one class is present, or labels or probabilities are missing, do not fit together or leave 0–1.
+        If only one class is present, or labels or probabilities are missing or differ in length, or
+        a probability is outside 0–1.
 
     References
     ----------
@@ -202,7 +209,7 @@ def fit_isotonic(y: ArrayLike, p: ArrayLike) -> Isotonic:
     cases = np.bincount(place)
     shares = np.bincount(place, weights=labels) / cases
     calibrated = isotonic_regression(shares, weights=cases).x
-    return Isotonic(tuple(knots.tolist()), tuple(calibrated.tolist()))
+    return IsotonicRegression(tuple(knots.tolist()), tuple(calibrated.tolist()))
 
 
 def _two_classes(y: ArrayLike, p: ArrayLike) -> tuple[Bools, Floats]:
@@ -225,7 +232,7 @@ def _many_classes(y: ArrayLike, p: ArrayLike) -> tuple[np.ndarray, Floats]:
     numbers = np.asarray(y)
     if numbers.shape != (len(logs),) or not np.isin(numbers, range(logs.shape[1])).all():
         raise StatsError(
-            "these cases cannot be recalibrated", found="labels that are no class numbers"
+            "these cases cannot be recalibrated", found="labels that are not class numbers"
         )
     if len(np.unique(numbers)) < 2:
         raise StatsError("these cases cannot be recalibrated", found=ONE_CLASS)

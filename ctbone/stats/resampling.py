@@ -1,4 +1,4 @@
-"""Resampling by patient as case weights, and the AUC of every resample at once."""
+"""Bootstrap resamples by patient as case weights, and the AUC of all resamples at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from ctbone.errors import StatsError
 from ctbone.stats.inputs import Bools, Floats, Ints, checked_groups, checked_labels, checked_pair
 
-CHUNK = 2_000_000  # weights held at once: 16 MB, however many cases there are
+CHUNK = 2_000_000  # weights in memory at once: 16 MB of float64 for any number of cases
 
 
 def bootstrap_weights(
@@ -21,10 +21,10 @@ def bootstrap_weights(
     groups: ArrayLike | None = None,
     stratified: bool = True,
 ) -> Iterator[Floats]:
-    """Draw resamples as weights: how often each case takes part; in pieces that fit the memory.
+    """Draw resamples as weights (how often each case is drawn), in pieces of bounded memory.
 
-    With groups, whole patients are drawn; stratified then keeps the number of patients that have negative cases only,
-    positive cases only, and both.
+    With groups, whole patients are drawn. If stratified, every resample then keeps the numbers of
+    patients with negative cases only, with positive cases only and with both.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def bootstrap_weights(
     Raises
     ------
     StatsError
-        If labels and groups do not fit together or there is less than one replicate.
+        If labels and groups differ in length, or ``replicates`` is less than 1.
 
     References
     ----------
@@ -71,28 +71,28 @@ def bootstrap_weights(
 
 
 def weighted_auc(weights: Floats, y: ArrayLike, p: ArrayLike) -> Floats:
-    """AUC of every resample at once, O(n) each after one sort.
+    """AUC of all resamples at once, in O(n) per resample after one sort.
 
     Parameters
     ----------
     weights
-        How often each case takes part, shape (replicates, n), ≥ 0.
+        How often each case is drawn, shape (replicates, n), ≥ 0.
     y, p
         Labels and scores, shape (n,).
 
     Returns
     -------
     numpy.ndarray of float64, shape (replicates,)
-        NaN where a resample holds only one class.
+        NaN for a resample of one class.
 
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
-    Bamber, J Math Psychol 1975;12:387, on weighted cases.
+    Bamber, J Math Psychol 1975;12:387, applied to weighted cases.
 
     Examples
     --------
@@ -109,6 +109,7 @@ def weighted_auc(weights: Floats, y: ArrayLike, p: ArrayLike) -> Floats:
     of_positive = weights[:, positive]
     cumulated = np.zeros((len(weights), negative.size + 1))
     np.cumsum(weights[:, negative], axis=1, out=cumulated[:, 1:])
+    # Negatives below plus negatives up to a positive: twice the weight of its wins, ties half.
     won = cumulated[:, below]
     won += cumulated[:, up_to]
     total = of_positive.sum(axis=1) * cumulated[:, -1]
@@ -135,7 +136,7 @@ def patient_strata(
 
 
 def _draw(rng: np.random.Generator, rows: int, size: int) -> Ints:
-    """How often each of size patients is drawn in size draws with replacement, for each row."""
+    """Draw ``size`` patients with replacement and count each; shape (rows, size)."""
     drawn = rng.integers(0, size, (rows, size), dtype=np.int32 if rows * size < 2**31 else np.int64)
     drawn += np.arange(rows, dtype=drawn.dtype)[:, None] * drawn.dtype.type(size)
     return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)

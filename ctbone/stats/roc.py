@@ -1,4 +1,4 @@
-"""The ROC curve: its points, a band around it, and thresholds chosen on it."""
+"""ROC curve: points, bootstrap band, and thresholds (Youden index, sensitivity to reach)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ class RocPoints:
     Parameters
     ----------
     fpr, tpr
-        1 − specificity and sensitivity, shape (points,); empty where only one class is present.
+        1 − specificity and sensitivity, shape (points,); empty if only one class is present.
     thresholds
-        Decreasing, the first infinite; a case is positive if its score is ≥ the threshold.
+        Decreasing, shape (points,), the first infinite; a case is positive if its score is ≥ the
+        threshold.
     why
-        Why the curve is undefined; None where it is defined.
+        Why the curve is undefined; None if it is defined.
     """
 
     fpr: Floats
@@ -42,11 +43,12 @@ class RocBand:
     fpr
         Grid, shape (points,), 0–1.
     tpr, low, high
-        Sensitivity of the curve and its band at each grid point, shape (points,); NaN where undefined.
+        Sensitivity of the curve and its band at each grid point, shape (points,); NaN where
+        undefined.
     method
         How the band was computed.
     why
-        Why it is undefined; None where it is defined.
+        Why it is undefined; None if it is defined.
     """
 
     fpr: Floats
@@ -59,18 +61,18 @@ class RocBand:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold and what it does on the cases that it was chosen on.
+    """A threshold with its sensitivity and specificity on the cases that it was chosen on.
 
     Parameters
     ----------
     threshold
-        A case is positive if its score is ≥ this; None where undefined.
+        A case is positive if its score is ≥ this; None if undefined.
     sensitivity, specificity
-        On the cases that it was chosen on, hence optimistic; take intervals from other cases.
+        On the cases that it was chosen on, hence optimistic; compute intervals on other cases.
     method
         How it was chosen.
     why
-        Why it is undefined; None where it is defined.
+        Why it is undefined; None if it is defined.
     """
 
     threshold: float | None
@@ -81,7 +83,7 @@ class OperatingPoint:
 
 
 def roc_points(y: ArrayLike, p: ArrayLike) -> RocPoints:
-    """Compute the empirical ROC curve; equal scores share one point, so ties are crossed by a straight line.
+    """Empirical ROC curve; equal scores share one point, so that ties give a straight segment.
 
     Parameters
     ----------
@@ -97,7 +99,7 @@ def roc_points(y: ArrayLike, p: ArrayLike) -> RocPoints:
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
@@ -112,8 +114,8 @@ def roc_points(y: ArrayLike, p: ArrayLike) -> RocPoints:
     labels, scores = checked_pair(y, p)
     if labels.all() or not labels.any():
         empty = np.empty(0)
-        return RocPoints(empty, empty, empty, ONE_CLASS)
-    order, ends = _descending(scores)
+        return RocPoints(fpr=empty, tpr=empty, thresholds=empty, why=ONE_CLASS)
+    order, ends = _descending_order(scores)
     tp = np.cumsum(labels[order])[ends]
     fp = ends + 1 - tp
     return RocPoints(
@@ -135,7 +137,7 @@ def roc_band(
 ) -> RocBand:
     """Pointwise bootstrap band of the sensitivity at given false-positive rates (vertical band).
 
-    Sensitivity between two points of a curve lies on the line between them; on a vertical step it is the top.
+    Sensitivity is interpolated linearly between two points; on a vertical step it is the upper end.
 
     Parameters
     ----------
@@ -146,23 +148,24 @@ def roc_band(
     fpr
         Grid of false-positive rates, 0–1; default 0, 0.01, … 1.
     replicates, seed, groups
-        Of the bootstrap, which is stratified by class; see `ctbone.stats.bootstrap_auc`.
+        Options of the bootstrap, which is stratified by class; see `ctbone.stats.bootstrap_auc`.
     level
         Pointwise confidence level (percentiles).
 
     Returns
     -------
     RocBand
-        Without band (NaN) where the resamples do not vary, as under perfect separation.
+        No band (NaN) if the resamples do not vary, as under perfect separation.
 
     Raises
     ------
     StatsError
-        If labels, scores or groups do not fit together, or the grid leaves 0–1.
+        If labels, scores or groups differ in length, or the grid is not within 0–1.
 
     References
     ----------
-    Fawcett, Pattern Recognit Lett 2006;27:861 (vertical averaging). Robin et al., BMC Bioinformatics 2011;12:77.
+    Fawcett, Pattern Recognit Lett 2006;27:861 (vertical averaging). Robin et al., BMC
+    Bioinformatics 2011;12:77.
 
     Examples
     --------
@@ -174,34 +177,42 @@ def roc_band(
     grid = np.arange(101) / 100 if fpr is None else np.asarray(fpr, dtype=np.float64)
     if grid.ndim != 1 or not ((grid >= 0) & (grid <= 1)).all():
         raise StatsError(
-            "false-positive rates lie within 0–1", found=grid, expected="a grid such as 0, 0.1, … 1"
+            "false-positive rates are not within 0–1",
+            found=grid,
+            expected="a grid such as 0, 0.1, … 1",
         )
     unit = "cases" if groups is None else "patients"
-    method = f"pointwise bootstrap of {unit}, stratified, percentile {percent(level)}, {replicates} resamples"
+    method = (
+        f"pointwise bootstrap of {unit}, stratified, percentile {percent(level)}, "
+        f"{replicates} resamples"
+    )
     if labels.all() or not labels.any():
         nothing = np.full(grid.shape, np.nan)
-        return RocBand(grid, nothing, nothing, nothing, method, ONE_CLASS)
-    order, ends = _descending(scores)
-    value = _sensitivity_at(grid, np.ones((1, labels.size)), labels, order, ends)[0]
+        return RocBand(
+            fpr=grid, tpr=nothing, low=nothing, high=nothing, method=method, why=ONE_CLASS
+        )
+    order, ends = _descending_order(scores)
+    value = _sensitivity_at(grid, np.ones((1, labels.size)), labels=labels, order=order, ends=ends)[
+        0
+    ]
+    pieces = bootstrap_weights(labels, replicates=replicates, seed=seed, groups=groups)
     draws = np.concatenate(
         [
-            _sensitivity_at(grid, weights, labels, order, ends)
-            for weights in bootstrap_weights(
-                labels, replicates=replicates, seed=seed, groups=groups
-            )
+            _sensitivity_at(grid, weights, labels=labels, order=order, ends=ends)
+            for weights in pieces
         ]
     )
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     if float(np.ptp(draws, axis=0).max(initial=0)) < 1e-12:
         low = high = np.full(grid.shape, np.nan)
         method += ", none where the resamples do not vary"
-    return RocBand(grid, value, low, high, method)
+    return RocBand(fpr=grid, tpr=value, low=low, high=high, method=method)
 
 
 def youden_threshold(y: ArrayLike, p: ArrayLike) -> OperatingPoint:
-    """Threshold with the highest sensitivity + specificity − 1; of several the lowest, which misses fewest.
+    """Threshold of the highest Youden index, sensitivity + specificity − 1; of several the lowest.
 
-    Choose it on validation cases, never on those it is evaluated on.
+    Choose it on validation cases, never on the cases that it is evaluated on.
 
     Parameters
     ----------
@@ -217,7 +228,7 @@ def youden_threshold(y: ArrayLike, p: ArrayLike) -> OperatingPoint:
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together.
+        If labels or scores are missing or differ in length.
 
     References
     ----------
@@ -231,27 +242,29 @@ def youden_threshold(y: ArrayLike, p: ArrayLike) -> OperatingPoint:
     method = "highest Youden index"
     labels, scores = checked_pair(y, p)
     if labels.all() or not labels.any():
-        return OperatingPoint(None, None, None, method, ONE_CLASS)
-    order, ends = _descending(scores)
+        return OperatingPoint(
+            threshold=None, sensitivity=None, specificity=None, method=method, why=ONE_CLASS
+        )
+    order, ends = _descending_order(scores)
     tp = np.cumsum(labels[order])[ends]
     fp = ends + 1 - tp
     positives = int(labels.sum())
     negatives = labels.size - positives
-    # In whole numbers, so that equal indices are found equal.
+    # Youden index times positives times negatives: integers, so that equal indices compare equal.
     index = tp * negatives - fp * positives
     best = index.size - 1 - int(np.argmax(index[::-1]))
     return OperatingPoint(
-        float(scores[order][ends][best]),
-        float(tp[best] / positives),
-        float(1 - fp[best] / negatives),
-        method,
+        threshold=float(scores[order][ends][best]),
+        sensitivity=float(tp[best] / positives),
+        specificity=float(1 - fp[best] / negatives),
+        method=method,
     )
 
 
 def threshold_at_sensitivity(y: ArrayLike, p: ArrayLike, target: float) -> OperatingPoint:
     """Highest threshold whose sensitivity is at least the target.
 
-    Choose it on validation cases, never on those it is evaluated on.
+    Choose it on validation cases, never on the cases that it is evaluated on.
 
     Parameters
     ----------
@@ -265,12 +278,12 @@ def threshold_at_sensitivity(y: ArrayLike, p: ArrayLike, target: float) -> Opera
     Returns
     -------
     OperatingPoint
-        The specificity is None where there is no negative case.
+        The specificity is None if there is no negative case.
 
     Raises
     ------
     StatsError
-        If labels or scores are missing or do not fit together, or the target is outside 0–1.
+        If labels or scores are missing or differ in length, or the target is outside 0–1.
 
     References
     ----------
@@ -284,25 +297,37 @@ def threshold_at_sensitivity(y: ArrayLike, p: ArrayLike, target: float) -> Opera
     labels, scores = checked_pair(y, p)
     if not 0 < target <= 1:
         raise StatsError(
-            "a sensitivity to reach lies above 0 and up to 1", found=target, expected="such as 0.95"
+            "the sensitivity to reach is not above 0 and at most 1",
+            found=target,
+            expected="such as 0.95",
         )
     method = f"highest threshold with sensitivity ≥ {target:g}"
     positive = np.sort(scores[labels])[::-1]
     if positive.size == 0:
-        return OperatingPoint(None, None, None, method, "there is no positive case")
-    # 0.95 of 20 is 19 though 0.95 * 20 may round above it.
+        return OperatingPoint(
+            threshold=None,
+            sensitivity=None,
+            specificity=None,
+            method=method,
+            why="there is no positive case",
+        )
+    # 1e-9: products such as 0.95 · 20 may round to slightly more than the integer 19.
     needed = max(1, math.ceil(target * positive.size - 1e-9))
     threshold = float(positive[needed - 1])
     negatives = labels.size - positive.size
     specificity = float((scores[~labels] < threshold).mean()) if negatives else None
     why = None if negatives else "there is no negative case"
     return OperatingPoint(
-        threshold, float((positive >= threshold).mean()), specificity, method, why
+        threshold=threshold,
+        sensitivity=float((positive >= threshold).mean()),
+        specificity=specificity,
+        method=method,
+        why=why,
     )
 
 
-def _descending(scores: Floats) -> tuple[np.ndarray, np.ndarray]:
-    """Order of falling scores and, in that order, the last place of each distinct score."""
+def _descending_order(scores: Floats) -> tuple[np.ndarray, np.ndarray]:
+    """Order of decreasing scores and, in it, the last position of each distinct score."""
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), scores.size - 1)
     return order, ends
@@ -311,13 +336,13 @@ def _descending(scores: Floats) -> tuple[np.ndarray, np.ndarray]:
 def _sensitivity_at(
     grid: Floats, weights: Floats, labels: Bools, order: np.ndarray, ends: np.ndarray
 ) -> Floats:
-    """Sensitivity of each resample at the grid of false-positive rates, shape (replicates, grid)."""
+    """Sensitivity of each resample at each false-positive rate, shape (replicates, points)."""
     sorted_weights = weights[:, order]
     tp = np.cumsum(sorted_weights * labels[order], axis=1)[:, ends]
     fp = np.cumsum(sorted_weights * ~labels[order], axis=1)[:, ends]
     start = np.zeros(1)
     rows = [
-        # At equal abscissae np.interp takes the last point, the top of a vertical step.
+        # At equal false-positive rates np.interp uses the last point, the top of a vertical step.
         np.interp(
             grid,
             np.concatenate([start, false / false[-1]]),

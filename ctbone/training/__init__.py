@@ -1,15 +1,15 @@
-"""The five-fold protocol: data on the device, augmentation, the epochs of a fold, checkpoints."""
+"""Cross-validated training of a classification model: folds, their epochs, their predictions."""
 
 from ctbone.errors import TrainingError
+from ctbone.learning.ranks import is_rank_0
 from ctbone.training.parallel_folds import train_folds
 from ctbone.training.protocol import FoldSummary, TrainingSummary, train
-from ctbone.training.ranks import is_first_rank
 
 __all__ = [
     "FoldSummary",
     "TrainingError",
     "TrainingSummary",
-    "is_first_rank",
+    "is_rank_0",
     "train",
     "train_folds",
 ]

@@ -1,142 +1,323 @@
-"""The epochs of one fold: from its checkpoint where there is one, validation and a new checkpoint after each."""
+"""The epochs of one fold: the optimizer's steps, the validation, and predictions of a part."""
 
 from __future__ import annotations
 
-import time
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
+from ctbone.config import ModelSettings
 from ctbone.errors import TrainingError
+from ctbone.folds import Role
+from ctbone.learning.augmentation import changes_nothing, resample, resample_with_mask
+from ctbone.learning.checkpoint import TrainingState, load_checkpoint
+from ctbone.learning.loop import Learner, learning_rate, make_learner, restore, run_epochs
+from ctbone.learning.plan import EpochPlan, plan_epoch
+from ctbone.models.batches import Batch
+from ctbone.models.losses import Loss, shares_of
+from ctbone.models.network_input import AIR, network_input
 from ctbone.models.networks import build_network
 from ctbone.models.pretrained import load_initial_weights
-from ctbone.progress import progress
-from ctbone.training.average import Average
-from ctbone.training.checkpoint import EpochMetrics, FoldState, load_checkpoint
-from ctbone.training.checkpoint_writer import CheckpointWriter, copy_to_processor
-from ctbone.training.curves import write_metrics
-from ctbone.training.learner import Learner
-from ctbone.training.seeds import torch_seed
-from ctbone.training.steps import train_epoch
-from ctbone.training.task import FoldTask
-from ctbone.training.tracking import open_tracker
-from ctbone.training.validation import refuse_absent_classes, validate
+from ctbone.models.probabilities import logits_of, probabilities_of, view_shares
+from ctbone.training.task import FoldTask, refuse_absent_classes
+
+_PARTS: dict[Role, str] = {"train": "training", "val": "validation", "test": "test"}
 
 
-def run_epochs(task: FoldTask) -> tuple[nn.Module, FoldState]:
-    """Train a fold to its last epoch, or until it is stopped early, from its checkpoint where there is one.
+def train_fold(task: FoldTask) -> tuple[nn.Module, TrainingState]:
+    """Train a fold to its last epoch, or until it stops early, from its checkpoint if it has one.
 
     Returns
     -------
-    tuple of torch.nn.Module and FoldState
-        The network with the weights of its last epoch, and the state, whose ``best`` holds those to keep.
+    tuple of torch.nn.Module and TrainingState
+        The network with the weights of its last epoch, and the state, whose ``best`` is to be kept.
 
     Raises
     ------
     TrainingError
-        The loss is no number (the batch's cases are named), a part lacks a class, or the checkpoint is damaged or
-        another training's.
+        The loss or the network's output is NaN or infinite, a part lacks a class, or the
+        checkpoint is damaged or of another training.
     """
     refuse_absent_classes(task)
-    learner, state = start_fold(task, load_checkpoint(task.checkpoint, task.computed_identity))
-    epochs = task.model.training.epochs
-    title = f"Train {task.name}, fold {task.fold}"
-    with (
-        progress(title, epochs, shown=task.ranks.writes) as bar,
-        open_tracker(task, len(state.history)) as tracker,
-        CheckpointWriter(task.checkpoint, task.computed_identity) as writer,
-    ):
-        if state.history:
-            bar.advance("resumed", steps=len(state.history))
-            if task.ranks.writes:  # a kill may have come between the checkpoint and this table
-                write_metrics(task.checkpoint.with_name("metrics.csv"), state.history)
-        for epoch in range(len(state.history) + 1, epochs + 1):
-            if _is_stopped(task, state):
-                bar.advance(
-                    f"stopped: none better since epoch {state.best_epoch.epoch}",
-                    steps=epochs - epoch + 1,
-                )
-                break
-            began = time.perf_counter()
-            loss = train_epoch(task, learner, epoch)
-            auc, validation_loss = validate(task, learner.judged)
-            seconds = round(time.perf_counter() - began, 3)
-            row = EpochMetrics(epoch, loss, auc, validation_loss, learner.learning_rate, seconds)
-            _take_over(learner, state, row)
-            if task.ranks.writes:
-                writer.save(state)
-            tracker.add(row)
-            bar.advance(f"loss {loss:.3f}  validation AUC {auc:.3f}")
+    learner, state = start_fold(task, load_checkpoint(task.run.checkpoint, task.run.identity))
+    run_epochs(
+        task.run,
+        learner,
+        state,
+        train_epoch=lambda epoch: train_epoch(task, learner, epoch),
+        validate=lambda network: validate(task, network),
+    )
     return learner.network, state
 
 
-def _is_stopped(task: FoldTask, state: FoldState) -> bool:
-    patience = task.model.training.early_stopping
-    return bool(patience and state.history) and len(state.history) - state.best_epoch.epoch >= (
-        patience or 0
-    )
-
-
-def _take_over(learner: Learner, state: FoldState, row: EpochMetrics) -> None:
-    """Bring the state to the end of an epoch; the weights that were judged are kept if none were better."""
-    state.history.append(row)
-    state.network, state.optimizer = learner.network.state_dict(), learner.optimizer.state_dict()
-    state.average = {} if learner.average is None else learner.average.network.state_dict()
-    if state.best_epoch is row:
-        state.best = copy_to_processor(learner.judged.state_dict())
-        state.best_sha256 = None
-
-
-def start_fold(task: FoldTask, state: FoldState | None) -> tuple[Learner, FoldState]:
-    """Build the network, its optimizer and its running mean, fresh or as a checkpoint left them."""
-    training = task.model.training
-    torch.manual_seed(torch_seed("weights", epoch=0, **task.seeds))
-    size = task.crops.images.shape[-1]
-    width = 0 if task.encoding is None else task.encoding.width
-    network = build_network(task.model, len(task.study.settings.classes), size=size, metadata=width)
-    if state is None:
-        load_initial_weights(network, task.model, task.study.root, size=size)
-    task.ranks.unify(task.hardware.place(network))
-    average = Average(network, training.ema) if training.ema else None
-    task.hardware.prepare(network)
-    learner = Learner(network, _optimizer(task, network), task.ranks.wrap(network), average)
-    if state is None:
-        return learner, FoldState({}, {}, {}, {})
-    try:
-        network.load_state_dict(state.network)
-        learner.optimizer.load_state_dict(state.optimizer)
-        if average is not None:
-            average.network.load_state_dict(state.average)
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TrainingError(
-            "the checkpoint does not fit the network",
-            file=task.checkpoint,
-            remedy=f"delete {task.checkpoint}: the fold then starts at its first epoch",
-        ) from error
-    return learner, state
-
-
-def _optimizer(task: FoldTask, network: nn.Module) -> torch.optim.Optimizer:
-    training = task.model.training
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-    # Fused: one pass over the weights a step, in place of one for each operation of the update.
-    return kinds[training.optimizer](
-        network.parameters(),
-        lr=training.learning_rate,
-        weight_decay=training.weight_decay,
-        fused=True,
-    )
-
-
 def try_batch(task: FoldTask) -> None:
-    """Run one batch and one validation of a fresh network, and write nothing.
+    """Train a fresh network on one batch, validate it, and write nothing.
 
     Raises
     ------
     TrainingError
-        As ``run_epochs``.
+        As ``train_fold``.
     """
     refuse_absent_classes(task)
     learner, _ = start_fold(task, None)
     train_epoch(task, learner, epoch=1, most=1)
     validate(task, learner.judged)
+
+
+def start_fold(task: FoldTask, state: TrainingState | None) -> tuple[Learner, TrainingState]:
+    """Build the network, its optimizer and its EMA, fresh or from a checkpoint's state."""
+    torch.manual_seed(task.seeds.torch_seed("weights", epoch=0))
+    size = task.crops.images.shape[-1]
+    width = 0 if task.encoding is None else task.encoding.width
+    network = build_network(task.model, len(task.classes), size=size, metadata=width)
+    if state is None:
+        load_initial_weights(network, task.model, task.study.root, size=size)
+    learner = make_learner(network, task.model.training, hardware=task.hardware, ranks=task.ranks)
+    if state is None:
+        return learner, TrainingState()
+    restore(learner, state, task.run.checkpoint)
+    return learner, state
+
+
+def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None = None) -> float:
+    """Train one epoch, or its first ``most`` batches, and return the mean loss.
+
+    With several processes, each computes its share of every batch.
+    """
+    network, ranks = learner.wrapped, task.ranks
+    plan = plan_fold_epoch(task, epoch)
+    targets, metadata = _labels_and_metadata(task, plan)
+    torch.manual_seed(task.seeds.torch_seed("network", epoch=epoch) + ranks.rank)
+    network.train()
+    inputs = stream(task, plan, most)
+    steps, losses = len(plan.batches), []
+    for step, batch in enumerate(plan.batches[:most]):
+        learner.begin_step(learning_rate(task.run.settings, epoch=epoch, step=step, steps=steps))
+        batch_loss = torch.zeros((), device=task.hardware.device)
+        for part in plan.parts[step]:
+            own, seen = next(inputs)
+            with ranks.no_gradient_sync(network, enabled=part.stop < batch.stop):
+                # Statistics exchanged by a share of no sample have its input's type; they must be
+                # fp32 as those of the other processes, so this share runs without autocast.
+                with task.hardware.autocast() if len(seen) else contextlib.nullcontext():
+                    logits = network(seen) if metadata is None else network(seen, metadata[own])
+                loss = _loss(
+                    task.loss,
+                    logits.float(),
+                    targets=targets[own],
+                    of_batch=targets[batch],
+                )
+                (loss * ranks.count).backward()  # gradients are averaged over the processes
+            batch_loss += loss.detach()
+        learner.end_step((epoch - 1) * steps + step + 1)
+        losses.append(batch_loss)
+    # The epoch's one wait for the device.
+    values = ranks.total(torch.stack(losses)).double().cpu().numpy()
+    _refuse_undefined(task, plan, epoch, losses=values)
+    sizes = [batch.stop - batch.start for batch in plan.batches[:most]]
+    return float(np.average(values, weights=sizes))
+
+
+def plan_fold_epoch(task: FoldTask, epoch: int) -> EpochPlan:
+    """Draw an epoch of a fold's training images."""
+    return plan_epoch(
+        task.model.training,
+        task.train_samples,
+        labels=task.label_numbers[task.train_samples // task.source.views],
+        mirrors=task.mirrors,
+        seeds=task.seeds,
+        epoch=epoch,
+        device=task.hardware.device,
+    )
+
+
+def _labels_and_metadata(
+    task: FoldTask, plan: EpochPlan
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the targets and the second input of each position of an epoch, mixed.
+
+    Targets are class numbers, (n,), or with mixup shares of the classes, (n, classes).
+    """
+    rows = torch.from_numpy(plan.order).to(task.hardware.device) // task.source.views
+    labels = task.labels[rows]
+    if plan.mixup is not None:
+        labels = plan.mix(shares_of(labels, len(task.classes)))
+    return labels, None if task.metadata is None else plan.mix(task.metadata[rows])
+
+
+def stream(
+    task: FoldTask, plan: EpochPlan, most: int | None
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yield for each part of the first ``most`` batches this process's share and network input."""
+    parts = [part for batch in plan.parts[:most] for part in batch]
+    shares = [task.ranks.share(part) for part in parts]
+    # With mixup a sample's partner may be in another process's share: prepare the whole part.
+    wanted = shares if plan.mixup is None else parts
+    still = changes_nothing(task.model.training.augmentation)
+    batches = task.source.batches(plan.order, wanted)
+    for part, share, batch in zip(wanted, shares, batches, strict=True):
+        seen = _augmented(task.model, batch, None if still else plan.maps[part])
+        seen = plan.mix(seen, part)
+        own = seen[share.start - part.start : share.stop - part.start]
+        yield share, task.hardware.arrange(own)
+
+
+def _augmented(model: ModelSettings, batch: Batch, maps: torch.Tensor | None) -> torch.Tensor:
+    hu, mask = batch.hu, batch.mask
+    if maps is not None and mask is None:
+        hu = resample(hu, maps, outside=AIR)
+    elif maps is not None and mask is not None:
+        hu, mask = resample_with_mask(hu, mask, maps, outside=AIR)
+    return network_input(hu, model.windows, mask=mask, use=model.mask)
+
+
+def _loss(
+    criterion: Loss, logits: torch.Tensor, *, targets: torch.Tensor, of_batch: torch.Tensor
+) -> torch.Tensor:
+    """Return what these samples add to the loss of their batch; 0 for no sample."""
+    if len(targets) == 0:
+        return logits.sum() * 0
+    return criterion(logits, targets) * (criterion.mass(targets) / criterion.mass(of_batch))
+
+
+def _refuse_undefined(task: FoldTask, plan: EpochPlan, epoch: int, *, losses: np.ndarray) -> None:
+    wrong = np.flatnonzero(~np.isfinite(losses))
+    if len(wrong):
+        first = int(wrong[0])
+        rows = plan.order[plan.batches[first]] // task.source.views
+        cases = dict.fromkeys(task.crops.case_ids[row] for row in rows)
+        raise undefined_error(
+            task,
+            what="the loss",
+            value=losses[first],
+            where=f"epoch {epoch}, batch {first + 1} of fold {task.fold}",
+            found=f"a batch of the cases {', '.join(cases)}",
+        )
+
+
+@dataclass(frozen=True)
+class PartOutput:
+    """Output of a network for one part of a fold, without augmentation.
+
+    Attributes
+    ----------
+    logits, probabilities
+        (cases, views, classes).
+    shares
+        Share of each view in its case's probability, (cases, views).
+    """
+
+    logits: torch.Tensor
+    probabilities: np.ndarray
+    shares: np.ndarray
+
+    @property
+    def of_cases(self) -> np.ndarray:
+        """Probabilities of the cases, their views averaged, (cases, classes)."""
+        return (self.probabilities * self.shares[:, :, None]).sum(axis=1)
+
+
+def predict(task: FoldTask, network: nn.Module, role: Role) -> PartOutput:
+    """Run a network on one part of the fold; with several processes, each computes its share.
+
+    Raises
+    ------
+    TrainingError
+        An output is NaN or infinite; the first such case is named.
+    """
+    rows = task.rows(role)
+    own = task.ranks.share(slice(0, len(rows)))
+    logits = torch.zeros((len(rows), task.source.views, len(task.classes)))
+    if own.stop > own.start:
+        logits[own] = logits_of(
+            network,
+            task.source,
+            rows=rows[own],
+            model=task.model,
+            hardware=task.hardware,
+            metadata=None if task.metadata is None else task.metadata[rows[own]],
+        )
+    logits = task.ranks.total(logits).cpu()
+    output = PartOutput(
+        logits=logits,
+        probabilities=probabilities_of(logits),
+        shares=view_shares(task.model, task.crops)[rows],
+    )
+    wrong = np.flatnonzero(~np.isfinite(output.of_cases).all(axis=1))
+    if len(wrong):
+        first = task.crops.case_ids[rows[wrong[0]]]
+        raise undefined_error(
+            task,
+            what="the network's output",
+            value=output.of_cases[wrong[0]].sum(),
+            where=f"the {_PARTS[role]} of fold {task.fold}",
+            found=f"{len(wrong)} of {len(rows)} cases, first {first}",
+        )
+    return output
+
+
+def validate(task: FoldTask, network: nn.Module) -> tuple[float, float]:
+    """Return AUC and loss on the fold's validation part.
+
+    The AUC is that of the cases, a 2D model's views averaged first; with more than two classes it
+    is the mean of each class against the rest. The loss is that of the training, with its class
+    weights, over images.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    output = predict(task, network, "val")
+    labels = task.labels.cpu()[task.rows("val")]
+    loss = float(
+        task.loss(output.logits.flatten(0, 1), labels.repeat_interleave(task.source.views))
+    )
+    if len(task.classes) == 2:
+        return float(roc_auc_score(labels, output.of_cases[:, 1])), loss
+    numbers = list(range(len(task.classes)))
+    auc = roc_auc_score(labels, output.of_cases, multi_class="ovr", average="macro", labels=numbers)
+    return float(auc), loss
+
+
+def undefined_error(
+    task: FoldTask, *, what: str, value: float, where: str, found: str
+) -> TrainingError:
+    """Return the error for a loss or an output that is NaN or infinite.
+
+    The cause may be the settings or the device's arithmetic; the remedy names the settings by
+    their keys in ``study.yaml``.
+
+    Parameters
+    ----------
+    task
+        The fold.
+    what, value, where
+        ``the loss`` or ``the network's output``, its value, and where in the training it occurred.
+    found
+        The cases.
+    """
+    name = "NaN" if math.isnan(value) else str(value)
+    advice = [f"lower {_key(task, 'learning_rate')}"]
+    if task.hardware.bf16:
+        advice.insert(0, f"set {_key(task, 'precision')}: fp32")
+    others = [f"{_key(task, 'channels_last')}: false"] if task.hardware.channels_last else []
+    if task.hardware.device.type == "cpu":
+        others.append("the environment ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2")
+    others = others or ["another device"]
+    return TrainingError(
+        f"{what} is {name} in {where}",
+        file=task.study.settings_file,
+        found=found,
+        remedy=f"{'; or '.join(advice)}. The device's arithmetic is a suspect too "
+        f"({task.hardware}): if {' or '.join(others)} ends the {name}, it is at fault",
+    )
+
+
+def _key(task: FoldTask, name: str) -> str:
+    """Return the key of a training setting: the model's own, or that of all models."""
+    shared = task.study.settings.training
+    own = getattr(task.model.training, name) != getattr(shared, name)
+    return f"models.{task.name}.training.{name}" if own else f"training.{name}"

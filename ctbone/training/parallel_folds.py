@@ -1,4 +1,4 @@
-"""Several folds at once: over processes of this machine, or over the workers of a Dask cluster."""
+"""Several folds in parallel, in processes of this machine or in workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from ctbone.cohort import read_cohort
 from ctbone.errors import TrainingError
 from ctbone.folds import read_or_draw_folds
+from ctbone.learning.ranks import Ranks
+from ctbone.learning.tracking import Log
 from ctbone.models.training_key import model_settings
 from ctbone.progress import use_lines
 from ctbone.study import Study
 from ctbone.training.protocol import FoldSummary, TrainingSummary, chosen_folds, summary_of, train
-from ctbone.training.ranks import Ranks
-from ctbone.training.task import Log
 from ctbone.workers import map_cases
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -24,16 +24,18 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @dataclass(frozen=True)
 class FoldJob:
-    """One fold of one model: the unit of work that travels to a worker.
+    """One fold of one model: the unit of work of a worker.
 
     Attributes
     ----------
     study, model, fold
-        Which one.
+        The study, and the names of model and fold.
     threads
-        Processors that it computes on; None: as many as its Dask worker has threads.
+        Threads to compute with; None: as many as its Dask worker has.
     log
-        Who is told of each epoch.
+        Tracker of the epochs.
+    notes
+        Whether this fold prints the notes of the whole run.
     """
 
     study: Study
@@ -41,6 +43,7 @@ class FoldJob:
     fold: int
     threads: int | None
     log: Log
+    notes: bool
 
 
 def train_folds(
@@ -53,20 +56,21 @@ def train_folds(
     cluster: str | None = None,
     log: Log = "none",
 ) -> TrainingSummary:
-    """Train the folds of a model side by side; each does what ``train`` does with it alone.
+    """Train the folds of a model in parallel; each ends as with ``train``.
 
     Parameters
     ----------
     study, model, fold, log
         As for ``train``.
     at_once
-        Folds that train at the same time on this machine, each in a process of its own; they take its GPUs in turn,
-        several on one where they are more.
+        Folds that train at the same time on this machine, each in a process of its own. The
+        processes take the GPUs in turn; with more processes than GPUs, several share one.
     threads
-        Processors of this machine, which the folds share.
+        Threads of this machine, which the folds share.
     cluster
-        Address of a Dask scheduler that gets the folds instead. Where workers declare a GPU (``--resources GPU=1``),
-        only they get folds, one for each GPU declared. All of them see the study folder under the same path.
+        Address of a Dask scheduler that gets the folds instead. If workers declare GPUs
+        (``--resources GPU=1``), only they get folds, one for each GPU declared. All workers see
+        the study folder under the same path.
 
     Raises
     ------
@@ -80,31 +84,48 @@ def train_folds(
     cohort = read_cohort(study)
     read_or_draw_folds(study, cohort)
     share = None if cluster else max(1, threads // at_once)
-    jobs = [FoldJob(study, model, number, share, log) for number in chosen]
+    jobs = [
+        FoldJob(
+            study=study,
+            model=model,
+            fold=number,
+            threads=share,
+            log=log,
+            notes=number == chosen[0],
+        )
+        for number in chosen
+    ]
     outcomes = list(map_cases(_train_one, jobs, workers=at_once, cluster=cluster, exclusive=True))
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
     folds = [outcome.result for outcome in outcomes if outcome.result is not None]
-    return summary_of(study, model, sorted(folds, key=lambda one: one.fold), cohort)
+    return summary_of(study, model, folds=sorted(folds, key=lambda one: one.fold), cohort=cohort)
 
 
 def _train_one(job: FoldJob) -> FoldSummary:
     use_lines()
-    with _ONE_AT_A_TIME:  # a Dask worker has threads, and PyTorch one state of its random numbers
+    with _ONE_AT_A_TIME:  # a Dask worker has threads, and PyTorch one global random state
         before = torch.get_num_threads()
         torch.set_num_threads(job.threads or _worker_threads())
         try:
             _take_gpu()
-            alone = Ranks()  # though a batch system may have started several workers together
-            (summary,) = train(job.study, job.model, fold=job.fold, log=job.log, ranks=alone).folds
+            alone = Ranks()  # even if a batch system started several workers together
+            (summary,) = train(
+                job.study,
+                job.model,
+                fold=job.fold,
+                log=job.log,
+                ranks=alone,
+                notes=job.notes,
+            ).folds
         finally:
             torch.set_num_threads(before)
     return summary
 
 
 def _take_gpu() -> None:
-    """Give the processes of a pool the GPUs in turn; a Dask worker has the one that it sees."""
+    """Use the GPUs in turn in the processes of a pool; a Dask worker uses the one it sees."""
     number = multiprocessing.current_process().name.rpartition("-")[2]
     if torch.cuda.is_available() and number.isdecimal():
         torch.cuda.set_device(int(number) % torch.cuda.device_count())
@@ -116,6 +137,4 @@ def _worker_threads() -> int:
     try:
         return int(get_worker().state.nthreads)
     except ValueError as error:
-        raise TrainingError(
-            "this fold is no Dask worker's", found="no number of threads"
-        ) from error
+        raise TrainingError("the number of threads is unknown: not in a Dask worker") from error

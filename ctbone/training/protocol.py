@@ -1,14 +1,15 @@
-"""The cross-validated training of one model: every fold from its checkpoint, then the table of its predictions."""
+"""Cross-validated training of one model: each fold from its checkpoint, then its predictions."""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -17,9 +18,9 @@ from ctbone.cohort import Cohort, read_cohort
 from ctbone.config import ModelSettings
 from ctbone.errors import TrainingError
 from ctbone.folds import Folds, draw_folds, read_folds, read_or_draw_folds
-from ctbone.models.batches import place_crops
-from ctbone.models.crops import load_crops
-from ctbone.models.duplicates import refuse_shared_voxels
+from ctbone.learning.checkpoint import TrainingState, delete_best
+from ctbone.learning.ranks import Ranks, join_ranks
+from ctbone.learning.tracking import Log, draw_curves, refuse_missing
 from ctbone.models.fold_tables import (
     fold_table,
     is_current,
@@ -27,9 +28,8 @@ from ctbone.models.fold_tables import (
     table_record,
     write_fold_table,
 )
-from ctbone.models.hardware import choose_hardware
-from ctbone.models.metadata import metadata_digest, refuse_giveaway
-from ctbone.models.probabilities import prediction_rows, probabilities_of, view_shares
+from ctbone.models.hardware import UNPROVEN_BF16
+from ctbone.models.probabilities import prediction_rows
 from ctbone.models.trained import (
     Card,
     card_file,
@@ -38,54 +38,49 @@ from ctbone.models.trained import (
     save_weights,
     weights_file,
 )
-from ctbone.models.training_key import model_settings, refuse_other, training_identity
+from ctbone.models.training_key import model_settings, refuse_other
 from ctbone.study import Study, provenance
-from ctbone.training.checkpoint import FoldState, forget_best
-from ctbone.training.curves import draw_curves
-from ctbone.training.epochs import run_epochs, try_batch
-from ctbone.training.ranks import Ranks, join_ranks
-from ctbone.training.task import FoldTask, Log
-from ctbone.training.tracking import refuse_missing
-from ctbone.training.validation import logits_by_ranks
+from ctbone.training.epochs import predict, train_fold, try_batch
+from ctbone.training.task import SCORE, FoldTask, prepare
 
 _MEMORY_SIGNS = ("out of memory", "allocate memory", "alloc_failed", "unable to find an engine")
-"""What PyTorch, cuBLAS and, for want of a workspace, cuDNN say where it is not enough, by plain RuntimeErrors."""
+"""Texts of the RuntimeErrors of PyTorch, cuBLAS and cuDNN (no workspace) when memory is short."""
 
 
 @dataclass(frozen=True)
 class FoldSummary:
-    """What became of one fold.
+    """Result of one fold.
 
     Attributes
     ----------
     fold
         Its number.
-    epoch, validation_auc
+    epoch, score
         The epoch that was kept, and its validation AUC.
     seconds
-        What this call spent on it; 0 where it was finished before.
+        Time that this call spent on it; 0 if it was finished before.
     """
 
     fold: int
     epoch: int
-    validation_auc: float
+    score: float
     seconds: float
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What became of a model's training.
+    """Result of a model's training.
 
     Attributes
     ----------
     model
         Its name.
     folds
-        The folds that were asked for, in order; none in a dry run.
+        The folds of this call, in order; none in a dry run.
     missing
         Folds of the study that are not trained yet.
     predictions
-        The table of all finished folds; None in a dry run.
+        Table of all finished folds; None in a dry run.
     """
 
     model: str
@@ -96,14 +91,13 @@ class TrainingSummary:
     def __str__(self) -> str:
         if self.predictions is None:
             return f"{self.model}: one batch and one validation ran; nothing was written"
-        aucs = [fold.validation_auc for fold in self.folds]
-        left = (
-            f"; folds {', '.join(map(str, self.missing))} are not trained yet"
-            if self.missing
-            else ""
+        scores = [fold.score for fold in self.folds]
+        folds = f"{len(scores)} fold{'s' * (len(scores) > 1)} trained"
+        left = f"; folds {', '.join(map(str, self.missing))} are not trained yet"
+        return (
+            f"{self.model}: {folds}, {SCORE} {min(scores):.3f} to {max(scores):.3f}"
+            f"{left if self.missing else ''}; probabilities in {self.predictions}"
         )
-        kind = f"{len(aucs)} fold{'s' * (len(aucs) > 1)} trained, validation AUC {min(aucs):.3f} to {max(aucs):.3f}"
-        return f"{self.model}: {kind}{left}; probabilities in {self.predictions}"
 
 
 def train(
@@ -114,12 +108,13 @@ def train(
     dry_run: bool = False,
     log: Log = "none",
     ranks: Ranks | None = None,
+    notes: bool = True,
 ) -> TrainingSummary:
-    """Train a model by the study's cross-validation, going on where an earlier run stopped.
+    """Train a model by the study's cross-validation, resuming an earlier run.
 
-    For each fold: the network learns from its training part, the epoch with the highest validation AUC is kept, and
-    its weights predict the validation and the test part. Nothing of the test part is looked at before that. A
-    finished fold is not trained again.
+    In each fold the network is trained on the training part, the epoch with the highest validation
+    AUC is kept, and its weights predict the validation and the test part. The test part is not
+    used before that. A finished fold is not trained again.
 
     Parameters
     ----------
@@ -128,13 +123,16 @@ def train(
     model
         A name under ``models`` in the settings.
     fold
-        Train this fold alone, from 0; all of them if None.
+        Train this fold alone, from 0; all folds if None.
     dry_run
-        Run one batch and one validation of the first fold asked for, and write nothing.
+        Run one batch and one validation of the first fold, and write nothing.
     log
-        ``tensorboard`` or ``mlflow``: what is told of each epoch beside ``metrics.csv``, see ``open_tracker``.
+        ``tensorboard`` or ``mlflow``: a tracker beside ``metrics.csv``, see ``open_tracker``.
     ranks
-        The processes that train together; None: those that ``torchrun`` or ``srun`` started, see ``join_ranks``.
+        The processes that train together; None: those that ``torchrun`` or ``srun`` started, see
+        ``join_ranks``.
+    notes
+        Print notes on standard error; False where another process of the same run does.
 
     Returns
     -------
@@ -144,33 +142,37 @@ def train(
     Raises
     ------
     TrainingError
-        There is no such fold, the loss is no number, memory is out, what ``log`` asks for is not installed, or an
-        earlier run was of other settings, folds or crops.
+        There is no such fold, the loss is NaN, memory is short, the tracker is not installed, or
+        an earlier run had other settings, folds or crops.
     ModelError
-        The network, its weights or the crops are not what the settings ask for; two patients share voxels.
+        The network, its weights or the crops are not what the settings ask for; two patients share
+        voxels.
     CohortError, FoldError, StudyError
-        The cohort or the folds do not hold.
+        The cohort or the folds are wrong.
     """
     ours = model_settings(study.settings, model)
     refuse_missing(log)
     chosen = chosen_folds(study, fold)
     cohort = read_cohort(study)
     ranks = join_ranks() if ranks is None else ranks
-    with ranks.first():
+    with ranks.rank_0_first():
         folds = _folds(study, cohort, dry_run)
     with _memory_is_enough(ours):
-        task = dataclasses.replace(prepare(study, model, cohort, folds, ranks), log=log)
+        task = prepare(study, model, cohort=cohort, folds=folds, ranks=ranks, log=log)
+        if notes and ranks.writes and task.hardware.bf16 and task.hardware.device.type == "cpu":
+            print(f"note: {UNPROVEN_BF16}", file=sys.stderr, flush=True)
         if dry_run:
             with _own_random_numbers(task):
                 try_batch(dataclasses.replace(task, fold=chosen[0]))
-            return TrainingSummary(model, (), tuple(range(study.settings.folds.count)), None)
+            every = tuple(range(study.settings.folds.count))
+            return TrainingSummary(model, folds=(), missing=every, predictions=None)
         summaries = [_train_fold(dataclasses.replace(task, fold=number)) for number in chosen]
-    with ranks.first():
-        return summary_of(study, model, summaries, cohort, join=ranks.writes)
+    with ranks.rank_0_first():
+        return summary_of(study, model, folds=summaries, cohort=cohort, join=ranks.writes)
 
 
 def chosen_folds(study: Study, fold: int | None) -> list[int]:
-    """Return the folds that are meant: one, or all if None.
+    """Return one fold in a list, or all folds if None.
 
     Raises
     ------
@@ -184,15 +186,20 @@ def chosen_folds(study: Study, fold: int | None) -> list[int]:
 
 
 def summary_of(
-    study: Study, model: str, folds: Sequence[FoldSummary], cohort: Cohort, *, join: bool = True
+    study: Study,
+    model: str,
+    *,
+    folds: Sequence[FoldSummary],
+    cohort: Cohort,
+    join: bool = True,
 ) -> TrainingSummary:
-    """Join the tables of all finished folds, unless another process does, and say what became of these."""
+    """Join the tables of all finished folds, unless another process does, and return the result."""
     count = study.settings.folds.count
     missing = tuple(
         number for number in range(count) if not card_file(study, model, number).is_file()
     )
     table = join_fold_tables(study, model, cohort) if join else study.predictions(model)
-    return TrainingSummary(model, tuple(folds), missing, table)
+    return TrainingSummary(model, folds=tuple(folds), missing=missing, predictions=table)
 
 
 def _folds(study: Study, cohort: Cohort, dry_run: bool) -> Folds:
@@ -203,45 +210,17 @@ def _folds(study: Study, cohort: Cohort, dry_run: bool) -> Folds:
     return Folds(draw_folds(cohort.internal, study.settings), study.settings.folds.count, "")
 
 
-def prepare(study: Study, model: str, cohort: Cohort, folds: Folds, ranks: Ranks) -> FoldTask:
-    """Read what all folds of a model share, and put it where it is computed on; the task's fold is 0.
-
-    Raises
-    ------
-    ModelError
-        As ``train``.
-    """
-    ours = model_settings(study.settings, model)
-    crops = load_crops(
-        study, cohort.internal, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation
-    )
-    refuse_shared_voxels(study, cohort, dict(zip(crops.case_ids, crops.digests, strict=True)))
-    view_shares(ours, crops)  # now, so that weights which do not fit stop the run before it begins
-    hardware = choose_hardware(ours.training, ranks.local if ranks.count > 1 else None)
-    classes = study.settings.classes
-    labels = torch.tensor(
-        [classes.index(case.label) for case in cohort.internal], device=hardware.device
-    )
-    identity = {**training_identity(study.settings, model, folds.hash), "crops": crops.digest}
-    if ours.metadata:
-        refuse_giveaway(cohort.internal, ours.metadata)
-        identity["metadata_values"] = metadata_digest(cohort.internal, ours.metadata)
-    source = place_crops(crops, hardware.device)
-    return FoldTask(
-        study, model, ours, 0, folds, cohort, crops, labels, hardware, identity, source, ranks
-    )
-
-
 def _train_fold(task: FoldTask) -> FoldSummary:
     began = time.perf_counter()
     task.ranks.wait()  # so that all see the same files
     card = _finished(task)
     if card is not None:
-        return FoldSummary(task.fold, card.epoch, card.validation_auc, 0.0)
+        return FoldSummary(fold=task.fold, epoch=card.epoch, score=card.score, seconds=0.0)
     with _own_random_numbers(task):
-        network, state = run_epochs(task)
+        network, state = train_fold(task)
     card = _finish(task, network, state)
-    return FoldSummary(task.fold, card.epoch, card.validation_auc, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return FoldSummary(fold=task.fold, epoch=card.epoch, score=card.score, seconds=seconds)
 
 
 def _finished(task: FoldTask) -> Card | None:
@@ -249,55 +228,59 @@ def _finished(task: FoldTask) -> Card | None:
     if not file.is_file():
         return None
     card = read_card(task.study, task.name, task.fold)
-    refuse_other(card.identity, task.identity, file, TrainingError)
-    table = fold_table(task.study, task.name, task.fold, "internal")
-    # Without its predictions the fold is not whole; its last checkpoint gives them again.
-    return (
-        card
-        if is_current(
-            table, table_record(card.weights_sha256, task.cohort, "internal", task.model.metadata)
-        )
-        else None
-    )
+    refuse_other(card.identity, now=task.identity, file=file, error=TrainingError)
+    table = fold_table(task.study, task.name, task.fold, part="internal")
+    # A fold without its predictions is not finished; its last checkpoint gives them again.
+    return card if is_current(table, _record(task, card.weights_sha256)) else None
 
 
-def _finish(task: FoldTask, network: torch.nn.Module, state: FoldState) -> Card:
-    """Predict with the weights that were kept, and write all that the fold leaves, the card last."""
+def _finish(task: FoldTask, network: torch.nn.Module, state: TrainingState) -> Card:
+    """Predict with the weights that were kept, and write the fold's files, the card last."""
     study, name, fold, best = task.study, task.name, task.fold, state.best_epoch
     network.load_state_dict(state.best)
-    rows = pd.concat([_predict(task, network, role) for role in ("val", "test")], ignore_index=True)
+    rows = pd.concat([_rows(task, network, role) for role in ("val", "test")], ignore_index=True)
     if not task.ranks.writes:
         task.ranks.wait()
         return read_card(study, name, fold)
     digest = save_weights(weights_file(study, name, fold), state.best)
     origin = provenance(study, "training", {"cohort": study.cohort_csv, "folds": study.folds_csv})
-    record = {
-        **table_record(digest, task.cohort, "internal", task.model.metadata),
-        "provenance": origin,
-    }
-    write_fold_table(study, name, fold, "internal", rows, record)
+    record = {**_record(task, digest), "provenance": origin}
+    write_fold_table(study, name, fold, part="internal", rows=rows, record=record)
     draw_curves(
-        task.checkpoint.with_name("curves.png"), f"{name}, fold {fold}", state.history, best.epoch
+        task.run.checkpoint.with_name("curves.png"),
+        task.run.name,
+        state.history,
+        kept=best.epoch,
+        score_title=SCORE,
     )
-    encoding = None if task.encoding is None else task.encoding.to_json()
-    identity, auc, loss = task.computed_identity, best.validation_auc, best.validation_loss
-    card = Card(identity, fold, best.epoch, auc, loss, digest, origin, encoding)
+    card = Card(
+        identity=task.run.identity,
+        fold=fold,
+        epoch=best.epoch,
+        score=best.score,
+        validation_loss=best.validation_loss,
+        weights_sha256=digest,
+        provenance=origin,
+        metadata=None if task.encoding is None else task.encoding.to_json(),
+    )
     save_trained(study, name, card)
-    forget_best(task.checkpoint)  # they are the fold's weights now
+    delete_best(task.run.checkpoint)  # now in weights.safetensors
     task.ranks.wait()
     return card
 
 
-def _predict(
-    task: FoldTask, network: torch.nn.Module, role: Literal["val", "test"]
-) -> pd.DataFrame:
-    rows = task.rows(role)
+def _record(task: FoldTask, weights: str) -> dict[str, Any]:
+    return table_record(weights, task.cohort, part="internal", columns=task.model.metadata)
+
+
+def _rows(task: FoldTask, network: torch.nn.Module, role: Literal["val", "test"]) -> pd.DataFrame:
+    output = predict(task, network, role)
     return prediction_rows(
-        probabilities_of(logits_by_ranks(task, network, rows)),
-        view_shares(task.model, task.crops)[rows],
-        task.cases(role),
-        task.crops.views,
-        classes=task.study.settings.classes,
+        output.probabilities,
+        output.shares,
+        cases=task.cases(role),
+        views=task.crops.views,
+        classes=task.classes,
         model=task.name,
         fold=task.fold,
         split=role,
@@ -306,10 +289,9 @@ def _predict(
 
 @contextmanager
 def _own_random_numbers(task: FoldTask) -> Iterator[None]:
-    """Leave the caller's random numbers as they were."""
-    with torch.random.fork_rng(
-        [task.hardware.device] if task.hardware.device.type == "cuda" else []
-    ):
+    """Restore the caller's random state at the end."""
+    device = task.hardware.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
 
 
@@ -325,6 +307,6 @@ def _memory_is_enough(model: ModelSettings) -> Iterator[None]:
         raise TrainingError(
             "the memory is not enough",
             found=f"{model.training.micro_batch or model.training.batch_size} samples at once",
-            remedy="set training.micro_batch, and the batch goes through in parts; or lower training.batch_size; "
-            f"or {size}, and preprocess again",
+            remedy="set training.micro_batch: the batch then goes through the network in parts; "
+            f"or lower training.batch_size; or lower {size} and preprocess again",
         ) from error

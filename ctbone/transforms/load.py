@@ -15,7 +15,7 @@ from monai.transforms import MapTransform
 from ctbone.cohort import Case
 from ctbone.config import DicomSettings, PreprocessSettings
 from ctbone.dicom import list_series, read_series
-from ctbone.dicom.series import chosen
+from ctbone.dicom.series import taken_series
 from ctbone.errors import PreprocessError
 from ctbone.grid import Grid
 from ctbone.nifti import NiftiFile, to_hu
@@ -142,7 +142,7 @@ class LoadHounsfieldd(MapTransform):
     def _dicom(self, key: Hashable, path: Path, case: Case) -> dict[Hashable, MetaTensor]:
         if not path.exists():
             raise PreprocessError("the image does not exist", case=case.case_id, file=path)
-        volume = read_series(chosen(list_series(path, self.dicom), path, case.case_id))
+        volume = read_series(taken_series(list_series(path, self.dicom), path, case.case_id))
         loaded, mask = self._mask(case, volume.grid)
         slab = Slab(volume.data, np.zeros(3, int), volume.grid)
         if mask is not None and self.near:

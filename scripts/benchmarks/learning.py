@@ -1,4 +1,4 @@
-"""It learns and does not cheat: out-of-fold AUC against a planted difference, and under shuffled labels."""
+"""Out-of-fold AUC against a planted difference, and under shuffled labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ NETWORK = {"block_config": [2, 2], "growth_rate": 4, "init_features": 8}
 
 @dataclass(frozen=True)
 class Job:
-    """One study to train: how far the classes lie apart, whether the labels are shuffled, and the seed of it all."""
+    """One study to train.
+
+    ``difference`` is the distance of the classes in standard deviations; ``size`` is in voxels.
+    """
 
     difference: float
     shuffled: bool
@@ -46,7 +49,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """The out-of-fold AUC of a study: pooled over the folds with DeLong's interval, and the mean of the folds'."""
+    """Out-of-fold AUC of a study: pooled with DeLong's interval, and the mean over the folds."""
 
     job: Job
     pooled: float
@@ -75,7 +78,8 @@ def main() -> None:
     )
     print(f"{machine()}; {versions}; {len(jobs)} studies in {time.perf_counter() - began:.0f} s")
     print(
-        f"{options.patients} patients, {options.size}³, 2 folds, {options.epochs} epochs, {json.dumps(NETWORK)}\n"
+        f"{options.patients} patients, {options.size}³, 2 folds, {options.epochs} epochs, "
+        f"{json.dumps(NETWORK)}\n"
     )
     rises = print_levels([a for a in answers if not a.job.shuffled])
     honest = print_shuffled([a for a in answers if a.job.shuffled])
@@ -83,7 +87,7 @@ def main() -> None:
 
 
 def print_levels(answers: list[Answer]) -> bool:
-    """Print the AUC at each level; return whether it rises, beginning at chance and ending above 0.9."""
+    """Print the AUC at each level; return whether it rises from chance to above 0.9."""
     print("| planted difference | out-of-fold AUC, mean of the folds' | studies |\n|---|---|---|")
     means = []
     for level in LEVELS:
@@ -94,9 +98,10 @@ def print_levels(answers: list[Answer]) -> bool:
 
 
 def print_shuffled(answers: list[Answer]) -> bool:
-    """Print the AUC under shuffled labels; return whether the interval of its mean holds 0.5."""
+    """Print the AUC under shuffled labels; return whether the interval of its mean contains 0.5."""
     print(
-        f"\n| shuffled labels, {len(answers)} seeds | mean AUC | t interval | 0.5 in it |\n|---|---|---|---|"
+        f"\n| shuffled labels, {len(answers)} seeds | mean AUC | t interval | 0.5 in it |\n"
+        "|---|---|---|---|"
     )
     holds = False
     for name, found in (
@@ -109,18 +114,17 @@ def print_shuffled(answers: list[Answer]) -> bool:
         interval = f"{np.mean(found) - half:.3f}–{np.mean(found) + half:.3f}"
         print(f"| {name} | {np.mean(found):.3f} | {interval} | {'yes' if inside else 'no'} |")
     inside = sum(a.low <= 0.5 <= a.high for a in answers)
-    print(f"\nof the {len(answers)} single 95 % intervals (DeLong, pooled) {inside} hold 0.5")
+    print(f"\nof the {len(answers)} single 95 % intervals (DeLong, pooled) {inside} contain 0.5")
     return holds
 
 
 def answer(job: Job) -> Answer:
-    """Make a study, train both folds by the command's own path, and judge the cases by the fold that tests them."""
+    """Make a study, train both folds as ``ctbone train`` does, and return the out-of-fold AUC."""
     import torch
 
     torch.set_num_threads(1)
-    protocol.draw_curves = lambda *_: (
-        None
-    )  # nobody looks at them, and they take as long as the training
+    # The figures are not needed, and take as long as the training.
+    protocol.draw_curves = lambda *_, **__: None
     with tempfile.TemporaryDirectory() as folder:
         study = make_study(Path(folder), job)
         table = read_predictions(train(study, "3d").predictions, CLASSES)
@@ -129,13 +133,19 @@ def answer(job: Job) -> Answer:
     pooled = auc_interval(truth, p)
     folds = [part for _, part in table[table["split"] == "test"].groupby("fold")]
     each = [auc(part["label"] == CLASSES[1], part[f"p_{CLASSES[1]}"]) for part in folds]
-    return Answer(job, pooled.value, pooled.low, pooled.high, float(np.mean(each)))
+    return Answer(
+        job=job,
+        pooled=pooled.value,
+        low=pooled.low,
+        high=pooled.high,
+        mean_of_folds=float(np.mean(each)),
+    )
 
 
 def make_study(root: Path, job: Job, **further: object) -> Study:
-    """Write crops of lesions whose classes differ in density and outline by ``job.difference`` standard deviations.
+    """Write crops of lesions whose classes differ in density and outline.
 
-    ``further`` are training settings.
+    ``job.difference`` is in standard deviations; ``further`` are training settings.
     """
     random = np.random.default_rng(job.seed)
     model = {"dim": "3d", "network": "densenet", "network_options": NETWORK}
@@ -181,7 +191,7 @@ def make_study(root: Path, job: Job, **further: object) -> Study:
 
 
 def lesion(random: np.random.Generator, size: int, shift: float) -> np.ndarray:
-    """Draw an uneven ball in marrow, HU: its density and the depth of its outline both move by ``shift`` spreads."""
+    """Draw an uneven ball in marrow, HU; ``shift`` changes its density and outline, in SD."""
     grid = (
         np.indices((size,) * 3) - (size - 1) / 2 - random.uniform(-1.5, 1.5, 3)[:, None, None, None]
     )

@@ -1,8 +1,8 @@
-"""bf16 beside fp32: does a network learn the same? Out-of-fold AUC of the same studies, seed by seed.
+"""Training in bf16 and in fp32: out-of-fold AUC of the same studies, seed by seed.
 
-Where the device has no bf16 arithmetic it is imitated: what goes into and comes out of every convolution, matrix
-product, normalisation and pooling, and every gradient there, is rounded to bf16, and the sums stay in fp32, as on a
-device that has it.
+A device without bf16 arithmetic imitates it: inputs and outputs of every convolution, matrix
+product, normalization and pooling, and their gradients, are rounded to bf16. Sums stay in fp32, as
+on a device that has it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from ctbone.config import TrainingSettings
-from ctbone.models.hardware import Hardware, choose_hardware
+from ctbone.models.hardware import Hardware, choose_hardware, computes_in_bf16
 from ctbone.predictions import read_predictions
 from ctbone.stats import auc
 from ctbone.training import protocol, train
@@ -43,7 +43,7 @@ _ROUNDED = (
 
 
 class Round(torch.autograd.Function):
-    """To the nearest bf16 number and back, and the gradient too."""
+    """Round to the nearest bf16 number, forward and backward."""
 
     @staticmethod
     def forward(context, value):
@@ -76,7 +76,7 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
-    own = choose_hardware(TrainingSettings()).bf16
+    own = computes_in_bf16(choose_hardware(TrainingSettings()).device)
     jobs = [(arm, options.difference, seed, own) for seed in range(options.seeds) for arm in ARMS]
     began = time.perf_counter()
     workers = 1 if torch.cuda.is_available() else options.workers
@@ -85,24 +85,28 @@ def main() -> None:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "monai"))
     kind = "by the device" if own else "imitated by rounding"
     print(
-        f"{machine()}; {versions}; bf16 {kind}; {len(jobs)} studies in {time.perf_counter() - began:.0f} s\n"
+        f"{machine()}; {versions}; bf16 {kind}; "
+        f"{len(jobs)} studies in {time.perf_counter() - began:.0f} s\n"
     )
     print(
-        "| arm | out-of-fold AUC, mean | SD over seeds | less fp32, mean (95 % t interval) | SD of that |\n"
+        "| arm | out-of-fold AUC, mean | SD over seeds | minus fp32, mean (95 % t interval) "
+        "| SD of that |\n"
         "|---|---|---|---|---|"
     )
     for column, arm in enumerate(ARMS):
         apart = found[:, column] - found[:, 0]
-        told = "" if column == 0 else f"{apart.mean():+.4f} ({_interval(apart)})"
+        difference = "" if column == 0 else f"{apart.mean():+.4f} ({_interval(apart)})"
         spread = "" if column == 0 else f"{apart.std(ddof=1):.3f}"
         print(
-            f"| {arm} | {found[:, column].mean():.3f} | {found[:, column].std(ddof=1):.3f} | {told} | {spread} |"
+            f"| {arm} | {found[:, column].mean():.3f} | {found[:, column].std(ddof=1):.3f} "
+            f"| {difference} | {spread} |"
         )
     apart = found[:, 2] - found[:, 0]
     half = stats.t.ppf(0.95, len(apart) - 1) * stats.sem(apart)
     alike = abs(apart.mean()) + half < MARGIN
     print(
-        f"\n90 % interval of bf16 less fp32 within ±{MARGIN} (two one-sided tests at 5 %): {'yes' if alike else 'no'}"
+        f"\n90 % interval of bf16 minus fp32 within ±{MARGIN} (two one-sided tests at 5 %): "
+        f"{'yes' if alike else 'no'}"
     )
 
 
@@ -115,14 +119,18 @@ def area(job: tuple[str, float, int, bool]) -> float:
     """Train both folds of a study in one arm and return the mean of the folds' AUC."""
     arm, difference, seed, own = job
     torch.set_num_threads(1)
-    protocol.draw_curves = lambda *_: None
+    protocol.draw_curves = lambda *_, **__: None
     precision = "bf16" if arm == "bf16" else "fp32"
     if not own:
         Hardware.autocast = lambda self: Bf16() if self.bf16 else contextlib.nullcontext()
     with tempfile.TemporaryDirectory() as folder:
+        planted = Job(
+            difference=difference, shuffled=False, seed=seed, patients=80, size=16, epochs=8
+        )
         further = {"precision": precision, "seed": seed + (5000 if "other" in arm else 0)}
-        study = make_study(Path(folder), Job(difference, False, seed, 80, 16, 8), **further)
-        table = read_predictions(train(study, "3d").predictions, study.settings.classes)
+        study = make_study(Path(folder), planted, **further)
+        summary = train(study, "3d", notes=False)
+        table = read_predictions(summary.predictions, study.settings.classes)
     tested = table[table["split"] == "test"]
     folds = [part for _, part in tested.groupby("fold")]
     return float(

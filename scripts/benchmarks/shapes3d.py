@@ -1,4 +1,4 @@
-"""AdrenalMNIST3D by ctbone's training: its volumes as a study, its own split as the only fold, DenseNet121 in 3D."""
+"""Train on AdrenalMNIST3D: its volumes as a study, its own split as the only fold, DenseNet121."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def make_study(root: Path, options: argparse.Namespace) -> Study:
-    """Write the volumes as the crops of a study, and the set's own split as the roles of its fold 0."""
+    """Write the volumes as crops of a study, and the data set's split as the roles of fold 0."""
     parts = np.load(options.data)
     volumes = np.concatenate([parts["train_images"], parts["val_images"]])
     labels = np.concatenate([parts["train_labels"], parts["val_labels"]]).ravel()
@@ -103,7 +103,7 @@ def make_study(root: Path, options: argparse.Namespace) -> Study:
 
 
 def as_hu(volume: np.ndarray, size: int) -> np.ndarray:
-    """Give a binary shape the HU that the window shows as 0 and 1; halved, a voxel is the mean of eight."""
+    """Map a binary shape to the HU that the window maps to 0 and 1; halving averages 8 voxels."""
     share = volume.astype(np.float32) / 255
     times = len(volume) // size
     share = share.reshape(size, times, size, times, size, times).mean(axis=(1, 3, 5))
@@ -136,14 +136,15 @@ def report(study: Study, kept: int, seconds: float, options: argparse.Namespace)
     )
     print(f"{machine()}; {versions}")
     print(
-        f"{options.network} at {options.size}³, seed {options.seed}, {len(history)} epochs in {seconds:.0f} s\n"
+        f"{options.network} at {options.size}³, seed {options.seed}, "
+        f"{len(history)} epochs in {seconds:.0f} s\n"
     )
     print(f"| epoch | validation AUC (n = {len(truth)}) | accuracy at 0.5 |\n|---|---|---|")
     accuracy = np.mean((p >= 0.5) == truth)
     interval = f"{found.low:.3f}–{found.high:.3f}"
     print(f"| {kept}, the best on this part | {found.value:.3f} ({interval}) | {accuracy:.3f} |")
     last = history.iloc[-1]
-    print(f"| {int(last['epoch'])}, the last | {last['validation_auc']:.3f} | |")
+    print(f"| {int(last['epoch'])}, the last | {last['score']:.3f} | |")
     print(f"\nthe commoner class alone: accuracy {max(truth.mean(), 1 - truth.mean()):.3f}")
 
 

@@ -1,4 +1,4 @@
-"""Fair timing on a shared machine: contenders take turns, medians of paired ratios, memory in a process of its own."""
+"""Timing on a shared machine: alternating contenders, medians of paired ratios, own processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 def take_turns(
     contenders: Mapping[str, Callable[[], object]], rounds: int
 ) -> dict[str, list[float]]:
-    """Return the seconds of each contender, one a round; a first round that warms caches is not counted.
+    """Return the seconds of each contender, one a round; a first round warms caches, uncounted.
 
     What one leaves in the disk's queue is written out, untimed, before the next begins.
     """

@@ -1,6 +1,6 @@
-"""3D training: ctbone beside the loop of MONAI's tutorials, same DenseNet121, crops, batches and epochs.
+"""3D training: ctbone against the loop of MONAI's tutorials, same network, crops and batches.
 
-Without this checkout's environment, where ctbone's imports are at hand: PYTHONPATH=. python scripts/benchmarks/train.py
+In another environment with ctbone's dependencies: PYTHONPATH=. python scripts/benchmarks/train.py
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def compare(size: int, options: argparse.Namespace) -> bool:
-    """Let the contenders take turns, each epoch in a process of its own; print the table of one size."""
+    """Run the contenders in turn, each epoch in a new process; print the table of one size."""
     names = [
         OURS,
         *(f"{kind}, {workers} workers" for kind in (USUAL, ONE) for workers in (0, worker_count())),
@@ -88,17 +88,26 @@ def compare(size: int, options: argparse.Namespace) -> bool:
     rates, work = rates_of(hardware), work_of(densenet, size)
     by_flops, by_bytes = rates.seconds(work, 2 if hardware.bf16 else 4)
     print(
-        f"## {size}³, batch {options.batch}, epochs of {options.batches} batches, {options.rounds} rounds\n"
+        f"## {size}³, batch {options.batch}, epochs of {options.batches} batches, "
+        f"{options.rounds} rounds\n"
     )
     precision = "bf16" if hardware.bf16 else "fp32"
-    arithmetic = f"{work.flops / 1e9:.1f} GFLOP ({by_flops * 1e3:.2f} ms at {rates.flops / 1e12:.3g} TFLOP/s, measured)"
-    traffic = f"{work.elements / 1e6:.0f} M numbers ({by_bytes * 1e3:.2f} ms at {rates.bytes / 1e9:.0f} GB/s, measured)"
+    arithmetic = (
+        f"{work.flops / 1e9:.1f} GFLOP "
+        f"({by_flops * 1e3:.2f} ms at {rates.flops / 1e12:.3g} TFLOP/s, measured)"
+    )
+    traffic = (
+        f"{work.elements / 1e6:.0f} M numbers "
+        f"({by_bytes * 1e3:.2f} ms at {rates.bytes / 1e9:.0f} GB/s, measured)"
+    )
     print(
-        f"ctbone in {precision}, MONAI's loop in fp32. A sample needs {arithmetic} and moves {traffic}.\n"
+        f"ctbone in {precision}, MONAI's loop in fp32. "
+        f"A sample needs {arithmetic} and moves {traffic}.\n"
     )
     busy = "GPU busy" if GPU else "cores busy"
     print(
-        f"| loop | ms a sample | samples/s | core ms a sample | {busy} | peak GiB | share of the floor | augmentation |"
+        f"| loop | ms a sample | samples/s | core ms a sample | {busy} | peak GiB "
+        "| share of the floor | augmentation |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for name, rounds in runs.items():
@@ -137,11 +146,13 @@ def goals(size: int, runs: dict[str, list[dict]], floor: float) -> bool:
         print(f"| ctbone to {best} | {ratio:.2f}× the samples/s | {told} |")
         most = statistics.median(run["seconds"] for run in runs[best]) / floor
         print(
-            f"| the floor to {best} | {most:.2f}× the samples/s: no more is possible in this precision |  |  |"
+            f"| the floor to {best} "
+            f"| {most:.2f}× the samples/s: no more is possible in this precision |  |  |"
         )
     held = augmentation <= AUGMENTATION_GOAL
     print(
-        f"| augmentation to a step | {augmentation:.1%} | ≤ {AUGMENTATION_GOAL:.0%} | {'met' if held else 'missed'} |\n"
+        f"| augmentation to a step | {augmentation:.1%} | ≤ {AUGMENTATION_GOAL:.0%} "
+        f"| {'met' if held else 'missed'} |\n"
     )
     return met and held
 
@@ -173,7 +184,10 @@ def run_alone(name: str, root: Path, options: argparse.Namespace) -> dict:
 
 
 def measure(loop: Contender, batches: int, batch: int) -> dict:
-    """Time an epoch after two that warm up: until then the heap grows; seconds a sample, busy share, peak GiB."""
+    """Time an epoch after two that warm up, during which the heap grows.
+
+    Returns seconds a sample, busy share and peak GiB.
+    """
     for _ in range(2):
         loop.epoch(1, batches)
     settle()
@@ -232,7 +246,7 @@ def gpu_busy(run) -> float:
 
 
 def _processor_seconds() -> float:
-    """Of this process and the workers that it started and that live."""
+    """Processor time of this process and of its living child processes."""
     import psutil
 
     own = psutil.Process()
@@ -240,7 +254,7 @@ def _processor_seconds() -> float:
 
 
 def protocol(epochs: int, size: int, at_once: int) -> bool:
-    """Train the whole protocol on synthetic crops of 514 patients, from loading to the joined predictions."""
+    """Train all folds on synthetic crops of 514 patients, from loading to joined predictions."""
     from ctbone.training import train, train_folds
 
     with tempfile.TemporaryDirectory() as folder:
@@ -255,7 +269,8 @@ def protocol(epochs: int, size: int, at_once: int) -> bool:
         minutes = (time.perf_counter() - began) / 60
     expected = minutes * EPOCHS / epochs
     print(
-        f"{PATIENTS} patients at {size}³, {FOLDS} folds, {epochs} epochs, validation included: {minutes:.2f} minutes"
+        f"{PATIENTS} patients at {size}³, {FOLDS} folds, {epochs} epochs, validation included: "
+        f"{minutes:.2f} minutes"
     )
     if epochs != EPOCHS:
         print(f"at this pace, {EPOCHS} epochs take at most {expected:.1f} minutes")

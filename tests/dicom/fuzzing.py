@@ -1,6 +1,7 @@
-"""Damaged series, drawn from a seed: whatever is done to a file, converting ends in a volume or in a DicomError.
+"""Fuzz the conversion: every damaged series ends in a volume or in a DicomError.
 
-A long run: ``python -m tests.dicom.fuzzing --count 20000 --seed 1``; with --real DIR real headers, too.
+Long run: ``python -m tests.dicom.fuzzing --count 20000 --seed 1``; ``--real DIR`` adds real
+headers.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ _NUMBERS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """An input that ended in neither a volume nor an error of ours."""
+    """An input that ended in neither a volume nor a DicomError."""
 
     number: int
     what: str
 
 
 def originals(folder: Path, real: Path | None = None) -> list[list[bytes]]:
-    """Return small series, three files each: every kind of header and codec, and real headers with few pixels."""
+    """Return small series of every syntax and codec, and real headers with few pixels."""
     plan = Plan(ramp(3, 8, 8, low=-30, dtype=np.int16), intercept=0.0, padding=-2000)
     syntaxes = [
         uids.ExplicitVRLittleEndian,
@@ -74,7 +75,7 @@ def originals(folder: Path, real: Path | None = None) -> list[list[bytes]]:
 
 
 def mutant(series: list[bytes], other: bytes, rng: np.random.Generator) -> list[bytes]:
-    """Damage one file of a series, or all of them alike, in one to eight places."""
+    """Damage one file of a series, or all in the same way, in one to eight places."""
     first = int(rng.integers(len(series)))
     seed = int(rng.integers(2**31))
     alike = rng.random() < 0.4
@@ -85,7 +86,7 @@ def mutant(series: list[bytes], other: bytes, rng: np.random.Generator) -> list[
 
 
 def attempt(series: list[bytes], folder: Path) -> str:
-    """Convert a series; say what went wrong, or nothing."""
+    """Convert a series; return a description of the failure, or an empty string."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "in").mkdir(parents=True)
     for k, content in enumerate(series):
@@ -102,7 +103,7 @@ def attempt(series: list[bytes], folder: Path) -> str:
 
 
 def fuzz(count: int, seed: int, real: Path | None = None) -> list[Finding]:
-    """Try ``count`` damaged series, in a process of their own that may die; it then goes on with the next."""
+    """Try ``count`` damaged series in a child process; if it dies, a new one continues."""
     findings: list[Finding] = []
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     at = 0
@@ -164,7 +165,7 @@ def _damaged(content: bytes, other: bytes, rng: np.random.Generator) -> bytes:
                 if rng.random() < 0.3:
                     del data[at:]
             case _:
-                # Somewhere in the text of a tag that matters: a digit becomes another.
+                # Replace one digit of any value.
                 digits = [k for k in range(132, len(data)) if 48 <= data[k] < 58]
                 if digits:
                     data[digits[int(rng.integers(len(digits)))]] = int(rng.integers(45, 70))
@@ -172,7 +173,7 @@ def _damaged(content: bytes, other: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _small(path: Path) -> bytes:
-    """Return a real file with a corner of 8 × 8 of its pixels; empty where it holds none that are plain."""
+    """Return a real file cropped to 8 × 8 pixels; empty if its pixels cannot be read."""
     try:
         dataset = pydicom.dcmread(path)
         if dataset.file_meta.TransferSyntaxUID.is_encapsulated:

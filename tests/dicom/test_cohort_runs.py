@@ -1,4 +1,4 @@
-"""A cohort through conversion and cropping: over a Dask cluster of real processes, and killed and started again."""
+"""Conversion and cropping of a cohort: on a Dask cluster, and resumed after a kill."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "
 def cohort(
     root: Path, cases: int, slices: int = 12, side: int = 48, bad: int | None = None
 ) -> Study:
-    """Write a study of tiny series with masks; one series may lack a slice."""
+    """Write a study of small series with masks; series ``bad`` has a missing slice."""
     root.mkdir()
     (root / "study.yaml").write_text(
         "name: test\npreprocess: {crop_3d: {size: 16}, images_2d: {size: 16}}\n"
@@ -53,7 +53,7 @@ def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > end:
-            pytest.fail("waited in vain")
+            pytest.fail(f"no result within {seconds} s")
         time.sleep(0.02)
     return found
 
@@ -140,7 +140,7 @@ def test_killed_and_started_again_it_does_only_what_is_missing(tmp_path):
     after = finished()
     assert len(after) == 10
     assert {case: after[case] for case in before} == before
-    # A volume is made again only where its record was not yet written when the blow fell.
+    # A volume is made again only if its record was not yet written when the process was killed.
     remade = [
         name
         for name, at in images.items()

@@ -19,7 +19,7 @@ PLAN = Plan(ramp(6, 16, 16, dtype=np.int16), intercept=0.0, syntax=uids.JPEGLoss
 
 
 def script(tmp_path, monkeypatch, text):
-    """Let another program answer in the codecs' place."""
+    """Run another program instead of the decoder."""
     path = tmp_path / "program.py"
     path.write_text("import sys, os, time\n" + text)
     monkeypatch.setattr(decoder_pool, "_SCRIPT", path)
@@ -48,7 +48,7 @@ def test_a_codec_that_crashes_hangs_or_lies_is_an_error(tmp_path, monkeypatch, p
     assert decoder_pool._idle.empty()
 
 
-def test_a_crash_is_told_with_the_slice_and_the_next_series_is_read(tmp_path, monkeypatch):
+def test_a_crash_names_the_slice_and_the_next_series_is_read(tmp_path, monkeypatch):
     write_series(tmp_path / "in", PLAN)
     (series,) = list_series(tmp_path / "in", DicomSettings())
     with monkeypatch.context() as patch:
@@ -77,7 +77,8 @@ def test_children_end_with_their_parent(tmp_path):
     path = write_series(tmp_path, PLAN)[0]
     code = (
         "from pathlib import Path; from ctbone.dicom import decoder_pool\n"
-        f"list(decoder_pool.decode(Path({str(path)!r}), None)); print(decoder_pool._idle.get_nowait().pid)"
+        f"list(decoder_pool.decode(Path({str(path)!r}), None))\n"
+        "print(decoder_pool._idle.get_nowait().pid)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
@@ -91,7 +92,7 @@ def test_children_end_with_their_parent(tmp_path):
     pytest.fail("the child outlives its parent")
 
 
-def test_what_codecs_print_stays_unseen(tmp_path, capfd):
+def test_output_of_codecs_is_suppressed(tmp_path, capfd):
     path = write_series(tmp_path, replace(PLAN, syntax=uids.JPEG2000Lossless))[2]
     content = bytearray(path.read_bytes())
     start = content.index(b"\xff\x4f\xff\x51")

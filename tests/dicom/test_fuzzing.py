@@ -1,4 +1,4 @@
-"""A sample of the fuzzer's inputs; ``python -m tests.dicom.fuzzing`` runs as many as one has time for."""
+"""A sample of the fuzzer's inputs; ``python -m tests.dicom.fuzzing`` runs more."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from . import fuzzing
 
 
-def test_whatever_is_damaged_ends_in_a_volume_or_in_an_error_of_ours(tmp_path, capfd):
+def test_damaged_series_end_in_a_volume_or_a_dicom_error(tmp_path, capfd):
     count = int(os.environ.get("CTBONE_FUZZ", "150"))
     assert fuzzing.fuzz(count, seed=int(os.environ.get("CTBONE_FUZZ_SEED", "0"))) == []
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_fuzzer_damages_and_notices(tmp_path, monkeypatch):
+def test_the_fuzzer_damages_files_and_detects_failures(tmp_path, monkeypatch):
     series = fuzzing.originals(tmp_path / "originals")
     rng = np.random.default_rng(0)
     assert all(fuzzing.mutant(one, series[0][0], rng) != one for one in series[:3])

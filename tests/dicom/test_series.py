@@ -50,7 +50,7 @@ def test_one_series_is_found_among_everything_else(tmp_path):
         series.files[0].parent.name: series for series in list_series(tmp_path, DicomSettings())
     }
     assert {
-        name: series.verdict for name, series in found.items() if series.verdict != "passed over"
+        name: series.verdict for name, series in found.items() if series.verdict != "skipped"
     } == {"deep": "taken"}
     assert found["deep"].slices == 8
     assert found["deep"].spacing == pytest.approx((0.7, 0.8, 1.0))
@@ -59,7 +59,7 @@ def test_one_series_is_found_among_everything_else(tmp_path):
     assert "reformatted" in found["mpr"].reason
     assert "MR" in found["mr"].reason
     assert "sagittal" in found["sagittal"].reason
-    assert found[tmp_path.name].reason == "no DICOM"
+    assert found[tmp_path.name].reason == "not a DICOM file"
     assert len(found[tmp_path.name].files) == 2
 
 
@@ -71,13 +71,13 @@ def test_one_series_is_found_among_everything_else(tmp_path):
             replace(THIN, kernel="B30f"),
             replace(THIN, kernel="B70f"),
             {"kernel": "soft"},
-            "the kernel asked for",
+            "preferred kernel",
         ),
         (
             replace(THICK, kernel="B70f"),
             replace(THIN, kernel="B30f"),
             {"kernel": "bone"},
-            "the kernel asked for",
+            "preferred kernel",
         ),
         (replace(THIN, stored=ramp(9)), THIN, {}, "more slices"),
         (THIN, replace(THIN, contrast="IOMERON"), {}, "no contrast agent"),
@@ -90,27 +90,29 @@ def test_one_series_is_found_among_everything_else(tmp_path):
         ),
     ],
 )
-def test_the_better_series_is_taken_and_the_other_says_why(tmp_path, better, worse, options, why):
+def test_the_better_series_is_taken_and_the_other_has_a_reason(
+    tmp_path, better, worse, options, why
+):
     for number, plan in enumerate((worse, better)):
         write_series(tmp_path / str(number), plan)
     first, second = list_series(tmp_path, DicomSettings(**options))
-    assert (first.verdict, first.reason) == ("passed over", f"series 2 is better: {why}")
+    assert (first.verdict, first.reason) == ("skipped", f"series 2 is better: {why}")
     assert second.verdict == "taken"
 
 
-def test_a_tie_is_the_users_to_break(tmp_path):
+def test_series_of_equal_rank_are_refused(tmp_path):
     one = write_series(tmp_path / "one", replace(THIN, kernel="B70f"))
     write_series(tmp_path / "two", replace(THIN, kernel="B30f"))
     with pytest.raises(DicomError) as caught:
         convert_series(tmp_path, tmp_path / "out.nii", DicomSettings())
-    assert "series 1 (CT, kernel B70f, 8 slices): as good as series 2" in str(caught.value)
-    assert "series 2 (CT, kernel B30f, 8 slices): as good as series 1" in str(caught.value)
+    assert "series 1 (CT, kernel B70f, 8 slices): ranks equally with series 2" in str(caught.value)
+    assert "series 2 (CT, kernel B30f, 8 slices): ranks equally with series 1" in str(caught.value)
     assert not (tmp_path / "out.nii").exists()
     assert [series.kernel for series in the_taken(tmp_path, kernel="soft")] == ["B30f"]
     assert [series.kernel for series in the_taken(one[2])] == ["B70f"]
 
 
-def test_two_examinations_in_a_folder_are_never_chosen_between(tmp_path):
+def test_two_examinations_in_a_folder_are_refused(tmp_path):
     write_series(tmp_path / "1", THIN)
     write_series(tmp_path / "2", replace(THICK, study="1.2.9"))
     assert [verdict for verdict, _ in verdicts(tmp_path)] == ["refused", "refused"]
@@ -131,7 +133,7 @@ def test_two_examinations_in_a_folder_are_never_chosen_between(tmp_path):
         ((0, 1, 2, 3.3, 4.6), "uneven gaps, 1.00 to 1.30 mm"),
     ],
 )
-def test_slices_that_are_no_volume_are_refused_with_their_positions(tmp_path, positions, reason):
+def test_slices_that_are_not_a_volume_are_refused_with_their_positions(tmp_path, positions, reason):
     write_series(tmp_path, Plan(ramp(5), positions=positions))
     assert verdicts(tmp_path) == [("refused", reason)]
 
@@ -155,13 +157,13 @@ def test_mixed_slices_are_refused(tmp_path):
     first.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
     first.save_as(paths[3])
     assert verdicts(tmp_path / "a") == [
-        ("refused", "mixed orientations: 1 of 8 slices lie otherwise than the first")
+        ("refused", "mixed orientations: 1 of 8 slices differ from the first")
     ]
 
 
-def test_a_single_slice_and_two_are_no_volume(tmp_path):
+def test_two_slices_are_not_a_volume(tmp_path):
     write_series(tmp_path, Plan(ramp(2)))
-    assert verdicts(tmp_path) == [("refused", "too few slices: 2, a volume has 3 or more")]
+    assert verdicts(tmp_path) == [("refused", "too few slices: 2, a volume needs at least 3")]
 
 
 def test_a_gantry_tilt_is_read_from_the_positions(tmp_path):
@@ -173,22 +175,22 @@ def test_a_gantry_tilt_is_read_from_the_positions(tmp_path):
     assert series.tilt == pytest.approx(12.0, abs=0.01)
 
 
-def test_no_rescale_means_no_hu(tmp_path):
+def test_a_missing_rescale_is_refused(tmp_path):
     for path in write_series(tmp_path, THIN):
         dataset = pydicom.dcmread(path)
         del dataset.RescaleSlope
         dataset.save_as(path)
     assert verdicts(tmp_path) == [
-        ("refused", "no rescale slope and intercept: the values are no HU")
+        ("refused", "no rescale slope and intercept: the values are not HU")
     ]
 
 
-def test_a_header_may_claim_what_it_likes(tmp_path):
+def test_a_header_that_claims_too_many_pixels_is_skipped(tmp_path):
     for path in write_series(tmp_path, THIN):
         dataset = pydicom.dcmread(path)
         dataset.Rows = dataset.Columns = 65535
         dataset.save_as(path)
-    assert verdicts(tmp_path) == [("passed over", "claims 65535 × 65535 pixels")]
+    assert verdicts(tmp_path) == [("skipped", "the header claims 65535 × 65535 pixels")]
 
 
 def test_an_enhanced_file_is_one_series(tmp_path):
@@ -197,7 +199,7 @@ def test_an_enhanced_file_is_one_series(tmp_path):
     assert (series.slices, series.kernel, len(series.files)) == (8, "BONEPLUS", 1)
 
 
-def test_files_without_preamble_and_loops_of_links_are_survived(tmp_path):
+def test_files_without_preamble_and_loops_of_links_are_read(tmp_path):
     for path in write_series(tmp_path / "a", THIN):
         path.write_bytes(path.read_bytes()[132:])
     (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
@@ -206,10 +208,10 @@ def test_files_without_preamble_and_loops_of_links_are_survived(tmp_path):
     assert the_taken(tmp_path)[0].slices == 8
 
 
-def test_an_empty_folder_and_none_at_all(tmp_path):
+def test_an_empty_and_a_missing_folder_are_refused(tmp_path):
     with pytest.raises(DicomError, match="holds no files"):
         list_series(tmp_path, DicomSettings())
-    with pytest.raises(DicomError, match="no such folder"):
+    with pytest.raises(DicomError, match="does not exist"):
         list_series(tmp_path / "gone", DicomSettings())
 
 

@@ -43,7 +43,7 @@ def canonical(data, affine):
 
 @st.composite
 def plans(draw):
-    """Regular series: any orientation and flip, oblique ones too, signed and unsigned, sloped, padded."""
+    """Regular series of any orientation, flip, sign, slope and spacing."""
     turn = Rotation.from_euler(
         "xyz", [draw(st.sampled_from([0, 90, 180, 270, 7.5, -21.0])) for _ in range(3)], True
     )
@@ -64,7 +64,7 @@ def plans(draw):
     )
 
 
-# Shrinking an example that runs another program takes minutes and tells little.
+# Shrinking an example that runs another program takes minutes, so shrinking is off.
 QUICK = settings(
     max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )
@@ -73,7 +73,8 @@ QUICK = settings(
 @QUICK
 @given(plan=plans(), backwards=st.booleans())
 def test_voxels_and_affine_equal_those_of_dcm2niix(tmp_path_factory, plan, backwards):
-    # dcm2niix orders slices by instance number, so these follow space here, in one direction or the other.
+    # dcm2niix orders slices by instance number, so these follow space here, in one direction or the
+    # other.
     root = tmp_path_factory.mktemp("series")
     order = list(range(len(plan.stored)))
     write_series(root / "in", plan, order[::-1] if backwards else order)
@@ -254,7 +255,7 @@ def test_slices_of_a_tilted_gantry_come_onto_an_untilted_grid(tmp_path):
     plan = replace(plan, gap=0.0, positions=(0.0,) * 9, shift=tuple(step))
     write_series(tmp_path, plan)
     volume = read(tmp_path, irregular="resample")
-    assert "tilt of 15.0°" in volume.resampled
+    assert "tilt of 15.0°" in volume.irregularity
     np.testing.assert_allclose(volume.affine[:3, :3], np.diag([-0.7, -0.8, 3.0]), atol=1e-6)
     # Independent: ITK in index space, with the sheared matrix of the slices as its transform.
     sheared = np.eye(4)

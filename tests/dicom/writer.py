@@ -1,4 +1,4 @@
-"""Tiny DICOM series, every property of which the test chooses."""
+"""Write small DICOM series for tests, with every property chosen by the test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
 @dataclass(frozen=True)
 class Plan:
-    """A regular axial series, unless told otherwise. ``stored`` is (slice, row, column)."""
+    """A series, by default regular and axial. ``stored`` is (slice, row, column)."""
 
     stored: np.ndarray
     directions: tuple = AXIAL
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def affine(self) -> np.ndarray:
-        """Voxel (column, row, slice) to RAS mm, as the standard's equation C.7.6.2.1-1 has it."""
+        """Voxel (column, row, slice) to RAS mm, by equation C.7.6.2.1-1 of DICOM PS3.3."""
         affine = np.eye(4)
         affine[:3, 0] = np.array(self.directions[0]) * self.pixel[1]
         affine[:3, 1] = np.array(self.directions[1]) * self.pixel[0]

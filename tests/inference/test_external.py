@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
         tmp_path_factory.mktemp("trained"), models=MODELS, size=16, patients=12, external=3
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol, "draw_curves", lambda *args: None)
+        patch.setattr(protocol, "draw_curves", lambda *_, **__: None)
         train(study, "3d")
         train(study, "2d")
     return study
@@ -81,7 +81,7 @@ def test_the_2d_ensemble_averages_views_by_area(study):
 
 
 def test_training_and_inference_agree_on_the_same_voxels(study):
-    """A tested case sent through the external door under another name gets its out-of-fold probability again."""
+    """An external copy of a tested case gets the out-of-fold probability of that case."""
     tested = predictions(study).query("split == 'test' and fold == 0").iloc[0]
     twin = read_cohort(study).external[0].case_id
     shutil.copy(study.crop(tested["case_id"], "3d"), study.crop(twin, "3d"))
@@ -120,7 +120,7 @@ def test_missing_folds_are_named(study):
         predict_external(study, "3d")
 
 
-def test_no_external_case_is_told(study):
+def test_a_cohort_without_external_cases_is_an_error(study):
     cohort = pd.read_csv(study.cohort_csv).query("cohort == 'internal'")
     cohort.to_csv(study.cohort_csv, index=False)
     with pytest.raises(InferenceError, match="no external case"):
@@ -168,9 +168,9 @@ def test_weights_of_another_network_are_refused_even_with_a_matching_card(study)
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"format": 1}', '{"format": 1, "identity": 3, "fold": 0}']
+    "content", ["", "[]", "{}", '{"format": 2}', '{"format": 2, "identity": 3, "fold": 0}']
 )
-def test_a_damaged_card_is_told(study, content):
+def test_a_damaged_card_is_an_error(study, content):
     (study.run("3d", 0) / "card.json").write_text(content)
     with pytest.raises(ModelError, match="card"):
         predict_external(study, "3d")
@@ -193,8 +193,8 @@ def test_an_external_copy_of_an_internal_scan_is_caught(study):
         predict_external(study, "3d")
 
 
-def test_the_file_holds_the_network_s_answer(study):
-    """The probability in the table, worked out by hand from the weights file and the crop."""
+def test_the_table_holds_the_output_of_the_network(study):
+    """The probability in the table equals one computed here from the weights file and the crop."""
     import nibabel
 
     predict_external(study, "3d")
@@ -214,6 +214,9 @@ def test_the_file_holds_the_network_s_answer(study):
 
 def test_inference_does_not_import_training():
     heavy = "('ctbone.training', 'monai', 'timm')"
-    code = f"import sys, ctbone.inference; print([name for name in sys.modules if name.startswith({heavy})])"
+    code = (
+        "import sys, ctbone.inference; "
+        f"print([name for name in sys.modules if name.startswith({heavy})])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

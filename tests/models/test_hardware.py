@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ctbone.config import WIDE, ModelSettings, TrainingSettings
-from ctbone.models.hardware import Hardware, choose_hardware
+from ctbone.models.hardware import Hardware, choose_hardware, computes_in_bf16
 from ctbone.models.network_input import network_input
 from ctbone.models.networks import build_network
 from ctbone.models.processor_convolutions import ConvolvedGradientConv3d, PlainLayoutConv3d
@@ -25,12 +25,34 @@ def test_each_setting_turns_its_own_thing_off():
     assert (other.bf16, other.channels_last, other.compiles) == (True, True, True)
 
 
-def test_a_processor_without_bf16_arithmetic_stays_in_fp32(monkeypatch):
-    for known, expected in ({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
-        assert Hardware(CPU, choose_hardware(TrainingSettings()).bf16).bf16 == (
-            expected or torch.cuda.is_available()
-        )
+@pytest.mark.parametrize(
+    ("known", "has_bf16"), [({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)]
+)
+def test_auto_is_fp32_on_every_processor(monkeypatch, known, has_bf16):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert computes_in_bf16(CPU) == has_bf16
+    assert not choose_hardware(TrainingSettings()).bf16
+    assert choose_hardware(TrainingSettings(precision="bf16")).bf16
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_auto_is_bf16_on_a_gpu_that_computes_in_it(monkeypatch, has_bf16):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+    assert choose_hardware(TrainingSettings()).bf16 == has_bf16
+    assert not choose_hardware(TrainingSettings(precision="fp32")).bf16
+
+
+def test_hardware_names_itself(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert str(Hardware(CPU, bf16=True)) == "processor with AVX512 kernels, bf16, channels-last"
+    plain = Hardware(CPU, bf16=False, channels_last=False)
+    assert str(plain) == "processor with AVX512 kernels, fp32, channels-first"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    assert str(Hardware(torch.device("cuda", 0), bf16=True)) == "NVIDIA H200, bf16, channels-last"
 
 
 def test_the_layout_changes_nothing_but_rounding():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ctbone.phantom.anatomy import Anatomy, render
+from ctbone.phantom.anatomy import Anatomy, render_anatomy
 from ctbone.phantom.patient import Patient, draw_patient
 
 
@@ -19,4 +19,4 @@ def affine() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def anatomy(patient: Patient, affine: np.ndarray) -> Anatomy:
-    return render(patient, affine, (134, 110, 66))
+    return render_anatomy(patient, affine, (134, 110, 66))

@@ -16,7 +16,7 @@ HEADER = SeriesHeader(case_id="C1_001", seed=11)
 
 
 def read(folder, uid=None):
-    """HU and RAS affine by ITK, which knows nothing of ctbone; axes (column, row, slice)."""
+    """HU and RAS affine as read by ITK, independently of ctbone; axes (column, row, slice)."""
     reader = sitk.ImageSeriesReader()
     ids = reader.GetGDCMSeriesIDs(str(folder))
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), uid or ids[0]))
@@ -28,7 +28,7 @@ def read(folder, uid=None):
 
 
 def assert_same_image(hu, affine, other, other_affine, *, tolerance=1e-3):
-    """Equal as images: the readers may list slices the other way round, with an affine that says so."""
+    """Compare two images; a reader may reverse the slices and the affine with them."""
     if affine[:3, 2] @ other_affine[:3, 2] < 0:
         other = other[:, :, ::-1]
         other_affine = other_affine @ np.array(
@@ -52,8 +52,13 @@ def test_itk_reads_back_hu_and_geometry_of_every_position(tmp_path, position, pi
         shape=(7, 5, 4),
     )
     grid, hu = scan_grid(scan), volume()
-    write_series(tmp_path, hu, grid.scanner, replace(HEADER, position=position, pixels=pixels))
-    assert_same_image(hu, grid.scanner, *read(tmp_path))
+    write_series(
+        tmp_path,
+        hu=hu,
+        affine=grid.scanner_affine,
+        header=replace(HEADER, position=position, pixels=pixels),
+    )
+    assert_same_image(hu, grid.scanner_affine, *read(tmp_path))
 
 
 @settings(
@@ -70,14 +75,14 @@ def test_any_grid_with_right_angles_survives(tmp_path_factory, turn, flip, step,
     affine[:3, :3] = Rotation.from_rotvec(turn).as_matrix() * np.array(step) * (1, 1, flip)
     affine[:3, 3] = start
     folder, hu = tmp_path_factory.mktemp("series"), volume()
-    write_series(folder, hu, affine, HEADER)
+    write_series(folder, hu=hu, affine=affine, header=HEADER)
     assert_same_image(hu, affine, *read(folder))
 
 
 def test_file_names_do_not_follow_space_and_every_file_has_its_own_number(tmp_path):
     hu = volume((4, 4, 30))
     affine = np.diag([1.0, 1.0, 2.5, 1.0])
-    write_series(tmp_path, hu, affine, HEADER)
+    write_series(tmp_path, hu=hu, affine=affine, header=HEADER)
     sets = [pydicom.dcmread(file) for file in sorted(tmp_path.iterdir())]
     heights = [float(data.ImagePositionPatient[2]) for data in sets]
     assert heights != sorted(heights)
@@ -97,7 +102,7 @@ def test_file_names_do_not_follow_space_and_every_file_has_its_own_number(tmp_pa
 
 
 def test_the_patient_is_plainly_a_phantom(tmp_path):
-    write_series(tmp_path, volume(), np.eye(4), HEADER)
+    write_series(tmp_path, hu=volume(), affine=np.eye(4), header=HEADER)
     data = pydicom.dcmread(next(tmp_path.iterdir()))
     assert str(data.PatientName).startswith("PHANTOM^")
     assert data.PatientID.startswith("PHANTOM-")
@@ -106,7 +111,7 @@ def test_the_patient_is_plainly_a_phantom(tmp_path):
 
 def test_padding_fills_the_corners_and_nothing_else(tmp_path):
     hu = np.zeros((20, 16, 2), dtype=np.int16)
-    write_series(tmp_path, hu, np.eye(4), replace(HEADER, padding=True))
+    write_series(tmp_path, hu=hu, affine=np.eye(4), header=replace(HEADER, padding=True))
     data = pydicom.dcmread(next(tmp_path.iterdir()))
     assert data.PixelPaddingValue == -2000
     assert data.pixel_array[0, 0] == data.pixel_array[-1, -1] == -2000
@@ -116,7 +121,7 @@ def test_padding_fills_the_corners_and_nothing_else(tmp_path):
 def test_the_localizer_is_a_series_of_its_own(tmp_path):
     hu = volume((12, 9, 6))
     affine = np.diag([-2.0, -2.0, 3.0, 1.0])
-    write_series(tmp_path, hu, affine, HEADER, localizer=True)
+    write_series(tmp_path, hu=hu, affine=affine, header=HEADER, localizer=True)
     sets = [pydicom.dcmread(file) for file in tmp_path.iterdir()]
     scouts = [data for data in sets if "LOCALIZER" in data.ImageType]
     assert len(sets) == 7
@@ -132,7 +137,7 @@ def test_the_localizer_is_a_series_of_its_own(tmp_path):
 
 def test_equal_seeds_write_equal_bytes_and_other_seeds_other_identifiers(tmp_path):
     for name, header in (("a", HEADER), ("b", HEADER), ("c", replace(HEADER, seed=12))):
-        write_series(tmp_path / name, volume(), np.eye(4), header)
+        write_series(tmp_path / name, hu=volume(), affine=np.eye(4), header=header)
     content = {
         name: {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
         for name in "abc"
@@ -148,7 +153,7 @@ def test_a_sheared_grid_is_refused(tmp_path):
     affine = np.eye(4)
     affine[1, 2] = 0.3
     with pytest.raises(PhantomError, match="right angles"):
-        write_series(tmp_path / "series", volume(), affine, HEADER)
+        write_series(tmp_path / "series", hu=volume(), affine=affine, header=HEADER)
     assert not (tmp_path / "series").exists()
 
 

@@ -18,7 +18,7 @@ SPACING = np.array([1.5, 1.5, 2.0])
 
 @pytest.fixture(scope="module")
 def centre(patient):
-    return from_sacral(patient, across=6, along=0.3 * patient.sacral_length_mm, ahead=8)
+    return from_sacral(patient, across=6, along=0.3 * patient.sacral_length_mm, anterior=8)
 
 
 def lesion_of(name, centre, seed=0, difficulty=0.0):
@@ -31,7 +31,9 @@ def lesion_of(name, centre, seed=0, difficulty=0.0):
 @pytest.mark.parametrize("seed", range(4))
 def test_mask_has_the_volume_that_was_drawn(anatomy, affine, centre, name, seed):
     lesion = lesion_of(name, centre, seed)
-    _, mask = paint_lesion(anatomy.hu, affine, anatomy.sacrum, lesion, np.random.default_rng(0))
+    _, mask = paint_lesion(
+        anatomy.hu, affine, bone_mask=anatomy.sacrum, lesion=lesion, rng=np.random.default_rng(0)
+    )
     assert mask.sum() * 4.5e-3 == pytest.approx(lesion.volume_ml, rel=0.03)
     assert lesion.volume_ml == pytest.approx(4 / 3 * math.pi * lesion.radius_mm**3 / 1000)
 
@@ -42,8 +44,8 @@ def test_mask_has_the_volume_that_was_drawn(anatomy, affine, centre, name, seed)
     step=st.tuples(st.floats(0.8, 3.0), st.floats(0.8, 3.0), st.floats(1.0, 4.0)),
     flips=st.tuples(*[st.sampled_from([-1, 1])] * 3),
 )
-def test_a_smooth_ball_in_solid_bone_is_a_ball_on_any_grid(angle, step, flips):
-    """The oracle is the analytic ball: same centre, same volume, on every spacing, flip and inclination."""
+def test_a_smooth_lesion_in_solid_bone_is_a_sphere_on_any_grid(angle, step, flips):
+    """The oracle is the analytic sphere, for any spacing, flip and rotation of the grid."""
     turn = np.array(
         [[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]]
     )
@@ -55,7 +57,9 @@ def test_a_smooth_ball_in_solid_bone_is_a_ball_on_any_grid(angle, step, flips):
     look = replace(lesion.appearance, irregularity=0.0, mass_offset=0.0, breach_mm=30.0)
     lesion = replace(lesion, axes=(1.0, 1.0, 1.0), appearance=look)
     solid = np.ones(shape, dtype=bool)
-    _, mask = paint_lesion(np.full(shape, 200.0), affine, solid, lesion, np.random.default_rng(0))
+    _, mask = paint_lesion(
+        np.full(shape, 200.0), affine, bone_mask=solid, lesion=lesion, rng=np.random.default_rng(0)
+    )
     points = affine[:3, :3] @ np.indices(shape).reshape(3, -1) + affine[:3, 3:]
     distance = np.linalg.norm(points - np.array([[10], [-20], [300]]), axis=0).reshape(shape)
     border = np.abs(distance - lesion.radius_mm) < 0.6 * max(step)
@@ -69,7 +73,9 @@ def test_a_smooth_ball_in_solid_bone_is_a_ball_on_any_grid(angle, step, flips):
 def test_only_the_lesion_and_its_margin_change(anatomy, affine, centre, name):
     lesion = lesion_of(name, centre)
     before = anatomy.hu.copy()
-    after, mask = paint_lesion(anatomy.hu, affine, anatomy.sacrum, lesion, np.random.default_rng(0))
+    after, mask = paint_lesion(
+        anatomy.hu, affine, bone_mask=anatomy.sacrum, lesion=lesion, rng=np.random.default_rng(0)
+    )
     assert np.array_equal(anatomy.hu, before)
     away = distance_transform_edt(~mask, sampling=SPACING)
     changed = np.abs(after - before) > 15
@@ -82,7 +88,7 @@ def test_only_the_lesion_and_its_margin_change(anatomy, affine, centre, name):
 def test_benign_has_a_dense_rim_and_stays_in_its_shell_malignant_breaks_out(
     anatomy, affine, patient
 ):
-    front = from_sacral(patient, across=0, along=0.35 * patient.sacral_length_mm, ahead=14)
+    front = from_sacral(patient, across=0, along=0.35 * patient.sacral_length_mm, anterior=14)
     outside = distance_transform_edt(~anatomy.sacrum, sampling=SPACING)
     escaped, rim, inside = {}, {}, {}
     for name in CLASSES:
@@ -90,7 +96,11 @@ def test_benign_has_a_dense_rim_and_stays_in_its_shell_malignant_breaks_out(
         for seed in range(5):
             lesion = lesion_of(name, front, seed)
             hu, mask = paint_lesion(
-                anatomy.hu, affine, anatomy.sacrum, lesion, np.random.default_rng(0)
+                anatomy.hu,
+                affine,
+                bone_mask=anatomy.sacrum,
+                lesion=lesion,
+                rng=np.random.default_rng(0),
             )
             depth = distance_transform_edt(mask, sampling=SPACING)
             edge = (depth > 0) & (depth < 2.5) & (outside < 1)
@@ -102,7 +112,7 @@ def test_benign_has_a_dense_rim_and_stays_in_its_shell_malignant_breaks_out(
     assert -20 < inside["malignant"] < 100
 
 
-def test_size_says_nothing_about_the_class():
+def test_volume_is_independent_of_the_class():
     rng = np.random.default_rng(1)
     volumes = {
         name: [draw_lesion(rng, name, CLASSES, centre=(0, 0, 0)).volume_ml for _ in range(1500)]
@@ -128,7 +138,9 @@ def test_grain_matches_the_noise_of_the_image():
     lesion = replace(lesion, appearance=replace(lesion.appearance, breach_mm=200.0))
     spread = {}
     for name, image in (("quiet", quiet), ("noisy", noisy)):
-        hu, mask = paint_lesion(image, affine, nowhere, lesion, np.random.default_rng(1))
+        hu, mask = paint_lesion(
+            image, affine, bone_mask=nowhere, lesion=lesion, rng=np.random.default_rng(1)
+        )
         deep = distance_transform_edt(mask) > 3
         spread[name] = hu[deep].std()
     assert spread["quiet"] < 1
@@ -142,7 +154,11 @@ def test_never_grows_into_air():
     bone[15:35, 12:28, 10:30] = True
     lesion = lesion_of("malignant", (37.5, 37.5, 30.0))
     _, mask = paint_lesion(
-        hu, np.diag([1.5, 1.5, 1.5, 1.0]), bone, lesion, np.random.default_rng(0)
+        hu,
+        np.diag([1.5, 1.5, 1.5, 1.0]),
+        bone_mask=bone,
+        lesion=lesion,
+        rng=np.random.default_rng(0),
     )
     assert mask.any()
     assert not mask[:, 31:].any()
@@ -153,9 +169,9 @@ def test_equal_seeds_paint_equal_lesions(anatomy, affine, centre):
         paint_lesion(
             anatomy.hu,
             affine,
-            anatomy.sacrum,
-            lesion_of("malignant", centre),
-            np.random.default_rng(5),
+            bone_mask=anatomy.sacrum,
+            lesion=lesion_of("malignant", centre),
+            rng=np.random.default_rng(5),
         )
         for _ in range(2)
     )
@@ -163,14 +179,14 @@ def test_equal_seeds_paint_equal_lesions(anatomy, affine, centre):
     assert np.array_equal(first[1], second[1])
 
 
-def test_a_lesion_outside_of_the_image_is_refused(anatomy, affine):
+def test_a_lesion_outside_the_image_is_refused(anatomy, affine):
     with pytest.raises(PhantomError, match="outside"):
         paint_lesion(
             anatomy.hu,
             affine,
-            anatomy.sacrum,
-            lesion_of("benign", (500.0, 0.0, 0.0)),
-            np.random.default_rng(0),
+            bone_mask=anatomy.sacrum,
+            lesion=lesion_of("benign", (500.0, 0.0, 0.0)),
+            rng=np.random.default_rng(0),
         )
 
 
@@ -179,9 +195,9 @@ def test_a_bone_mask_of_another_shape_is_refused(anatomy, affine, centre):
         paint_lesion(
             anatomy.hu,
             affine,
-            anatomy.sacrum[1:],
-            lesion_of("benign", centre),
-            np.random.default_rng(0),
+            bone_mask=anatomy.sacrum[1:],
+            lesion=lesion_of("benign", centre),
+            rng=np.random.default_rng(0),
         )
 
 

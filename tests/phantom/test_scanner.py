@@ -16,19 +16,23 @@ def scan(seed=0, centre="internal", **changes):
 )
 def test_positions_orient_the_grid(position, codes):
     grid = scan_grid(scan(position=position, oblique_deg=4.0))
-    assert "".join(nib.aff2axcodes(grid.scanner)) == codes
+    assert "".join(nib.aff2axcodes(grid.scanner_affine)) == codes
 
 
 def test_the_grid_is_centred_and_has_the_spacing_that_was_drawn():
     drawn = scan(oblique_deg=5.0)
     grid = scan_grid(drawn)
-    middle = grid.patient[:3, :3] @ ((np.array(grid.shape) - 1) / 2) + grid.patient[:3, 3]
+    middle = (
+        grid.patient_affine[:3, :3] @ ((np.array(grid.shape) - 1) / 2) + grid.patient_affine[:3, 3]
+    )
     np.testing.assert_allclose(middle, drawn.centre_mm)
     np.testing.assert_allclose(
-        np.linalg.norm(grid.patient[:3, :3], axis=0),
+        np.linalg.norm(grid.patient_affine[:3, :3], axis=0),
         (drawn.spacing_mm[0], drawn.spacing_mm[0], drawn.spacing_mm[1]),
     )
-    np.testing.assert_allclose(grid.scanner[:3, 3] - grid.patient[:3, 3], drawn.table_mm)
+    np.testing.assert_allclose(
+        grid.scanner_affine[:3, 3] - grid.patient_affine[:3, 3], drawn.table_mm
+    )
 
 
 @pytest.mark.parametrize("kernel", [SOFT, BONE])

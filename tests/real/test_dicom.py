@@ -84,7 +84,7 @@ def test_the_fast_reader_reads_every_real_header_as_pydicom_does():
             start = file.read(132)
             file.seek(0)
             if start[128:] != b"DICM":
-                assert frames == "no DICOM"
+                assert frames == "not a DICOM file"
                 continue
             expected = headers._read_any(path, file)
         fast += frames[0].pixels is not None
@@ -100,7 +100,7 @@ def test_the_axial_series_of_an_exam_is_found_by_itself():
     others = {series.reason for series in found if series.verdict != "taken"}
     assert others == {
         "localizer",
-        "secondary capture or other object, no CT image",
+        "secondary capture or other object, not a CT image",
         "no image (directory, dose or structured report)",
     }
     assert sum(len(series.files) for series in found) == 39

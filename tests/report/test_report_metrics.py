@@ -294,7 +294,7 @@ def test_hosmer_lemeshow_has_a_table():
     alone.cases[["p_normal", "p_malignant"]] = [1.0, 0.0]
     (row,) = hosmer_lemeshow_table(one_set(alone).lead).rows
     assert row.cells[2:5] == (None, None, None)
-    assert "expects no event" in row.cells[5]
+    assert "no expected event" in row.cells[5]
 
 
 def test_mean_of_folds_of_three_classes_against_scikit_learn():

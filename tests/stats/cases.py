@@ -1,4 +1,4 @@
-"""Made-up cases that several tests share."""
+"""Simulated cases that several tests share."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -26,8 +26,9 @@ def tied_scores(draw, max_size=30, models=1):
 def clustered_sample(patients=80, seed=0, shared=0.6, mixed=True, decimals=None):
     """Labels, probabilities and patients (strings) of 1–4 correlated cases each, in random order.
 
-    The probabilities are calibrated: a score is 1.2 higher in the positive class, of unit variance in both, and the
-    share ``shared`` of that variance is common to a patient's cases. Classes are the cases' own or the patient's.
+    The probabilities are calibrated: the score is 1.2 higher in the positive class, with unit
+    variance in both, of which the share ``shared`` is common to a patient's cases. The class
+    varies between cases (mixed) or only between patients.
     """
     rng = np.random.default_rng(seed)
     patient = np.repeat(np.arange(patients), rng.integers(1, 5, patients))

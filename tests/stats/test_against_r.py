@@ -1,4 +1,4 @@
-"""Values that R 4.2.2 computed from the same numbers; the call stands beside each. The tests need no R.
+"""Comparison with values computed by R 4.2.2; a comment gives the call. R is not needed.
 
 pROC 1.18.0, rms 6.5-0, psych 2.2.9 and R's own stats package.
 """
@@ -38,32 +38,34 @@ def half_width(estimate) -> float:
     return (estimate.high - estimate.low) / 2
 
 
-def test_delong_as_proc():
+def test_delong_equals_proc():
     # roc(y, a, direction = "<"): auc(), var(), cov()
     assert auc(Y, A) == pytest.approx(0.89898989898990, abs=1e-12)
     assert auc(Y, B) == pytest.approx(0.80303030303030, abs=1e-12)
     expected = [[0.00472910927456, 0.00458754208754], [0.00458754208754, 0.01015330068360]]
     np.testing.assert_allclose(delong_covariance(Y, [A, B]), expected, rtol=1e-10)
-    # ci.auc(ra, method = "delong") is the Wald interval, 0.764206077495; ours is on the logit scale
+    # ci.auc(ra, method = "delong") is the Wald interval, 0.764206077495;
+    # that of ctbone is on the logit scale
     area = auc_interval(Y, A)
     logit_half = (np.log(area.high / (1 - area.high)) - np.log(area.low / (1 - area.low))) / 2
     se = logit_half / Z * area.value * (1 - area.value)
     assert area.value - Z * se == pytest.approx(0.764206077495, abs=1e-9)
 
 
-def test_delongs_tests_as_proc():
+def test_delong_tests_equal_proc():
     # roc.test(ra, rb, method = "delong", paired = TRUE)
     paired = delong_test(Y, A, B)
     assert paired.statistic == pytest.approx(1.270199913883, abs=1e-9)
     assert paired.p_value == pytest.approx(0.204013428329, abs=1e-9)
-    # roc.test(roc(y, a), roc(y[1:18], b[1:18]), method = "delong", paired = FALSE): its statistic is compared with
-    # Student's distribution at 28.2475 degrees of freedom, ours with the normal one
+    # roc.test(roc(y, a), roc(y[1:18], b[1:18]), method = "delong", paired = FALSE)
+    # pROC compares the statistic with Student's t at 28.2475 degrees of freedom, ctbone with the
+    # normal distribution.
     assert delong_unpaired(Y, A, Y[:18], B[:18]).statistic == pytest.approx(
         0.930328177978, abs=1e-9
     )
 
 
-def test_calibration_as_rms_and_glm():
+def test_calibration_equals_rms_and_glm():
     # val.prob(a, y): Brier
     assert brier(Y, A).value == pytest.approx(0.132155, abs=1e-12)
     # glm(y ~ offset(qlogis(a)), family = binomial): coefficient and its standard error
@@ -79,13 +81,14 @@ def test_calibration_as_rms_and_glm():
     assert calibration_intercept(Y, A, joint=True).value == pytest.approx(0.32917824595, abs=1e-6)
 
 
-def test_the_flexible_curve_as_loess():
-    # fit <- predict(loess(y ~ a, span = .75, degree = 2, control = loess.control(surface = "direct")), a)
+def test_the_flexible_curve_equals_r_loess():
+    # direct <- loess.control(surface = "direct")
+    # fit <- predict(loess(y ~ a, span = .75, degree = 2, control = direct), a)
     # mean(abs(pmin(pmax(fit, 0), 1) - a))
     assert calibration_errors(Y, A).ici.value == pytest.approx(0.0940372364039, abs=1e-9)
 
 
-def test_kappa_as_psych():
+def test_kappa_equals_psych():
     # cohen.kappa(cbind(r1, r2)): kappa, var.kappa, weighted.kappa
     plain = cohen_kappa(FIRST, SECOND)
     assert plain.value == pytest.approx(0.5535714285714, abs=1e-10)
@@ -100,8 +103,8 @@ def test_kappa_as_psych():
 
 
 @pytest.mark.parametrize(("weights", "power"), [("linear", 1), ("quadratic", 2)])
-def test_the_variance_of_weighted_kappa_is_the_delta_methods(weights, power):
-    """psych's variance of weighted kappa is another one; the derivative by each cell, taken numerically, decides."""
+def test_the_variance_of_weighted_kappa_equals_the_delta_method(weights, power):
+    """Numeric delta method as reference, because psych uses another variance of weighted kappa."""
     table = np.zeros((4, 4))
     np.add.at(table, (np.array(FIRST) - 1, np.array(SECOND) - 1), 1 / len(FIRST))
     agreement = 1 - np.abs(np.subtract.outer(range(4), range(4))) ** power / 3**power
@@ -120,7 +123,7 @@ def test_the_variance_of_weighted_kappa_is_the_delta_methods(weights, power):
     assert found.value - found.low == pytest.approx(Z * np.sqrt(variance), rel=1e-6)
 
 
-def test_proportions_as_r():
+def test_proportions_equal_r():
     exact = {(7, 20, 0.95): (0.153909204785, 0.592188534533), (0, 12, 0.95): (0, 0.264648469397)}
     exact[15, 15, 0.9] = (0.818963727478, 1)
     for (x, n, level), ends in exact.items():  # binom.test(x, n, conf.level = level)
@@ -133,7 +136,7 @@ def test_proportions_as_r():
     assert proportion(0, 12).high == pytest.approx(0.242494006655, abs=1e-10)
 
 
-def test_tests_as_r():
+def test_significance_tests_equal_r():
     first = np.array([1] * 11 + [0] * 3 + [1] * 9)
     second = np.array([0] * 11 + [1] * 3 + [1] * 9)
     assert mcnemar(first, second, test="exact").p_value == pytest.approx(

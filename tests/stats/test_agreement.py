@@ -1,4 +1,4 @@
-"""κ against statsmodels, scikit-learn, the example of Fleiss as R's irr computes it, enumeration and the jackknife."""
+"""κ against statsmodels, scikit-learn, R's irr (Fleiss' example), enumeration and jackknife."""
 
 import itertools
 
@@ -46,7 +46,7 @@ def test_cohens_kappa_equals_statsmodels(weights, theirs):
     assert test.p_value == pytest.approx(oracle.pvalue_two_sided, abs=1e-12)
 
 
-def test_the_textbook_table_of_fleiss_cohen_and_everitt():
+def test_the_published_table_of_fleiss_cohen_and_everitt():
     counts = 2 * np.array([[53, 5, 2], [11, 14, 5], [1, 6, 3]])
     first, second = (
         np.repeat(places, counts.ravel()) for places in np.indices((3, 3)).reshape(2, -1)
@@ -75,7 +75,7 @@ def test_categories_set_the_distances():
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=25))
-def test_laws_of_cohens_kappa(pairs):
+def test_properties_of_cohens_kappa(pairs):
     first, second = np.array(pairs).T
     found, swapped = cohen_kappa(first, second), cohen_kappa(second, first)
     assert (found.value is None) == (len(set(first) | set(second)) == 1)
@@ -92,12 +92,12 @@ def test_laws_of_cohens_kappa(pairs):
         assert found.low <= found.value <= found.high <= 1 + 1e-12
 
 
-def test_agreement_without_doubt_or_without_choice():
+def test_kappa_of_perfect_agreement_or_a_single_category():
     perfect = cohen_kappa([1, 2, 3], [1, 2, 3])
     assert perfect.value == 1
     assert perfect.low is None
     assert "standard error" in perfect.why
-    assert cohen_kappa([1, 1], [1, 1]).why == "both use one and the same category"
+    assert cohen_kappa([1, 1], [1, 1]).why == "both readers use the same single category"
     assert cohen_kappa_test([1, 1], [1, 1]).p_value is None
     assert fleiss_kappa([[1, 1], [1, 1]]).why == "all ratings are the same"
     assert fleiss_kappa_test([[1, 1], [1, 1]]).p_value is None
@@ -119,11 +119,14 @@ def test_fleiss_kappa_equals_statsmodels(readers):
 
 
 # Diagnoses of 30 patients by six psychiatrists each, one digit a diagnosis: Fleiss 1971, table 1.
-DIAGNOSES = """444444 222555 233335 555555 222444 113333 333355 113334 114444 555555 144444 124444 222333 144444 224445
-333335 111455 111112 224444 133555 555555 244444 224555 114444 144445 222224 111155 224444 133333 555555"""
+DIAGNOSES = """
+444444 222555 233335 555555 222444 113333 333355 113334 114444 555555 144444 124444 222333
+144444 224445 333335 111455 111112 224444 133555 555555 244444 224555 114444 144445 222224
+111155 224444 133333 555555
+"""
 
 
-def test_fleiss_own_example():
+def test_the_published_example_of_fleiss():
     table_of = np.array([list(word) for word in DIAGNOSES.split()])
     shares = [(table_of == str(k)).mean() for k in range(1, 6)]
     np.testing.assert_allclose(
@@ -135,11 +138,12 @@ def test_fleiss_own_example():
 
 
 @pytest.mark.parametrize("readers", [2, 3, 5])
-def test_the_null_error_of_fleiss_kappa_equals_all_possible_answers(readers):
+def test_the_null_error_of_fleiss_kappa_equals_enumeration(readers):
     table_of = ratings(readers=readers)
     share = np.array([(table_of == kind).mean() for kind in range(3)])
     by_chance = (share**2).sum()
-    # Every answer that readers can give to one case at random, with its chance; κ's linear part is their mean.
+    # All possible ratings of one case with their probabilities under independence; the linearised
+    # κ is the mean of their contributions.
     mean = square = 0.0
     for answer in itertools.product(range(3), repeat=readers):
         chance = np.prod(share[list(answer)])
@@ -152,7 +156,7 @@ def test_the_null_error_of_fleiss_kappa_equals_all_possible_answers(readers):
 
 
 @pytest.mark.parametrize("rare", [False, True])
-def test_the_interval_of_fleiss_kappa_is_that_of_the_jackknife(rare):
+def test_the_interval_of_fleiss_kappa_equals_the_jackknife(rare):
     table_of = ratings(n=300)
     if rare:
         table_of = np.where(
@@ -172,7 +176,7 @@ def test_the_null_test_of_fleiss_kappa_keeps_its_level():
     assert 0.03 <= np.mean(np.array(p_values) < 0.05) <= 0.075
 
 
-def test_wording_in_five_steps():
+def test_kappa_wording_has_five_steps():
     assert kappa_wording(0.596) == "moderate"
     assert kappa_wording(0.6) == "moderate"
     assert kappa_wording(0.601) == "high"
@@ -181,7 +185,7 @@ def test_wording_in_five_steps():
         kappa_wording(float("nan"))
 
 
-def test_refusals():
+def test_invalid_input_is_an_error():
     with pytest.raises(StatsError, match="missing"):
         cohen_kappa([1.0, float("nan")], [1.0, 2.0])
     with pytest.raises(StatsError, match="missing"):

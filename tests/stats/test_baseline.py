@@ -46,7 +46,7 @@ def test_kruskal_wallis_equals_scipy():
     )
 
 
-def test_summary_counts_what_is_missing():
+def test_summary_counts_missing_values():
     values, group = ages(sizes=(5, 6))
     values[[0, 3, 7]] = np.nan
     first, second = compare_continuous(values, group).groups
@@ -72,7 +72,7 @@ def test_standardised_mean_difference():
     assert compare_continuous(*ages()).smd is None
 
 
-def test_age_in_the_main_paper_is_no_students_t():
+def test_age_in_the_main_paper_is_not_from_students_t():
     """Rebuilt from the printed means and deviations of both classes: .0053 and .0011, not .003."""
     rng = np.random.default_rng(0)
 
@@ -110,7 +110,7 @@ def test_standardised_difference_of_categories():
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), "", pd.NA, np.nan, pd.NaT])
-def test_missing_in_any_dialect_is_counted(missing):
+def test_every_kind_of_missing_value_is_counted(missing):
     values = np.array(["F", missing, "M", "F", missing, "M"], dtype=object)
     row = compare_categorical(values, ["a", "a", "a", "b", "b", "b"])
     assert row.categories == ("F", "M")
@@ -124,7 +124,7 @@ def test_numbers_may_be_categories():
     assert row.groups[0].counts == (1, 1)
 
 
-def test_undefined_says_why():
+def test_undefined_results_give_the_reason():
     assert (
         compare_continuous([1, 2, 3], ["a", "b", "b"]).test.why
         == "a group has fewer than two known values"
@@ -145,10 +145,10 @@ def test_undefined_says_why():
         assert compare_continuous([np.nan, 1, 2, 3], ["a", "b", "b", "b"], test=method).test.why
 
 
-def test_refusals():
+def test_invalid_input_is_an_error():
     with pytest.raises(StatsError, match="two groups"):
         compare_continuous([1, 2], ["a", "a"])
-    with pytest.raises(StatsError, match="no number"):
+    with pytest.raises(StatsError, match="not a number"):
         compare_continuous(["old", "young"], ["a", "b"])
     with pytest.raises(StatsError, match="categories"):
         compare_categorical(["F", "X"], ["a", "b"], categories=["F", "M"])

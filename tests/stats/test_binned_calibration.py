@@ -23,7 +23,7 @@ def test_a_decimal_edge_belongs_to_the_bin_below_it(bins):
     np.testing.assert_array_equal(equal_width_bins(above, bins), range(bins))
 
 
-def test_linspace_would_misplace_what_these_edges_do_not():
+def test_edges_from_linspace_would_misplace_decimals():
     decimals = np.array([0.3, 0.6, 0.7])
     misplaced = np.searchsorted(np.linspace(0, 1, 11)[1:-1], decimals, side="left")
     assert misplaced.tolist() != [2, 5, 6] or np.linspace(0, 1, 11)[3] != 0.3
@@ -43,7 +43,7 @@ def slow_gaps(y, p, bins):
 
 @settings(max_examples=60, deadline=None)
 @given(tied_scores(), st.sampled_from([1, 4, 10, 15]))
-def test_both_errors_equal_a_loop(case, bins):
+def test_ece_and_mce_equal_a_loop(case, bins):
     y, p = case
     gaps = slow_gaps(y, p, bins)
     mean, largest = ece(y, p, bins=bins, replicates=10), mce(y, p, bins=bins, replicates=10)
@@ -54,7 +54,7 @@ def test_both_errors_equal_a_loop(case, bins):
     assert "right-closed" in mean.method
 
 
-def test_the_interval_covers_the_truth_of_a_miscalibrated_model():
+def test_the_interval_covers_the_true_error_of_a_miscalibrated_model():
     rng = np.random.default_rng(1)
     truth = rng.normal(size=400_000)
     population = ece(
@@ -70,7 +70,7 @@ def test_the_interval_covers_the_truth_of_a_miscalibrated_model():
     assert covered >= 88
 
 
-def test_mirroring_pulls_the_interval_of_a_calibrated_model_towards_zero():
+def test_the_basic_interval_of_a_calibrated_model_reaches_towards_zero():
     rng = np.random.default_rng(0)
     touching, above = 0, 0
     for seed in range(40):
@@ -83,7 +83,7 @@ def test_mirroring_pulls_the_interval_of_a_calibrated_model_towards_zero():
     assert above == 0
 
 
-def test_a_gross_error_is_found_with_its_interval():
+def test_a_large_error_is_estimated_with_its_interval():
     rng = np.random.default_rng(0)
     y = rng.random(2000) < 0.5
     found = ece(y, np.full(2000, 0.8))
@@ -106,7 +106,7 @@ def slow_hosmer_lemeshow(y, p, groups):
 
 
 @pytest.mark.parametrize("decimals", [None, 1])
-def test_hosmer_lemeshow_equals_both_columns_of_its_table(decimals):
+def test_hosmer_lemeshow_equals_the_sum_over_events_and_non_events(decimals):
     y, p = sample(400, decimals=decimals)
     p = np.clip(p, 0.05, 0.95)
     statistic, used = slow_hosmer_lemeshow(y, p, 10)
@@ -117,7 +117,7 @@ def test_hosmer_lemeshow_equals_both_columns_of_its_table(decimals):
     assert inside.p_value == pytest.approx(chi2.sf(statistic, used - 2))
 
 
-def test_hosmer_lemeshow_keeps_its_level_outside_the_development_data():
+def test_hosmer_lemeshow_keeps_its_level_on_external_data():
     rng = np.random.default_rng(1)
     rejected = 0
     for _ in range(500):
@@ -126,9 +126,10 @@ def test_hosmer_lemeshow_keeps_its_level_outside_the_development_data():
     assert 0.02 <= rejected / 500 <= 0.085
 
 
-def test_undefined_and_refused():
+def test_undefined_results_and_invalid_input():
     assert (
-        hosmer_lemeshow([0, 1], [0.0, 0.0]).why == "a group expects no event, or nothing but events"
+        hosmer_lemeshow([0, 1], [0.0, 0.0]).why
+        == "a group has no expected event or no expected non-event"
     )
     assert hosmer_lemeshow([0, 1], [0.4, 0.4], external=False).p_value is None
     assert ece([1], [0.25]).value == 0.75
@@ -142,7 +143,7 @@ def test_undefined_and_refused():
 
 @pytest.mark.parametrize("error", [ece, mce])
 @pytest.mark.parametrize("n", [60, 300])
-def test_a_calibrated_model_may_have_no_error_at_all(error, n):
+def test_the_interval_of_a_calibrated_model_includes_zero(error, n):
     rng = np.random.default_rng(4)
     held = 0
     for seed in range(120):
@@ -153,7 +154,7 @@ def test_a_calibrated_model_may_have_no_error_at_all(error, n):
     assert "97.5% quantile of calibrated outcomes" in found.method
 
 
-def test_patients_make_chance_larger():
+def test_several_cases_per_patient_give_larger_chance_errors():
     rng = np.random.default_rng(9)
     patient = np.repeat(np.arange(40), 4)
     held = {True: 0, False: 0}
@@ -168,7 +169,7 @@ def test_patients_make_chance_larger():
 
 
 @pytest.mark.parametrize("level", [0.8, 0.9])
-def test_the_bound_follows_the_level(level):
+def test_the_chance_quantile_depends_on_the_level(level):
     rng = np.random.default_rng(1)
     p = np.round(rng.random(50), 1)
     y = rng.random(50) < p

@@ -1,4 +1,4 @@
-"""Resampling: who is drawn, what the weights give, and intervals against SciPy's bootstrap."""
+"""Resampling weights, statistics from weights, and intervals against SciPy's bootstrap."""
 
 import re
 import time
@@ -59,7 +59,7 @@ def test_every_case_is_drawn_equally_often():
     np.testing.assert_allclose(weights.var(axis=0), 0.9, atol=0.05)
 
 
-def test_a_patient_comes_with_all_its_cases():
+def test_a_patient_is_drawn_with_all_cases():
     patients = np.array(["a", "a", "a", "b", "c", "c", "d", "e"])
     y = np.array([1, 1, 1, 1, 0, 0, 0, 1], dtype=bool)
     weights = all_weights(y, replicates=200, groups=patients)
@@ -71,7 +71,7 @@ def test_a_patient_comes_with_all_its_cases():
     assert (weights[:, [0, 3, 7]].sum(axis=1) == 3).all(), "three of them positive"
 
 
-def test_patients_with_both_classes_are_a_stratum_of_their_own():
+def test_patients_with_both_classes_are_a_separate_stratum():
     groups = np.array([0, 0, 1, 1, 2, 2, 3, 3])
     y = np.array([0, 1, 0, 1, 0, 0, 1, 1], dtype=bool)
     weights = all_weights(y, replicates=100, groups=groups)
@@ -79,7 +79,7 @@ def test_patients_with_both_classes_are_a_stratum_of_their_own():
     assert (weights[:, 4:] == 1).all()
 
 
-def test_groups_of_one_draw_what_no_groups_draw():
+def test_one_case_per_group_draws_the_same_as_no_groups():
     y, p = sample(60)
     assert bootstrap_auc(y, p, groups=np.arange(60)).low == bootstrap_auc(y, p).low
 
@@ -87,14 +87,14 @@ def test_groups_of_one_draw_what_no_groups_draw():
 def test_clusters_widen_the_interval_of_repeated_cases():
     y, p = sample(60)
     tripled_y, tripled_p, groups = np.repeat(y, 3), np.repeat(p, 3), np.repeat(np.arange(60), 3)
-    honest = bootstrap_auc(tripled_y, tripled_p, groups=groups)
+    by_patient = bootstrap_auc(tripled_y, tripled_p, groups=groups)
     naive = bootstrap_auc(tripled_y, tripled_p)
     single = bootstrap_auc(y, p)
-    assert honest.low == pytest.approx(single.low, abs=0.01)
-    assert naive.high - naive.low < 0.7 * (honest.high - honest.low)
+    assert by_patient.low == pytest.approx(single.low, abs=0.01)
+    assert naive.high - naive.low < 0.7 * (by_patient.high - by_patient.low)
 
 
-def test_the_seed_decides():
+def test_the_seed_determines_the_interval():
     y, p = sample(60)
     assert bootstrap_auc(y, p, seed=1) == bootstrap_auc(y, p, seed=1)
     assert bootstrap_auc(y, p, seed=1) != bootstrap_auc(y, p, seed=2)
@@ -150,7 +150,7 @@ def test_bca_and_percentile_differ_where_the_statistic_is_skewed():
     assert corrected.high > plain.high * 1.05
 
 
-def test_resamples_equal_to_the_value_are_half_below_it():
+def test_resamples_equal_to_the_value_count_half_below_it():
     from ctbone.stats.bootstrap import _bca_tails
 
     draws, left_out = np.array([0.0, 1.0, 1.0, 1.0, 2.0]), np.array([0.5, 1.0, 1.5])
@@ -208,7 +208,7 @@ def test_undefined_resamples_are_counted():
     assert "every resample" in lost.why
 
 
-def test_resamples_that_do_not_vary_are_no_certainty():
+def test_resamples_that_do_not_vary_give_no_interval():
     y, p = np.arange(30) < 12, np.linspace(1, 0, 30)
     for interval in ("percentile", "bca", "basic"):
         found = bootstrap_auc(y, p, interval=interval)
@@ -224,13 +224,13 @@ def test_resamples_that_do_not_vary_are_no_certainty():
     assert constant.low is None, "rounding is no spread"
 
 
-def test_one_class_and_refusals():
+def test_one_class_and_invalid_input():
     assert bootstrap_auc([1, 1], [0.1, 0.2]).value is None
     assert bootstrap_auc_difference([1, 1], [0.1, 0.2], [0.2, 0.1]).difference is None
     assert bootstrap_estimate(lambda weights: np.full(len(weights), np.nan), [0, 1]).value is None
     with pytest.raises(StatsError, match="groups"):
         bootstrap_auc([0, 1], [0.1, 0.2], groups=["a"])
-    with pytest.raises(StatsError, match="several kinds"):
+    with pytest.raises(StatsError, match="several types"):
         bootstrap_auc([0, 1], [0.1, 0.2], groups=np.array(["a", 1], dtype=object))
     with pytest.raises(StatsError, match="patient is missing"):
         bootstrap_auc([0, 1], [0.1, 0.2], groups=["a", None])
@@ -240,7 +240,7 @@ def test_one_class_and_refusals():
         bootstrap_auc([0, 1], [0.1, 0.2], interval="t")
 
 
-def test_two_thousand_aucs_of_569_patients_take_a_moment():
+def test_two_thousand_aucs_of_569_patients_are_fast():
     y, p = sample(569)
     seconds = []
     for _ in range(3):

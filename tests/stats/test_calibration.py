@@ -79,7 +79,7 @@ def test_recalibration_equals_statsmodels():
     assert "slope fitted too" in calibration_intercept(y, p, joint=True).method
 
 
-def test_they_find_what_was_done_to_a_calibrated_model():
+def test_intercept_slope_and_ratio_recover_a_known_miscalibration():
     rng = np.random.default_rng(2)
     truth = rng.normal(size=200_000)
     y = rng.random(200_000) < expit(truth)
@@ -115,7 +115,7 @@ def test_coverage_of_intercept_slope_and_ratio():
 @pytest.mark.parametrize(
     ("spread", "stretch"), [(0.0, 1.0), (1.0, 1.0), (4.0, 1.0), (8.0, 1.0), (1.0, 4.0)], ids=str
 )
-def test_the_ratio_holds_the_truth_for_flat_sharp_and_overconfident_models(spread, stretch):
+def test_coverage_of_the_ratio_for_flat_sharp_and_overconfident_models(spread, stretch):
     rng = np.random.default_rng(3)
     hits = 0
     for _ in range(400):
@@ -126,7 +126,7 @@ def test_the_ratio_holds_the_truth_for_flat_sharp_and_overconfident_models(sprea
     assert 0.93 <= hits / 400 <= 0.975
 
 
-def test_the_ratio_of_equal_probabilities_has_wilsons_interval():
+def test_the_ratio_of_equal_probabilities_has_the_wilson_interval():
     y = np.arange(40) < 13
     found = observed_expected(y, np.full(40, 0.4))
     low, high = proportion_confint(13, 40, method="wilson")
@@ -143,7 +143,7 @@ def test_the_ratio_of_equal_probabilities_has_wilsons_interval():
     )
 
 
-def test_the_ratio_takes_the_score_test_of_each_shift():
+def test_the_interval_of_the_ratio_inverts_the_score_test():
     y, p = sample(120, seed=3)
     found = observed_expected(y, p)
     events = y.sum()
@@ -157,7 +157,7 @@ def test_the_ratio_takes_the_score_test_of_each_shift():
         assert abs(z) == pytest.approx(norm.ppf(0.975), rel=1e-6)
 
 
-def test_no_variance_is_no_certainty():
+def test_zero_variance_gives_no_interval():
     for found, value in (
         (brier([0, 1] * 5, [0, 1] * 5), 0),
         (brier([0, 1] * 5, [0.5] * 10), 0.25),
@@ -172,13 +172,13 @@ def test_no_variance_is_no_certainty():
         assert "do not vary" in found.why
 
 
-def test_observed_over_expected_not_its_inverse():
+def test_the_ratio_is_observed_over_expected():
     found = observed_expected([1, 1, 1, 0], [0.5, 0.5, 0.25, 0.25])
     assert found.value == pytest.approx(2.0)
     assert "O/E" in found.method
 
 
-def test_certain_probabilities_are_clipped_not_infinite():
+def test_probabilities_of_0_and_1_are_clipped():
     y = [0, 1, 0, 1, 1, 0]
     p = [0.0, 1.0, 1.0, 0.8, 0.4, 0.3]
     clipped = [1e-8, 1 - 1e-8, 1 - 1e-8, 0.8, 0.4, 0.3]
@@ -190,7 +190,7 @@ def test_certain_probabilities_are_clipped_not_infinite():
     assert logit(np.array([0.0]))[0] == pytest.approx(-18.42068)
 
 
-def test_undefined_says_why():
+def test_undefined_results_give_the_reason():
     one = [1, 1, 1]
     p = [0.2, 0.5, 0.9]
     assert calibration_slope(one, p).why == "only one class is present"
@@ -205,8 +205,8 @@ def test_undefined_says_why():
     assert brier([1], [0.3]).value == pytest.approx(0.49)
 
 
-def test_logits_by_mistake_are_told():
-    with pytest.raises(StatsError) as told:
+def test_logits_in_place_of_probabilities_are_an_error():
+    with pytest.raises(StatsError) as error:
         brier([0, 1], [-2.3, 1.4])
-    assert "logits" in str(told.value)
-    assert "2 of 2" in str(told.value)
+    assert "logits" in str(error.value)
+    assert "2 of 2" in str(error.value)

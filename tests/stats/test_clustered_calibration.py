@@ -1,4 +1,4 @@
-"""Calibration of patients with several cases against statsmodels' sandwiches, plain loops and the jackknife."""
+"""Calibration by patient against statsmodels' sandwich estimators, plain loops and jackknife."""
 
 import math
 
@@ -21,7 +21,7 @@ from ctbone.stats import (
     observed_expected,
     scaled_brier,
 )
-from ctbone.stats.clusters import patients_of
+from ctbone.stats.clusters import patient_numbers
 from ctbone.stats.loess import loess_weights
 
 from .cases import clustered_sample
@@ -40,7 +40,7 @@ def logits(p):
 @pytest.mark.parametrize("patients", [6, 30, 120])
 def test_intercept_and_slope_equal_the_bias_corrected_sandwich_of_statsmodels(patients):
     y, p, names = clustered_sample(patients, seed=1, mixed=False)
-    numbers, binomial = patients_of(names, y.size), sm.families.Binomial()
+    numbers, binomial = patient_numbers(names, y.size), sm.families.Binomial()
     free = sm.GEE(y.astype(float), sm.add_constant(logits(p)), groups=numbers, family=binomial)
     theirs = free.fit(cov_type="bias_reduced")
     slope, joint = (
@@ -59,10 +59,10 @@ def test_intercept_and_slope_equal_the_bias_corrected_sandwich_of_statsmodels(pa
     assert "by patient (bias-corrected sandwich)" in slope.method
 
 
-def test_with_many_patients_it_is_the_plain_cluster_sandwich():
+def test_with_many_patients_it_equals_the_uncorrected_sandwich():
     y, p, names = clustered_sample(1500, seed=2, mixed=False)
     model = sm.GLM(y.astype(float), sm.add_constant(logits(p)), family=sm.families.Binomial())
-    theirs = model.fit(cov_type="cluster", cov_kwds={"groups": patients_of(names, y.size)})
+    theirs = model.fit(cov_type="cluster", cov_kwds={"groups": patient_numbers(names, y.size)})
     assert error(calibration_slope(y, p, groups=names)) == pytest.approx(theirs.bse[1], rel=0.01)
     assert error(calibration_intercept(y, p, groups=names, joint=True)) == pytest.approx(
         theirs.bse[0], rel=0.01
@@ -72,7 +72,7 @@ def test_with_many_patients_it_is_the_plain_cluster_sandwich():
     )
 
 
-def test_the_slope_is_near_that_of_leaving_out_patients():
+def test_the_error_of_the_slope_is_near_the_jackknife():
     y, p, names = clustered_sample(300, seed=3, mixed=False)
     without = np.array(
         [calibration_slope(y[names != name], p[names != name]).value for name in np.unique(names)]
@@ -83,7 +83,7 @@ def test_the_slope_is_near_that_of_leaving_out_patients():
 
 def test_brier_scores_equal_the_clustered_regression_of_statsmodels():
     y, p, names = clustered_sample(40, seed=4, mixed=False)
-    numbers = patients_of(names, y.size)
+    numbers = patient_numbers(names, y.size)
     squares = (p - y) ** 2
     theirs = sm.OLS(squares, np.ones(y.size)).fit(
         cov_type="cluster", cov_kwds={"groups": numbers}, use_t=True
@@ -95,7 +95,7 @@ def test_brier_scores_equal_the_clustered_regression_of_statsmodels():
     assert (both.low, both.high) == pytest.approx((2 * found.low, 2 * found.high))
 
 
-def test_the_scaled_brier_score_is_near_that_of_leaving_out_patients():
+def test_the_error_of_the_scaled_brier_score_is_near_the_jackknife():
     y, p, names = clustered_sample(150, seed=5, mixed=False)
     found = scaled_brier(y, p, groups=names)
     without = np.array(
@@ -114,7 +114,7 @@ def test_observed_over_expected_counts_patients():
 
 
 @pytest.mark.parametrize("patients", [20, 60])
-def test_observed_over_expected_holds_the_truth_by_patient_and_not_by_case(patients):
+def test_observed_over_expected_covers_the_truth_by_patient_but_not_by_case(patients):
     hits = {True: 0, False: 0}
     for seed in range(300):
         y, p, names = clustered_sample(patients, seed=seed, shared=0.8, mixed=False)
@@ -148,7 +148,7 @@ def test_one_patient_has_values_without_intervals():
     assert observed_expected(y, p, groups=only).low * p.mean() < 0.2
 
 
-def test_two_patients_cannot_tell_a_slope_if_one_has_a_single_case():
+def test_no_error_of_the_slope_for_two_patients_of_which_one_has_a_single_case():
     found = calibration_slope([0, 1, 0, 1, 1], [0.2, 0.3, 0.6, 0.7, 0.5], groups=[0, 0, 0, 0, 1])
     assert found.value is not None
     assert found.why == "too few patients for a standard error"
@@ -194,7 +194,7 @@ def test_the_same_curve_twice_keeps_its_band():
     np.testing.assert_array_equal(apart.low, once.low)
 
 
-def test_bins_count_what_their_cases_are_worth():
+def test_bins_use_effective_counts():
     y, p, names = clustered_sample(60, seed=10, mixed=False)
     found, plain = calibration_curve(y, p, groups=names).bins, calibration_curve(y, p).bins
     for one, other in zip(found, plain, strict=True):
@@ -210,7 +210,7 @@ def test_bins_count_what_their_cases_are_worth():
     )
 
 
-def test_the_index_passes_its_groups_on():
+def test_ici_passes_its_groups_on():
     y, p, names = clustered_sample(30, seed=11)
     found = ici(y, p, replicates=30, groups=names)
     assert found == calibration_errors(y, p, replicates=30, groups=names).ici

@@ -1,4 +1,4 @@
-"""How often intervals hold the truth where patients have 1–4 correlated cases: by patient as promised, by case not."""
+"""Coverage with 1–4 correlated cases per patient: nominal by patient, too low by case."""
 
 import numpy as np
 import pytest
@@ -63,12 +63,12 @@ def coverage():
 
 
 @pytest.mark.parametrize("name", TRUTH)
-def test_intervals_by_patient_hold_the_truth_and_those_by_case_do_not(coverage, name):
+def test_intervals_by_patient_cover_the_truth_and_those_by_case_do_not(coverage, name):
     assert 0.93 <= coverage[True][name] <= 0.98
     assert coverage[False][name] < 0.88
 
 
-def test_equal_models_differ_as_rarely_as_promised():
+def test_the_paired_test_by_patient_keeps_its_level():
     rng = np.random.default_rng(4)
     by_patient, by_case = [], []
     for seed in range(300):

@@ -1,4 +1,4 @@
-"""Rates of patients with several cases against slow jackknives of scikit-learn's rates, and hard cases."""
+"""Rates by patient against slow jackknives of scikit-learn's rates, and edge cases."""
 
 import math
 import warnings
@@ -22,11 +22,11 @@ from ctbone.stats import (
     proportion,
     threshold_rates,
 )
-from ctbone.stats.clusters import patients_of
+from ctbone.stats.clusters import patient_numbers
 
 from .cases import clustered_sample
 
-# What each rate's interval works on, computed by scikit-learn from cases, and which cases it looks at.
+# Each rate on the scale of its interval, computed by scikit-learn, and the cases that it uses.
 SLOW = {
     "sensitivity": (metrics.recall_score, lambda y, c: y),
     "specificity": (lambda y, c: metrics.recall_score(y, c, pos_label=0), lambda y, c: ~y),
@@ -99,7 +99,8 @@ def test_rates_equal_the_slow_jackknife(name, mixed):
             (se + sp) / 2 - math.hypot(se - se_low, sp - sp_low) / 2,
             (se + sp) / 2 + math.hypot(se_high - se, sp_high - sp) / 2,
         )
-    else:  # intervals that are symmetric after a transform: the half width grows by the root of the divisor
+    else:
+        # Symmetric on a transformed scale: the half width grows by the root of the divisor.
         turn = math.atanh if name == "mcc" else math.log
         half = (turn(plain.high) - turn(plain.value)) * math.sqrt(divisor)
         back = math.tanh if name == "mcc" else math.exp
@@ -110,7 +111,7 @@ def test_rates_equal_the_slow_jackknife(name, mixed):
 
 def test_the_design_effect_is_near_the_ratio_estimators_of_surveys():
     y, p, names = clustered_sample(400, seed=2, shared=0.8, mixed=False)
-    right, patients = (p >= 0.5)[y], patients_of(names, y.size)[y]
+    right, patients = (p >= 0.5)[y], patient_numbers(names, y.size)[y]
     groups = np.unique(patients)
     cases = np.array([(patients == group).sum() for group in groups])
     hits = np.array([right[patients == group].sum() for group in groups])
@@ -126,7 +127,7 @@ def test_the_design_effect_is_near_the_ratio_estimators_of_surveys():
     assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.003)
 
 
-def test_clopper_pearson_at_divided_counts():
+def test_clopper_pearson_at_effective_counts():
     y, p, patients = clustered_sample(45, seed=1, shared=0.9)
     called = p >= 0.45
     found = clustered_rates(y, called, patients, interval="clopper-pearson")["sensitivity"]
@@ -164,7 +165,7 @@ def test_full_dependence_holds_across_the_classes_of_a_patient():
     )
 
 
-def test_full_dependence_weighs_the_classes_as_the_rate_does():
+def test_full_dependence_weights_the_classes_like_the_rate():
     y = np.repeat([True, False], [10, 40])
     patients = np.concatenate([np.repeat([0, 1], 5), np.arange(2, 42)])
     # Two patients share the positives: (2 (5 / 10)² + 40 (1 / 40)²) / (1 / 10 + 1 / 40).
@@ -186,7 +187,7 @@ def test_two_of_many_classes_are_two_classes():
     assert (many.value, many.low, many.high) == pytest.approx((two.value, two.low, two.high))
 
 
-def test_one_patient_is_worth_one_case():
+def test_one_patient_counts_as_one_case():
     y, called = [1, 1, 1, 0, 0], [1, 1, 0, 0, 1]
     found = clustered_rates(y, called, ["only"] * 5)
     low, high = proportion_confint(2 / 3, 1, method="wilson")
@@ -194,7 +195,7 @@ def test_one_patient_is_worth_one_case():
     assert found["accuracy"].value == 0.6
 
 
-def test_two_patients_who_differ_say_next_to_nothing():
+def test_two_different_patients_give_a_nearly_uninformative_interval():
     y = np.ones(20, dtype=bool)
     found = clustered_rates(y, np.arange(20) < 10, np.arange(20) // 10)["sensitivity"]
     assert found.value == 0.5
@@ -202,7 +203,7 @@ def test_two_patients_who_differ_say_next_to_nothing():
     assert found.high > 0.99
 
 
-def test_clusters_of_negatives_do_not_touch_the_positives():
+def test_clusters_of_negatives_do_not_affect_the_sensitivity():
     y = np.array([1] * 10 + [0] * 10, dtype=bool)
     called = np.array([1] * 7 + [0] * 3 + [0] * 8 + [1] * 2, dtype=bool)
     patients = np.array([*range(10), *[10] * 5, *[11] * 5])
@@ -224,7 +225,7 @@ cases_of_patients = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(cases_of_patients)
-def test_rates_are_never_narrower_than_those_of_cases_and_hold_their_value(cases):
+def test_intervals_by_patient_are_never_narrower_and_contain_the_value(cases):
     y, called, patients = (np.array(column) for column in zip(*cases, strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -244,7 +245,7 @@ def test_rates_are_never_narrower_than_those_of_cases_and_hold_their_value(cases
         )
 
 
-def test_calls_and_cases_must_fit():
+def test_calls_and_cases_must_have_the_same_length():
     with pytest.raises(StatsError):
         clustered_rates([1, 0], [1], None)
     with pytest.raises(StatsError):

@@ -1,4 +1,4 @@
-"""Several cases of a patient: the building blocks against statsmodels, and laws that every clustered interval obeys."""
+"""Clustered data: building blocks against statsmodels; properties of all intervals by patient."""
 
 import time
 
@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from ctbone import stats
 from ctbone.stats.clusters import (
-    clustered_error,
+    clustered_standard_error,
+    counts_by_patient,
     design_effect,
-    kish_factor,
+    kish_design_effect,
     mean_interval,
+    patient_numbers,
     patient_sums,
-    patients_of,
-    table_by_patient,
 )
 
 from .cases import clustered_sample, sample
@@ -61,7 +61,7 @@ def width(estimate):
 
 
 @pytest.mark.parametrize("name", ANALYTIC)
-def test_one_case_a_patient_is_no_cluster(name):
+def test_one_case_per_patient_equals_no_groups(name):
     y, p = sample(70, seed=4)
     names = np.random.default_rng(1).permutation([f"patient {k}" for k in range(70)])
     apart, plain = ANALYTIC[name](y, p, groups=names), ANALYTIC[name](y, p, groups=None)
@@ -82,12 +82,13 @@ def test_the_order_of_cases_and_the_names_of_patients_change_nothing(name):
         assert again.method == first.method
 
 
-# Exact where only sums by patient count. The rates know the number of cases too: jackknife and Student's t lose one.
+# Exact if only sums by patient enter. Rates also depend on the number of cases, which loses one
+# degree of freedom in the jackknife and in Student's t.
 SUMS = ("auc", "brier", "scaled brier", "intercept", "joint intercept", "slope", "brier of three")
 
 
 @pytest.mark.parametrize("name", ANALYTIC)
-def test_the_same_cases_twice_are_no_news_where_patients_have_several(name):
+def test_duplicated_cases_change_nothing_if_patients_have_several_cases(name):
     y, p, patients = clustered_sample(
         60, seed=5, shared=0.9, mixed=False
     )  # no design effect is below 1
@@ -98,12 +99,12 @@ def test_the_same_cases_twice_are_no_news_where_patients_have_several(name):
 
 
 @pytest.mark.parametrize("name", ANALYTIC)
-def test_the_same_cases_twice_are_no_news_where_patients_had_one(name):
+def test_duplicated_cases_change_little_if_patients_had_one_case(name):
     y, p = sample(300, seed=6, shift=1.5)
     once = ANALYTIC[name](y, p, groups=None)
     twice = ANALYTIC[name](np.repeat(y, 2), np.repeat(p, 2), groups=np.repeat(np.arange(300), 2))
     naive = ANALYTIC[name](np.repeat(y, 2), np.repeat(p, 2), groups=None)
-    # The sandwich stands for the information matrix, Student's t for the normal.
+    # By patient, the sandwich replaces the information matrix and Student's t the normal.
     assert width(twice) == pytest.approx(
         width(once), rel=0.12 if "intercept" in name or name == "slope" else 0.03
     )
@@ -114,40 +115,42 @@ def test_the_same_cases_twice_are_no_news_where_patients_had_one(name):
 @pytest.mark.parametrize(
     "groups", [[0, 0, 0, 1, 1], ["a", "b", "c"], [[0] * 6], [0, 1, 2, 3, 4, float("nan")]]
 )
-def test_groups_that_do_not_fit_are_refused(name, groups):
+def test_groups_of_the_wrong_length_are_an_error(name, groups):
     y, p = np.array([0, 1, 0, 1, 1, 0], dtype=bool), np.array([0.1, 0.7, 0.4, 0.6, 0.3, 0.8])
     with pytest.raises(stats.StatsError, match=r"fit together|missing"):
         ESTIMATES[name](y, p, groups=groups)
 
 
 @pytest.mark.parametrize("missing", [None, float("nan")])
-def test_a_missing_patient_among_names_is_refused(missing):
+def test_a_missing_patient_name_is_an_error(missing):
     groups = np.array(["a", "a", missing], dtype=object)
     with pytest.raises(stats.StatsError, match="1 of 3 groups are missing"):
-        patients_of(groups, 3)
+        patient_numbers(groups, 3)
 
 
-def test_numbers_of_patients_follow_the_sorted_names():
-    assert patients_of([7, 7, 3], 3).tolist() == [1, 1, 0]
-    assert patients_of([-7, 10**12, -7], 3).tolist() == [0, 1, 0]
-    assert patients_of(["x", "x", "b"], 3).tolist() == [1, 1, 0]
-    assert patients_of([0, 1, 2], 3) is None
-    assert patients_of(None, 3) is None
+def test_patient_numbers_follow_the_sorted_names():
+    assert patient_numbers([7, 7, 3], 3).tolist() == [1, 1, 0]
+    assert patient_numbers([-7, 10**12, -7], 3).tolist() == [0, 1, 0]
+    assert patient_numbers(["x", "x", "b"], 3).tolist() == [1, 1, 0]
+    assert patient_numbers([0, 1, 2], 3) is None
+    assert patient_numbers(None, 3) is None
 
 
-def test_the_error_of_a_mean_is_that_of_statsmodels():
+def test_the_standard_error_of_a_mean_equals_statsmodels():
     _, values, names = clustered_sample(30, seed=1)
-    patients = patients_of(names, values.size)
+    patients = patient_numbers(names, values.size)
     theirs = sm.OLS(values, np.ones(values.size)).fit(
         cov_type="cluster", cov_kwds={"groups": patients}, use_t=True
     )
-    ours = clustered_error(values - values.mean(), patients)
+    ours = clustered_standard_error(values - values.mean(), patients)
     assert ours == pytest.approx(theirs.bse[0], rel=1e-12)
     found = mean_interval(values.mean(), values - values.mean(), patients, 0.95, "mean", (-9, 9))
     assert (found.low, found.high) == pytest.approx(tuple(theirs.conf_int()[0]), rel=1e-9)
-    alone = clustered_error(values - values.mean(), np.arange(values.size))
+    alone = clustered_standard_error(values - values.mean(), np.arange(values.size))
     assert alone == pytest.approx(values.std(ddof=1) / np.sqrt(values.size), rel=1e-12)
-    assert clustered_error(values - values.mean(), np.zeros(values.size, dtype=int)) is None
+    assert (
+        clustered_standard_error(values - values.mean(), np.zeros(values.size, dtype=int)) is None
+    )
 
 
 def test_sums_by_patient_of_several_models():
@@ -185,23 +188,23 @@ def test_the_design_effect_is_the_ratio_of_two_plain_jackknives(rows):
 def test_the_design_effect_of_single_cases_is_one_and_of_copies_near_their_number():
     y, p = sample(200, seed=3)
     right = ((p >= 0.5) == y).astype(int)
-    assert design_effect(share, table_by_patient(right, np.arange(200), 2)) == pytest.approx(
+    assert design_effect(share, counts_by_patient(right, np.arange(200), 2)) == pytest.approx(
         1, rel=1e-12
     )
-    copies = table_by_patient(np.repeat(right, 3), np.repeat(np.arange(200), 3), 2)
+    copies = counts_by_patient(np.repeat(right, 3), np.repeat(np.arange(200), 3), 2)
     assert design_effect(share, copies) == pytest.approx(3, rel=0.01)
-    assert kish_factor(copies, np.ones(2)) == 3
+    assert kish_design_effect(copies, np.ones(2)) == 3
 
 
 def test_kish_runs_from_one_to_all_cases_and_follows_the_weights():
-    assert kish_factor(np.array([[1, 0], [0, 1]]), np.ones(2)) == 1
-    assert kish_factor(np.array([[4, 3]]), np.ones(2)) == 7
-    assert kish_factor(np.array([[1, 9], [1, 9]]), np.array([1.0, 0.0])) == 1
-    assert kish_factor(np.array([[0, 9]]), np.array([1.0, 0.0])) == 1
-    assert kish_factor(np.array([[2, 2], [2, 2]]), np.array([1.0, 1.0])) == 4
+    assert kish_design_effect(np.array([[1, 0], [0, 1]]), np.ones(2)) == 1
+    assert kish_design_effect(np.array([[4, 3]]), np.ones(2)) == 7
+    assert kish_design_effect(np.array([[1, 9], [1, 9]]), np.array([1.0, 0.0])) == 1
+    assert kish_design_effect(np.array([[0, 9]]), np.array([1.0, 0.0])) == 1
+    assert kish_design_effect(np.array([[2, 2], [2, 2]]), np.array([1.0, 1.0])) == 4
 
 
-def test_a_hundred_thousand_patients_cost_little():
+def test_a_hundred_thousand_patients_are_fast():
     y, p = sample(100_000)
     patients = np.random.default_rng(0).integers(0, 60_000, 100_000)
     start = time.perf_counter()

@@ -53,7 +53,7 @@ def slow_net_benefit(y, p, threshold):
 
 @settings(max_examples=60, deadline=None)
 @given(tied_scores(), st.lists(st.integers(0, 99), min_size=1, max_size=6))
-def test_it_equals_a_loop_on_any_grid(case, hundredths):
+def test_net_benefit_equals_a_loop_on_any_grid(case, hundredths):
     y, p = case
     thresholds = np.array(hundredths) / 100  # unsorted, perhaps repeated
     found = decision_curve(y, p, thresholds)
@@ -100,7 +100,7 @@ def test_the_prevalence_rescales_case_control_data():
     assert decision_curve(y, p, prevalence=0.2).prevalence == 0.2
 
 
-def test_interventions_avoided_trade_false_positives_at_the_odds():
+def test_interventions_avoided_weight_false_positives_by_the_odds():
     y, p = sample(200)
     found, everybody = decision_curve(y, p, [0.2]), treat_all(y, [0.2])
     spared = (~y & (p < 0.2)).sum() - (y & (p < 0.2)).sum() * 0.8 / 0.2
@@ -150,7 +150,7 @@ def test_there_is_no_band_where_few_cases_reach_the_threshold():
     )
 
 
-def test_the_band_holds_the_truth_wherever_it_is_drawn():
+def test_the_band_covers_the_truth_wherever_it_is_defined():
     rng = np.random.default_rng(0)
     grid = np.array([0.3, 0.6, 0.7, 0.75, 0.8, 0.85])
     truth = rng.normal(size=400_000)
@@ -161,16 +161,16 @@ def test_the_band_holds_the_truth_wherever_it_is_drawn():
         found = decision_curve(
             rng.random(60) < expit(truth), expit(truth), grid, replicates=150, seed=seed
         )
-        told = np.isfinite(found.low)
-        drawn += told
-        held += told & (found.low <= population) & (population <= found.high)
+        defined = np.isfinite(found.low)
+        drawn += defined
+        held += defined & (found.low <= population) & (population <= found.high)
     assert drawn[-1] < 50
     assert (held[drawn > 0] / drawn[drawn > 0] > 0.9).all(), (
         "by the number of cases alone it is 0.43 at 0.85"
     )
 
 
-def test_patients_are_counted_where_a_band_is_wanted():
+def test_the_condition_for_a_band_counts_patients():
     y, p = sample(30)
     patients = np.repeat(np.arange(30), 2)
     doubled = decision_curve(np.repeat(y, 2), np.repeat(p, 2), replicates=100, groups=patients)
@@ -180,13 +180,13 @@ def test_patients_are_counted_where_a_band_is_wanted():
     assert "fewer than 5 patients" in doubled.method
 
 
-def test_patients_are_drawn_whole():
+def test_the_band_resamples_whole_patients():
     y, p = sample(60)
     tripled = [np.repeat(values, 3) for values in (y, p, np.arange(60))]
-    honest = decision_curve(tripled[0], tripled[1], [0.5], replicates=1000, groups=tripled[2])
+    by_patient = decision_curve(tripled[0], tripled[1], [0.5], replicates=1000, groups=tripled[2])
     naive = decision_curve(tripled[0], tripled[1], [0.5], replicates=1000)
-    assert naive.high[0] - naive.low[0] < 0.7 * (honest.high[0] - honest.low[0])
-    assert "bootstrap of patients" in honest.method
+    assert naive.high[0] - naive.low[0] < 0.7 * (by_patient.high[0] - by_patient.low[0])
+    assert "bootstrap of patients" in by_patient.method
 
 
 def test_one_class():
@@ -200,12 +200,12 @@ def test_one_class():
 
 
 @pytest.mark.parametrize("thresholds", [[1.2], [-0.1], [], [float("nan")]])
-def test_bad_thresholds_are_refused(thresholds):
+def test_invalid_thresholds_are_an_error(thresholds):
     with pytest.raises(StatsError, match="threshold"):
         decision_curve([0, 1], [0.1, 0.9], thresholds)
 
 
-def test_bad_prevalence_and_logits_are_refused():
+def test_an_invalid_prevalence_and_logits_are_an_error():
     with pytest.raises(StatsError, match="prevalence"):
         treat_all([0, 1], prevalence=20)
     with pytest.raises(StatsError, match="outside"):

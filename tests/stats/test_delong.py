@@ -1,4 +1,4 @@
-"""AUC and DeLong against the quadratic definition, scikit-learn, and laws that hold for any data."""
+"""AUC and DeLong against the quadratic definition and scikit-learn, and properties for any data."""
 
 import math
 import time
@@ -23,11 +23,11 @@ from .cases import sample, tied_scores
 
 
 def slow_covariance(y, P):
-    """DeLong's formulas word for word: the kernel of every pair, then covariances of its row and column means."""
+    """DeLong's formulas: kernel of all pairs, then covariances of row and column means."""
     y = np.asarray(y, dtype=bool)
     rows, columns = [], []
     for p in P:
-        kernel = np.array([[1.0 if a > b else 0.5 if a == b else 0.0 for b in p[~y]] for a in p[y]])
+        kernel = np.array([[(a > b) + (a == b) / 2 for b in p[~y]] for a in p[y]])
         rows.append(kernel.mean(axis=1))
         columns.append(kernel.mean(axis=0))
     m, n = y.sum(), (~y).sum()
@@ -92,7 +92,7 @@ def test_paired_test_equals_the_covariance_matrix(case):
 
 @settings(max_examples=60, deadline=None)
 @given(tied_scores())
-def test_laws_of_the_auc(case):
+def test_properties_of_the_auc(case):
     y, p = case
     area = auc(y, p)
     assert 0 <= area <= 1
@@ -109,7 +109,7 @@ def test_laws_of_the_auc(case):
     assert mirrored.low == pytest.approx(1 - interval.high, abs=1e-9)
 
 
-def test_the_first_minus_the_second():
+def test_the_difference_is_first_minus_second():
     y, good = sample(300, shift=2.5)
     poor = np.random.default_rng(5).random(300)
     forward, backward = delong_test(y, good, poor), delong_test(y, poor, good)
@@ -162,14 +162,14 @@ def test_perfect_separation_has_a_real_interval(positives, negatives):
     assert reverse.high == pytest.approx(1 - found.low, abs=1e-9)
 
 
-def test_all_scores_alike_is_no_better_than_chance_and_not_certain():
+def test_equal_scores_give_an_auc_of_one_half_with_an_interval():
     found = auc_interval([0, 0, 1, 1, 1], [0.3] * 5)
     assert found.value == 0.5
     assert found.low < 0.2 < 0.8 < found.high
 
 
 @pytest.mark.parametrize("y", [[0, 0, 0], [1, 1, 1], [1]])
-def test_one_class_is_undefined_and_says_so(y):
+def test_one_class_is_undefined_with_the_reason(y):
     p = [0.2, 0.4, 0.9][: len(y)]
     assert auc(y, p) is None
     for result in (auc_interval(y, p), delong_test(y, p, p), delong_unpaired(y, p, [0, 1], [0, 1])):
@@ -197,7 +197,7 @@ def test_unpaired_adds_the_variances():
     assert result.p_value == pytest.approx(2 * norm.sf(abs(result.statistic)))
 
 
-def test_p_value_of_a_good_null_is_uniform():
+def test_the_p_value_is_uniform_under_the_null_hypothesis():
     rng = np.random.default_rng(11)
     y = np.arange(80) < 40
     p_values = [
@@ -206,7 +206,7 @@ def test_p_value_of_a_good_null_is_uniform():
     assert 0.03 <= np.mean(np.array(p_values) < 0.05) <= 0.075
 
 
-def test_missing_scores_and_wrong_lengths_are_refused():
+def test_missing_scores_and_wrong_lengths_are_an_error():
     with pytest.raises(StatsError, match="missing"):
         auc([0, 1], [0.1, float("nan")])
     with pytest.raises(StatsError, match="fit together"):
@@ -215,7 +215,7 @@ def test_missing_scores_and_wrong_lengths_are_refused():
         delong_covariance([0, 1], [0.1, 0.2])
 
 
-def test_a_hundred_thousand_cases_take_a_moment():
+def test_a_hundred_thousand_cases_are_fast():
     y, p = sample(100_000)
     auc_interval(y[:100], p[:100])
     best = min(_seconds(lambda: auc_interval(y, p)) for _ in range(3))

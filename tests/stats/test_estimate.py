@@ -1,4 +1,4 @@
-"""How results say that they are undefined, and what goes into metrics.json."""
+"""Undefined results, and the entries of metrics.json."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 from ctbone.stats import Comparison, Estimate, TestResult
 
 
-def test_dictionaries_are_what_the_metrics_file_holds():
+def test_as_dict_gives_the_entries_of_the_metrics_file():
     assert Estimate(0.5, 0.25, 0.75, "m").as_dict() == {
         "value": 0.5,
         "low": 0.25,
@@ -32,19 +32,19 @@ def test_dictionaries_are_what_the_metrics_file_holds():
 
 
 @pytest.mark.parametrize("kind", [Estimate, Comparison, TestResult])
-def test_undefined_is_null_with_a_reason(kind):
+def test_undefined_results_are_none_with_a_reason(kind):
     written = json.loads(json.dumps(kind.undefined("m", "one class").as_dict()))
     assert written.pop("why") == "one class"
     assert written.pop("method") == "m"
     assert set(written.values()) == {None}
 
 
-def test_no_nan_reaches_the_file():
+def test_nan_becomes_none():
     assert Estimate(float("nan"), float("-inf"), np.inf, "m", "odd").as_dict()["low"] is None
     assert "NaN" not in json.dumps(Estimate(float("nan"), None, None, "m", "odd").as_dict())
 
 
-def test_they_are_frozen_and_read_well():
+def test_results_are_frozen_and_print_well():
     estimate = Estimate(0.5, 0.25, 0.75, "m")
     with pytest.raises(AttributeError):
         estimate.value = 1

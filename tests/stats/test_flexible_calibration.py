@@ -1,4 +1,4 @@
-"""The flexible curve and its errors against a slow loess, and what holds for a calibrated model."""
+"""The flexible curve and its errors against a slow loess, and properties of a calibrated model."""
 
 import numpy as np
 import pytest
@@ -23,10 +23,10 @@ def test_errors_equal_a_loess_at_every_case():
     assert found.e90.value == pytest.approx(np.quantile(distance, 0.9), abs=1e-3)
     assert found.emax.value == pytest.approx(distance.max(), abs=2e-3)
     assert found.ici.low is None
-    assert found.ici.why == "no resample asked for"
+    assert found.ici.why == "no resamples were requested"
 
 
-def test_with_ties_and_few_values_the_errors_are_exact():
+def test_errors_of_few_tied_values_are_exact():
     rng = np.random.default_rng(3)
     p = rng.integers(1, 10, 300) / 10
     p = p[p != 0.5]
@@ -42,7 +42,7 @@ def test_with_ties_and_few_values_the_errors_are_exact():
     assert found.emax.value == pytest.approx(distance.max(), abs=1e-9)
 
 
-def test_many_cases_are_joined_without_changing_the_answer(monkeypatch):
+def test_merging_many_probabilities_does_not_change_the_errors(monkeypatch):
     from ctbone.stats import flexible_calibration
 
     y, p = sample(6000)
@@ -126,7 +126,7 @@ def test_every_case_twice_halves_the_variance_of_the_curve():
     )
 
 
-def test_bins_hold_wilsons_intervals():
+def test_bins_have_wilson_intervals():
     y, p = sample(200, decimals=1)
     for part in calibration_curve(y, p).bins:
         inside = (p > part.left) & (p <= part.right) | ((part.left == 0) & (p == 0))
@@ -151,8 +151,8 @@ def test_two_cases(p):
     assert np.isfinite(calibration_errors([0, 1], p, replicates=10).ici.value)
 
 
-def test_the_interval_holds_the_truth_of_a_miscalibrated_model():
-    """Stratified by class, as once, it held it in about half of all samples."""
+def test_the_interval_covers_the_true_error_of_a_miscalibrated_model():
+    """With resamples stratified by class, coverage would be about one half."""
     rng = np.random.default_rng(5)
     population = rng.normal(size=100_000)
     true = np.abs(expit(population) - expit(population + 1)).mean()
@@ -164,13 +164,13 @@ def test_the_interval_holds_the_truth_of_a_miscalibrated_model():
     assert held >= 48
 
 
-def test_the_share_of_events_is_in_doubt_too():
+def test_resamples_vary_the_share_of_events():
     found = ici([1] * 20 + [0] * 10, [0.4] * 30)
     assert found.low < found.value - 0.1
     assert found.high > found.value + 0.1
 
 
-def test_a_calibrated_model_may_have_no_error_at_all():
+def test_the_interval_of_a_calibrated_model_includes_zero():
     rng = np.random.default_rng(8)
     begins = np.zeros(4)
     for seed in range(60):
@@ -195,7 +195,7 @@ def test_resamples_of_one_class_are_left_out_and_counted():
     assert "undefined in" in rare.why
 
 
-def test_chance_equals_drawing_outcomes_one_by_one():
+def test_chance_errors_equal_drawing_outcomes_one_by_one():
     rng = np.random.default_rng(2)
     p = np.round(rng.random(80), 2)
     y = rng.random(80) < p

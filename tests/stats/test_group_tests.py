@@ -11,7 +11,7 @@ from ctbone.stats import StatsError, independence_test, location_test
     ("table", "p_value"),
     [([[71, 58], [167, 218]], 0.028), ([[13, 6], [15, 21]], 0.109)],
 )
-def test_sex_in_the_main_paper_carries_yates_correction(table, p_value):
+def test_sex_in_the_main_paper_was_tested_with_yates_correction(table, p_value):
     assert round(independence_test(table, test="yates").p_value, 3) == p_value
     assert round(independence_test(table, test="chi-squared").p_value, 3) != p_value
 
@@ -40,14 +40,14 @@ def test_yates_never_corrects_beyond_the_difference():
     assert independence_test([[10, 10], [11, 11]], test="yates").p_value == 1
 
 
-def test_undefined_and_refused():
+def test_undefined_results_and_invalid_input():
     assert independence_test([[3, 0], [4, 0]]).why == "only one category occurs"
-    assert independence_test([[0, 0], [4, 1]]).why == "a group holds no known value"
+    assert independence_test([[0, 0], [4, 1]]).why == "a group has no known value"
     assert "2 × 2" in independence_test([[3, 1, 2], [4, 1, 1]], test="fisher").why
     assert independence_test([[3, 1, 0], [4, 1, 0]], test="fisher").p_value is not None
     with pytest.raises(StatsError, match="unknown test"):
         independence_test([[1, 2], [3, 4]], test="g")
-    with pytest.raises(StatsError, match="not negative"):
+    with pytest.raises(StatsError, match="non-negative"):
         independence_test([[1, -2], [3, 4]])
     with pytest.raises(StatsError, match="unknown test"):
         location_test([np.ones(3), np.ones(3)], test="median")

@@ -1,4 +1,4 @@
-"""Every statistic on inputs that break formulas: it is defined and finite, or says why it is not; nothing warns."""
+"""Every statistic on degenerate inputs is finite or gives the reason, without a warning."""
 
 import math
 
@@ -107,7 +107,7 @@ def check(result, name):
     for part in vars(result).values():
         assert not isinstance(part, float) or math.isfinite(part), f"{name}: {result}"
     if "df" in parts or "statistic" in parts:
-        del parts["statistic"]  # McNemar and Fisher have a p without one
+        del parts["statistic"]  # a p-value without a statistic: Fisher, bootstrap
         parts.pop("df", None)
     if None in parts.values():
         assert why, f"{name}: {result}"

@@ -1,4 +1,4 @@
-"""What is refused, and that the refusal names what was found."""
+"""Invalid input is an error that names the value found."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from ctbone.stats.inputs import (
         ["0", "1", "1"],
     ],
 )
-def test_labels_in_any_dress(y):
+def test_labels_of_any_type(y):
     assert checked_labels(y).tolist() == [False, True, True]
 
 
@@ -43,7 +43,7 @@ def test_labels_in_any_dress(y):
         ([0, None], "missing"),
     ],
 )
-def test_labels_refused(y, words):
+def test_invalid_labels_are_an_error(y, words):
     with pytest.raises(StatsError, match=words):
         checked_labels(y)
 
@@ -60,17 +60,17 @@ def test_labels_refused(y, words):
         ([[0.1, 0.2]], "fit together"),
     ],
 )
-def test_probabilities_refused(p, words):
+def test_invalid_probabilities_are_an_error(p, words):
     with pytest.raises(StatsError, match=words):
         checked_scores(p, 2, probability=True)
 
 
-def test_percent_and_logits_get_their_remedy():
-    with pytest.raises(StatsError) as told:
+def test_the_error_for_percent_and_logits_names_the_remedy():
+    with pytest.raises(StatsError) as error:
         checked_scores([12.0, 97.0, 3.0], 3, probability=True)
-    assert "3 of 3" in told.value.found
-    assert "percent" in told.value.remedy
-    assert isinstance(told.value, CtboneError)
+    assert "3 of 3" in error.value.found
+    assert "percent" in error.value.remedy
+    assert isinstance(error.value, CtboneError)
     assert checked_scores([12.0, 97.0], 2).tolist() == [12, 97], "a mere score may be anything"
 
 
@@ -83,7 +83,7 @@ def test_models_are_rows():
 
 
 @pytest.mark.parametrize("level", [0, 1, 95, -0.1, float("nan")])
-def test_levels_refused(level):
+def test_invalid_levels_are_an_error(level):
     with pytest.raises(StatsError, match="level"):
         checked_level(level)
 

@@ -10,7 +10,7 @@ from ctbone.stats.loess import loess_weights
 
 
 def slow_loess(x, outcome, at, span, degree):
-    """Every case on its own: sort by distance, weigh, fit."""
+    """Fit each point separately: sort by distance, weight, fit."""
     size = min(len(x), max(degree + 1, int(np.floor(len(x) * span + 1e-5))))
     values = []
     for point in at:
@@ -24,7 +24,7 @@ def slow_loess(x, outcome, at, span, degree):
 
 @pytest.mark.parametrize("degree", [0, 1, 2])
 @pytest.mark.parametrize("span", [0.3, 0.75, 1.0])
-def test_it_equals_fitting_point_by_point(degree, span):
+def test_loess_equals_fitting_point_by_point(degree, span):
     rng = np.random.default_rng(0)
     x = np.sort(rng.random(80))
     outcome = (rng.random(80) < x**2).astype(float)
@@ -49,14 +49,14 @@ def test_counted_values_equal_repeated_cases():
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(-3, 3), min_size=3, max_size=3), st.integers(8, 60))
-def test_a_parabola_is_its_own_curve(coefficients, n):
+def test_loess_reproduces_a_parabola(coefficients, n):
     x = np.sort(np.random.default_rng(n).random(n))
     at = np.array([x[0], 0.5, x[-1]])
     found = loess_weights(x, np.ones(n), at) @ np.polyval(coefficients, x)
     np.testing.assert_allclose(found, np.polyval(coefficients, at), atol=1e-6)
 
 
-def test_few_distinct_values_do_not_break_it():
+def test_few_distinct_values_give_a_finite_curve():
     three = loess_weights(
         np.array([0.2, 0.5, 0.8]), np.array([40.0, 1, 40]), np.array([0.2, 0.5, 0.8])
     )
@@ -67,7 +67,7 @@ def test_few_distinct_values_do_not_break_it():
     np.testing.assert_allclose(single, [[0.2]])
 
 
-def test_refusals():
+def test_invalid_input_is_an_error():
     with pytest.raises(StatsError, match="span"):
         loess_weights(np.array([0.1, 0.2]), np.ones(2), np.array([0.1]), span=0)
     with pytest.raises(StatsError, match="ascending"):

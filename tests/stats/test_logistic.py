@@ -77,7 +77,7 @@ def test_extreme_logits_are_fitted():
         ([0, 0, 1, 1], [1.0, 2.0, 2.0, 4.0], "separated"),
     ],
 )
-def test_no_fit_says_why(y, x, why):
+def test_a_missing_fit_gives_the_reason(y, x, why):
     found = fit_logistic(np.array(y, dtype=bool), np.array(x))
     assert isinstance(found, str)
     assert why in found

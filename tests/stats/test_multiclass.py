@@ -59,7 +59,7 @@ def test_values_equal_scikit_learn(decimals):
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=2, max_size=25))
-def test_two_classes_are_the_two_class_functions(cases):
+def test_two_classes_equal_the_two_class_functions(cases):
     y, p = np.array([case[0] for case in cases]), np.array([case[1] for case in cases]) / 8
     y[0], y[1] = True, False
     P = np.stack([1 - p, p], axis=1)
@@ -99,7 +99,7 @@ def test_intervals_equal_resampling_the_cases():
     assert (found.high, area.high) == pytest.approx(high, abs=0.025)
 
 
-def test_top_label_ece_is_the_ece_of_being_right():
+def test_top_label_ece_is_the_ece_of_correct_calls():
     y, P = three_classes()
     right = (P.argmax(axis=1) == y).astype(int)
     assert top_label_ece(y, P, replicates=10) == ece(right, P.max(axis=1), replicates=10)
@@ -116,7 +116,7 @@ def test_one_malignant_of_342_called_normal():
     assert dangerous_error(y, P, truth=0, called=2).value == 0
 
 
-def test_absent_classes_say_so():
+def test_absent_classes_are_named_in_the_reason():
     P = [[0.5, 0.3, 0.2], [0.2, 0.6, 0.2]]
     assert multiclass_auc([0, 1], P).why == "class 2 has no case"
     assert multiclass_balanced_accuracy([0, 1], P).why == "class 2 has no case"
@@ -144,12 +144,12 @@ def test_absent_classes_say_so():
         (["a", "b"], [[0.5, 0.5]] * 2, "not numbers"),
     ],
 )
-def test_refusals(y, P, words):
+def test_invalid_input_is_an_error(y, P, words):
     with pytest.raises(StatsError, match=words):
         confusion_matrix(y, P)
 
 
-def test_more_refusals():
+def test_unknown_classes_and_averages_are_an_error():
     P = [[0.5, 0.3, 0.2], [0.2, 0.6, 0.2]]
     with pytest.raises(StatsError, match="unknown class"):
         dangerous_error([0, 1], P, truth=3, called=0)

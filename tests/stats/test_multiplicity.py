@@ -23,7 +23,7 @@ def test_both_equal_statsmodels(values):
 @settings(max_examples=100, deadline=None)
 @given(p_values, st.floats(0.001, 0.999))
 def test_both_reject_what_their_procedures_reject(values, alpha):
-    """The procedures as published: step down until the first failure, step up to the last success."""
+    """Published procedures: step down to the first failure, step up to the last success."""
     m, ordered = len(values), sorted(values)
     down = 0
     while down < m and ordered[down] * (m - down) <= alpha:
@@ -35,12 +35,12 @@ def test_both_reject_what_their_procedures_reject(values, alpha):
 
 @settings(max_examples=50, deadline=None)
 @given(p_values)
-def test_adjusting_never_helps_and_holm_is_the_stricter(values):
+def test_adjusted_p_values_are_not_smaller_and_holm_is_stricter(values):
     for raw, lenient, strict in zip(values, benjamini_hochberg(values), holm(values), strict=True):
         assert raw - 1e-12 <= lenient <= strict + 1e-12 <= 1 + 1e-11
 
 
-def test_undefined_tests_do_not_count():
+def test_undefined_tests_are_not_counted():
     assert holm([0.01, None, 0.04, float("nan")]) == [0.02, None, 0.04, None]
     assert benjamini_hochberg([None]) == [None]
     assert holm([]) == []

@@ -43,7 +43,7 @@ def test_mcnemar_exact_and_mid_p(b, c):
     assert swapped.low == pytest.approx(-middle.high)
 
 
-def test_interval_of_the_paired_difference_covers():
+def test_coverage_of_the_interval_of_the_paired_difference():
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(800):
@@ -67,7 +67,7 @@ def test_cochrans_q_equals_statsmodels_and_two_readers_are_mcnemar():
     assert cochran_q(np.stack([first, second], axis=1)).statistic == pytest.approx(
         (b - c) ** 2 / (b + c)
     )
-    assert cochran_q([[1, 1], [0, 0]]).why == "no case tells the readers apart"
+    assert cochran_q([[1, 1], [0, 0]]).why == "the readers agree on every case"
 
 
 def test_airway_reactivity_before_and_after_transplantation():
@@ -79,7 +79,7 @@ def test_airway_reactivity_before_and_after_transplantation():
     assert (round(found.low, 3), round(found.high, 3)) == (-0.508, -0.013)
 
 
-def test_refusals():
+def test_invalid_input_is_an_error():
     with pytest.raises(StatsError, match="number"):
         mcnemar([1, 0], [1])
     with pytest.raises(StatsError, match="unknown McNemar"):

@@ -1,4 +1,4 @@
-"""AUCs of patients with several cases against Obuchowski's formulas in plain loops, the jackknife, and hard cases."""
+"""AUCs by patient against Obuchowski's formulas in plain loops, the jackknife, and edge cases."""
 
 import math
 
@@ -14,28 +14,30 @@ from ctbone.stats.placements import area_covariance, class_counts, placements
 from .cases import clustered_sample, sample, tied_scores
 
 
+def kernel(positive, negative):
+    """1 if the positive scores higher, ½ for a tie, else 0."""
+    return (positive > negative) + (positive == negative) / 2
+
+
 def slow_covariance(y, P, patients):
-    """Obuchowski's S10, S01 and S11 word for word, patient by patient."""
+    """Obuchowski's S10, S01 and S11 literally, patient by patient."""
     y, patients = np.asarray(y, dtype=bool), np.asarray(patients)
     names = sorted(set(patients.tolist()))
     m, n = int(y.sum()), int((~y).sum())
     tens, ones, areas = [], [], []
     for p in P:
-        won = {
-            (i, j): 1.0 if p[i] > p[j] else 0.5 if p[i] == p[j] else 0.0
-            for i in np.flatnonzero(y)
-            for j in np.flatnonzero(~y)
-        }
+        won = {(i, j): kernel(p[i], p[j]) for i in np.flatnonzero(y) for j in np.flatnonzero(~y)}
         area = sum(won.values()) / (m * n)
         of_positive = {i: sum(won[i, j] for j in np.flatnonzero(~y)) / n for i in np.flatnonzero(y)}
         of_negative = {j: sum(won[i, j] for i in np.flatnonzero(y)) / m for j in np.flatnonzero(~y)}
-        cases = {name: np.flatnonzero(patients == name) for name in names}
-        tens.append(
-            {name: sum(of_positive[i] - area for i in cases[name] if y[i]) for name in names}
-        )
-        ones.append(
-            {name: sum(of_negative[j] - area for j in cases[name] if not y[j]) for name in names}
-        )
+        ten, one = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+        for case, name in enumerate(patients.tolist()):
+            if y[case]:
+                ten[name] += of_positive[case] - area
+            else:
+                one[name] += of_negative[case] - area
+        tens.append(ten)
+        ones.append(one)
         areas.append(area)
     i10 = sum(any(y[patients == name]) for name in names)
     i01 = sum(any(~y[patients == name]) for name in names)
@@ -84,7 +86,7 @@ def test_the_paired_test_equals_obuchowskis_formulas(case, data):
         assert result.p_value == pytest.approx(2 * norm.sf(abs(z)), rel=1e-5, abs=1e-9)
 
 
-def test_the_formula_for_patients_is_delongs_for_single_cases():
+def test_obuchowski_equals_delong_for_one_case_per_patient():
     y, p = sample(60, seed=8, decimals=1)
     parts = [part[None] for part in placements(y, p)]
     alone = area_covariance(*parts, y, np.arange(60))
@@ -92,7 +94,7 @@ def test_the_formula_for_patients_is_delongs_for_single_cases():
 
 
 @pytest.mark.parametrize("mixed", [True, False])
-def test_the_error_is_near_that_of_leaving_out_patients(mixed):
+def test_the_standard_error_is_near_the_jackknife(mixed):
     y, p, patients = clustered_sample(200, seed=3, mixed=mixed, shared=0.8)
     names = np.unique(patients)
     without = np.array([auc(y[patients != name], p[patients != name]) for name in names])
@@ -100,7 +102,7 @@ def test_the_error_is_near_that_of_leaving_out_patients(mixed):
     assert delong_covariance(y, [p], groups=patients)[0, 0] == pytest.approx(jackknife, rel=0.03)
 
 
-def test_the_interval_is_the_logit_of_obuchowskis_error():
+def test_the_interval_uses_obuchowskis_error_on_the_logit_scale():
     y, p, patients = clustered_sample(30, seed=4)
     found = auc_interval(y, p, level=0.9, groups=patients)
     area, error = auc(y, p), math.sqrt(slow_covariance(y, [p], patients)[0, 0])
@@ -111,7 +113,7 @@ def test_the_interval_is_the_logit_of_obuchowskis_error():
     assert found.method == "DeLong by patient (Obuchowski), logit-transformed, 90%"
 
 
-def test_perfect_separation_counts_patients():
+def test_perfect_separation_uses_the_numbers_of_patients():
     y = np.repeat([True, False], [30, 20])
     patients = np.repeat(np.arange(10), 5)
     found = auc_interval(y, y.astype(float), groups=patients)
@@ -123,7 +125,7 @@ def test_perfect_separation_counts_patients():
     )
 
 
-def test_one_patient_is_hardly_informative():
+def test_one_patient_gives_a_wide_interval():
     y, p, _ = clustered_sample(30, seed=4)
     found = auc_interval(y, p, groups=np.zeros(y.size))
     assert "one patient" in found.method
@@ -135,7 +137,7 @@ def test_one_patient_is_hardly_informative():
     assert test.difference == pytest.approx(2 * auc(y, p) - 1)
 
 
-def test_patients_with_a_case_of_a_class():
+def test_class_counts_count_patients_per_class():
     y = np.array([True, True, False, False])
     assert class_counts(y, np.array([0, 0, 0, 1])) == (1, 2)
     assert class_counts(y, np.array([2, 1, 0, 0])) == (2, 1)

@@ -45,7 +45,7 @@ def test_the_dangerous_error_of_the_three_class_paper():
     assert round(100 * found.high, 3) == 1.618
 
 
-def test_undefined_and_refused():
+def test_undefined_results_and_invalid_input():
     assert proportion(0, 0).value is None
     assert proportion(0, 0).why == "no case in the denominator"
     for k, n in ((3, 2), (-1, 2), (0, -1)):

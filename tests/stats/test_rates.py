@@ -121,7 +121,7 @@ def test_mcc_interval_is_the_delta_method_of_numeric_derivatives(counts):
 
 @settings(max_examples=200, deadline=None)
 @given(tables)
-def test_every_rate_is_either_defined_within_its_interval_or_says_why(counts):
+def test_every_rate_is_within_its_interval_or_undefined_with_a_reason(counts):
     for name, rate in threshold_rates(counts).items():
         if rate.value is None:
             assert rate.why, name
@@ -149,7 +149,7 @@ def test_swapping_the_classes_swaps_the_rates(counts):
         assert a.low == pytest.approx(b.low, abs=1e-9)
 
 
-def test_coverage_of_the_intervals_without_a_textbook_oracle():
+def test_coverage_of_the_f1_mcc_and_balanced_accuracy_intervals():
     rng = np.random.default_rng(1)
     shares = np.array([0.18, 0.07, 0.06, 0.69])
     truth = {
@@ -170,7 +170,7 @@ def test_coverage_of_the_intervals_without_a_textbook_oracle():
         assert 0.93 <= count / 1000 <= 0.98, name
 
 
-def test_a_perfect_table_is_not_certain():
+def test_a_perfect_table_has_intervals():
     perfect = Confusion(tn=19, fp=0, fn=0, tp=36)
     for name, rate in threshold_rates(perfect).items():
         if name.endswith("ratio"):
@@ -184,7 +184,7 @@ def test_a_perfect_table_is_not_certain():
     assert mcc(Confusion(0, 19, 36, 0)).low == -1
 
 
-def test_reasons_name_what_is_absent():
+def test_reasons_name_the_absent_class_or_call():
     assert sensitivity(Confusion(3, 1, 0, 0)).why == "there is no positive case"
     assert specificity(Confusion(0, 0, 3, 1)).why == "there is no negative case"
     assert ppv(Confusion(3, 0, 1, 0)).why == "no case is called positive"
@@ -213,7 +213,7 @@ def test_the_main_papers_fused_model():
     assert round(accuracy(printed).value, 4) == 0.8630
 
 
-def test_refusals():
+def test_invalid_input_is_an_error():
     with pytest.raises(StatsError, match="negative"):
         Confusion(1, -1, 0, 0)
     with pytest.raises(StatsError, match="threshold"):

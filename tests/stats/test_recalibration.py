@@ -1,4 +1,4 @@
-"""Recalibration against scikit-learn, SciPy, and what it is for."""
+"""Recalibration against scikit-learn and SciPy, and its effect on miscalibrated probabilities."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_platt_has_the_least_loss_on_softened_targets():
     )
 
 
-def test_platt_leaves_intercept_0_and_slope_1_behind():
+def test_after_platt_scaling_intercept_is_0_and_slope_1():
     y, p = sample(2000, shift=3.0)
     again = fit_platt(y, p).apply(p)
     assert calibration_intercept(y, again).value == pytest.approx(0, abs=0.02)
@@ -85,14 +85,14 @@ def test_isotonic_equals_scikit_learn(case):
     assert brier(y, fitted.apply(p)).value <= brier(y, p).value + 1e-12
 
 
-def test_ranks_survive_temperature_and_platt():
+def test_temperature_and_platt_scaling_keep_the_ranks():
     y, p = sample(200)
     for fitted in (fit_temperature(y, p), fit_platt(y, p)):
         assert auc(y, fitted.apply(p)) == pytest.approx(auc(y, p))
 
 
 @pytest.mark.parametrize("fit", [fit_temperature, fit_platt, fit_isotonic])
-def test_one_class_and_logits_are_refused(fit):
+def test_one_class_and_logits_are_an_error(fit):
     with pytest.raises(StatsError, match="cannot be recalibrated"):
         fit([1, 1], [0.2, 0.3])
     with pytest.raises(StatsError, match="outside"):
@@ -108,7 +108,7 @@ def test_platt_needs_more_than_one_probability():
         fit_platt([0, 1], [0.4, 0.4])
 
 
-def test_temperature_of_two_columns_is_that_of_one():
+def test_temperature_of_two_columns_equals_that_of_one():
     y, p = sample(200, shift=1.5)
     p = expit(3 * logit(p))
     one, two = fit_temperature(y, p), fit_temperature(y.astype(int), np.column_stack([1 - p, p]))
@@ -119,6 +119,6 @@ def test_temperature_of_two_columns_is_that_of_one():
 
 
 @pytest.mark.parametrize("labels", [[0, 0], [0, 5], [0]])
-def test_temperature_refuses_labels_that_are_no_class_numbers(labels):
+def test_labels_that_are_not_class_numbers_are_an_error(labels):
     with pytest.raises(StatsError):
         fit_temperature(labels, [[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]])

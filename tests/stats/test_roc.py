@@ -76,14 +76,14 @@ def test_target_sensitivity_is_reached_by_the_highest_threshold(case):
         assert found.sensitivity >= target
 
 
-def test_a_target_of_nineteen_in_twenty_needs_nineteen():
+def test_a_target_of_19_in_20_needs_19():
     y = np.ones(20, dtype=bool)
     found = threshold_at_sensitivity(np.append(y, False), np.append(np.arange(20) / 20, 0.5), 0.95)
     assert found.threshold == 1 / 20
     assert found.sensitivity == 0.95
 
 
-def test_a_target_that_rounds_above_a_whole_number_is_still_that_number():
+def test_a_target_that_rounds_above_an_integer_is_that_integer():
     assert 0.07 * 100 > 7
     y = np.append(np.ones(100, dtype=bool), False)
     found = threshold_at_sensitivity(y, np.append(np.arange(100) / 100, 0.5), 0.07)
@@ -114,7 +114,7 @@ def slow_sensitivity(y, p, fpr):
 
 @settings(max_examples=40, deadline=None)
 @given(tied_scores())
-def test_the_band_holds_the_curve_itself(case):
+def test_the_band_contains_the_curve(case):
     y, p = case
     band = roc_band(y, p, [0.0, 0.13, 0.5, 0.9, 1.0], replicates=20)
     for fpr, tpr in zip(band.fpr, band.tpr, strict=True):
@@ -123,7 +123,7 @@ def test_the_band_holds_the_curve_itself(case):
     assert band.tpr[-1] == 1
 
 
-def test_the_band_of_resamples_equals_resampling_the_cases():
+def test_the_band_equals_resampling_the_cases():
     y, p = sample(60, decimals=1)
     found = roc_band(y, p, [0.2, 0.5], replicates=400, seed=4)
     rng = np.random.default_rng(9)
@@ -151,13 +151,13 @@ def test_the_band_narrows_with_more_cases_and_is_undefined_for_one_class():
         roc_band([0, 1], [0.1, 0.2], [1.5])
 
 
-def test_sensitivity_of_the_point_is_that_of_the_rates():
+def test_sensitivity_of_the_point_equals_that_of_the_rates():
     y, p = sample(90)
     point = youden_threshold(y, p)
     assert sensitivity(confusion(y, p, point.threshold)).value == pytest.approx(point.sensitivity)
 
 
-def test_perfect_separation_has_a_curve_without_band():
+def test_perfect_separation_has_a_curve_but_no_band():
     band = roc_band([0] * 10 + [1] * 20, np.arange(30), replicates=50)
     assert (band.tpr == 1).all()
     assert np.isnan(band.low).all()

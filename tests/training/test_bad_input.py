@@ -1,4 +1,4 @@
-"""What a user may get wrong before or between trainings: a clear error, and nothing that was good is lost."""
+"""Wrong input before or between trainings is a clear error, and no good file is lost."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.models.test_pretrained import Bomb
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(protocol, "draw_curves", lambda *args: None)
+    monkeypatch.setattr(protocol, "draw_curves", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_class_with_fewer_patients_than_folds_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(("role", "word"), [("val", "validation"), ("train", "training")])
-def test_one_class_in_a_part_is_told_before_the_first_epoch(study, role, word):
+def test_a_part_without_a_class_is_an_error_before_the_first_epoch(study, role, word):
     train(study, "3d", fold=1)
     before = study.predictions("3d").read_bytes()
     table = pd.read_csv(study.folds_csv)
@@ -65,7 +65,7 @@ def test_one_class_in_a_part_is_told_before_the_first_epoch(study, role, word):
     assert study.predictions("3d").read_bytes() == before
 
 
-def test_first_weights_of_another_network_are_told(study):
+def test_initial_weights_of_another_network_are_an_error(study):
     other = model_of("3d", network_options={**TINY, "init_features": 16})
     write_settings(study.root, models={"3d": other})
     network = build_network(Study.open(study.root).settings.models["3d"], 2)
@@ -78,12 +78,12 @@ def test_first_weights_of_another_network_are_told(study):
     )
 
 
-def test_a_checkpoint_with_code_is_not_run_and_other_folds_stay(study, tmp_path):
+def test_code_in_a_checkpoint_is_not_run_and_other_folds_are_unchanged(study, tmp_path):
     train(study, "3d", fold=1)
     before = study.predictions("3d").read_bytes()
     file = study.run("3d", 0) / "checkpoint.pt"
     file.parent.mkdir()
-    torch.save({"format": 2, "network": Bomb(tmp_path / "ran")}, file)
+    torch.save({"format": 3, "network": Bomb(tmp_path / "ran")}, file)
     with pytest.raises(TrainingError, match="was not run") as caught:
         train(study, "3d")
     assert str(file) in caught.value.remedy
@@ -94,8 +94,8 @@ def test_a_checkpoint_with_code_is_not_run_and_other_folds_stay(study, tmp_path)
 @pytest.mark.parametrize(
     "file", ["weights.safetensors", "predictions_internal.csv", "card.json", "metrics.csv"]
 )
-def test_a_disk_that_fills_up_at_the_end_costs_no_epoch(study, monkeypatch, file):
-    """/dev/full in the place of the temporary file answers as a full disk does."""
+def test_a_full_disk_at_the_end_costs_no_epoch(study, monkeypatch, file):
+    """/dev/full in place of the temporary file fails as a full disk does."""
     run = study.run("3d", 0)
     run.mkdir(parents=True)
     own = f".writing-{study_module._machine()}-{os.getpid()}-0-"

@@ -1,4 +1,4 @@
-"""The choices beside the paper's protocol: that each does what it says in a training, and survives a kill."""
+"""The optional training settings: each has its effect, and a killed training resumes with it."""
 
 import os
 import random
@@ -15,17 +15,9 @@ from safetensors.torch import load_file
 
 from ctbone import study as study_module
 from ctbone.errors import ConfigError
+from ctbone.learning import checkpoint, loop
 from ctbone.study import StudyError
-from ctbone.training import (
-    average,
-    checkpoint,
-    checkpoint_writer,
-    epochs,
-    objective,
-    protocol,
-    steps,
-    train,
-)
+from ctbone.training import epochs, protocol, task, train
 from tests.models.small_study import TINY, model_of, small_study
 
 ALL_ON = {
@@ -44,12 +36,12 @@ ALL_ON = {
     "micro_batch": 2,
 }
 STEADY = {**TINY, "norm": ["group", {"num_groups": 2}]}
-"""Without batch normalisation, so that a part of a batch is answered as in the whole."""
+"""Without batch normalization: the output for a sample does not depend on its batch."""
 
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(protocol, "draw_curves", lambda *args: None)
+    monkeypatch.setattr(protocol, "draw_curves", lambda *_, **__: None)
 
 
 def trained(root, name="m", options=None, **training):
@@ -80,7 +72,7 @@ def differ(a, b):
 
 
 @pytest.mark.parametrize("class_weights", ["none", {"benign": 1, "malignant": 4}])
-def test_a_batch_in_parts_moves_the_weights_as_the_whole(tmp_path, class_weights):
+def test_a_batch_in_parts_updates_the_weights_as_the_whole(tmp_path, class_weights):
     shared = {
         "options": STEADY,
         "epochs": 2,
@@ -111,7 +103,7 @@ def test_a_batch_in_parts_moves_the_weights_as_the_whole(tmp_path, class_weights
     ],
     ids=lambda choice: next(iter(choice)),
 )
-def test_each_choice_changes_the_training_and_is_off_by_default(tmp_path_factory, choice):
+def test_each_setting_changes_the_training_and_is_off_by_default(tmp_path_factory, choice):
     plain = weights(_plain(tmp_path_factory))
     assert differ(plain, weights(trained(tmp_path_factory.mktemp("choice"), **choice))) > 1e-6
 
@@ -122,10 +114,15 @@ def _plain(tmp_path_factory, kept={}):  # noqa: B006 (one training serves all ch
     return kept["study"]
 
 
-def test_weights_that_balance_come_from_the_fold_s_training_part_alone(tmp_path, monkeypatch):
+def test_balanced_class_weights_come_from_the_training_part_alone(tmp_path, monkeypatch):
     seen = []
-    real = objective.Loss
-    monkeypatch.setattr(objective, "Loss", lambda *args: seen.append(args) or real(*args))
+    real = task.Loss
+
+    def spy(name, **given):
+        seen.append(given["weights"])
+        return real(name, **given)
+
+    monkeypatch.setattr(task, "Loss", spy)
     model = model_of("3d", training={"epochs": 1, "class_weights": "balanced"})
     study = small_study(tmp_path, models={"m": model}, patients=31, external=0)
     train(study, "m", fold=0)
@@ -133,10 +130,10 @@ def test_weights_that_balance_come_from_the_fold_s_training_part_alone(tmp_path,
     counts = folds.loc[folds["role_0"] == "train", "label"].value_counts()
     expected = [counts.sum() / (2 * counts[name]) for name in ("benign", "malignant")]
     assert expected[0] != expected[1]
-    assert {tuple(args[1].tolist()) for args in seen} == {tuple(np.float32(expected).tolist())}
+    assert {tuple(given.tolist()) for given in seen} == {tuple(np.float32(expected).tolist())}
 
 
-def test_the_learning_rate_stands_in_the_metrics(tmp_path):
+def test_the_learning_rate_is_in_the_metrics(tmp_path):
     study = trained(tmp_path, epochs=3, schedule="cosine", warmup_epochs=1, learning_rate=0.02)
     rates = metrics(study)["learning_rate"]
     assert rates[0] == 0.02
@@ -144,26 +141,26 @@ def test_the_learning_rate_stands_in_the_metrics(tmp_path):
     assert 0 < rates[2] < 0.01
 
 
-def test_the_mean_of_the_weights_is_what_is_judged_and_kept(tmp_path, monkeypatch):
+def test_the_ema_is_validated_and_kept(tmp_path, monkeypatch):
     judged = []
     real = epochs.validate
     monkeypatch.setattr(
         epochs, "validate", lambda task, net: judged.append(copied(net)) or real(task, net)
     )
     steps_seen = []
-    update = average.Average.update
+    update = loop.EMA.update
 
     def spy(self, network, step):
         update(self, network, step)
         steps_seen.append(step)
 
-    monkeypatch.setattr(average.Average, "update", spy)
+    monkeypatch.setattr(loop.EMA, "update", spy)
     study = trained(tmp_path, epochs=2, ema=0.7)
     assert differ(weights(study), judged[-1]) == 0 or differ(weights(study), judged[0]) == 0
     assert steps_seen == list(range(1, len(steps_seen) + 1))
 
 
-def test_a_fold_stops_when_none_was_better_for_long_enough(tmp_path, monkeypatch):
+def test_a_fold_stops_early(tmp_path, monkeypatch):
     aucs = iter([0.5, 0.8, 0.7, 0.8, 0.6, 0.9])
     losses = iter([0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
     monkeypatch.setattr(epochs, "validate", lambda *args: (next(aucs), next(losses)))
@@ -180,7 +177,7 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol, "draw_curves", lambda *args: None)
+        patch.setattr(protocol, "draw_curves", lambda *_, **__: None)
         study = study_with_all_on(tmp_path_factory.mktemp("unbroken"))
         train(study, "m", fold=0)
     return study
@@ -207,16 +204,14 @@ def nth_call(function, n):
 
 
 @pytest.mark.parametrize("where", ["step", "best weights", "checkpoint", "metrics", "last metrics"])
-def test_with_every_choice_on_a_kill_anywhere_changes_no_bit(
-    tmp_path, monkeypatch, unbroken, where
-):
+def test_with_every_setting_a_kill_anywhere_changes_no_bit(tmp_path, monkeypatch, unbroken, where):
     broken = study_with_all_on(tmp_path)
     target, name, calls = {
-        "step": (average.Average, "update", 6),
+        "step": (loop.EMA, "update", 6),
         "best weights": (checkpoint, "save_weights", 1),
         "checkpoint": (checkpoint, "atomic_path", 3),
-        "metrics": (checkpoint_writer, "write_metrics", 3),
-        "last metrics": (checkpoint_writer, "write_metrics", 3),
+        "metrics": (checkpoint, "write_metrics", 3),
+        "last metrics": (checkpoint, "write_metrics", 3),
     }[where]
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -253,11 +248,11 @@ def test_kill_9_changes_no_bit(tmp_path, unbroken):
 
 
 def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken):
-    """The disk fills up while the third checkpoint is written; /dev/full answers as a full disk does."""
+    """The disk is full at the third checkpoint; /dev/full fails as a full disk does."""
     broken = study_with_all_on(tmp_path)
     run = broken.run("m", 0)
     own = f".writing-{study_module._machine()}-{os.getpid()}-0-"
-    real = checkpoint_writer.save_checkpoint
+    real = checkpoint.save_checkpoint
 
     def fill_up(path, state, identity):
         if len(state.history) == 3:
@@ -266,13 +261,13 @@ def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken)
 
     with monkeypatch.context() as patch:
         patch.setattr(study_module, "_temporary", lambda path: path.with_name(own + path.name))
-        patch.setattr(checkpoint_writer, "save_checkpoint", fill_up)
+        patch.setattr(checkpoint, "save_checkpoint", fill_up)
         with pytest.raises(StudyError, match="No space left") as caught:
             train(broken, "m", fold=0)
     assert "free some space" in caught.value.remedy
     assert len(metrics(broken)) == 2
     trained_epochs = []
-    spied = steps.train_epoch
+    spied = epochs.train_epoch
     monkeypatch.setattr(
         epochs,
         "train_epoch",
@@ -283,7 +278,7 @@ def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken)
     assert differ(weights(unbroken), weights(broken)) == 0
 
 
-def test_best_weights_that_were_lost_are_told(tmp_path, monkeypatch):
+def test_lost_best_weights_are_an_error(tmp_path, monkeypatch):
     study = study_with_all_on(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(epochs, "train_epoch", nth_call(epochs.train_epoch, 3))
@@ -319,12 +314,12 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, training, word):
         small_study(tmp_path, models={"m": model_of("3d", training=training)}, patients=4)
 
 
-def test_three_classes_with_every_choice_on(tmp_path):
+def test_three_classes_with_every_setting(tmp_path):
     classes = ("benign", "intermediate", "malignant")
     weights_given = {"benign": 1, "intermediate": 2, "malignant": 1}
     model = model_of("3d", training={**ALL_ON, "epochs": 2, "class_weights": weights_given})
     study = small_study(
         tmp_path, models={"m": model}, classes=classes, patients=24, external=0, folds=2
     )
-    assert 0 <= train(study, "m", fold=0).folds[0].validation_auc <= 1
+    assert 0 <= train(study, "m", fold=0).folds[0].score <= 1
     assert torch.isfinite(torch.tensor(metrics(study)["loss"].to_numpy())).all()

@@ -1,4 +1,4 @@
-"""The lesion's mask at the network's door: read, grown, moved with the image, used alike in training and inference."""
+"""The lesion mask as network input: read, grown and augmented, in training and inference."""
 
 import json
 
@@ -11,13 +11,14 @@ from scipy import ndimage
 from ctbone.cohort import read_cohort
 from ctbone.config import WIDE, Augmentation, ModelSettings
 from ctbone.inference import predict_external
+from ctbone.learning.augmentation import draw, matrices, resample, resample_with_mask
 from ctbone.models import ModelError
+from ctbone.models.batches import Streamed
 from ctbone.models.crops import grow, load_crops
 from ctbone.models.network_input import network_input
 from ctbone.predictions import read_predictions
 from ctbone.study import Study
-from ctbone.training import TrainingError, steps, train
-from ctbone.training.augmentation import draw, matrices, resample, resample_with_mask
+from ctbone.training import TrainingError, epochs, task, train
 from tests.models.small_study import model_of, small_study, write_settings
 
 CLASSES = ("benign", "malignant")
@@ -36,17 +37,20 @@ def with_masks(root, **changes):
 
 
 def seen_by(study, monkeypatch):
-    """What the networks of a training saw in their first epoch, as (batch, channels, …) tensors."""
+    """Network inputs of the first epoch, (batch, channels, …)."""
     seen = []
-    real = steps.network_input
-    monkeypatch.setattr(
-        steps, "network_input", lambda *given: seen.append(real(*given)) or seen[-1]
-    )
+    real = epochs.network_input
+
+    def spy(*args, **kwargs):
+        seen.append(real(*args, **kwargs))
+        return seen[-1]
+
+    monkeypatch.setattr(epochs, "network_input", spy)
     train(study, "3d", fold=0)
     return torch.cat(seen)
 
 
-def test_the_mask_is_one_more_channel(tmp_path, monkeypatch):
+def test_the_mask_is_an_additional_channel(tmp_path, monkeypatch):
     study = with_masks(tmp_path, mask="channel", training={"epochs": 1})
     seen = seen_by(study, monkeypatch)
     assert seen.shape[1] == 2
@@ -66,8 +70,8 @@ def test_outside_the_mask_is_air(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("use", ["channel", "only"])
-def test_inference_does_what_validation_did(tmp_path, use):
-    """External copies of validation cases get the very probabilities that validation gave them."""
+def test_inference_equals_validation(tmp_path, use):
+    """External copies of validation cases get the same probabilities as in validation."""
     study = with_masks(tmp_path, mask=use, mask_dilation=2.0, training={"epochs": 1})
     train(study, "3d")
     table = read_predictions(study.predictions("3d"), CLASSES).query("split == 'val' and fold == 0")
@@ -86,8 +90,8 @@ def test_inference_does_what_validation_did(tmp_path, use):
         assert found[external] == pytest.approx(expected[internal], abs=1e-6)
 
 
-def test_mask_and_image_move_alike():
-    """A mask that is a threshold of a smooth image stays one after any map, up to the voxels of its edge."""
+def test_mask_and_image_are_mapped_alike():
+    """A threshold of a smooth image stays one after any map, up to the voxels of its edge."""
     random = np.random.default_rng(0)
     image = ndimage.gaussian_filter(random.normal(0, 1, (6, 20, 20, 20)), (0, 3, 3, 3))
     image = 2000 * image / np.abs(image).max()
@@ -99,12 +103,14 @@ def test_mask_and_image_move_alike():
         Augmentation(rotation=60, translation=0.2, scale=0.2), np.ones((6, 3), bool), random
     )
     maps = torch.from_numpy(matrices(draws)).float()
-    moved, lesion = resample_with_mask(hu, mask, maps)
-    assert torch.equal(moved, resample(hu, maps))
+    moved, lesion = resample_with_mask(hu, mask, maps, outside=-1024)
+    assert torch.equal(moved, resample(hu, maps, outside=-1024))
     assert lesion.dtype == torch.bool
     inside = moved > -1023.9
     assert ((moved > 200) == lesion)[inside].float().mean() > 0.96
-    assert ((moved > 200) == mask)[inside].float().mean() < 0.85, "an unmoved mask is told apart"
+    assert ((moved > 200) == mask)[inside].float().mean() < 0.85, (
+        "the test can fail: an unmoved mask differs"
+    )
     assert not lesion[~inside].any(), "there is no lesion beyond the crop"
 
 
@@ -128,7 +134,7 @@ def test_dilation_is_in_millimetres(tmp_path):
         assert (other == grow(one, 2.0)).all()
 
 
-def test_a_missing_mask_is_told_and_a_changed_one_is_another_training(tmp_path):
+def test_a_missing_mask_is_named_and_a_changed_one_is_another_training(tmp_path):
     study = with_masks(tmp_path, mask="channel", training={"epochs": 1})
     train(study, "3d", fold=0)
     file = study.crop_mask("C004", "3d")
@@ -151,9 +157,9 @@ def test_another_use_of_the_mask_is_another_training(tmp_path):
         train(Study.open(tmp_path), "3d", fold=0)
 
 
-def test_a_use_without_a_mask_is_a_mistake_of_the_caller():
+def test_mask_use_without_a_mask_is_refused():
     with pytest.raises(ValueError, match="not given"):
-        network_input(torch.zeros(1, 4, 4), [WIDE], None, "only")
+        network_input(torch.zeros(1, 4, 4), [WIDE], use="only")
     with pytest.raises(ValueError, match="mask_dilation"):
         ModelSettings(dim="3d", mask_dilation=3)
 
@@ -179,13 +185,10 @@ def test_two_dimensions_use_each_view_s_own_spacing(tmp_path):
 
 
 def test_a_streamed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
-    from ctbone.models.batches import Streamed
-    from ctbone.training import protocol
-
     resident = with_masks(tmp_path / "resident", mask="channel")
     streamed = with_masks(tmp_path / "streamed", mask="channel")
     train(resident, "3d", fold=0)
-    monkeypatch.setattr(protocol, "place_crops", Streamed)
+    monkeypatch.setattr(task, "place_crops", Streamed)
     train(streamed, "3d", fold=0)
     names = ("weights.safetensors", "predictions_internal.csv")
     for name in names:

@@ -28,7 +28,7 @@ def made(root, folds=2):
 
 @pytest.fixture
 def whole(tmp_path):
-    """What one fold after the other gives, on one thread."""
+    """Predictions of folds trained in turn, on one thread."""
     study = made(tmp_path / "whole")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -37,8 +37,8 @@ def whole(tmp_path):
     return study.predictions("3d").read_bytes()
 
 
-def test_folds_at_once_give_what_one_after_the_other_does(whole, tmp_path):
-    study = made(tmp_path / "spread")
+def test_folds_in_parallel_give_the_bytes_of_folds_in_turn(whole, tmp_path):
+    study = made(tmp_path / "parallel")
     summary = train_folds(study, "3d", at_once=2, threads=2)
     assert summary.predictions.read_bytes() == whole
     assert [fold.fold for fold in summary.folds] == [0, 1]
@@ -48,7 +48,7 @@ def test_folds_at_once_give_what_one_after_the_other_does(whole, tmp_path):
 def test_folds_over_a_cluster_whose_workers_declare_a_gpu_give_the_same(whole, tmp_path):
     from distributed import Client, LocalCluster
 
-    study = made(tmp_path / "spread")
+    study = made(tmp_path / "parallel")
     options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with (
         LocalCluster(n_workers=1, resources={"GPU": 1}, **options) as cluster,
@@ -62,7 +62,7 @@ def test_folds_over_a_cluster_whose_workers_declare_a_gpu_give_the_same(whole, t
     assert summary.predictions.read_bytes() == whole
 
 
-def test_a_bad_fold_is_told_after_the_others_are_done(tmp_path):
+def test_the_error_of_a_fold_is_raised_after_the_others_are_done(tmp_path):
     study = made(tmp_path / "study")
     train(study, "3d", fold=0)
     (study.run("3d", 0) / "card.json").unlink()
@@ -72,9 +72,7 @@ def test_a_bad_fold_is_told_after_the_others_are_done(tmp_path):
     assert (study.run("3d", 1) / "card.json").is_file()
 
 
-def test_workers_that_a_batch_system_started_together_train_their_folds_alone(
-    tmp_path, monkeypatch
-):
+def test_workers_started_together_train_their_folds_alone(tmp_path, monkeypatch):
     def join():
         raise AssertionError("folds of several workers would become one")
 
@@ -89,7 +87,7 @@ def test_an_unknown_fold_is_refused(tmp_path):
 
 
 def test_jobs_that_start_together_do_not_collide(tmp_path):
-    """Four jobs, one a fold, on a folder without folds: all find the same folds, none loses another's rows."""
+    """Four jobs, one a fold, start without folds.csv: all use the same folds, no rows are lost."""
     study = made(tmp_path, folds=4)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([train_alone.__module__])
@@ -115,7 +113,7 @@ def train_alone(job):
     return None
 
 
-def test_a_fold_that_ends_while_another_s_job_joins_is_not_lost(tmp_path, monkeypatch):
+def test_a_fold_finished_during_another_job_s_join_is_not_lost(tmp_path, monkeypatch):
     study = made(tmp_path)
     train(study, "3d")
     card = study.run("3d", 1) / "card.json"
@@ -133,8 +131,8 @@ def test_a_fold_that_ends_while_another_s_job_joins_is_not_lost(tmp_path, monkey
     assert set(read_json(record_of(study.predictions("3d")))["weights"]) == {"fold0", "fold1"}
 
 
-def test_who_sees_the_folds_sees_their_record(tmp_path, monkeypatch):
-    """A job that begins between the two files of the folds must not find one without the other."""
+def test_the_record_of_the_folds_exists_before_the_folds(tmp_path, monkeypatch):
+    """A job that starts between the two files must not find folds without their record."""
     from ctbone import folds as module
 
     study = Study.open(made(tmp_path).root)

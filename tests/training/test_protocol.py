@@ -1,5 +1,8 @@
+import contextlib
+import dataclasses
 import json
 import math
+import shutil
 
 import nibabel
 import numpy as np
@@ -12,11 +15,12 @@ from sklearn.metrics import roc_auc_score
 from ctbone.cohort import read_cohort
 from ctbone.errors import FoldError
 from ctbone.folds import read_folds
+from ctbone.learning.ranks import Ranks
 from ctbone.models import ModelError, hardware
 from ctbone.models.trained import read_card
 from ctbone.predictions import case_probabilities, read_predictions
 from ctbone.study import Study, file_hash, record_of
-from ctbone.training import TrainingError, epochs, protocol, sampling, steps, train
+from ctbone.training import TrainingError, epochs, protocol, task, train, train_folds
 from tests.models.small_study import model_of, small_study, write_settings
 
 CLASSES = ("benign", "malignant")
@@ -24,9 +28,9 @@ CLASSES = ("benign", "malignant")
 
 @pytest.fixture(autouse=True)
 def no_figures(request, monkeypatch):
-    """Most of a tiny training's time would go into its figure; one test looks at it."""
+    """Skip the figure, which takes most of a tiny training's time; one test needs it."""
     if request.node.name != "test_what_a_fold_leaves":
-        monkeypatch.setattr(protocol, "draw_curves", lambda *args: None)
+        monkeypatch.setattr(protocol, "draw_curves", lambda *_, **__: None)
 
 
 def weights(study, fold=0, model="3d"):
@@ -70,22 +74,20 @@ def test_what_a_fold_leaves(study):
     assert summary.missing == (0,)
     metrics = pd.read_csv(run / "metrics.csv")
     card = json.loads((run / "card.json").read_text())
-    best = metrics.sort_values(["validation_auc", "validation_loss"], ascending=[False, True]).iloc[
-        0
-    ]
-    assert (card["epoch"], card["validation_auc"]) == (best["epoch"], best["validation_auc"])
+    best = metrics.sort_values(["score", "validation_loss"], ascending=[False, True]).iloc[0]
+    assert (card["epoch"], card["score"]) == (best["epoch"], best["score"])
     assert card["identity"]["classes"] == list(CLASSES)
     assert card["identity"]["folds"] == file_hash(study.folds_csv)
     assert card["weights_sha256"] == file_hash(run / "weights.safetensors")
     validation = read_predictions(summary.predictions, CLASSES)
     own = validation[validation["split"] == "val"]
     assert roc_auc_score(own["label"] == "malignant", own["p_malignant"]) == pytest.approx(
-        card["validation_auc"]
+        card["score"]
     )
 
 
-def test_the_test_part_has_no_say_in_training_or_in_the_epoch_kept(study, tmp_path):
-    """Noise in the place of every test image of fold 0 leaves its weights and its validation bit for bit."""
+def test_the_test_part_affects_neither_the_training_nor_the_epoch_kept(study, tmp_path):
+    """Noise in place of every test image of fold 0 changes no bit of its weights or validation."""
     train(study, "3d", fold=0)
     other = small_study(tmp_path / "other", models={"3d": model_of("3d", training={"epochs": 3})})
     random = np.random.default_rng(5)
@@ -98,7 +100,7 @@ def test_the_test_part_has_no_say_in_training_or_in_the_epoch_kept(study, tmp_pa
     ours, theirs = (read_predictions(s.predictions("3d"), CLASSES) for s in (study, other))
     assert ours[ours["split"] == "val"].equals(theirs[theirs["split"] == "val"])
     assert not ours[ours["split"] == "test"].equals(theirs[theirs["split"] == "test"])
-    # the other way round: a training image does have a say, so the comparison above can fail
+    # the comparison above can fail: a training image does change the weights
     changed = read_folds(study, read_cohort(study)).cases(0, "train")[0]
     third = small_study(tmp_path / "third", models={"3d": model_of("3d", training={"epochs": 3})})
     nibabel.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4)).to_filename(
@@ -180,9 +182,7 @@ def test_a_finished_fold_is_not_trained_again(study, monkeypatch):
     monkeypatch.setattr(epochs, "train_epoch", None)
     again = train(study, "3d")
     assert [fold.seconds for fold in again.folds] == [0, 0]
-    assert [fold.validation_auc for fold in again.folds] == [
-        fold.validation_auc for fold in first.folds
-    ]
+    assert [fold.score for fold in again.folds] == [fold.score for fold in first.folds]
     assert again.predictions.read_bytes() == before
 
 
@@ -251,13 +251,13 @@ def test_unknown_names_are_refused(study):
         train(study, "3d", fold=2)
 
 
-def test_a_loss_that_is_no_number_names_the_batch_s_cases(study, monkeypatch):
+def test_a_loss_that_is_nan_shows_the_batch_s_cases(study, monkeypatch):
     poisoned = 5
-    real = steps.network_input
+    real = epochs.network_input
     batches = []
 
-    def poison(*given):
-        seen = real(*given)
+    def poison(*args, **kwargs):
+        seen = real(*args, **kwargs)
         batches.append(seen)
         return torch.where(torch.tensor(len(batches) == poisoned), math.nan, seen)
 
@@ -266,19 +266,41 @@ def test_a_loss_that_is_no_number_names_the_batch_s_cases(study, monkeypatch):
     )
     study = Study.open(study.root)
     orders = []
-    real_order = steps.sample_order
-    monkeypatch.setattr(steps, "network_input", poison)
-    monkeypatch.setattr(
-        steps, "sample_order", lambda *args: orders.append(real_order(*args)) or orders[-1]
-    )
-    with pytest.raises(
-        TrainingError, match="loss is no number in epoch 3, batch 1 of fold 0"
-    ) as caught:
+    real_plan = epochs.plan_epoch
+
+    def spy(*args, **kwargs):
+        plan = real_plan(*args, **kwargs)
+        orders.append(plan.order)
+        return plan
+
+    monkeypatch.setattr(epochs, "network_input", poison)
+    monkeypatch.setattr(epochs, "plan_epoch", spy)
+    with pytest.raises(TrainingError, match="loss is NaN in epoch 3, batch 1 of fold 0") as caught:
         train(study, "3d")
     named = caught.value.found.split("cases ")[1].split(", ")
     assert named == [read_cohort(study).internal[row].case_id for row in orders[2][:4]]
     # the epochs before it are kept
     assert len(pd.read_csv(study.run("3d", 0) / "metrics.csv")) == 2
+
+
+def test_the_test_part_is_predicted_and_checked_as_the_validation_part(study, monkeypatch):
+    train(study, "3d", fold=1)
+    cohort = read_cohort(study)
+    tested = read_folds(study, cohort).cases(0, "test")
+    rows_of_all = [case.case_id for case in cohort.internal]
+    real = epochs.logits_of
+
+    def spoil(network, source, *, rows, **given):
+        logits = real(network, source, rows=rows, **given)
+        if [rows_of_all[row] for row in rows] == list(tested):
+            logits[2] = math.nan
+        return logits
+
+    monkeypatch.setattr(epochs, "logits_of", spoil)
+    with pytest.raises(TrainingError, match="output is NaN in the test of fold 0") as caught:
+        train(study, "3d", fold=0)
+    assert caught.value.found == f"1 of {len(tested)} cases, first {tested[2]}"
+    assert not (study.run("3d", 0) / "card.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -294,37 +316,63 @@ def test_memory_that_is_not_enough_names_the_setting(study, monkeypatch, said):
     def full(*args, **kwargs):
         raise RuntimeError(said)
 
-    monkeypatch.setattr(steps, "network_input", full)
+    monkeypatch.setattr(epochs, "network_input", full)
     with pytest.raises(TrainingError, match="memory is not enough") as caught:
         train(study, "3d")
     assert "training.batch_size" in caught.value.remedy
     assert "training.micro_batch" in caught.value.remedy
 
 
-def test_a_fold_is_not_begun_in_one_arithmetic_and_ended_in_another(tmp_path, monkeypatch):
-    study = small_study(
-        tmp_path, models={"3d": model_of("3d", training={"epochs": 2, "precision": "auto"})}
-    )
-    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: False)
+def choose(monkeypatch, *, bf16):
+    """Let training run as if bf16 or fp32 had been chosen; it computes in fp32 either way."""
+    real = hardware.choose_hardware
+    chosen = lambda *given: dataclasses.replace(real(*given), bf16=bf16)  # noqa: E731
+    monkeypatch.setattr(task, "choose_hardware", chosen)
+    monkeypatch.setattr(hardware.Hardware, "autocast", lambda self: contextlib.nullcontext())
+
+
+@pytest.mark.parametrize(("begun", "now"), [("fp32", "bf16"), ("bf16", "fp32")])
+def test_a_fold_begun_in_one_arithmetic_is_not_ended_in_another(tmp_path, monkeypatch, begun, now):
+    training = {"epochs": 2, "precision": "auto"}
+    study = small_study(tmp_path, models={"3d": model_of("3d", training=training)})
+    choose(monkeypatch, bf16=begun == "bf16")
     with monkeypatch.context() as patch:
         patch.setattr(protocol, "_finish", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(study, "3d", fold=0)
-    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: True)
+    choose(monkeypatch, bf16=now == "bf16")
     with pytest.raises(TrainingError, match="other arithmetic") as caught:
         train(study, "3d", fold=0)
-    assert (caught.value.found, caught.value.expected) == ("fp32", "bf16, as it is now")
+    assert (caught.value.found, caught.value.expected) == (begun, f"{now}, as it is now")
+    assert f"delete the folder {study.run('3d', 0)}: the fold then starts" in caught.value.remedy
+    assert "undo the change" not in caught.value.remedy
+    shutil.rmtree(study.run("3d", 0))  # as the remedy says
+    train(study, "3d", fold=0)
+    assert read_card(study, "3d", 0).identity["computed_in"] == now
 
 
 def test_a_finished_fold_is_finished_on_any_device(tmp_path, monkeypatch):
-    study = small_study(
-        tmp_path, models={"3d": model_of("3d", training={"epochs": 1, "precision": "auto"})}
-    )
-    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: False)
+    training = {"epochs": 1, "precision": "auto"}
+    study = small_study(tmp_path, models={"3d": model_of("3d", training=training)})
+    choose(monkeypatch, bf16=True)
     train(study, "3d")
-    assert read_card(study, "3d", 0).identity["computed_in"] == "fp32"
-    monkeypatch.setattr(hardware, "_computes_in_bf16", lambda _device: True)
+    assert read_card(study, "3d", 0).identity["computed_in"] == "bf16"
+    choose(monkeypatch, bf16=False)
     assert [fold.seconds for fold in train(study, "3d").folds] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("run", [train, train_folds])
+@pytest.mark.parametrize("bf16", [True, False])
+def test_bf16_on_a_processor_prints_one_note_a_run(tmp_path, monkeypatch, capsys, bf16, run):
+    study = small_study(tmp_path, models={"3d": model_of("3d", training={"epochs": 1})})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    choose(monkeypatch, bf16=bf16)
+    assert len(run(study, "3d").folds) == 2
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+    assert len(notes) == bf16
+    assert all("training.precision: fp32" in note for note in notes)
+    train(study, "3d", dry_run=True, ranks=Ranks(rank=1, count=2))
+    assert "note:" not in capsys.readouterr().err
 
 
 def interrupt(*_):
@@ -336,16 +384,16 @@ def test_each_patient_s_three_images_are_all_trained_on(tmp_path, monkeypatch):
         tmp_path, models={"2d": model_of("2d", training={"epochs": 1})}, size=16, patients=12
     )
     seen = []
-    real = steps.sample_order
+    real = epochs.plan_fold_epoch
 
-    def spy(task, epoch):
-        order = real(task, epoch)
-        seen.append((task.fold, order, task.rows("train")))
-        return order
+    def spy(ours, epoch):
+        plan = real(ours, epoch)
+        seen.append((plan.order, ours.rows("train")))
+        return plan
 
-    monkeypatch.setattr(steps, "sample_order", spy)
+    monkeypatch.setattr(epochs, "plan_fold_epoch", spy)
     train(study, "2d")
-    for _, order, rows in seen:
+    for order, rows in seen:
         assert sorted(order) == sorted(3 * row + view for row in rows for view in range(3))
     table = read_predictions(study.predictions("2d"), CLASSES)
     parts = table[table["view"] != ""].groupby(["case_id", "fold", "split"])["p_malignant"].mean()
@@ -376,7 +424,7 @@ def test_shuffled_labels_are_not_learned(tmp_path):
         for fold in range(2):
             part = own[own["fold"] == fold]
             aucs.append(roc_auc_score(part["label"] == "malignant", part["p_malignant"]))
-    # Each AUC of 10 against 10 spreads by sqrt((10 + 10 + 1) / (12 * 10 * 10)) = 0.132 under chance.
+    # SD of an AUC of 10 against 10 under chance: sqrt((10 + 10 + 1) / (12 * 10 * 10)) = 0.132.
     spread = 0.132 / math.sqrt(len(aucs))
     assert abs(np.mean(aucs) - 0.5) < 3 * spread
 
@@ -399,10 +447,4 @@ def test_three_classes(tmp_path):
         truth = [classes.index(label) for label in own["label"]]
         probabilities = own[[f"p_{name}" for name in classes]].to_numpy()
         each = [roc_auc_score(np.array(truth) == k, probabilities[:, k]) for k in range(3)]
-        assert fold.validation_auc == pytest.approx(np.mean(each))
-
-
-def test_batches_of_twenty_and_no_batch_of_one():
-    assert [part.stop - part.start for part in sampling.batches(329, 20)] == [20] * 16 + [9]
-    assert [part.stop - part.start for part in sampling.batches(61, 20)] == [20, 20, 21]
-    assert [part.stop - part.start for part in sampling.batches(1, 20)] == [1]
+        assert fold.score == pytest.approx(np.mean(each))

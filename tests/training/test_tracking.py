@@ -12,7 +12,7 @@ from tests.models.small_study import model_of, small_study
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(protocol, "draw_curves", lambda *args: None)
+    monkeypatch.setattr(protocol, "draw_curves", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def kill_in_epoch(monkeypatch, number):
 
 
 @pytest.mark.parametrize("log", ["tensorboard", "mlflow"])
-def test_what_is_not_installed_is_told_before_any_work(study, monkeypatch, log):
+def test_a_missing_tracker_is_an_error_before_any_work(study, monkeypatch, log):
     monkeypatch.setitem(sys.modules, log, None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.delattr(torch.utils, "tensorboard", raising=False)
@@ -48,7 +48,7 @@ def test_what_is_not_installed_is_told_before_any_work(study, monkeypatch, log):
     assert not (study.root / "runs").exists()
 
 
-def test_tensorboard_gets_what_the_metrics_hold_once_an_epoch(study, monkeypatch):
+def test_tensorboard_gets_the_metrics_of_each_epoch_once(study, monkeypatch):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -60,14 +60,14 @@ def test_tensorboard_gets_what_the_metrics_hold_once_an_epoch(study, monkeypatch
     run = study.run("3d", 0)
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     metrics = pd.read_csv(run / "metrics.csv")
-    for name in ("loss", "validation_auc", "validation_loss", "learning_rate"):
-        told = events.Scalars(name)
-        assert [event.step for event in told] == [1, 2, 3]
-        assert [event.value for event in told] == pytest.approx(metrics[name].tolist(), rel=1e-6)
+    for name in ("loss", "score", "validation_loss", "learning_rate"):
+        logged = events.Scalars(name)
+        assert [event.step for event in logged] == [1, 2, 3]
+        assert [event.value for event in logged] == pytest.approx(metrics[name].tolist(), rel=1e-6)
 
 
 class FakeMLflow:
-    """Keeps what it is told, as a tracking server would."""
+    """Keeps what is logged, as a tracking server would."""
 
     def __init__(self):
         self.runs, self.experiment = {}, None
@@ -89,7 +89,7 @@ class FakeMLflow:
         self.current["metrics"].append((step, metrics))
 
 
-def test_mlflow_gets_one_run_a_fold_also_where_it_was_broken_off(study, monkeypatch):
+def test_mlflow_gets_one_run_a_fold_even_after_a_kill(study, monkeypatch):
     server = FakeMLflow()
     monkeypatch.setitem(sys.modules, "mlflow", server)
     with monkeypatch.context() as patch:
@@ -101,12 +101,12 @@ def test_mlflow_gets_one_run_a_fold_also_where_it_was_broken_off(study, monkeypa
     assert (server.experiment, run["name"]) == ("small", "3d, fold 1")
     assert [step for step, _ in run["metrics"]] == [1, 2, 3]
     metrics = pd.read_csv(study.run("3d", 1) / "metrics.csv")
-    assert [told["loss"] for _, told in run["metrics"]] == metrics["loss"].tolist()
+    assert [logged["loss"] for _, logged in run["metrics"]] == metrics["loss"].tolist()
     assert run["params"]["training.epochs"] == 3
     assert not any("C0" in str(value) for value in run["params"].values())
 
 
-def test_watching_changes_no_bit(study, tmp_path, monkeypatch):
+def test_a_tracker_changes_no_bit(study, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", FakeMLflow())
     other = small_study(
         tmp_path / "other", models={"3d": model_of("3d", training={"epochs": 3})}, patients=12

@@ -1,4 +1,4 @@
-"""What a training step cannot go below: its operations over the matrix rate, its bytes over the bandwidth."""
+"""Lower bound of a training step's time: operations over matrix rate, bytes over bandwidth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctbone.models.hardware import Hardware
 
 @dataclass(frozen=True)
 class Work:
-    """Of one training sample: floating-point operations, and elements that the operations read and write."""
+    """Work of one training sample: floating-point operations, and elements read and written."""
 
     flops: float
     elements: float
@@ -30,12 +30,12 @@ class Rates:
     bytes: float
 
     def seconds(self, work: Work, size: int) -> tuple[float, float]:
-        """Return the seconds a sample that operations and bytes take, elements being of ``size`` bytes."""
+        """Return seconds a sample for operations and for bytes; elements have ``size`` bytes."""
         return work.flops / self.flops, work.elements * size / self.bytes
 
 
 class _Elements(TorchDispatchMode):
-    """Adds up the elements of every operation's inputs and outputs, each moved once; views move none."""
+    """Adds up the elements of every operation's inputs and outputs; views count as none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def work_of(network: Callable[[], torch.nn.Module], size: int, batch: int = 2) -
     """Count forward and backward without computing anything."""
     with torch.device("meta"):
         module = network()
-        images = torch.empty(batch, 1, size, size, size)
+        images = torch.empty((batch, 1, size, size, size))
     elements, flops = _Elements(), FlopCounterMode(display=False)
     with flops:
         module(images).sum().backward()
@@ -66,7 +66,8 @@ def work_of(network: Callable[[], torch.nn.Module], size: int, batch: int = 2) -
 def rates_of(hardware: Hardware) -> Rates:
     """Measure the fastest arithmetic in this precision, and a large copy, which reads and writes.
 
-    On a GPU that arithmetic is a large matrix product; on a processor a convolution of DenseNet121's can be faster.
+    On a GPU that is a large matrix product; on a processor a convolution of DenseNet121 can be
+    faster.
     """
     device, gpu = hardware.device, hardware.device.type == "cuda"
     edge = 8192 if gpu else 1536

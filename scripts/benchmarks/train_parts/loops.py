@@ -1,4 +1,4 @@
-"""The contenders: one epoch of ctbone's own training code, and of the loop that MONAI's tutorials show."""
+"""The contenders: one epoch of ctbone's training, and of the loop in MONAI's tutorials."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ from dataclasses import dataclass
 import torch
 
 from ctbone.cohort import read_cohort
-from ctbone.folds import Folds, read_or_draw_folds
+from ctbone.folds import read_or_draw_folds
+from ctbone.learning.ranks import Ranks
 from ctbone.study import Study
-from ctbone.training.epochs import start_fold
-from ctbone.training.plan import plan_epoch
-from ctbone.training.protocol import prepare
-from ctbone.training.ranks import Ranks
-from ctbone.training.sampling import sample_order
-from ctbone.training.steps import stream, train_epoch
-from ctbone.training.task import FoldTask
+from ctbone.training.epochs import plan_fold_epoch, start_fold, stream, train_epoch
+from ctbone.training.task import FoldTask, prepare
 
 
 @dataclass(frozen=True)
@@ -36,21 +32,22 @@ def ctbone_loop(study: Study) -> Contender:
     def augmentation(batches: int) -> float:
         """Seconds that gathering, augmenting and windowing take alone."""
         began = time.perf_counter()
-        for _ in stream(task, plan_epoch(task, sample_order(task, 1), 1), batches):
+        for _ in stream(task, plan_fold_epoch(task, epoch=1), batches):
             pass
         settle()
         return time.perf_counter() - began
 
     return Contender(
-        lambda number, batches: _only(train_epoch(task, learner, number, batches)), augmentation
+        lambda number, batches: _refuse_nan(train_epoch(task, learner, number, most=batches)),
+        augmentation,
     )
 
 
 def monai_loop(study: Study, *, separate: bool, workers: int) -> Contender:
     """CacheDataset, random transforms a sample, DataLoader, fp32.
 
-    ``separate``: RandRotate, RandZoom, translation and RandFlip each resample, as they do where they are listed one
-    by one; else one RandAffine does the first three. All with probability 1 but the flip, as ctbone draws them.
+    ``separate``: RandRotate, RandZoom, translation and RandFlip resample one after the other; else
+    one RandAffine does the first three. Each has probability 1 except the flip, as in ctbone.
     """
     from monai.data import CacheDataset
     from monai.networks.nets import DenseNet121
@@ -101,7 +98,7 @@ def monai_loop(study: Study, *, separate: bool, workers: int) -> Contender:
             loss.backward()
             optimizer.step()
             total += loss.item()
-        _only(total)
+        _refuse_nan(total)
 
     return Contender(epoch)
 
@@ -149,8 +146,8 @@ def transforms(size: int, separate: bool) -> Callable:
 
 def task_of(study: Study) -> FoldTask:
     cohort = read_cohort(study)
-    folds: Folds = read_or_draw_folds(study, cohort)
-    return prepare(study, "3d", cohort, folds, Ranks())
+    folds = read_or_draw_folds(study, cohort)
+    return prepare(study, "3d", cohort=cohort, folds=folds, ranks=Ranks())
 
 
 def settle() -> None:
@@ -159,6 +156,6 @@ def settle() -> None:
         torch.cuda.synchronize()
 
 
-def _only(loss: float) -> None:
+def _refuse_nan(loss: float) -> None:
     if not math.isfinite(loss):
-        raise SystemExit("the loss is no number: such a run is no comparison")
+        raise SystemExit("the loss is NaN: this run cannot be compared")

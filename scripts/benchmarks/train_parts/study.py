@@ -1,4 +1,4 @@
-"""Synthetic studies to train on: crops as preprocessing writes them, without DICOM and preprocessing."""
+"""Synthetic studies to train on: crops as preprocessing writes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_study(
     contrast: float = 300,
     seed: int = 0,
 ) -> Study:
-    """Write a two-class study of noisy balls; ``contrast`` is the HU by which the classes differ."""
+    """Write a two-class study of noisy balls; the classes differ by ``contrast`` HU."""
     settings = {
         "name": "bench",
         "preprocess": {"crop_3d": {"size": size}},

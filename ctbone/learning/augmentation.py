@@ -1,7 +1,7 @@
-"""Random rotation, translation, scaling and mirroring of whole batches: drawn first, then one resampling.
+"""Random rotation, translation, scaling and mirroring of batches: drawn first, then one resampling.
 
-A sample's four changes are composed into one affine map and the batch is interpolated once, in HU; what comes in
-from outside the crop is air.
+The four changes of a sample are composed into one affine map, and the batch is interpolated once,
+in the unit of its images (HU). Outside the images the caller's value is read, such as air.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import torch
 from torch.nn import functional
 
 from ctbone.config import Augmentation
-from ctbone.models.network_input import AIR
 
 
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn for each of n samples of d dimensions.
+    """The parameters of n samples of d dimensions.
 
     Attributes
     ----------
@@ -40,21 +39,24 @@ class Draws:
 
     def __getitem__(self, samples: np.ndarray) -> Draws:
         return Draws(
-            self.angles[samples], self.zooms[samples], self.shifts[samples], self.flips[samples]
+            angles=self.angles[samples],
+            zooms=self.zooms[samples],
+            shifts=self.shifts[samples],
+            flips=self.flips[samples],
         )
 
 
 def draw(settings: Augmentation, mirrors: np.ndarray, generator: np.random.Generator) -> Draws:
-    """Draw the parameters of every sample; sample i's depend on the generator and i alone.
+    """Draw the parameters of every sample; those of sample i depend on the generator and i alone.
 
     Parameters
     ----------
     settings
         The ranges.
     mirrors
-        Which axes of each sample may be mirrored, boolean (n, d), as ``mirrored_axes`` gives them.
+        Axes of each sample that may be mirrored, boolean, (n, d): see ``mirrored_axes``.
     generator
-        Of this fold and epoch.
+        Source of the random numbers.
     """
     n, d = mirrors.shape
     rotations = 3 if d == 3 else 1
@@ -69,16 +71,16 @@ def draw(settings: Augmentation, mirrors: np.ndarray, generator: np.random.Gener
 
 
 def mirrored_axes(settings: Augmentation, axes: Sequence[Sequence[str]], cases: int) -> np.ndarray:
-    """Say which array axes of each sample may be mirrored: those whose anatomical name the settings list.
+    """Return which array axes of each sample may be mirrored: those that the settings name.
 
     Parameters
     ----------
     settings
-        ``flip`` names the axes.
+        ``flip`` holds anatomical names of axes.
     axes
-        What the array axes of each view are; a sagittal image has no ``left_right``.
+        Anatomical names of the array axes of each view; a sagittal image has no ``left_right``.
     cases
-        Each has all these views.
+        Number of cases; each has all these views.
 
     Returns
     -------
@@ -88,7 +90,8 @@ def mirrored_axes(settings: Augmentation, axes: Sequence[Sequence[str]], cases: 
     Examples
     --------
     >>> sagittal = ("anterior_posterior", "superior_inferior")
-    >>> mirrored_axes(Augmentation(flip=("left_right",)), [("left_right", "anterior_posterior"), sagittal], cases=1)
+    >>> views = [("left_right", "anterior_posterior"), sagittal]
+    >>> mirrored_axes(Augmentation(flip=("left_right",)), views, cases=1)
     array([[ True, False],
            [False, False]])
     """
@@ -96,10 +99,10 @@ def mirrored_axes(settings: Augmentation, axes: Sequence[Sequence[str]], cases: 
 
 
 def matrices(draws: Draws) -> np.ndarray:
-    """Compose each sample's changes into the map from where it is seen to where it is read.
+    """Compose the changes of each sample into one affine map from output to input coordinates.
 
-    The content is mirrored, then scaled, rotated and moved; the map is the inverse of that, from output to input, in
-    the order of the array's axes, the origin at the centre and the edges of the crop at ±1.
+    The content is mirrored, then scaled, rotated and moved; the map is the inverse of that.
+    Coordinates are in the order of the array axes, 0 at the centre, ±1 at the edges of the image.
 
     Returns
     -------
@@ -125,51 +128,53 @@ def _rotation(angles: np.ndarray, d: int) -> np.ndarray:
     return total
 
 
-def resample(hu: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """Read every sample of a batch at the places its map names, linearly, air beyond the edges.
+def resample(images: torch.Tensor, maps: torch.Tensor, *, outside: float) -> torch.Tensor:
+    """Interpolate every image of a batch linearly at the coordinates of its map.
 
     Parameters
     ----------
-    hu
-        HU, (batch, …grid), the grid a cube or a square, on any device.
+    images
+        (batch, …grid), the grid a cube or a square, on any device.
     maps
-        (batch, d, d + 1), as ``matrices`` gives them.
+        (batch, d, d + 1), as ``matrices`` returns.
+    outside
+        Value beyond the edges, in the unit of the images: air in HU.
 
     Returns
     -------
     torch.Tensor
-        float32 HU of the same shape.
+        float32, of the same shape.
     """
-    above_air = hu.to(torch.float32).sub(AIR).unsqueeze(1)
-    return _read(above_air, maps).squeeze(1).add_(AIR)
+    above = images.to(torch.float32).sub(outside).unsqueeze(1)
+    return _read(above, maps).squeeze(1).add_(outside)
 
 
 def resample_with_mask(
-    hu: torch.Tensor, mask: torch.Tensor, maps: torch.Tensor
+    images: torch.Tensor, mask: torch.Tensor, maps: torch.Tensor, *, outside: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read HU and mask at the same places in one go; there is no lesion beyond the edges.
+    """Interpolate images and masks at the same coordinates; masks are 0 beyond the edges.
 
-    The mask is read linearly as well, and a place is lesion where that gives one half or more.
+    A voxel is in the new mask where the linear interpolation of the mask is at least one half.
 
     Parameters
     ----------
-    hu, maps
+    images, maps, outside
         As in ``resample``.
     mask
-        0 and 1, of the shape of ``hu``.
+        0 and 1, of the shape of ``images``.
 
     Returns
     -------
     tuple of torch.Tensor
-        float32 HU and the boolean mask.
+        float32 images and the boolean mask.
     """
-    both = torch.stack([hu.to(torch.float32).sub(AIR), mask.to(torch.float32)], dim=1)
+    both = torch.stack([images.to(torch.float32).sub(outside), mask.to(torch.float32)], dim=1)
     moved = _read(both, maps)
-    return moved[:, 0].add(AIR), moved[:, 1] >= 0.5
+    return moved[:, 0].add(outside), moved[:, 1] >= 0.5
 
 
 def _read(channels: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """Read (batch, channels, …grid) linearly, 0 beyond the edges."""
+    """Interpolate (batch, channels, …grid) linearly, 0 beyond the edges."""
     d = channels.dim() - 2
     # grid_sample counts axes from the last one.
     theta = torch.cat([maps[:, :, :d].flip(1, 2), maps[:, :, d:].flip(1)], dim=2).to(
@@ -178,7 +183,7 @@ def _read(channels: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     size = channels.shape[2]
     centres = (2 * torch.arange(size, device=channels.device, dtype=torch.float32) + 1) / size - 1
     grid = theta[:, :, d].reshape(-1, *[1] * d, d)
-    # Summed axis by axis: half the time of affine_grid, which multiplies a matrix with every voxel.
+    # Summed axis by axis: half the time of affine_grid, which multiplies every voxel by a matrix.
     for axis in range(d):
         shape = [size if axis == k else 1 for k in range(d)]
         grid = grid + theta[:, :, d - 1 - axis].reshape(-1, *[1] * d, d) * centres.reshape(
@@ -190,5 +195,5 @@ def _read(channels: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
 
 
 def changes_nothing(settings: Augmentation) -> bool:
-    """Whether these ranges leave every sample as it is."""
+    """Whether these ranges leave every sample unchanged."""
     return not (settings.rotation or settings.translation or settings.scale or settings.flip)

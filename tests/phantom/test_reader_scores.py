@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from ctbone.phantom.appearance import draw_evidence
-from ctbone.phantom.reading import Reader, draw_readers, draw_scores
+from ctbone.phantom.reader_scores import PhantomReader, draw_readers, draw_scores
 
 CLASSES = ("benign", "malignant")
 COUNT = 2500
@@ -12,9 +12,18 @@ COUNT = 2500
 def draw(level, difficulty=0.5):
     rng = np.random.default_rng(21)
     truth = np.arange(2 * COUNT) % 2
-    shown = [np.subtract(*draw_evidence(rng, CLASSES[y], CLASSES, difficulty)[::-1]) for y in truth]
+    evidence = [
+        np.subtract(*draw_evidence(rng, CLASSES[y], classes=CLASSES, difficulty=difficulty)[::-1])
+        for y in truth
+    ]
     ids = [str(number) for number in range(truth.size)]
-    return truth, draw_scores(rng, Reader("r", level, 0.2), ids, shown, ("unaided", "aided"))
+    return truth, draw_scores(
+        rng,
+        PhantomReader("r", level, 0.2),
+        case_ids=ids,
+        evidence=evidence,
+        sessions=("unaided", "aided"),
+    )
 
 
 def auc(truth, scores, session):
@@ -23,7 +32,7 @@ def auc(truth, scores, session):
     return mannwhitneyu(values[labels == 1], values[labels == 0]).statistic / COUNT**2
 
 
-def test_readers_are_as_good_as_their_level_and_gain_from_help():
+def test_readers_reach_the_auc_of_their_level_and_gain_from_ai():
     unaided, aided = {}, {}
     for level in ("junior", "mid", "senior"):
         truth, scores = draw(level)
@@ -35,7 +44,7 @@ def test_readers_are_as_good_as_their_level_and_gain_from_help():
     assert gain["junior"] > gain["senior"] > 0
 
 
-def test_readers_are_at_chance_where_lesions_tell_nothing():
+def test_readers_are_at_chance_at_full_difficulty():
     truth, scores = draw("senior", difficulty=1.0)
     assert auc(truth, scores, "unaided") == pytest.approx(0.5, abs=0.03)
 
@@ -45,20 +54,14 @@ def test_the_scale_has_eight_steps_without_a_midpoint():
     assert {score.score for score in scores} == {1, 2, 3, 4, 6, 7, 8, 9}
 
 
-def test_sessions_of_one_reader_are_alike_but_not_equal():
+def test_sessions_of_one_reader_are_correlated_but_not_equal():
     _, scores = draw("mid")
-    first, second = (
-        np.array(
-            [
-                s.score
-                for s in sorted(
-                    (s for s in scores if s.session == session), key=lambda s: int(s.case_id)
-                )
-            ]
-        )
-        for session in ("unaided", "aided")
-    )
-    assert 0.4 < np.corrcoef(first, second)[0, 1] < 0.97
+    sessions = {"unaided": {}, "aided": {}}
+    for score in scores:
+        sessions[score.session][score.case_id] = score.score
+    unaided = list(sessions["unaided"].values())
+    aided = [sessions["aided"][case] for case in sessions["unaided"]]
+    assert 0.4 < np.corrcoef(unaided, aided)[0, 1] < 0.97
 
 
 def test_two_readers_a_level():

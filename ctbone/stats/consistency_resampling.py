@@ -1,4 +1,4 @@
-"""Outcomes as a calibrated model would see them, so that an error of calibration is told from chance."""
+"""Consistency resampling: the calibration error that a calibrated model would show by chance."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from ctbone.stats.inputs import Floats, Ints, percent
 from ctbone.stats.resampling import CHUNK
 
 
-def calibrated_outcomes(
+def consistency_resamples(
     p: Floats, patients: Ints | None, *, replicates: int, seed: int
 ) -> Iterator[Floats]:
-    """Draw outcomes from the probabilities themselves; in pieces that fit the memory.
+    """Draw outcomes from the probabilities, in pieces of bounded memory.
 
-    Where patients have several cases, one random number serves all cases of a patient: they depend on one another as
-    much as the probabilities allow, which makes chance look as large as it can be.
+    With several cases per patient, one random number is used for all cases of a patient. This is
+    the strongest dependence that the probabilities allow, and therefore gives the largest error by
+    chance.
 
     Parameters
     ----------
     p
         Probabilities, shape (n,).
     patients
-        Number of each case's patient, shape (n,); None where each case is a patient.
+        Patient number of each case, shape (n,); None if the cases are independent.
     replicates
-        How many times the outcomes are drawn.
+        Number of draws of all outcomes.
     seed
-        Of the draw, which is another stream than that of the resamples.
+        Seed; the random stream is independent of that of the bootstrap with the same seed.
 
     Yields
     ------
@@ -41,7 +42,7 @@ def calibrated_outcomes(
     Examples
     --------
     >>> import numpy as np
-    >>> next(calibrated_outcomes(np.array([0.0, 1.0]), None, replicates=2, seed=0))
+    >>> next(consistency_resamples(np.array([0.0, 1.0]), None, replicates=2, seed=0))
     array([[0., 1.],
            [0., 1.]])
     """
@@ -53,41 +54,42 @@ def calibrated_outcomes(
         yield ((numbers if patients is None else numbers[:, patients]) < p).astype(np.float64)
 
 
-def widened_to_chance(
+def widen_to_chance_quantile(
     value: float, low: float, high: float, chance: Floats, level: float
 ) -> tuple[float, float]:
-    """Take 0, and what chance makes of it, into the interval of an error that chance may explain.
+    """Widen the interval of an error that chance explains to 0 and to the quantile of chance.
 
     Parameters
     ----------
     value, low, high
-        The error and its interval, 0–1.
+        Calibration error and its interval, 0–1.
     chance
-        The error in draws of `calibrated_outcomes`.
+        Calibration errors of the outcomes from `consistency_resamples`, shape (replicates,).
     level
-        Confidence level. Up to the quantile (1 + level) / 2 of the draws the error may be chance.
+        Confidence level. Chance explains an error up to the (1 + level) / 2 quantile of ``chance``.
 
     Returns
     -------
     low, high : float
-        Untouched where the error is above that quantile.
+        Unchanged if the error is above that quantile.
 
     Examples
     --------
     >>> import numpy as np
-    >>> widened_to_chance(0.1, 0.05, 0.15, np.linspace(0, 0.2, 101), 0.95)
+    >>> widen_to_chance_quantile(0.1, 0.05, 0.15, np.linspace(0, 0.2, 101), 0.95)
     (0.0, 0.195)
     """
     bound = float(np.quantile(chance, (1 + level) / 2))
     return (0.0, max(high, bound)) if value <= bound + 1e-12 else (low, high)
 
 
-def chance_words(level: float) -> str:
-    """Say for a method what `widened_to_chance` does.
+def chance_quantile_method(level: float) -> str:
+    """Describe `widen_to_chance_quantile`, for ``method``.
 
     Examples
     --------
-    >>> chance_words(0.95)
+    >>> chance_quantile_method(0.95)
     'up to the 97.5% quantile of calibrated outcomes widened to 0 and to that quantile'
     """
-    return f"up to the {percent((1 + level) / 2)} quantile of calibrated outcomes widened to 0 and to that quantile"
+    quantile = percent((1 + level) / 2)
+    return f"up to the {quantile} quantile of calibrated outcomes widened to 0 and to that quantile"

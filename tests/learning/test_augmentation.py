@@ -7,7 +7,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ctbone.config import Augmentation
-from ctbone.training.augmentation import (
+from ctbone.learning.augmentation import (
     Draws,
     changes_nothing,
     draw,
@@ -15,7 +15,7 @@ from ctbone.training.augmentation import (
     mirrored_axes,
     resample,
 )
-from ctbone.training.seeds import generator
+from ctbone.learning.plan import Seeds
 
 NONE = Augmentation(rotation=0, translation=0, scale=0, flip=())
 AXES = ("left_right", "anterior_posterior", "superior_inferior")
@@ -31,11 +31,12 @@ def one(d, angles=None, zoom=1.0, shift=None, flip=None):
 
 
 def applied(hu, draws):
-    return resample(torch.from_numpy(hu)[None], torch.from_numpy(matrices(draws)))[0].numpy()
+    maps = torch.from_numpy(matrices(draws))
+    return resample(torch.from_numpy(hu)[None], maps, outside=-1024)[0].numpy()
 
 
 def oracle(hu, draws):
-    """The same four changes in voxels, each its own matrix, by SciPy's interpolation and SciPy's rotation."""
+    """The same four changes in voxels, a matrix each, with SciPy's interpolation and rotation."""
     d, size = hu.ndim, hu.shape[0]
     if d == 3:
         turn = Rotation.from_euler("xyz", draws.angles[0]).as_matrix()
@@ -66,18 +67,19 @@ def test_equals_scipy_on_random_parameters(d, seed, size):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_a_batch_is_its_samples_one_by_one(d):
+def test_a_batch_equals_its_samples_one_by_one(d):
     draws = draw(
         Augmentation(rotation=90, flip=AXES), np.ones((4, d), bool), np.random.default_rng(3)
     )
     hu = np.stack([volume(d, seed=k) for k in range(4)])
-    batch = resample(torch.from_numpy(hu), torch.from_numpy(matrices(draws))).numpy()
+    maps = torch.from_numpy(matrices(draws))
+    batch = resample(torch.from_numpy(hu), maps, outside=-1024).numpy()
     for k in range(4):
         assert np.allclose(batch[k], oracle(hu[k], draws[np.array([k])]), atol=0.1)
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_nothing_drawn_changes_nothing(d):
+def test_empty_ranges_change_nothing(d):
     draws = draw(NONE, np.zeros((1, d), bool), np.random.default_rng(0))
     hu = volume(d, 24)
     assert np.abs(applied(hu, draws) - hu).max() < 0.05
@@ -86,7 +88,7 @@ def test_nothing_drawn_changes_nothing(d):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_flip_mirrors_that_axis(axis):
+def test_a_flip_mirrors_its_axis(axis):
     hu = volume(3, 24)
     mirrored = applied(hu, one(3, flip=[k == axis for k in range(3)]))
     assert np.abs(mirrored - np.flip(hu, axis)).max() < 0.05
@@ -138,8 +140,9 @@ def test_a_flip_follows_the_anatomical_axis_of_each_view():
 
 
 def test_the_same_epoch_draws_the_same_and_another_does_not():
-    def zooms(**at):
-        return draw(Augmentation(), np.ones((5, 3), bool), generator("augmentation", **at)).zooms
+    def zooms(*, seed, fold, epoch):
+        random = Seeds(seed=seed, fold=fold).generator("augmentation", epoch=epoch)
+        return draw(Augmentation(), np.ones((5, 3), bool), random).zooms
 
     first = zooms(seed=1, fold=2, epoch=3)
     assert (first == zooms(seed=1, fold=2, epoch=3)).all()
@@ -147,7 +150,7 @@ def test_the_same_epoch_draws_the_same_and_another_does_not():
         assert not (first == zooms(**{"seed": 1, "fold": 2, "epoch": 3, **other})).any()
 
 
-def test_a_sample_draws_the_same_whatever_comes_after_it():
+def test_the_draws_of_a_sample_do_not_depend_on_later_samples():
     few = draw(Augmentation(), np.ones((3, 3), bool), np.random.default_rng(9))
     many = draw(Augmentation(), np.ones((50, 3), bool), np.random.default_rng(9))
     assert (few.angles == many.angles[:3]).all()
