@@ -184,8 +184,8 @@ def _summary_of(job: CaseJob) -> CropSummary | None:
 
     try:
         return up_to_date(job.study, job.case) if is_converted(job.study, job.case) else None
-    except (CtboneError, OSError):
-        return None  # the stage itself says what is wrong
+    except Exception:
+        return None  # the stage, which runs next, reports it for this case alone
 
 
 def prepare_case(job: CaseJob) -> CropSummary:

@@ -15,7 +15,7 @@ SHARED = {
     "models": {"learning", "training", "inference", "transforms"},
 }
 ABOVE = {"transforms": {"dicom", "preprocess"}}
-"""Rooms on the floor of order that still may not import every stage, and the stages that they join."""
+"""Rooms on the floor of order that may import these stages only."""
 ORDER = {"workflow", "cli", "__main__", "__init__"}
 
 
