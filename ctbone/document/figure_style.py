@@ -1,11 +1,11 @@
-"""How figures look, and how they become SVG and PNG: journal width, colours that colour-blind readers tell apart."""
+"""Style of the figures: journal widths, colours for colour-blind readers, SVG and PNG output."""
 
 from __future__ import annotations
 
 import functools
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,15 +18,16 @@ DOUBLE_COLUMN = 180.0
 """Width of a figure over two journal columns, in mm."""
 SINGLE_COLUMN = 88.0
 """Width of a figure in one journal column, in mm."""
+MM_PER_INCH = 25.4
 INK = "#222222"
 FAINT = "#9a9a9a"
 RULE = "#d9d9d9"
 
-# Okabe & Ito's palette, without the yellow, which white paper swallows.
+# Palette of Okabe and Ito (2008) without its yellow, which is hard to see on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-_DPI = 300
-# Letters that DejaVu lacks come from the first of these that is installed.
+_DPI = 300  # pixels per inch of the PNG
+# Fonts for letters that DejaVu Sans lacks; the first one that is installed is used.
 _FURTHER_FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
@@ -75,17 +76,17 @@ _STYLE = {
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnFigure:
     """A finished figure.
 
     Attributes
     ----------
     key
-        Names the files.
+        Name of the files, without suffix.
     title, note
         Its caption.
     alt
-        What a reader who cannot see it should know.
+        Description for readers who cannot see it.
     width
         Of the figure in print, in mm.
     svg, png
@@ -102,23 +103,23 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Stroke:
-    """How a model's line is drawn, the same in every figure."""
+class LineStyle:
+    """Line of a model, the same in every figure."""
 
     colour: str
     dash: object
 
 
-def strokes(models: Sequence[str]) -> dict[str, Stroke]:
-    """Give each model its line.
+def line_styles(models: Sequence[str]) -> dict[str, LineStyle]:
+    """Assign each model a line style.
 
     Examples
     --------
-    >>> strokes(["3d", "2d"])["2d"].colour
+    >>> line_styles(["3d", "2d"])["2d"].colour
     '#D55E00'
     """
     return {
-        name: Stroke(
+        name: LineStyle(
             _COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)]
         )
         for number, name in enumerate(models)
@@ -127,7 +128,7 @@ def strokes(models: Sequence[str]) -> dict[str, Stroke]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw inside this block to get the house's look, whatever the user's matplotlib settings."""
+    """Use the figure style of ctbone inside this block, whatever the user's settings are."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -153,12 +154,12 @@ def panels(
     gap: tuple[float, float] = (12.0, 17.0),
     margin: tuple[float, float, float, float] = (12.0, 3.0, 11.0, 7.0),
 ) -> tuple[Figure, list[Axes]]:
-    """Lay out axes of equal size by the millimetre.
+    """Make a figure with axes of equal size, measured in mm.
 
     Parameters
     ----------
     count, columns
-        How many axes, and how many of them in a row.
+        Number of axes, and of axes in a row.
     size
         Width and height of one, in mm.
     gap
@@ -173,7 +174,7 @@ def panels(
     left, right, bottom, top = margin
     width = left + columns * size[0] + (columns - 1) * gap[0] + right
     height = bottom + rows * size[1] + (rows - 1) * gap[1] + top
-    figure = Figure(figsize=(width / 25.4, height / 25.4))
+    figure = Figure(figsize=(width / MM_PER_INCH, height / MM_PER_INCH))
     axes = []
     for number in range(count):
         row, column = divmod(number, columns)
@@ -183,8 +184,8 @@ def panels(
     return figure, axes
 
 
-def finish(figure: Figure, key: str, title: str, alt: str, note: str = "") -> Drawn:
-    """Render a figure as SVG and PNG; the same figure gives the same bytes."""
+def finish(figure: Figure, key: str, title: str, alt: str, note: str = "") -> DrawnFigure:
+    """Render a figure as SVG and PNG; equal figures give equal bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -192,19 +193,25 @@ def finish(figure: Figure, key: str, title: str, alt: str, note: str = "") -> Dr
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from font"
-        )  # a box stands for the letter
+        )  # matplotlib draws a box instead
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
         figure.set_dpi(_DPI)
         FigureCanvasAgg(figure).print_png(
             png, metadata={"Software": None}, pil_kwargs={"compress_level": 1}
         )
-    return Drawn(
-        key, title, note, alt, figure.get_figwidth() * 25.4, svg.getvalue(), png.getvalue()
+    return DrawnFigure(
+        key=key,
+        title=title,
+        note=note,
+        alt=alt,
+        width=figure.get_figwidth() * MM_PER_INCH,
+        svg=svg.getvalue(),
+        png=png.getvalue(),
     )
 
 
 def unit_axes(axes: Axes, x: str, y: str) -> None:
-    """Make both axes run from 0 to 1 with quiet rules."""
+    """Set both axes to 0–1 with a light grid."""
     ticks = [0, 0.25, 0.5, 0.75, 1]
     labels = ["0", ".25", ".5", ".75", "1"]
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
@@ -214,7 +221,7 @@ def unit_axes(axes: Axes, x: str, y: str) -> None:
 
 
 def shorten(name: str, length: int = 24) -> str:
-    """Cut a long name in its middle so that it fits its place; names often differ at their ends.
+    """Shorten a long name in its middle, because names often differ at their ends.
 
     Examples
     --------
@@ -225,3 +232,23 @@ def shorten(name: str, length: int = 24) -> str:
         tail = (length - 1) // 2
         name = f"{name[: length - 1 - tail]}…{name[-tail:]}"
     return name.replace("$", r"\$")
+
+
+def small_multiples(count: int, height: float = 44.0) -> tuple[Figure, list[Axes]]:
+    """Make small panels, three in a row over two journal columns; ``height`` of each in mm."""
+    return panels(count, columns=3, size=(44.0, height), gap=(16.0, 19.0), margin=(13, 3, 11, 7))
+
+
+def draw_diagonal(axes: Axes) -> None:
+    """Draw the dashed line from (0, 0) to (1, 1)."""
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
+
+
+def model_handles(lines: Mapping[str, LineStyle], names: Sequence[str]) -> list[object]:
+    """Return the legend entries of some models."""
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], color=lines[name].colour, linestyle=lines[name].dash, label=shorten(name))
+        for name in names
+    ]

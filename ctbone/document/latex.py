@@ -1,21 +1,24 @@
-"""Tables as LaTeX: booktabs rules, every character of the content escaped."""
+"""Tables as LaTeX with booktabs rules; all content is escaped."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from ctbone.document.table import Row, Shown, Table
+from ctbone.document.table import CellText, Table, TableRow
 
-_MOST_ROWS = 45  # of a float that fits a page
-_MOST_TEXTS = 20  # of these, where texts break into several lines
-_MOST_LETTERS = 30  # of a cell on one line
-_LONG_TEXT = 90
-_GAP = 2.4  # between two columns, in letters
-# Letters on a line of the text at each size, upright and turned.
+_MOST_ROWS = 45  # rows of a float that fits a page
+_MOST_TEXTS = 20  # the same if texts break into several lines
+_MOST_LETTERS = 30  # letters of a cell on one line
+_LONG_TEXT = 90  # letters of a cell that count when the width is shared
+_GAP = 2.4  # gap between two columns, in letters
+# Letters on a line at each font size, on an upright and on a turned page.
 _UPRIGHT = {"normalsize": 66, "footnotesize": 82}
 _TURNED = {"footnotesize": 128, "scriptsize": 150, "tiny": 200}
-_PACKAGES = "% needs \\usepackage{array,booktabs,textcomp,longtable,adjustbox,rotating,pdflscape}, and UTF-8"
+_PACKAGES = (
+    "% needs \\usepackage{array,booktabs,textcomp,longtable,adjustbox,rotating,pdflscape}, "
+    "and UTF-8"
+)
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -51,7 +54,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u20
 
 
 def escape(text: str) -> str:
-    r"""Write text so that LaTeX prints it as it is and runs none of it.
+    r"""Escape text so that LaTeX prints it literally.
 
     Examples
     --------
@@ -63,7 +66,7 @@ def escape(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a table goes on the page: its letters' size, whether it is turned, and its columns."""
+    """Font size, orientation and column specification of a table."""
 
     size: str
     turned: bool
@@ -71,14 +74,16 @@ class _Layout:
 
 
 def latex(table: Table) -> str:
-    """Write a table as a LaTeX float, turned where it is wide, or as a longtable where it is too long for a page.
+    """Write a table as a LaTeX float, or as a longtable if it is too long for a page.
 
-    The first line names the packages that the preamble needs; the text is UTF-8.
+    A wide table is turned. The first line names the packages that the preamble needs; the text is
+    UTF-8.
     """
     shown = table.shown()
     layout = _layout(table, shown)
     long = len(table.rows) > (_MOST_TEXTS if "raggedright" in layout.columns else _MOST_ROWS)
-    caption = f"\\caption{{{escape(table.title)}.}}\\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', table.key)}}}"
+    label = re.sub("[^A-Za-z0-9]+", "-", table.key)
+    caption = f"\\caption{{{escape(table.title)}.}}\\label{{tab:{label}}}"
     head = [
         r"\toprule",
         *_groups(table),
@@ -129,8 +134,8 @@ def latex(table: Table) -> str:
     return "\n".join([_PACKAGES, *lines, ""])
 
 
-def _layout(table: Table, shown: list[tuple[Row, list[Shown]]]) -> _Layout:
-    """Choose the largest letters that fit, upright before turned; long texts break into what the others leave."""
+def _layout(table: Table, shown: list[tuple[TableRow, list[CellText]]]) -> _Layout:
+    """Choose the largest font that fits, upright if possible; long texts share the width left."""
     widths = [
         max([len(column.title), *(_letters(cells[number]) for _, cells in shown)])
         for number, column in enumerate(table.columns)
@@ -148,7 +153,7 @@ def _layout(table: Table, shown: list[tuple[Row, list[Shown]]]) -> _Layout:
     fixed = sum(
         width for width, breaks in zip(widths, broken, strict=True) if not breaks
     ) + _GAP * len(widths)
-    # One very long cell does not starve the other columns.
+    # The limit keeps one very long cell from taking the width of the other columns.
     wishes = [
         min(width, _LONG_TEXT) if breaks else 0
         for width, breaks in zip(widths, broken, strict=True)
@@ -166,7 +171,7 @@ def _layout(table: Table, shown: list[tuple[Row, list[Shown]]]) -> _Layout:
     return _Layout(size, turned, "".join(columns))
 
 
-def _letters(cell: Shown) -> int:
+def _letters(cell: CellText) -> int:
     if cell.counts is not None:
         return max(len(" ".join(map(str, row))) for row in cell.counts.rows)
     return len(cell.text) + (len(cell.interval) + 3 if cell.interval else 0)
@@ -188,7 +193,7 @@ def _line(cells: list[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _cell(cell: Shown) -> str:
+def _cell(cell: CellText) -> str:
     if cell.counts is not None:
         return (
             r"\shortstack[r]{"
@@ -198,4 +203,4 @@ def _cell(cell: Shown) -> str:
     text = f"{cell.text} ({cell.interval})" if cell.interval else cell.text
     return (
         "{}" + escape(text) if text.startswith(("[", "*")) else escape(text)
-    )  # else these are arguments of the line before
+    )  # otherwise LaTeX reads them as arguments of the line before

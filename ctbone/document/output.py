@@ -1,4 +1,4 @@
-"""Where a report goes: the page, tables, figures and numbers, all of them or none."""
+"""Write a page with its tables, figures and numbers into a folder, all of them or none."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from ctbone.study import write_json, write_text
 _FOLDERS = ("tables", "figures")
 
 
-def write_report(folder: Path, page: Page) -> Path:
-    """Write ``index.html``, ``metrics.json``, ``tables/*.{csv,tex}`` and ``figures/*.{svg,png}`` into a folder.
+def write_page(folder: Path, page: Page) -> Path:
+    """Write ``index.html``, ``metrics.json``, ``tables/*.{csv,tex}``, ``figures/*.{svg,png}``.
 
-    All of it is written aside first and moved into place when it is whole; what an earlier report left there and this
-    one does not make again is taken away. The page comes last and says that all is there.
+    All files are written to a temporary folder first and moved when they are complete. Files that
+    an earlier page wrote and this one does not are deleted. ``index.html`` is moved last, so it is
+    there only if everything else is.
 
     Returns
     -------
@@ -56,7 +57,7 @@ def write_report(folder: Path, page: Page) -> Path:
 
 
 def _write(folder: Path, page: Page) -> list[str]:
-    """Write every file, the page last, and return their names in this order."""
+    """Write every file, ``index.html`` last, and return their names in this order."""
     html = render(page)
     names = []
     for table in page.tables:
@@ -74,7 +75,7 @@ def _write(folder: Path, page: Page) -> list[str]:
 
 
 def _files_of(folder: Path) -> set[str]:
-    """Return the tables and figures that an earlier report says it wrote; nothing else is ever taken away."""
+    """Return the tables and figures that an earlier page lists as its own."""
     try:
         names = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,13 +1,13 @@
-"""The page: sections of text, tables and figures, rendered as one self-contained HTML file."""
+"""A page: sections of text, tables and figures, rendered as one self-contained HTML file."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from ctbone.document.figure_style import Drawn
+from ctbone.document.figure_style import DrawnFigure
 from ctbone.document.table import Table
 
 
@@ -21,7 +21,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that a reader must not miss."""
+    """A highlighted message."""
 
     title: str
     text: str
@@ -30,7 +30,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Terms:
-    """Terms and what they mean, such as settings and their values."""
+    """A list of terms with text, such as settings and their values."""
 
     title: str
     items: tuple[tuple[str, str], ...]
@@ -39,13 +39,13 @@ class Terms:
 
 @dataclass(frozen=True)
 class FlowBox:
-    """One box of a flow chart: a heading, lines, and the boxes that it splits into."""
+    """One box of a flow chart: a heading, lines, and the boxes below it."""
 
     heading: str
     lines: tuple[str, ...] = ()
     below: tuple[FlowBox, ...] = ()
     aside: tuple[str, ...] = ()
-    """Lines of the box beside it: who was left out, and why."""
+    """Lines of the box beside it: excluded cases and the reasons."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Shown:
+class TableBlock:
     """A table on the page."""
 
     table: Table
@@ -65,20 +65,20 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Figure:
+class FigureBlock:
     """A figure on the page."""
 
-    drawn: Drawn
+    drawn: DrawnFigure
     kind: Literal["figure"] = "figure"
 
     @property
     def source(self) -> str:
-        """The SVG as a data URI: no identifiers of one figure meet those of another, and no script can run."""
+        """The SVG as a data URI, which keeps its identifiers apart and runs no script."""
         return "data:image/svg+xml;base64," + base64.b64encode(self.drawn.svg).decode()
 
 
 @dataclass(frozen=True)
-class Pictured:
+class PicturedCase:
     """A case with its images."""
 
     case_id: str
@@ -101,16 +101,34 @@ class Pictured:
 class Gallery:
     """Cases with their images."""
 
-    cases: tuple[Pictured, ...]
+    cases: tuple[PicturedCase, ...]
     kind: Literal["gallery"] = "gallery"
 
 
-Block: TypeAlias = Text | Notice | Terms | Flow | Shown | Figure | Gallery
+@dataclass(frozen=True)
+class ImageFile:
+    """An image that lies beside the page as a file; ``anchor`` is its target for a link."""
+
+    path: str
+    """Relative to the page."""
+    alt: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images beside the page, too many to embed; the browser loads those in view."""
+
+    images: tuple[ImageFile, ...]
+    kind: Literal["images"] = "images"
+
+
+Block: TypeAlias = Text | Notice | Terms | Flow | TableBlock | FigureBlock | Gallery | ImageFiles
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading of its own."""
+    """A part of the page with a heading; ``key`` is its anchor."""
 
     key: str
     title: str
@@ -119,27 +137,27 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that is written: the page, and the files beside it.
+    """The content of a page and of the files beside it.
 
     Attributes
     ----------
     title, subtitle
         Head of the page.
     summary
-        Stands first, under the title.
+        Blocks under the title.
     sections
-        In order.
+        In the order of the page.
     metrics
-        Content of ``metrics.json``.
+        Content of ``metrics.json``; the file also lists all written files.
     further_tables
-        Written as CSV only.
+        Written as files, but not shown on the page.
     """
 
     title: str
     subtitle: str
-    summary: tuple[Block, ...]
-    sections: tuple[Section, ...]
-    metrics: dict[str, Any]
+    summary: tuple[Block, ...] = ()
+    sections: tuple[Section, ...] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
     further_tables: tuple[Table, ...] = field(default=())
 
     @property
@@ -150,20 +168,25 @@ class Page:
             yield from section.blocks
 
     @property
+    def links_images(self) -> bool:
+        """Whether the page shows images that lie beside it."""
+        return any(isinstance(block, ImageFiles) for block in self.blocks)
+
+    @property
     def tables(self) -> list[Table]:
         """Every table, on the page or not."""
-        return [block.table for block in self.blocks if isinstance(block, Shown)] + list(
+        return [block.table for block in self.blocks if isinstance(block, TableBlock)] + list(
             self.further_tables
         )
 
     @property
-    def figures(self) -> list[Drawn]:
+    def figures(self) -> list[DrawnFigure]:
         """Every figure."""
-        return [block.drawn for block in self.blocks if isinstance(block, Figure)]
+        return [block.drawn for block in self.blocks if isinstance(block, FigureBlock)]
 
 
 def render(page: Page) -> str:
-    """Render the page as HTML: escaped throughout, with no reference to anything outside the file."""
+    """Render the page as HTML: all content is escaped, and nothing is loaded from the network."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -1,4 +1,4 @@
-"""A table of the report: one content, written as CSV and shown on the page."""
+"""A table that is shown on a page and written as CSV."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ctbone.study import write_table
 
 
 @dataclass(frozen=True)
-class Counts:
+class ConfusionCounts:
     """A confusion matrix in one cell, row by row."""
 
     rows: tuple[tuple[int, ...], ...]
@@ -26,8 +26,8 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Link:
-    """Text that leads to a section of the page."""
+class SectionLink:
+    """Text that links to a section of the page."""
 
     text: str
     section: str
@@ -36,26 +36,28 @@ class Link:
         return self.text
 
 
-Cell: TypeAlias = str | int | float | Estimate | Counts | Link | None
+Cell: TypeAlias = str | int | float | Estimate | ConfusionCounts | SectionLink | None
+# A spreadsheet takes text that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One column.
 
     Attributes
     ----------
     name
-        Of the CSV's column; an estimate also gets ``<name>_low``, ``<name>_high``.
+        Column of the CSV; an estimate also gets ``<name>_low`` and ``<name>_high``.
     title
-        As shown on the page.
+        Heading on the page.
     kind
-        ``text``, ``number`` (right-aligned), ``estimate`` (value with its interval) or ``p`` (a p-value).
+        ``text``, ``number`` (right-aligned), ``estimate`` (value with its interval) or ``p`` (a
+        p-value).
     digits
-        Decimals shown on the page; the CSV has them all.
+        Decimals on the page; the CSV has all digits.
     group
-        Heading that the page sets over neighbouring columns.
+        Heading over neighbouring columns of the same group.
     """
 
     name: str
@@ -66,7 +68,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Group:
+class ColumnGroup:
     """A heading over neighbouring columns."""
 
     title: str
@@ -74,17 +76,17 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row.
 
     Attributes
     ----------
     cells
-        As many as there are columns.
+        One cell a column.
     weight
-        ``strong`` for a row that sums up those above it.
+        ``strong`` for a row that summarises the rows above it.
     opens
-        Whether a new group of rows begins here.
+        Whether a new group of rows starts here.
     """
 
     cells: tuple[Cell, ...]
@@ -93,14 +95,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A cell as the page shows it."""
+class CellText:
+    """Text of a cell as the page shows it."""
 
     text: str
     interval: str = ""
     title: str = ""
     kind: str = "text"
-    counts: Counts | None = None
+    counts: ConfusionCounts | None = None
     section: str = ""
 
 
@@ -111,44 +113,45 @@ class Table:
     Attributes
     ----------
     key
-        Names the CSV.
+        Name of the CSV, without suffix.
     title, note
-        What it shows, and what one must know to read it.
+        Caption, and the note below the table.
     columns, rows
         The content.
     """
 
     key: str
     title: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[TableColumn, ...]
+    rows: tuple[TableRow, ...]
     note: str = ""
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row.cells) != len(self.columns):
                 raise ValueError(
-                    f"table {self.key}: a row of {len(row.cells)} cells, {len(self.columns)} columns"
+                    f"table {self.key}: a row of {len(row.cells)} cells, {len(self.columns)} "
+                    "columns"
                 )
 
-    def shown(self) -> list[tuple[Row, list[Shown]]]:
+    def shown(self) -> list[tuple[TableRow, list[CellText]]]:
         """Return each row with its cells as text."""
         return [
             (row, [_show(cell, c) for cell, c in zip(row.cells, self.columns, strict=True)])
             for row in self.rows
         ]
 
-    def groups(self) -> list[Group]:
-        """Return the headings over the columns; empty where there are none."""
+    def groups(self) -> list[ColumnGroup]:
+        """Return the headings over the columns; empty if there are none."""
         if not any(column.group for column in self.columns):
             return []
         return [
-            Group(title, len(list(run)))
+            ColumnGroup(title, len(list(run)))
             for title, run in groupby(self.columns, key=lambda column: column.group)
         ]
 
     def undefined(self) -> list[str]:
-        """Say, once each, why cells are undefined."""
+        """Return the reasons why cells are undefined, each once."""
         cells = [
             cell
             for row in self.rows
@@ -158,7 +161,7 @@ class Table:
         return list(dict.fromkeys(str(cell.why) for cell in cells))
 
     def frame(self) -> pd.DataFrame:
-        """Return the table for the CSV: all digits, text that no spreadsheet takes for a formula, each name once."""
+        """Return the table for the CSV: all digits, no text that is a formula, unique names."""
         content: dict[str, list[object]] = {}
         for number, column in enumerate(self.columns):
             cells = [row.cells[number] for row in self.rows]
@@ -183,14 +186,24 @@ class Table:
 
 
 def plain_table(
-    key: str, title: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], note: str = ""
+    key: str,
+    title: str,
+    columns: Sequence[TableColumn],
+    rows: Sequence[Sequence[Cell]],
+    note: str = "",
 ) -> Table:
-    """Make a table whose rows are all alike."""
-    return Table(key, title, tuple(columns), tuple(Row(tuple(cells)) for cells in rows), note)
+    """Make a table of plain rows."""
+    return Table(
+        key=key,
+        title=title,
+        columns=tuple(columns),
+        rows=tuple(TableRow(tuple(cells)) for cells in rows),
+        note=note,
+    )
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Write a number with a true minus sign; a dash where it is undefined.
+    """Format a number with a minus sign (U+2212); a dash if it is undefined.
 
     Examples
     --------
@@ -206,7 +219,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
-    """Write an interval; empty where there is none.
+    """Format an interval; empty if there is none.
 
     Examples
     --------
@@ -219,7 +232,7 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """Write a p-value as journals do.
+    """Format a p-value in the style of journals.
 
     Examples
     --------
@@ -237,7 +250,7 @@ def p_text(p: float | None) -> str:
 
 
 def safe_text(text: str) -> str:
-    """Keep a spreadsheet from taking text for a formula.
+    """Prefix text that a spreadsheet would take for a formula.
 
     Examples
     --------
@@ -248,7 +261,7 @@ def safe_text(text: str) -> str:
 
 
 def _free(name: str, endings: Sequence[str], taken: Collection[str]) -> str:
-    """Return a column's name, numbered where another column has it: models may be called like anything."""
+    """Return the name of a column, numbered if it is taken: a model may have any name."""
     name = safe_text(name)
     free, number = name, 2
     while any(free + ending in taken for ending in endings):
@@ -259,21 +272,21 @@ def _free(name: str, endings: Sequence[str], taken: Collection[str]) -> str:
 def _safe(cell: Cell) -> object:
     if isinstance(cell, str):
         return safe_text(cell)
-    if isinstance(cell, Counts | Link):
+    if isinstance(cell, ConfusionCounts | SectionLink):
         return str(cell)
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
-def _show(cell: Cell, column: Column) -> Shown:
+def _show(cell: Cell, column: TableColumn) -> CellText:
     if isinstance(cell, Estimate):
         text, ends = number(cell.value, column.digits), interval(cell, column.digits)
         title = "; ".join(part for part in (cell.method, cell.why) if part)
-        return Shown(text, ends, title, "estimate")
-    if isinstance(cell, Counts):
-        return Shown(str(cell), kind="counts", counts=cell)
-    if isinstance(cell, Link):
-        return Shown(cell.text, section=cell.section)
+        return CellText(text=text, interval=ends, title=title, kind="estimate")
+    if isinstance(cell, ConfusionCounts):
+        return CellText(str(cell), kind="counts", counts=cell)
+    if isinstance(cell, SectionLink):
+        return CellText(cell.text, section=cell.section)
     if isinstance(cell, str):
-        return Shown(cell, kind="text" if column.kind == "text" else "number")
+        return CellText(cell, kind="text" if column.kind == "text" else "number")
     kind = "number" if column.kind in ("estimate", "p") else column.kind
-    return Shown(p_text(cell) if column.kind == "p" else number(cell, column.digits), kind=kind)
+    return CellText(p_text(cell) if column.kind == "p" else number(cell, column.digits), kind=kind)

@@ -1,13 +1,25 @@
-"""Quality table over all cases, and the page of their contact sheets, flagged cases first."""
+"""The quality table of all cases, and the page with their contact sheets, flagged cases first."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
 
+from ctbone.document import (
+    Cell,
+    ImageFile,
+    ImageFiles,
+    Page,
+    Section,
+    SectionLink,
+    TableBlock,
+    TableColumn,
+    Text,
+    plain_table,
+    render,
+)
 from ctbone.errors import StudyError
 from ctbone.preprocess.outliers import FEWEST, LIMIT, outliers
 from ctbone.preprocess.sheet import warnings_of
@@ -26,31 +38,12 @@ COLUMNS = (
     "flags",
 )
 
-_STYLE = """
-:root { color-scheme: dark }
-body { margin: 2rem auto; padding: 0 1.5rem; max-width: 1500px; background: #101214; color: #f2f2f2;
-  font: 15px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.5rem; margin-bottom: .2rem }
-p { color: #9aa0a6; max-width: 60em }
-table { border-collapse: collapse; margin: 1.5rem 0 2.5rem; width: 100%;
-  font-variant-numeric: tabular-nums }
-th { text-align: right; font-weight: 500; color: #9aa0a6 }
-td { text-align: right }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #2a2d31 }
-th:first-child, td:first-child, th:last-child, td:last-child { text-align: left }
-a { color: inherit }
-.flag { color: #ff8c5a }
-section { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 1rem }
-img { width: 100%; display: block; border: 1px solid #2a2d31 }
-"""
-_HEADINGS = ("Case", "ml", "Longest mm", "Mean HU", "Voxel mm", "Scale", "Parts", "To look at")
-
 
 def write_quality(study: Study, case_ids: Sequence[str]) -> pd.DataFrame:
-    """Write ``qc/qc.csv`` and ``qc/index.html`` over all of these cases that have crops.
+    """Write ``qc/qc.csv`` and ``qc/index.html`` of all these cases that have crops.
 
-    A case is flagged where the robust z of a measure is beyond 3.5 (``outliers``), or where its
-    lesion was shrunk to fit, has several parts that matter, or touches the border of the scan.
+    A case is flagged if the robust z of a measure is beyond 3.5 (``outliers``), or if its lesion
+    was shrunk to fit, has several parts that matter, or touches the border of the scan.
 
     Parameters
     ----------
@@ -79,7 +72,7 @@ def write_quality(study: Study, case_ids: Sequence[str]) -> pd.DataFrame:
         for record, found in zip(records.values(), apart, strict=True)
     ]
     write_table(study.qc / "qc.csv", table)
-    write_text(study.qc / "index.html", _page(study, table))
+    write_text(study.qc / "index.html", render(_page(study, table)))
     return table
 
 
@@ -95,46 +88,58 @@ def _row(case_id: str, record: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def _page(study: Study, table: pd.DataFrame) -> str:
+def _page(study: Study, table: pd.DataFrame) -> Page:
     flagged_first = table.sort_values("flags", key=lambda flags: flags == "", kind="stable")
     cases = flagged_first.to_dict("records")
-    told = "".join(f"<th>{heading}</th>" for heading in _HEADINGS)
-    lines = "\n".join(_line(case) for case in cases)
-    shown = [case for case in cases if study.qc_sheet(str(case["case_id"])).is_file()]
-    sheets = "\n".join(_sheet(str(case["case_id"])) for case in shown)
     flagged = int((table["flags"] != "").sum())
-    name = escape(study.settings.name)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{name}: quality</title>"
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
-        f"<h1>{escape(study.settings.title or study.settings.name)}</h1>\n"
-        f"<p>{len(cases)} case{'s' * (len(cases) != 1)}, {flagged} to look at. A measure is flagged"
-        f" where its robust z is beyond {LIMIT} (volumes, lengths and spacings by their logarithm;"
-        f" {FEWEST} cases or more), a case where the lesion was shrunk to fit, has several parts"
-        " (1 % of the largest or more, or 2 mm beyond its box) or touches the border of the"
-        " scan.</p>\n"
-        f"<table><thead><tr>{told}</tr></thead><tbody>\n{lines}\n</tbody></table>\n"
-        f"<section>\n{sheets}\n</section>\n</body></html>\n"
+    text = (
+        f"{len(cases)} case{'s' * (len(cases) != 1)}, {flagged} to look at. A measure is flagged "
+        f"if its robust z is beyond {LIMIT} (volumes, lengths and spacings by their logarithm; "
+        f"{FEWEST} cases or more). A case is flagged if the lesion was shrunk to fit, has several "
+        "parts (1 % of the largest or more, or 2 mm beyond its box) or touches the border of the "
+        "scan."
+    )
+    columns = [
+        TableColumn("case_id", "Case", "text"),
+        TableColumn("lesion_ml", "ml"),
+        TableColumn("longest_mm", "Longest mm"),
+        TableColumn("mean_hu", "Mean HU"),
+        TableColumn("spacing_mm", "Voxel mm"),
+        TableColumn("scale_factor", "Scale"),
+        TableColumn("parts", "Parts"),
+        TableColumn("flags", "To look at", "text"),
+    ]
+    sheets = [name for case in cases if study.qc_sheet(name := str(case["case_id"])).is_file()]
+    rows = [_cells(case, linked=str(case["case_id"]) in sheets) for case in cases]
+    measures = plain_table("qc", title="Cases, flagged ones first", columns=columns, rows=rows)
+    images = tuple(
+        ImageFile(path=f"{name}.png", alt=f"Contact sheet of {name}", anchor=_anchor(name))
+        for name in sheets
+    )
+    return Page(
+        title=study.settings.title or study.settings.name,
+        subtitle=f"Study {study.settings.name}: quality of the crops",
+        summary=(Text((text,)),),
+        sections=(
+            Section("cases", "Cases", (TableBlock(measures),)),
+            Section("sheets", "Contact sheets", (ImageFiles(images),)),
+        ),
     )
 
 
-def _line(case: dict[Any, Any]) -> str:
-    spacing = " × ".join(f"{case[f'spacing_{axis}_mm']:.3g}" for axis in "xyz")
-    cells = (
-        f'<a href="#{escape(case["case_id"])}">{escape(case["case_id"])}</a>',
+def _cells(case: dict[Any, Any], *, linked: bool) -> list[Cell]:
+    name = str(case["case_id"])
+    return [
+        SectionLink(name, _anchor(name)) if linked else name,
         f"{case['lesion_ml']:.3g}",
         f"{case['longest_mm']:.0f}",
         f"{case['mean_hu']:.0f}",
-        spacing,
+        " × ".join(f"{case[f'spacing_{axis}_mm']:.3g}" for axis in "xyz"),
         f"{case['scale_factor']:.2f}",
-        str(case["parts"]),
-        f'<span class="flag">{escape(case["flags"])}</span>',
-    )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+        int(case["parts"]),
+        str(case["flags"]),
+    ]
 
 
-def _sheet(case_id: str) -> str:
-    name = escape(case_id)
-    image = f'<img src="{name}.png" alt="Contact sheet of {name}" loading="lazy">'
-    return f'<a id="{name}" href="{name}.png">{image}</a>'
+def _anchor(case_id: str) -> str:
+    return f"sheet-{case_id}"

@@ -1,4 +1,4 @@
-"""The records that a fusion leaves beside its table: which weights, how chosen, from which inputs."""
+"""Records of the fused tables: weights, method, inputs, and whether a table is out of date."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ctbone.document.table import Column, Row, Table
+from ctbone.config import READER
+from ctbone.document import Notice
 from ctbone.errors import ReportError
-from ctbone.report.gather import Source
-from ctbone.study import Study, read_json, record_of
+from ctbone.report.sources import Source
+from ctbone.study import Study, file_hash, read_json, record_of
 
-
-@dataclass(frozen=True)
-class WeightCurve:
-    """Validation AUC of each fold over the weight of one part."""
-
-    part: str
-    weight: tuple[float, ...]
-    auc: dict[str, tuple[float, ...]]
+STACKING_NUMBERS = {
+    "coefficients": "coefficients per standard deviation, or per level",
+    "importances": "importances, which add up to 1 and have no direction",
+}
 
 
 @dataclass(frozen=True)
@@ -32,13 +27,13 @@ class FusionRecord:
     name, parts
         The fusion and what it fuses.
     how
-        How the weights were chosen, in words.
+        How the weights were chosen, as text.
     folds, mean, spread
-        Weight of each part in each fold, its mean and its standard deviation.
+        Weight of each part: in each fold, mean and standard deviation over the folds.
     reader
-        ``reader_id`` of the reader who took part.
+        ``reader_id`` of the reader in the fusion, or None.
     curve
-        For two parts.
+        Validation AUC against the weight, if there are two parts.
     """
 
     name: str
@@ -52,21 +47,30 @@ class FusionRecord:
 
 
 @dataclass(frozen=True)
-class StackRecord:
-    """What a stack is made of and what it learned.
+class WeightCurve:
+    """Validation AUC of each fold over the weight of one part."""
+
+    part: str
+    weight: tuple[float, ...]
+    auc: dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class StackingRecord:
+    """How one stacked table was made.
 
     Attributes
     ----------
     name, parts, columns
-        The stack, its probabilities and its clinical columns.
+        The table, the models in it and its clinical columns.
     how
-        The stacker, in words.
+        The stacking model, as text.
     kind
         ``coefficients`` or ``importances``.
     folds
-        By fold, the value of each encoded feature.
+        By fold, the coefficient or importance of each encoded feature.
     reader
-        ``reader_id`` of the reader who took part.
+        ``reader_id`` of the reader in the stack, or None.
     """
 
     name: str
@@ -85,13 +89,13 @@ class RecalibrationRecord:
     Attributes
     ----------
     name, of
-        The recalibrated table, and what it was made of.
+        The recalibrated table, and the table that it recalibrates.
     how
-        The method, in words.
+        The method, as text.
     folds
-        By fold, the map in numbers.
+        By fold, the parameters of the map.
     reader
-        ``reader_id`` of the reader who took part.
+        ``reader_id`` of the reader in the table, or None.
     """
 
     name: str
@@ -102,26 +106,26 @@ class RecalibrationRecord:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What it is made of."""
+        """The table that it recalibrates."""
         return (self.of,)
 
 
 @dataclass(frozen=True)
 class Records:
-    """How every fused table was made.
+    """The records of all fused tables.
 
     Attributes
     ----------
     fusions, stacks, recalibrations
-        In the order of the report's sources.
+        In the order of the sources.
     """
 
     fusions: tuple[FusionRecord, ...] = ()
-    stacks: tuple[StackRecord, ...] = ()
+    stacks: tuple[StackingRecord, ...] = ()
     recalibrations: tuple[RecalibrationRecord, ...] = ()
 
     @property
-    def all(self) -> tuple[FusionRecord | StackRecord | RecalibrationRecord, ...]:
+    def all(self) -> tuple[FusionRecord | StackingRecord | RecalibrationRecord, ...]:
         """Every record."""
         return (*self.fusions, *self.stacks, *self.recalibrations)
 
@@ -130,9 +134,37 @@ class Records:
         """The fused tables."""
         return [record.name for record in self.all]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``fusion``, ``stacking`` and ``recalibration`` of ``metrics.json``."""
+        return {
+            "fusion": {
+                r.name: {
+                    "parts": list(r.parts),
+                    "folds": r.folds,
+                    "mean": r.mean,
+                    "sd": r.spread,
+                    "reader": r.reader,
+                }
+                for r in self.fusions
+            },
+            "stacking": {
+                r.name: {
+                    "parts": list(r.parts),
+                    "columns": list(r.columns),
+                    r.kind: r.folds,
+                    "reader": r.reader,
+                }
+                for r in self.stacks
+            },
+            "recalibration": {
+                r.name: {"of": r.of, "how": r.how, "folds": r.folds, "reader": r.reader}
+                for r in self.recalibrations
+            },
+        }
 
-def fusion_records(study: Study, found: Sequence[Source]) -> Records:
-    """Read the record of every weighted fusion, stack and recalibration that has one.
+
+def fusion_records(study: Study, tables: Sequence[Source]) -> Records:
+    """Read the records of the weighted fusions, stacks and recalibrations that have one.
 
     Raises
     ------
@@ -140,7 +172,7 @@ def fusion_records(study: Study, found: Sequence[Source]) -> Records:
         A record is not what ``ctbone fuse`` writes.
     """
     fusions, stacks, recalibrations = [], [], []
-    for source in found:
+    for source in tables:
         path = record_of(source.path)
         if not source.fused or not path.is_file():
             continue
@@ -154,135 +186,12 @@ def fusion_records(study: Study, found: Sequence[Source]) -> Records:
                 fusions.append(_record(source.name, content))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ReportError(
-                "this is not the record of a fusion",
+                "not the record of a fusion",
                 file=path,
                 found=repr(error),
                 remedy="run 'ctbone fuse' again",
             ) from error
     return Records(tuple(fusions), tuple(stacks), tuple(recalibrations))
-
-
-def weight_table(records: Sequence[FusionRecord]) -> Table:
-    """Show each part's weight: mean, standard deviation and range over the folds."""
-    folds = sorted({fold for record in records for fold in record.folds}, key=int)
-    columns = [
-        Column("fusion", "Fusion", "text"),
-        Column("part", "Part", "text"),
-        Column("mean", "Mean", digits=2),
-    ]
-    columns += [Column("sd", "SD", digits=2)]
-    columns += [Column(f"fold_{fold}", f"Fold {fold}", digits=2) for fold in folds]
-    rows = [
-        Row(
-            (
-                record.name,
-                part,
-                record.mean[part],
-                record.spread[part] if record.spread else None,
-                *(record.folds[fold][part] if fold in record.folds else None for fold in folds),
-            ),
-            opens=number == 0,
-        )
-        for record in records
-        for number, part in enumerate(record.parts)
-    ]
-    note = "; ".join(dict.fromkeys(record.how for record in records)) + "."
-    return Table(
-        "fusion_weights",
-        "Weights of the fusions",
-        tuple(columns),
-        tuple(rows),
-        note[0].upper() + note[1:],
-    )
-
-
-def stack_table(records: Sequence[StackRecord]) -> Table:
-    """Show what each stack made of each feature: mean, standard deviation, and fold by fold."""
-    learned = [(record.name, record.folds) for record in records]
-    words = [f"{record.name}: {record.how}; {_MEANING[record.kind]}" for record in records]
-    return _learned_table(
-        "stacks", "Stacks", ("stack", "Stack"), ("feature", "Feature"), learned, words
-    )
-
-
-def recalibration_table(records: Sequence[RecalibrationRecord]) -> Table:
-    """Show the map of each recalibration: mean, standard deviation, and fold by fold."""
-    learned = [(record.name, record.folds) for record in records]
-    words = [f"{record.name}: {record.how}" for record in records]
-    words.append(
-        "Temperature 1, or intercept 0 and slope 1, would leave the probabilities as they were"
-    )
-    return _learned_table(
-        "recalibrations", "Recalibrations", ("table", "Table"), ("number", "Number"), learned, words
-    )
-
-
-def _learned_table(
-    key: str,
-    title: str,
-    first: tuple[str, str],
-    second: tuple[str, str],
-    learned: Sequence[tuple[str, dict[str, dict[str, float]]]],
-    words: Sequence[str],
-) -> Table:
-    folds = sorted({fold for _, of_record in learned for fold in of_record}, key=int)
-    columns = [Column(*first, "text"), Column(*second, "text"), Column("mean", "Mean", digits=2)]
-    columns += [
-        Column("sd", "SD", digits=2),
-        *(Column(f"fold_{fold}", f"Fold {fold}", digits=2) for fold in folds),
-    ]
-    rows = []
-    for name, of_record in learned:
-        features = dict.fromkeys(feature for of_fold in of_record.values() for feature in of_fold)
-        for number, feature in enumerate(features):
-            values = [of_record[fold].get(feature) if fold in of_record else None for fold in folds]
-            known = [value for value in values if value is not None]
-            spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
-            rows.append(
-                Row((name, feature, float(np.mean(known)), spread, *values), opens=number == 0)
-            )
-    return Table(key, title, tuple(columns), tuple(rows), ". ".join(words) + ".")
-
-
-_MEANING = {
-    "coefficients": "coefficients per standard deviation, or per level",
-    "importances": "importances, which add up to 1 and have no direction",
-}
-
-
-def _stack(name: str, content: dict[str, Any]) -> StackRecord:
-    learned = content["learned"]
-    kind = str(learned["kind"])
-    return StackRecord(
-        name=name,
-        parts=tuple(map(str, content["parts"])),
-        columns=tuple(map(str, content["columns"])),
-        how=str(content["how"]),
-        kind=kind if kind in _MEANING else _refuse(kind),
-        folds=_by_fold(learned["folds"]),
-        reader=content.get("reader"),
-    )
-
-
-def _recalibration(name: str, content: dict[str, Any]) -> RecalibrationRecord:
-    return RecalibrationRecord(
-        name,
-        str(content["of"]),
-        str(content["how"]),
-        _by_fold(content["learned"]),
-        content.get("reader"),
-    )
-
-
-def _by_fold(learned: dict[str, Any]) -> dict[str, dict[str, float]]:
-    return {
-        str(int(fold)): {str(feature): float(value) for feature, value in of_fold.items()}
-        for fold, of_fold in learned.items()
-    }
-
-
-def _refuse(kind: str) -> str:
-    raise ValueError(f"unknown kind {kind}")
 
 
 def _record(name: str, content: dict[str, Any]) -> FusionRecord:
@@ -307,3 +216,120 @@ def _record(name: str, content: dict[str, Any]) -> FusionRecord:
         if curve
         else None,
     )
+
+
+def _stack(name: str, content: dict[str, Any]) -> StackingRecord:
+    learned = content["learned"]
+    kind = str(learned["kind"])
+    return StackingRecord(
+        name=name,
+        parts=tuple(map(str, content["parts"])),
+        columns=tuple(map(str, content["columns"])),
+        how=str(content["how"]),
+        kind=kind if kind in STACKING_NUMBERS else _refuse(kind),
+        folds=_by_fold(learned["folds"]),
+        reader=content.get("reader"),
+    )
+
+
+def _recalibration(name: str, content: dict[str, Any]) -> RecalibrationRecord:
+    return RecalibrationRecord(
+        name=name,
+        of=str(content["of"]),
+        how=str(content["how"]),
+        folds=_by_fold(content["learned"]),
+        reader=content.get("reader"),
+    )
+
+
+def _by_fold(learned: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {
+        str(int(fold)): {str(feature): float(value) for feature, value in of_fold.items()}
+        for fold, of_fold in learned.items()
+    }
+
+
+def _refuse(kind: str) -> str:
+    raise ValueError(f"unknown kind {kind}")
+
+
+def stale_notices(study: Study, tables: Sequence[Source]) -> list[Notice]:
+    """Warn of fused tables, the reader's included, whose inputs or settings have changed."""
+    texts = []
+    for source in tables:
+        if source.path.parent != study.fusion(source.name).parent:
+            continue
+        reasons = _reasons(study, source)
+        if reasons:
+            texts.append(f"{source.name} ({', '.join(reasons)})")
+    if not texts:
+        return []
+    text = (
+        "These fused tables do not belong to the current probabilities, scores and settings: "
+        f"{'; '.join(texts)}. Run 'ctbone fuse' again, or delete the tables that are not needed."
+    )
+    return [Notice("Out of date.", text)]
+
+
+def _reasons(study: Study, source: Source) -> list[str]:
+    path = record_of(source.path)
+    if not path.is_file():
+        return ["no record of its inputs"]
+    content = read_json(path)
+    inputs = content.get("inputs")
+    if not isinstance(inputs, dict):
+        return ["no inputs in its record"]
+    reasons = [
+        reason
+        for name, digest in inputs.items()
+        if (reason := _changed(study, name=str(name), digest=digest, content=content))
+    ]
+    if source.name != READER:
+        reasons += _settings_changed(study, source.name, content)
+    made_of = content.get("of")
+    if isinstance(made_of, str) and made_of != READER and study.fusion(made_of).is_file():
+        reasons += _reasons(study, Source(made_of, study.fusion(made_of), fused=True))
+    return list(dict.fromkeys(reasons))
+
+
+def _changed(study: Study, name: str, digest: object, content: dict[str, Any]) -> str | None:
+    if name == READER:
+        place = content.get("scores")
+        if not isinstance(place, str):
+            return None  # the scores were outside the study; the record has no path
+        path, subject, verb = study.root / place, "the scores", ("are", "have")
+    elif name == study.cohort_csv.name:
+        path, subject, verb = study.cohort_csv, name, ("is", "has")
+    else:
+        path, subject, verb = study.predictions(name), name, ("is", "has")
+    if not path.is_file():
+        return f"{subject} {verb[0]} gone"
+    return f"{subject} {verb[1]} changed" if file_hash(path) != digest else None
+
+
+def _settings_changed(study: Study, name: str, content: dict[str, Any]) -> list[str]:
+    """Compare the settings in the record with the current ones."""
+    fusion = study.settings.fusion
+    if name in fusion.stacking:
+        stacking = fusion.stacking[name]
+        now: tuple[object, ...] = (list(stacking.parts), list(stacking.columns), stacking.model)
+        then: tuple[object, ...] = (
+            content.get("parts"),
+            content.get("columns"),
+            content.get("stacker"),
+        )
+    elif name in fusion.recalibration:
+        recalibration = fusion.recalibration[name]
+        now, then = (
+            (recalibration.of, recalibration.method),
+            (content.get("of"), content.get("method")),
+        )
+    elif name in fusion.combinations:
+        rule = fusion.weights if isinstance(fusion.weights, str) else "given"
+        now, then = (
+            (list(fusion.combinations[name]), rule),
+            (content.get("parts"), content.get("chosen_by")),
+        )
+    else:
+        return ["the settings no longer name it"]
+    return [] if now == then else ["the settings have changed"]

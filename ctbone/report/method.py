@@ -1,4 +1,4 @@
-"""The method in words, from the settings: what was trained, what answered for whom, how numbers were computed."""
+"""The section on the method: training, prediction, fusion and statistics, from the settings."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ctbone.config import ModelSettings, Settings
-from ctbone.document.page import Block, Section, Terms, Text
+from ctbone.document import Block, Section, Terms, Text
 from ctbone.report.analysis import Analysis
-from ctbone.report.fusion_records import FusionRecord, RecalibrationRecord, Records, StackRecord
-from ctbone.report.gather import Source
+from ctbone.report.fusion_records import FusionRecord, RecalibrationRecord, Records, StackingRecord
 from ctbone.report.sections import statistics
+from ctbone.report.sources import Source
 
-_TECHNICAL = ("name", "title")
+_TECHNICAL = ("name", "title")  # settings that are not part of the method
 
 
 def method_section(
     settings: Settings,
     analysis: Analysis,
-    found: Sequence[Source],
+    tables: Sequence[Source],
     records: Records,
     record: dict[str, Any],
 ) -> Section:
-    """Say how the numbers came about, then list every setting, version and input.
+    """Describe how the numbers were made, then list every setting, version and input.
 
     Parameters
     ----------
     settings
         The study's settings.
     analysis
-        The numbers, which know their methods.
-    found
-        The tables that took part.
+        The judged sets, whose numbers name their methods.
+    tables
+        The tables of probabilities.
     records
-        How the fusions were made.
+        The records of the fusions.
     record
         The report's provenance.
     """
-    words = [_folds(settings), *_models(settings, found), _out_of_fold(analysis)]
-    words += [
+    paragraphs = [_folds(settings), *_models(settings, tables), _out_of_fold(analysis)]
+    paragraphs += [
         *_fusions(records.fusions),
         *_stacks(records.stacks),
         *_recalibrations(records.recalibrations),
@@ -54,7 +54,7 @@ def method_section(
         if key not in _TECHNICAL
     ]
     blocks: list[Block] = [
-        Text(tuple(words)),
+        Text(tuple(paragraphs)),
         *statistics(analysis),
         Terms("Settings", tuple(flat)),
         Terms("Versions", tuple((name, str(version)) for name, version in versions)),
@@ -69,23 +69,24 @@ def method_section(
 def _folds(settings: Settings) -> str:
     folds = settings.folds
     return (
-        f"Cross-validation in {folds.count} folds, by patient and stratified by class. In each, one fold is the test "
-        f"set; {folds.validation_share:.0%} of the patients of the others are validation, on which the epoch is chosen "
-        "by AUC, and the rest train the model. Nothing is fitted on cases that it is evaluated on."
+        f"Cross-validation in {folds.count} folds, by patient and stratified by class. In each, "
+        f"one fold is the test set; {folds.validation_share:.0%} of the patients of the other "
+        "folds are the validation set, on which the epoch is chosen by AUC, and the rest are the "
+        "training set. Nothing is fitted on the cases on which it is evaluated."
     )
 
 
-def _models(settings: Settings, found: Sequence[Source]) -> list[str]:
+def _models(settings: Settings, tables: Sequence[Source]) -> list[str]:
     texts = []
-    for source in found:
+    for source in tables:
         if source.name in settings.models:
             texts.append(_model(source.name, settings.models[source.name]))
     others = [
-        source.name for source in found if not source.fused and source.name not in settings.models
+        source.name for source in tables if not source.fused and source.name not in settings.models
     ]
     others = [name for name in others if name != "reader"]
     if others:
-        texts.append(f"Made by another program and dropped in: {', '.join(others)}.")
+        texts.append(f"Tables of other programs: {', '.join(others)}.")
     return texts
 
 
@@ -98,45 +99,46 @@ def _model(name: str, model: ModelSettings) -> str:
         if isinstance(model.view_weights, str)
         else "weighted mean"
     )
-    views = "" if model.dim == "3d" else f", the case's probability being the {mean} of its images"
+    views = "" if model.dim == "3d" else f"; the probability of a case is the {mean} of its images"
     return (
-        f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of batches of "
-        f"{training.batch_size}, {training.optimizer} at a learning rate of {training.learning_rate:g}, "
-        f"{training.loss.replace('_', '-')}{views}.{_choices(model)}"
+        f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of "
+        f"batches of {training.batch_size}, {training.optimizer} at a learning rate of "
+        f"{training.learning_rate:g}, {training.loss.replace('_', '-')}{views}.{_choices(model)}"
     )
 
 
 def _choices(model: ModelSettings) -> str:
-    """Name what is chosen beside the main paper's protocol; nothing where nothing is."""
+    """List the settings that differ from the protocol of the main paper; empty if none does."""
     training = model.training
     weights = training.class_weights
     given = {
         f"clinical columns as a second input ({', '.join(model.metadata)})": model.metadata,
         f"class weights ({weights if isinstance(weights, str) else 'given'})": weights != "none",
         f"label smoothing of {training.label_smoothing:g}": training.label_smoothing,
-        "classes drawn equally often": training.sampling == "balanced",
+        "balanced sampling of the classes": training.sampling == "balanced",
         f"mixup with α = {training.mixup:g}": training.mixup,
         f"a warm-up of {training.warmup_epochs} epochs": training.warmup_epochs,
         "a cosine schedule": training.schedule == "cosine",
-        f"an exponential mean of the weights (decay {training.ema:g})": training.ema,
-        f"an end after {training.early_stopping} epochs without a better one": training.early_stopping,
-        f"parts of {training.micro_batch} samples through the network at once": training.micro_batch,
+        f"an exponential moving average of the weights (decay {training.ema:g})": training.ema,
+        f"early stopping after {training.early_stopping} epochs": training.early_stopping,
+        f"micro-batches of {training.micro_batch} samples": training.micro_batch,
     }
     chosen = [words for words, on in given.items() if on]
-    return f" Beside the protocol: {'; '.join(chosen)}." if chosen else ""
+    return f" Different from the protocol: {'; '.join(chosen)}." if chosen else ""
 
 
 def _out_of_fold(analysis: Analysis) -> str:
     text = []
     if analysis.of("internal"):
         text.append(
-            "Internal probabilities are out-of-fold: each case is answered by the one model that has not seen its "
-            "patient. The main paper describes the average of all five models instead, four of which were trained on "
-            "that patient; numbers made so would be too good."
+            "Internal probabilities are out-of-fold: each case is predicted by the one model that "
+            "has not seen its patient. The main paper describes the average of all five models "
+            "instead, four of which were trained on that patient; such numbers are too optimistic."
         )
     if analysis.of("external"):
         text.append(
-            "External cases have been seen by no model and are answered by the mean of the folds' models."
+            "No model was trained on external cases; their probability is the mean over the models "
+            "of the folds."
         )
     return " ".join(text)
 
@@ -147,24 +149,25 @@ def _fusions(records: Sequence[FusionRecord]) -> list[str]:
     names = ", ".join(record.name for record in records)
     readers = dict.fromkeys(record.reader for record in records if record.reader)
     reader = (
-        f" The reader is {', '.join(readers)}; a score from 1 to 9 without 5 stands for 10 to 90 %."
+        f" The reader is {', '.join(readers)}; scores of 1 to 9, without 5, stand for 10 to 90 %."
         if readers
         else ""
     )
     return [
-        f"Fusions ({names}) are weighted averages of probabilities; {records[0].how}. Test cases get the weights of "
-        "their fold. For external cases each part is averaged over the folds first, then the mean of the folds' "
-        f"weights applies.{reader}"
+        f"Fusions ({names}) are weighted averages of probabilities; {records[0].how}. Test cases "
+        "get the weights of their fold. For external cases each part is first averaged over the "
+        f"folds, then weighted by the mean of the folds' weights.{reader}"
     ]
 
 
-def _stacks(stacks: Sequence[StackRecord]) -> list[str]:
+def _stacks(stacks: Sequence[StackingRecord]) -> list[str]:
     if not stacks:
         return []
     each = "; ".join(f"{s.name}: {s.how}, over {', '.join([*s.parts, *s.columns])}" for s in stacks)
     return [
-        f"Stacks ({each}). Test cases are answered by the stacker of their fold, external cases by the mean of the "
-        "folds' stackers, validation cases by stackers fitted without their patient."
+        f"Stacks ({each}). Test cases are predicted by the stacking model of their fold, external "
+        "cases by the mean of the folds' stacking models, validation cases by stacking models that "
+        "were fitted without their patient."
     ]
 
 
@@ -173,14 +176,15 @@ def _recalibrations(records: Sequence[RecalibrationRecord]) -> list[str]:
         return []
     each = "; ".join(f"{r.name}: {r.how}" for r in records)
     return [
-        f"Recalibrated probabilities ({each}). Test cases are mapped by the map of their fold, external cases by the "
-        "mean of the folds' maps, validation cases by maps fitted without their patient. A recalibrated table is not "
-        "compared with others: within a fold a map keeps the order of the cases."
+        f"Recalibrated probabilities ({each}). Test cases get the map of their fold, external "
+        "cases the mean of the folds' maps, validation cases maps that were fitted without their "
+        "patient. A recalibrated table is not compared with others, because within a fold a map "
+        "keeps the order of the cases."
     ]
 
 
 def _flatten(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Turn nested settings into dotted keys and short texts."""
+    """Yield each setting as a dotted key and a short text."""
     if isinstance(content, dict) and content:
         for key, value in content.items():
             yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))

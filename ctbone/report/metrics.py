@@ -1,38 +1,38 @@
-"""From probabilities to numbers: every metric of one model on one set of cases, each with its interval."""
+"""The metrics of one model on one set of cases, each with its interval."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from itertools import combinations
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from ctbone.config import EvaluationSettings
-from ctbone.report.dangerous_errors import dangerous_estimate
-from ctbone.report.fold_means import fold_means
-from ctbone.report.many_classes import many_class_estimates
-from ctbone.report.scored_cases import CaseSet, ScoredCases, shared_cases
+from ctbone.document import TableColumn
+from ctbone.errors import ReportError
+from ctbone.report.scored_cases import ScoredCases
 from ctbone.stats import (
-    Comparison,
-    Confusion,
     Estimate,
-    TestResult,
     auc_interval,
+    bootstrap_estimate,
     brier,
     calibration_errors,
     calibration_intercept,
     calibration_slope,
+    clustered_proportion,
     clustered_rates,
-    confusion,
-    delong_test,
+    confusion_matrix,
+    dangerous_error,
     ece,
-    holm,
-    hosmer_lemeshow,
+    macro_f1,
     mce,
+    multiclass_auc,
+    multiclass_balanced_accuracy,
+    multiclass_brier,
     observed_expected,
     scaled_brier,
+    top_label_ece,
+    weighted_auc,
 )
 
 METRICS = (
@@ -61,206 +61,61 @@ FURTHER_METRICS = (
     "e90",
     "emax",
 )
+MANY_CLASS_METRICS = ("auc", "accuracy", "balanced_accuracy", "f1", "brier", "ece")
 FOLD_METRICS = ("auc", "f1", "sensitivity", "specificity", "accuracy")
-
-_CURVE_RESAMPLES = (
-    500  # each fits a loess curve: seconds, where the other resamples take milliseconds
-)
-_CURVE_CASES = 5_000_000  # cases drawn in all resamples of a curve, and of the other statistics
-_CASES = 40_000_000
-_FEWEST = 100
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The numbers of one model on one set of cases.
-
-    Attributes
-    ----------
-    name
-        The model.
-    n, positives
-        Cases, and those of the positive class.
-    estimates
-        Name of each metric and its estimate.
-    matrix
-        Cases by class (rows) and call (columns), shape (classes, classes); with two classes the negative one first.
-    thresholds
-        The distinct thresholds that were applied.
-    folds
-        The same for each fold, where cases have one.
-    mean_of_folds
-        Mean over the folds of some metrics, where there are two folds or more.
-    hosmer_lemeshow
-        Test of calibration with two classes, else None; cases count as independent.
-    """
-
-    name: str
-    n: int
-    positives: int
-    estimates: Mapping[str, Estimate]
-    matrix: np.ndarray
-    thresholds: tuple[float, ...]
-    folds: Mapping[int, Judgement] = field(default_factory=dict)
-    mean_of_folds: Mapping[str, Estimate] = field(default_factory=dict)
-    hosmer_lemeshow: TestResult | None = None
-
-    @property
-    def confusion(self) -> Confusion:
-        """The counts of a two-class decision."""
-        (tn, fp), (fn, tp) = self.matrix.tolist()
-        return Confusion(tn=tn, fp=fp, fn=fn, tp=tp)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the entry of ``metrics.json``."""
-        counts = self.confusion.as_dict() if len(self.matrix) == 2 else self.matrix.tolist()
-        content: dict[str, Any] = {
-            name: estimate.as_dict() for name, estimate in self.estimates.items()
-        }
-        content |= {
-            "confusion": counts,
-            "n": self.n,
-            "positives": self.positives,
-            "thresholds": list(self.thresholds),
-        }
-        if self.hosmer_lemeshow is not None:
-            content["hosmer_lemeshow"] = self.hosmer_lemeshow.as_dict()
-        if self.folds:
-            content["folds"] = {
-                str(fold): judgement.as_dict() for fold, judgement in self.folds.items()
-            }
-        if self.mean_of_folds:
-            content["mean_of_folds"] = {
-                name: estimate.as_dict() for name, estimate in self.mean_of_folds.items()
-            }
-        return content
+SUMMARY_METRICS = ("auc", "sensitivity", "specificity", "accuracy", "brier")
+METRIC_TITLES = {
+    "auc": "AUC",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "f1": "F1",
+    "mcc": "MCC",
+    "positive_likelihood_ratio": "LR+",
+    "negative_likelihood_ratio": "LR−",
+    "brier": "Brier score",
+    "scaled_brier": "Scaled Brier score",
+    "calibration_intercept": "Calibration intercept",
+    "calibration_slope": "Calibration slope",
+    "ece": "ECE",
+    "mce": "MCE",
+    "ici": "ICI",
+    "e50": "E50",
+    "e90": "E90",
+    "emax": "Emax",
+    "observed_expected": "Observed / expected",
+    "weighted_auc": "AUC, weighted by class size",
+}
+_CURVE_RESAMPLES = 500  # of a loess curve: seconds, where other statistics take milliseconds
+_CURVE_CASES = 5_000_000  # limit of resamples × cases for a loess curve
+_CASES = 40_000_000  # limit of resamples × cases for other statistics
+_FEWEST = 100  # resamples of other statistics, however many cases there are
+_BETWEEN = "_called_"
+# From the weights of the cases of a fold, shape (resamples, cases), and their row numbers to the
+# metric of each resample.
+_Metric: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
-class ModelComparison:
-    """Two models on the same cases, first minus second.
-
-    Attributes
-    ----------
-    a, b
-        The models.
-    n
-        Cases that both answered for.
-    result
-        Difference of the AUCs.
-    adjusted
-        p-value after Holm's adjustment over the comparisons of the set.
-    """
-
-    a: str
-    b: str
-    n: int
-    result: Comparison
-    adjusted: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the entry of ``metrics.json``."""
-        return {
-            "a": self.a,
-            "b": self.b,
-            "metric": "auc",
-            **self.result.as_dict(),
-            "p_value_holm": self.adjusted,
-            "n": self.n,
-        }
-
-
-def judge(answers: ScoredCases, settings: EvaluationSettings, *, bands: bool = True) -> Judgement:
-    """Compute every metric of one model on one set of cases.
+def two_class_estimates(
+    scored: ScoredCases, settings: EvaluationSettings, *, bands: bool
+) -> dict[str, Estimate]:
+    """Compute ``METRICS``, ``FURTHER_METRICS`` and the dangerous error, if the settings name one.
 
     Parameters
     ----------
-    answers
-        The model's probabilities, labels and thresholds.
+    scored
+        Cases of two classes.
     settings
-        Confidence level, resamples, seed, and the dangerous error if one is named.
+        Confidence level, resamples, seed, dangerous error.
     bands
-        Whether ICI, E50, E90 and Emax get their bootstrap intervals, which take a second or two.
-
-    Returns
-    -------
-    Judgement
-        With the same for each fold if the cases are tested in several, and the mean over these.
-
-    Raises
-    ------
-    ReportError
-        The dangerous error names a class that there is not.
+        Whether to compute bootstrap intervals of ICI, E50, E90 and Emax.
     """
-    folds = answers.folds if len(answers.folds) > 1 else ()
-    by_fold = {fold: _judge_once(answers.of_fold(fold), settings, bands=False) for fold in folds}
-    whole = _judge_once(answers, settings, bands=bands)
-    means = (
-        fold_means(answers, folds, settings, resamples_for(len(answers), settings)) if folds else {}
-    )
-    return replace(whole, folds=by_fold, mean_of_folds=means)
-
-
-def compare(cases: CaseSet, settings: EvaluationSettings) -> list[ModelComparison]:
-    """Compare the AUCs of every two models on the cases that both answered for.
-
-    DeLong's paired test, by patient (Obuchowski) where a patient has several cases.
-    """
-    pairs: list[tuple[str, str, int, Comparison]] = []
-    compared = [answers for answers in cases.answers if answers.name not in cases.uncompared]
-    for first, second in combinations(compared, 2):
-        a, b = shared_cases(first, second)
-        if not a.two_class or not len(a):
-            continue
-        result = delong_test(a.truth, a.p, b.p, level=settings.confidence, groups=a.patients)
-        pairs.append((a.name, b.name, len(a), result))
-    adjusted = holm([result.p_value for *_, result in pairs])
-    return [
-        ModelComparison(a, b, n, result, p)
-        for (a, b, n, result), p in zip(pairs, adjusted, strict=True)
-    ]
-
-
-def resamples_for(n: int, settings: EvaluationSettings) -> int:
-    """Return how often n cases are resampled: as the settings ask, less often where there are more than 20 000.
-
-    Examples
-    --------
-    >>> resamples_for(569, EvaluationSettings()), resamples_for(100_000, EvaluationSettings())
-    (2000, 400)
-    """
-    return min(settings.bootstrap, max(_FEWEST, _CASES // n))
-
-
-def _judge_once(answers: ScoredCases, settings: EvaluationSettings, *, bands: bool) -> Judgement:
-    thresholds = (
-        tuple(sorted(set(answers.cases["threshold"].round(12)))) if answers.two_class else ()
-    )
-    if not answers.two_class:
-        estimates, matrix = many_class_estimates(answers, settings)
-        return Judgement(answers.name, len(answers), 0, estimates, matrix, thresholds)
-    counts = confusion(answers.truth, answers.called.astype(float), 0.5)
-    matrix = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]])
-    estimates = _two_class_estimates(answers, settings, bands=bands)
-    return Judgement(
-        answers.name,
-        len(answers),
-        int(answers.truth.sum()),
-        estimates,
-        matrix,
-        thresholds,
-        hosmer_lemeshow=hosmer_lemeshow(answers.truth, answers.p),
-    )
-
-
-def _two_class_estimates(
-    answers: ScoredCases, settings: EvaluationSettings, *, bands: bool
-) -> dict[str, Estimate]:
-    y, p, level, groups = answers.truth, answers.p, settings.confidence, answers.patients
+    y, p, level, groups = scored.truth, scored.p, settings.confidence, scored.patients
     if groups is not None:
-        groups = np.unique(groups, return_inverse=True)[
-            1
-        ]  # names are sorted once, not for each number
+        groups = np.unique(groups, return_inverse=True)[1]  # so that names are sorted only once
     resamples = resamples_for(len(y), settings)
     curve_resamples = min(resamples, _CURVE_RESAMPLES, _CURVE_CASES // len(y)) if bands else 0
     errors = calibration_errors(
@@ -270,7 +125,7 @@ def _two_class_estimates(
         "auc": auc_interval(y, p, level=level, groups=groups),
         **{
             str(name): rate
-            for name, rate in clustered_rates(y, answers.called, groups, level=level).items()
+            for name, rate in clustered_rates(y, scored.called, groups, level=level).items()
         },
         "brier": brier(y, p, level=level, groups=groups),
         "calibration_intercept": calibration_intercept(y, p, level=level, groups=groups),
@@ -285,4 +140,246 @@ def _two_class_estimates(
         "observed_expected": observed_expected(y, p, level=level, groups=groups),
     }
     order = (*METRICS, *FURTHER_METRICS)
-    return {name: found[name] for name in order} | dangerous_estimate(answers, settings)
+    return {name: found[name] for name in order} | dangerous_estimate(scored, settings)
+
+
+def many_class_estimates(
+    scored: ScoredCases, settings: EvaluationSettings
+) -> tuple[dict[str, Estimate], np.ndarray]:
+    """Compute the metrics of a study with more than two classes.
+
+    Returns
+    -------
+    estimates : dict of str to Estimate
+        ``auc`` (mean of each class against the rest), ``accuracy``, ``balanced_accuracy`` and
+        ``f1`` (means over the classes), ``brier`` (sum over the classes, 0–2), ``ece`` (of the
+        called class), ``weighted_auc`` (mean weighted by the cases of each class), and the
+        dangerous error if the settings name one.
+    matrix : numpy.ndarray
+        Cases by true class (rows) and called class (columns).
+    """
+    truth, probabilities, level = scored.class_numbers, scored.matrix, settings.confidence
+    resamples, seed, groups, names = (
+        settings.bootstrap,
+        settings.seed,
+        scored.patients,
+        scored.classes,
+    )
+    matrix = confusion_matrix(truth, probabilities)
+
+    def area(average: Literal["macro", "weighted"]) -> Estimate:
+        """Return the mean of the one-vs-rest AUCs."""
+        return multiclass_auc(
+            truth,
+            probabilities,
+            average=average,
+            level=level,
+            replicates=resamples,
+            seed=seed,
+            groups=groups,
+            names=names,
+        )
+
+    estimates = {
+        "auc": area("macro"),
+        "accuracy": clustered_proportion(
+            probabilities.argmax(axis=1) == truth, groups, level=level
+        ),
+        "balanced_accuracy": multiclass_balanced_accuracy(
+            truth, probabilities, level=level, groups=groups, names=names
+        ),
+        "f1": macro_f1(
+            truth,
+            probabilities,
+            level=level,
+            replicates=resamples,
+            seed=seed,
+            groups=groups,
+            names=names,
+        ),
+        "brier": multiclass_brier(truth, probabilities, level=level, groups=groups),
+        "ece": top_label_ece(
+            truth, probabilities, level=level, replicates=resamples, seed=seed, groups=groups
+        ),
+        "weighted_auc": area("weighted"),
+    }
+    return estimates | dangerous_estimate(scored, settings), matrix
+
+
+def dangerous_estimate(scored: ScoredCases, settings: EvaluationSettings) -> dict[str, Estimate]:
+    """Compute the share of the cases of one class that are called a certain other class.
+
+    This is the most feared error of a study, such as malignant called normal. With two classes a
+    case is called at its threshold, with more by its highest probability.
+
+    Returns
+    -------
+    dict of str to Estimate
+        One entry with a key such as ``malignant_called_normal`` and the exact interval of Clopper
+        and Pearson, by patient if a patient has several cases. Empty if the settings name no
+        dangerous error.
+
+    Raises
+    ------
+    ReportError
+        The settings name an unknown class.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> cases = pd.DataFrame({"patient_id": ["a", "b"], "label": "malignant"})
+    >>> cases = cases.assign(threshold=0.5, p_malignant=[0.2, 0.7])
+    >>> scored = ScoredCases("3d", cases, classes=("normal", "malignant"), positive="malignant")
+    >>> settings = EvaluationSettings(dangerous_error={"truth": "malignant", "called": "normal"})
+    >>> print(dangerous_estimate(scored, settings)["malignant_called_normal"])
+    0.5000 (0.0126 to 0.9874)
+    """
+    error = settings.dangerous_error
+    if error is None:
+        return {}
+    classes = list(scored.classes)
+    for name in (error.truth, error.called):
+        if name not in classes:
+            raise ReportError(
+                "evaluation.dangerous_error names an unknown class",
+                found=name,
+                expected=", ".join(classes),
+            )
+    if scored.two_class:
+        positive = classes.index(scored.positive)
+        called = np.eye(2)[np.where(scored.called, positive, 1 - positive)]
+    else:
+        called = scored.matrix
+    estimate = dangerous_error(
+        scored.class_numbers,
+        called,
+        truth=classes.index(error.truth),
+        called=classes.index(error.called),
+        level=settings.confidence,
+        groups=scored.patients,
+        names=classes,
+    )
+    return {f"{error.truth}{_BETWEEN}{error.called}": estimate}
+
+
+def fold_means(
+    scored: ScoredCases, folds: Sequence[int], settings: EvaluationSettings
+) -> dict[str, Estimate]:
+    """Average each metric over the folds; the bootstrap resamples patients over all folds.
+
+    A resampled patient counts in the fold that tested it, so the sizes of the folds vary between
+    resamples. With two classes the bootstrap is stratified by class. Resampling within each fold
+    would fix the sizes, which are random: with 35 cases the coverage of the 95 % interval falls to
+    87.5 %.
+
+    Parameters
+    ----------
+    scored
+        One model, with a fold for each case.
+    folds
+        The folds to average over.
+    settings
+        Confidence level, resamples and seed.
+
+    Returns
+    -------
+    dict of str to Estimate
+        With two classes ``auc, sensitivity, specificity, accuracy, f1``; with more ``auc, accuracy,
+        balanced_accuracy, f1, brier``. No interval if the resamples do not vary (perfect folds) or
+        too many of them leave a fold without a class.
+    """
+    fold_of = scored.cases["fold"].to_numpy()
+    members = [np.flatnonzero(fold_of == fold) for fold in folds]
+    metrics = _of_two_classes(scored) if scored.two_class else _of_many_classes(scored)
+
+    def mean(metric: _Metric) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda weights: np.mean([metric(weights[:, rows], rows) for rows in members], axis=0)
+
+    return {
+        name: bootstrap_estimate(
+            mean(metric),
+            scored.truth,
+            replicates=resamples_for(len(scored), settings),
+            level=settings.confidence,
+            seed=settings.seed,
+            groups=scored.patients,
+            stratified=scored.two_class,
+        )
+        for name, metric in metrics.items()
+    }
+
+
+def _of_two_classes(scored: ScoredCases) -> Mapping[str, _Metric]:
+    y, p, right = scored.truth, scored.p, scored.called == scored.truth
+
+    def share(events: np.ndarray, among: np.ndarray) -> _Metric:
+        return lambda w, rows: _ratio(
+            w @ (events & among)[rows].astype(float), w @ among[rows].astype(float)
+        )
+
+    def f1(w: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        tp = w @ (y & right)[rows].astype(float)
+        return _ratio(2 * tp, 2 * tp + w @ (~right)[rows].astype(float))
+
+    return {
+        "auc": lambda w, rows: weighted_auc(w, y[rows], p[rows]),
+        "sensitivity": share(right, y),
+        "specificity": share(right, ~y),
+        "accuracy": share(right, np.ones_like(y)),
+        "f1": f1,
+    }
+
+
+def _of_many_classes(scored: ScoredCases) -> Mapping[str, _Metric]:
+    probabilities, truth = scored.matrix, scored.class_numbers
+    numbers = np.arange(probabilities.shape[1])
+    is_class = (truth[:, None] == numbers).astype(float)
+    is_called = (probabilities.argmax(axis=1)[:, None] == numbers).astype(float)
+    hit, squares = is_class * is_called, ((probabilities - is_class) ** 2).sum(axis=1)
+
+    def auc(w: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return np.mean(
+            [weighted_auc(w, is_class[rows, k], probabilities[rows, k]) for k in numbers], axis=0
+        )
+
+    return {
+        "auc": auc,
+        "accuracy": lambda w, rows: _ratio(w @ hit[rows].sum(axis=1), w.sum(axis=1)),
+        "balanced_accuracy": lambda w, rows: _ratio(w @ hit[rows], w @ is_class[rows]).mean(axis=1),
+        "f1": lambda w, rows: _ratio(2 * (w @ hit[rows]), w @ (is_class + is_called)[rows]).mean(
+            axis=1
+        ),
+        "brier": lambda w, rows: _ratio(w @ squares[rows], w.sum(axis=1)),
+    }
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(top / bottom)
+
+
+def resamples_for(n: int, settings: EvaluationSettings) -> int:
+    """Return the resamples for n cases: those of the settings, fewer for more than 20 000 cases.
+
+    Examples
+    --------
+    >>> resamples_for(569, EvaluationSettings()), resamples_for(100_000, EvaluationSettings())
+    (2000, 400)
+    """
+    return min(settings.bootstrap, max(_FEWEST, _CASES // n))
+
+
+def metric_title(name: str) -> str:
+    """Return the name of a metric as the report shows it.
+
+    Examples
+    --------
+    >>> metric_title("auc"), metric_title("malignant_called_normal")
+    ('AUC', 'malignant called normal')
+    """
+    return METRIC_TITLES.get(name) or name.replace(_BETWEEN, " called ")
+
+
+def metric_columns(names: Sequence[str]) -> list[TableColumn]:
+    """Return one table column of estimates for each metric."""
+    return [TableColumn(name, metric_title(name), "estimate") for name in names]

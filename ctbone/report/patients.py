@@ -1,4 +1,4 @@
-"""Who was studied: the flow of the cases, and the baseline table of every clinical column."""
+"""The section on patients: flow chart of the cases, and baseline table of the clinical columns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from ctbone.cohort import Case, Cohort
-from ctbone.document.page import Flow, FlowBox
-from ctbone.document.table import Cell, Column, Row, Table, number
+from ctbone.document import (
+    Cell,
+    Flow,
+    FlowBox,
+    Section,
+    Table,
+    TableBlock,
+    TableColumn,
+    TableRow,
+    number,
+)
 from ctbone.report.analysis import Analysis
 from ctbone.stats import (
     CategoricalComparison,
@@ -21,38 +30,38 @@ from ctbone.stats import (
 from ctbone.stats.group_tests import CategoricalTest
 from ctbone.study import Study, read_table
 
-_MOST_LEVELS = 12
-_NUMERIC_FROM = 6
-_MOST_REASONS = 4
+_MOST_LEVELS = 12  # different texts of a column that is shown by counts
+_NUMERIC_FROM = 6  # different numbers of a column that is shown by its mean
+_MOST_REASONS = 4  # listed in the flow chart
+
+
+def patients_section(study: Study, cohort: Cohort, analysis: Analysis) -> Section:
+    """Show the flow of the cases and the baseline table."""
+    table = baseline_table(cohort, study.settings.classes)
+    return Section("patients", "Patients", (flow(study, cohort, analysis), TableBlock(table)))
 
 
 def flow(study: Study, cohort: Cohort, analysis: Analysis) -> Flow:
-    """Draw how the cases of the cohort became the cases of each set, and who was left out, and why."""
-    judged = {
-        str(case)
-        for of_set in analysis.sets
-        for answers in of_set.cases.answers
-        for case in answers.cases["case_id"]
-    }
+    """Draw the flow from the cohort to the sets of cases, with the reasons for exclusion."""
+    covered = set().union(*(judged.case_set.case_ids for judged in analysis.sets))
     reasons = _reasons(study.preprocess_csv)
-    left_out = [case for case in cohort if case.case_id not in judged]
-    counted = Counter(reasons.get(case.case_id, "no probability") for case in left_out)
+    excluded = [case for case in cohort if case.case_id not in covered]
+    counted = Counter(reasons.get(case.case_id, "no probability") for case in excluded)
     aside = [f"{count} × {reason}" for reason, count in counted.most_common(_MOST_REASONS)]
     if len(counted) > _MOST_REASONS:
-        aside.append(
-            f"{sum(counted.values()) - sum(n for _, n in counted.most_common(_MOST_REASONS))} × other reasons"
-        )
+        listed = sum(count for _, count in counted.most_common(_MOST_REASONS))
+        aside.append(f"{sum(counted.values()) - listed} × other reasons")
     boxes = []
     for title, cases in (("Internal", cohort.internal), ("External", cohort.external)):
-        kept = [case for case in cases if case.case_id in judged]
+        kept = [case for case in cases if case.case_id in covered]
         if kept:
             boxes.append(_box(title, kept, study))
     return Flow(
         FlowBox(
-            f"{_cases(len(cohort))} in the cohort",
-            (f"{len({case.patient_id for case in cohort})} patients",),
-            tuple(boxes),
-            (f"{_cases(len(left_out))} left out", *aside) if left_out else (),
+            heading=f"{_cases(len(cohort))} in the cohort",
+            lines=(f"{len({case.patient_id for case in cohort})} patients",),
+            below=tuple(boxes),
+            aside=(f"{_cases(len(excluded))} excluded", *aside) if excluded else (),
         )
     )
 
@@ -85,30 +94,33 @@ def _cases(count: int) -> str:
 def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     """Show every clinical column by cohort and class: Table 1 of a paper.
 
-    A column of numbers is summarised as mean ± SD and compared by Welch's test, any other by counts, compared by χ²
-    (two by two with Yates' correction). A column with more than a dozen different texts is left out: it is free text,
-    or tells who a patient is.
+    A column of numbers is summarised as mean ± SD and compared by Welch's test; any other column
+    by counts, compared by the χ² test (two by two with Yates' correction). A column with more than
+    12 different texts is left out: it is free text, or may identify a patient.
     """
     groups = [
         (title, cases)
         for title, cases in (("Internal", cohort.internal), ("External", cohort.external))
         if cases
     ]
-    columns = [Column("characteristic", "Characteristic", "text"), Column("level", "", "text")]
+    columns = [
+        TableColumn("characteristic", "Characteristic", "text"),
+        TableColumn("level", "", "text"),
+    ]
     for title, _ in groups:
         key = title.lower()
-        columns.append(Column(f"{key}_all", "all", "number", group=title))
-        columns += [Column(f"{key}_{name}", name, "number", group=title) for name in classes]
+        columns.append(TableColumn(f"{key}_all", "all", "number", group=title))
+        columns += [TableColumn(f"{key}_{name}", name, "number", group=title) for name in classes]
         columns += [
-            Column(f"{key}_p", "p", "p", group=title),
-            Column(f"{key}_smd", "SMD", digits=2, group=title),
+            TableColumn(f"{key}_p", "p", "p", group=title),
+            TableColumn(f"{key}_smd", "SMD", digits=2, group=title),
         ]
-    rows = [Row(("Cases", "", *_counts(groups, classes)))]
+    rows = [TableRow(("Cases", "", *_counts(groups, classes)))]
     patients = [
         (title, list({case.patient_id: case for case in cases}.values())) for title, cases in groups
     ]
     if any(len(few) < len(many) for (_, few), (_, many) in zip(patients, groups, strict=True)):
-        rows.append(Row(("Patients", "", *_counts(patients, classes))))
+        rows.append(TableRow(("Patients", "", *_counts(patients, classes))))
     names = list(dict.fromkeys(name for case in cohort for name, _ in case.metadata))
     left_out = []
     for name in names:
@@ -117,21 +129,33 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
         if kind == "number":
             rows += _continuous_rows(name, groups, classes)
         elif kind == "levels":
-            rows += _level_rows(name, groups, classes, sorted({value for value in values if value}))
+            rows += _level_rows(
+                name=name,
+                groups=groups,
+                classes=classes,
+                levels=sorted({value for value in values if value}),
+            )
         else:
             left_out.append(f"{name} ({why})")
     note = (
-        "Numbers: mean ± SD, Welch's test (analysis of variance with more than two classes). Counts: with their share "
-        "of the known values in percent, χ² test, with Yates' correction where two by two. p compares the classes "
-        "within a cohort and is not adjusted. SMD: standardised mean difference."
+        "Numbers: mean ± SD, Welch's test (analysis of variance with more than two classes). "
+        "Counts: with their percentage of the known values, χ² test, with Yates' correction if two "
+        "by two. p compares the classes within a cohort and is not adjusted. SMD: standardised "
+        "mean difference."
     )
     if left_out:
         note += f" Not shown: {', '.join(left_out)}."
-    return Table("baseline", "Baseline characteristics", tuple(columns), tuple(rows), note)
+    return Table(
+        key="baseline",
+        title="Baseline characteristics",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note=note,
+    )
 
 
 def _kind(values: Sequence[str]) -> tuple[str | None, str]:
-    """Tell numbers from levels; where a column is neither, say why."""
+    """Return ``number`` or ``levels``, or None and why the column is neither."""
     known = [value for value in values if value]
     distinct = set(known)
     if not known:
@@ -164,7 +188,7 @@ def _counts(groups: Sequence[tuple[str, Sequence[Case]]], classes: Sequence[str]
 
 def _continuous_rows(
     name: str, groups: Sequence[tuple[str, Sequence[Case]]], classes: Sequence[str]
-) -> list[Row]:
+) -> list[TableRow]:
     cells: list[Cell] = []
     missing: list[Cell] = []
     for _, cases in groups:
@@ -179,8 +203,8 @@ def _continuous_rows(
         cells += [f"{number(s.mean, 1)} ± {number(s.sd, 1)}" if s.n else "–" for s in summaries]
         cells += [by_class.test.p_value, by_class.smd]
         missing += [*(s.missing for s in summaries), "", ""]
-    rows = [Row((name, "mean ± SD", *cells), opens=True)]
-    return [*rows, Row((name, "missing", *missing))] if any(missing) else rows
+    rows = [TableRow((name, "mean ± SD", *cells), opens=True)]
+    return [*rows, TableRow((name, "missing", *missing))] if any(missing) else rows
 
 
 def _level_rows(
@@ -188,8 +212,10 @@ def _level_rows(
     groups: Sequence[tuple[str, Sequence[Case]]],
     classes: Sequence[str],
     levels: Sequence[str],
-) -> list[Row]:
-    compared = [_by_class(name, cases, classes, levels) for _, cases in groups]
+) -> list[TableRow]:
+    compared = [
+        _by_class(name=name, cases=cases, classes=classes, levels=levels) for _, cases in groups
+    ]
     rows = []
     for place, level in enumerate(levels):
         cells: list[Cell] = []
@@ -199,12 +225,12 @@ def _level_rows(
                 cells.append(f"{group.counts[place]} ({number(share, 1)})")
             first = place == 0
             cells += [by_class.test.p_value, by_class.smd] if first else ["", ""]
-        rows.append(Row((name, level, *cells), opens=place == 0))
+        rows.append(TableRow((name, level, *cells), opens=place == 0))
     if any(of_all.missing for of_all, _ in compared):
         cells = []
         for of_all, by_class in compared:
             cells += [*(group.missing for group in (of_all, *by_class.groups)), "", ""]
-        rows.append(Row((name, "missing", *cells)))
+        rows.append(TableRow((name, "missing", *cells)))
     return rows
 
 

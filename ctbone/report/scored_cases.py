@@ -1,18 +1,26 @@
-"""What is judged: the probabilities that one model gave for one set of cases."""
+"""Probabilities of one model or reader for one set of cases, with labels and thresholds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from ctbone.errors import ReportError
-from ctbone.predictions import probability_columns
+from ctbone.predictions import case_probabilities, probability_columns
+from ctbone.stats import youden_threshold
 
 SetKey = Literal["validation", "internal", "external"]
+SET_TITLES: dict[SetKey, str] = {
+    "internal": "Internal test, out-of-fold",
+    "external": "External test",
+    "validation": "Validation",
+}
+_RESERVED = ("treat_all", "treat_none")  # rows of the decision-curve tables
 
 
 @dataclass(frozen=True)
@@ -22,14 +30,15 @@ class ScoredCases:
     Attributes
     ----------
     name
-        The model.
+        The model or reader.
     cases
-        One row a case (in the validation set: a case and fold): ``case_id, patient_id, cohort, label, fold``
-        (nullable), ``threshold`` (0–1, from which this row counts as positive) and ``p_<class>`` of every class.
+        One row a case (in the validation set: a case and fold): ``case_id, patient_id, cohort,
+        label, fold`` (nullable), ``threshold`` (0–1; a probability of at least this is called
+        positive) and ``p_<class>`` of every class.
     classes
-        The classes, in the settings' order.
+        The classes, in the order of the settings.
     positive
-        The class that is judged where there are two.
+        The positive class where there are two.
     """
 
     name: str
@@ -42,7 +51,7 @@ class ScoredCases:
 
     @property
     def two_class(self) -> bool:
-        """Whether there is one probability to judge."""
+        """Whether there are two classes."""
         return len(self.classes) == 2
 
     @property
@@ -72,7 +81,7 @@ class ScoredCases:
 
     @property
     def patients(self) -> np.ndarray | None:
-        """Patient of each case where a patient has several, else None: then a case is a patient."""
+        """Patient of each case, shape (n,); None if every patient has one case."""
         patients = self.cases["patient_id"].to_numpy(str)
         return patients if len(np.unique(patients)) < len(patients) else None
 
@@ -84,7 +93,12 @@ class ScoredCases:
     def of_fold(self, fold: int) -> ScoredCases:
         """Return the cases of one fold."""
         rows = self.cases[(self.cases["fold"] == fold).fillna(False).to_numpy(bool)]
-        return ScoredCases(self.name, rows.reset_index(drop=True), self.classes, self.positive)
+        return ScoredCases(
+            name=self.name,
+            cases=rows.reset_index(drop=True),
+            classes=self.classes,
+            positive=self.positive,
+        )
 
     @property
     def cohorts(self) -> tuple[str, ...]:
@@ -94,42 +108,75 @@ class ScoredCases:
     def of_cohort(self, cohort: str) -> ScoredCases:
         """Return the cases of one centre."""
         rows = self.cases[(self.cases["cohort"] == cohort).to_numpy(bool)]
-        return ScoredCases(self.name, rows.reset_index(drop=True), self.classes, self.positive)
+        return ScoredCases(
+            name=self.name,
+            cases=rows.reset_index(drop=True),
+            classes=self.classes,
+            positive=self.positive,
+        )
 
     def against_rest(self, name: str) -> ScoredCases:
-        """Return one class against all others together, at a threshold of one half."""
+        """Return the two-class problem of one class against all others, at a threshold of 0.5."""
         rest = f"not {name}"
         p = self.cases[f"p_{name}"]
         label = self.cases["label"].where(self.cases["label"] == name, rest)
         kept = self.cases.drop(columns=probability_columns(self.classes))
         columns = {"label": label, "threshold": 0.5, f"p_{rest}": 1 - p, f"p_{name}": p}
-        return ScoredCases(self.name, kept.assign(**columns), (rest, name), name)
+        return ScoredCases(
+            name=self.name, cases=kept.assign(**columns), classes=(rest, name), positive=name
+        )
 
 
 @dataclass(frozen=True)
 class CaseSet:
-    """A set of cases and what every model answered for them.
+    """A set of cases with the probabilities of every model.
 
     Attributes
     ----------
     key
-        ``internal`` (out-of-fold test), ``external``, or ``validation`` (which chose epochs, thresholds and weights).
+        ``internal`` (out-of-fold test), ``external``, or ``validation`` (used to choose epochs,
+        thresholds and weights).
     title
-        What a reader should call it.
-    answers
-        One entry a model.
+        Heading in the report.
+    scored
+        One entry a model, at least one.
     uncompared
-        Models that are not tested against others, as they only recalibrate one of them.
+        Models that are not compared with others, because they only recalibrate one of them.
     """
 
     key: SetKey
     title: str
-    answers: tuple[ScoredCases, ...]
+    scored: tuple[ScoredCases, ...]
     uncompared: frozenset[str] = frozenset()
+
+    @property
+    def inline_title(self) -> str:
+        """The title within a sentence."""
+        return self.title[0].lower() + self.title[1:]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, which all models share."""
+        return self.scored[0].classes
+
+    @property
+    def positive(self) -> str:
+        """The positive class where there are two."""
+        return self.scored[0].positive
+
+    @property
+    def two_class(self) -> bool:
+        """Whether there are two classes."""
+        return len(self.classes) == 2
+
+    @property
+    def case_ids(self) -> set[str]:
+        """The cases that at least one model has."""
+        return {str(case) for scored in self.scored for case in scored.cases["case_id"]}
 
 
 def shared_cases(first: ScoredCases, second: ScoredCases) -> tuple[ScoredCases, ScoredCases]:
-    """Return both models' answers on the cases that both have, in one order.
+    """Return both models on the cases that both have, in the same order.
 
     Raises
     ------
@@ -148,19 +195,20 @@ def shared_cases(first: ScoredCases, second: ScoredCases) -> tuple[ScoredCases, 
         raise ReportError(
             "the case has different labels in two tables",
             case=str(a["case_id"].iloc[row]),
-            found=f"{a['label'].iloc[row]} in '{first.name}', {b['label'].iloc[row]} in '{second.name}'",
+            found=f"{a['label'].iloc[row]} in '{first.name}', {b['label'].iloc[row]} in "
+            f"'{second.name}'",
             expected="one label",
         )
     return (
-        ScoredCases(first.name, a, first.classes, first.positive),
-        ScoredCases(second.name, b, second.classes, second.positive),
+        ScoredCases(name=first.name, cases=a, classes=first.classes, positive=first.positive),
+        ScoredCases(name=second.name, cases=b, classes=second.classes, positive=second.positive),
     )
 
 
 def two_class_columns(
     p: np.ndarray, classes: Sequence[str], positive: str
 ) -> dict[str, np.ndarray]:
-    """Lay one probability out as the columns of both classes.
+    """Return the columns of both classes from the probability of the positive one.
 
     Examples
     --------
@@ -168,3 +216,106 @@ def two_class_columns(
     {'p_benign': array([0.75]), 'p_malignant': array([0.25])}
     """
     return {f"p_{name}": p if name == positive else 1 - p for name in classes}
+
+
+def split_into_sets(
+    table: pd.DataFrame,
+    name: str,
+    classes: Sequence[str],
+    positive: str,
+    threshold: float | str,
+    path: Path,
+) -> dict[SetKey, ScoredCases]:
+    """Split the rows of one model into sets of cases and add the threshold of each row.
+
+    Parameters
+    ----------
+    table
+        As ``read_predictions`` returns it.
+    name
+        The model.
+    classes, positive
+        The classes, and the positive one where there are two.
+    threshold
+        A probability, or ``youden``: fitted on the validation rows of each fold; external cases
+        get the mean of the folds.
+    path
+        The table, for messages.
+
+    Raises
+    ------
+    ReportError
+        The Youden threshold of a fold cannot be fitted.
+    """
+    own = table[table["view"] == ""]
+    columns = ["case_id", "patient_id", "cohort", "label", "fold", *probability_columns(classes)]
+    frames: dict[SetKey, pd.DataFrame] = {
+        "internal": own.loc[own["split"] == "test", columns],
+        "external": case_probabilities(own, "external", classes)
+        .assign(fold=pd.NA)
+        .astype({"fold": "Int64"}),
+        "validation": own.loc[own["split"] == "val", columns],
+    }
+    frames = {key: frame.reset_index(drop=True) for key, frame in frames.items() if len(frame)}
+    if len(classes) > 2:
+        thresholds: Mapping[int, float] = {}
+        mean = float("nan")
+    elif threshold == "youden":
+        thresholds = _youden(frames.get("validation"), positive, path)
+        mean = float(np.mean(list(thresholds.values())))
+    else:
+        thresholds, mean = {}, float(threshold)
+    return {
+        key: ScoredCases(
+            name=name,
+            cases=frame.assign(
+                threshold=[_threshold_of(fold, thresholds, mean) for fold in frame["fold"]]
+            ),
+            classes=tuple(classes),
+            positive=positive,
+        )
+        for key, frame in frames.items()
+    }
+
+
+def _threshold_of(fold: object, thresholds: Mapping[int, float], mean: float) -> float:
+    return mean if fold is pd.NA or not thresholds else thresholds.get(int(str(fold)), mean)
+
+
+def _youden(validation: pd.DataFrame | None, positive: str, path: Path) -> dict[int, float]:
+    remedy = "set evaluation.threshold to a number, or give the table validation rows of every fold"
+    if validation is None:
+        raise ReportError(
+            "no validation rows to fit the Youden threshold on", file=path, remedy=remedy
+        )
+    found: dict[int, float] = {}
+    for fold, rows in validation.groupby("fold"):
+        point = youden_threshold(
+            (rows["label"] == positive).to_numpy(), rows[f"p_{positive}"].to_numpy(float)
+        )
+        if point.threshold is None:
+            raise ReportError(
+                f"the Youden threshold of fold {fold} is undefined",
+                file=path,
+                found=point.why,
+                remedy=remedy,
+            )
+        found[int(str(fold))] = point.threshold
+    return found
+
+
+def refuse_reserved(names: Iterable[str], path: Path) -> None:
+    """Refuse a model with the name of a reference strategy of decision curves.
+
+    Raises
+    ------
+    ReportError
+    """
+    for name in names:
+        if name in _RESERVED:
+            raise ReportError(
+                "this name is taken by a decision curve",
+                file=path,
+                found=name,
+                remedy="rename the model",
+            )

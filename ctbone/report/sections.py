@@ -1,126 +1,125 @@
-"""The sections that every report has: discrimination, folds, calibration, decision curves, comparisons."""
+"""The parts that the pages of ``report`` and ``evaluate`` share: summary, results, statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import ctbone
-from ctbone.document.page import Block, Figure, Notice, Page, Section, Shown, Terms, Text
-from ctbone.document.table import Table, interval, number
-from ctbone.report.analysis import Analysis, JudgedSet
-from ctbone.report.discrimination_figures import class_roc, confusion_maps, forest, roc, roc_bands
-from ctbone.report.metrics import Judgement
-from ctbone.report.probability_figures import (
-    calibration,
-    class_calibration,
-    curves_of,
-    decision,
-    decision_bands,
+from ctbone.document import (
+    Block,
+    Cell,
+    Notice,
+    Section,
+    Table,
+    TableBlock,
+    TableColumn,
+    Terms,
+    Text,
+    interval,
+    number,
+    plain_table,
 )
-from ctbone.report.result_tables import (
-    centre_table,
-    class_table,
-    comparison_table,
+from ctbone.report.analysis import Analysis, JudgedSet, Judgement
+from ctbone.report.calibration import calibration_section
+from ctbone.report.decision_curves import CurvesBySet, decision_section, decision_table
+from ctbone.report.discrimination import (
+    comparison_section,
+    confusion_section,
     confusion_table,
-    cross_validation_table,
-    decision_table,
-    fold_table,
-    glance_table,
-    hosmer_lemeshow_table,
-    metric_table,
-    metric_title,
+    discrimination_section,
 )
-from ctbone.study import file_hash
-
-
-def table_page(table: Path, analysis: Analysis, *, bands: bool) -> Page:
-    """Make the page of a table that stands alone."""
-    count = len(analysis.models)
-    sections = (
-        *result_sections(analysis, bands=bands),
-        Section("method", "Method", statistics(analysis)),
-    )
-    metrics = {
-        "source": {"file": table.name, "sha256": file_hash(table)},
-        "ctbone": ctbone.__version__,
-        **analysis.metrics(),
-    }
-    return Page(
-        title=table.name,
-        subtitle=f"Evaluation of {count} model{'s' * (count != 1)}",
-        summary=(*uneven_notices(analysis), answer(analysis), *glance(analysis)),
-        sections=sections,
-        metrics=metrics,
-        further_tables=further_tables(analysis, bands=bands),
-    )
+from ctbone.report.fold_by_fold import fold_section, fold_table
+from ctbone.report.metrics import MANY_CLASS_METRICS, SUMMARY_METRICS, metric_columns, metric_title
 
 
 def result_sections(
-    analysis: Analysis, *, bands: bool, fusions: Sequence[str] = ()
+    analysis: Analysis, curves: CurvesBySet, *, bands: bool, fusions: Sequence[str] = ()
 ) -> tuple[Section, ...]:
-    """Return the sections of results, in the order in which a reader asks for them."""
-    two = analysis.any_answers.two_class
-    found = [
-        _discrimination(analysis, bands=bands),
-        _confusion(analysis),
-        _folds(analysis, fusions),
+    """Return the sections of results, in the order of the page.
+
+    Parameters
+    ----------
+    analysis
+        The judged sets.
+    curves
+        The decision curves of every reported set, as ``curves_by_set`` returns them.
+    bands
+        Whether to draw bootstrap bands.
+    fusions
+        Names of the fused tables, which get a table of their own in the section on folds.
+    """
+    sections = [
+        discrimination_section(analysis, bands=bands),
+        confusion_section(analysis),
+        fold_section(analysis, fusions),
+        calibration_section(analysis),
     ]
-    found.append(_calibration(analysis))
-    if two:
-        found += [_decision(analysis, bands=bands), _comparisons(analysis)]
-    return tuple(section for section in found if section is not None)
+    if analysis.two_class:
+        sections += [decision_section(analysis, curves, bands=bands), comparison_section(analysis)]
+    return tuple(section for section in sections if section is not None)
 
 
-def further_tables(analysis: Analysis, *, bands: bool) -> tuple[Table, ...]:
+def further_tables(analysis: Analysis, curves: CurvesBySet) -> tuple[Table, ...]:
     """Return the tables that are too long for the page."""
     tables = [confusion_table(judged) for judged in analysis.reported]
     tables += [
         fold_table(judged) for judged in analysis.sets if any(j.folds for j in judged.judgements)
     ]
-    if analysis.any_answers.two_class:
-        curves = curves_of(analysis, bands=bands)
-        tables += [
-            decision_table(analysis, judged, curves[judged.cases.key])
-            for judged in analysis.reported
-        ]
+    tables += [
+        decision_table(analysis, judged, curves[judged.case_set.key])
+        for judged in analysis.reported
+        if judged.case_set.key in curves
+    ]
     return tuple(tables)
 
 
-def glance(analysis: Analysis) -> tuple[Block, ...]:
-    """Return the table of models, one a set of cases."""
-    return tuple(Shown(glance_table(judged)) for judged in analysis.reported)
+def summary_tables(analysis: Analysis) -> tuple[Block, ...]:
+    """Return one table of the models for each set of cases."""
+    return tuple(TableBlock(summary_table(judged)) for judged in analysis.reported)
+
+
+def summary_table(judged: JudgedSet) -> Table:
+    """Show AUC, sensitivity, specificity, accuracy and Brier score of every model."""
+    names = SUMMARY_METRICS if judged.case_set.two_class else MANY_CLASS_METRICS
+    columns = [
+        TableColumn("model", "Model", "text"),
+        TableColumn("n", "Cases"),
+        *metric_columns(names),
+    ]
+    rows: list[list[Cell]] = [
+        [j.name, j.n, *(j.estimates.get(name) for name in names)] for j in judged.judgements
+    ]
+    return plain_table(
+        key=f"summary_{judged.case_set.key}",
+        title=judged.case_set.title,
+        columns=columns,
+        rows=rows,
+    )
 
 
 def uneven_notices(analysis: Analysis) -> list[Notice]:
-    """Warn of models that do not answer for the same cases: their numbers cannot be set side by side."""
-    found = []
+    """Warn if the models of a set have different cases, so that their numbers do not compare."""
+    texts = []
     for judged in analysis.reported:
-        cases = {answers.name: set(answers.cases["case_id"]) for answers in judged.cases.answers}
+        cases = {scored.name: set(scored.cases["case_id"]) for scored in judged.case_set.scored}
         everyone = set().union(*cases.values())
         gaps = [
             f"{name} lacks {len(everyone - own)}" for name, own in cases.items() if own != everyone
         ]
         if gaps:
-            found.append(f"{judged.cases.title}: of {len(everyone)} cases {', '.join(gaps)}.")
-    if not found:
+            texts.append(f"{judged.case_set.title}: of {len(everyone)} cases {', '.join(gaps)}.")
+    if not texts:
         return []
-    text = " ".join(
-        [
-            *found,
-            "Comparisons use the cases that both models answered for; the other numbers do not.",
-        ]
-    )
-    return [Notice("Not the same cases.", text)]
+    texts.append("Comparisons use the cases that both models have; all other numbers do not.")
+    return [Notice("Different cases.", " ".join(texts))]
 
 
-def answer(analysis: Analysis) -> Text:
-    """Say how well the models did, one paragraph a set of cases."""
+def headline(analysis: Analysis) -> Text:
+    """State the AUC of the first and of the best model, one paragraph for each set of cases."""
     return Text(tuple(_sentence(analysis, judged) for judged in analysis.reported))
 
 
 def statistics(analysis: Analysis) -> tuple[Block, ...]:
-    """Say how every number was computed, in the words of the statistics themselves."""
+    """List the method of every number, as its estimate names it."""
     methods: dict[str, list[str]] = {}
     for judged in analysis.reported:
         for judgement in judged.judgements:
@@ -135,34 +134,34 @@ def statistics(analysis: Analysis) -> tuple[Block, ...]:
         for method in compared
     ]
     text = (
-        f"Intervals are at {analysis.settings.confidence:.0%}. They hold for each number by itself. A value that is "
-        "undefined is shown as a dash, with the reason below its table; it is never written as 0 or 1."
+        f"All intervals are {analysis.settings.confidence:.0%} intervals, each for one number by "
+        "itself. An undefined value is shown as a dash, with the reason below its table; it is "
+        "never replaced by 0 or 1."
     )
     return Text((text,)), Terms("How each number was computed", tuple(items))
 
 
 def _sentence(analysis: Analysis, judged: JudgedSet) -> str:
-    answers, known = (
-        judged.cases.answers[0],
-        [j for j in judged.judgements if j.estimates["auc"].value is not None],
-    )
     where = {
-        "internal": "Internally, where each case is answered by the one model that has not seen its patient",
-        "external": "Externally, where the folds' models are averaged",
-        "validation": "On the validation cases, which helped to choose the models",
-    }[judged.cases.key]
-    if judged.cases.title == "All cases":
+        "internal": "On internal test, where each case is predicted by the one model that has not "
+        "seen its patient",
+        "external": "On external test, where the models of the folds are averaged",
+        "validation": "On the validation cases, which were used to choose the models",
+    }[judged.case_set.key]
+    if judged.case_set.title == "All cases":
         where = "On all cases"
-    count = f"{where} ({_count(judged.judgements[0], answers.positive, answers.two_class)})"
+    first = judged.judgements[0]
+    start = f"{where} ({_count(first, analysis)})"
+    known = [j for j in judged.judgements if j.estimates["auc"].value is not None]
     if not known:
-        why = judged.judgements[0].estimates["auc"].why
-        return f"{count}, the AUC is undefined: {why}."
-    best = max(known, key=lambda j: float(j.estimates["auc"].value or 0))
+        return f"{start}, the AUC is undefined: {first.estimates['auc'].why}."
     first = known[0]
-    text = f"{count}, {first.name} reached an AUC of {_with_interval(first, analysis)}"
+    best = max(known, key=lambda j: float(j.estimates["auc"].value or 0))
+    text = f"{start}, {first.name} reached an AUC of {_with_interval(first, analysis)}"
     if best is first:
         return text + ("." if len(known) == 1 else f", the highest of {len(known)}.")
-    return f"{text}; the highest of {len(known)} was that of {best.name}, {_with_interval(best, analysis)}."
+    highest = f"{best.name} reached the highest of {len(known)}, {_with_interval(best, analysis)}"
+    return f"{text}; {highest}."
 
 
 def _with_interval(judgement: Judgement, analysis: Analysis) -> str:
@@ -175,97 +174,8 @@ def _with_interval(judgement: Judgement, analysis: Analysis) -> str:
     )
 
 
-def _count(judgement: Judgement, positive: str, two: bool) -> str:
-    name = "positive" if positive.isdecimal() else positive
-    return f"{judgement.n} cases" + (f", {judgement.positives} {name}" if two else "")
-
-
-def _discrimination(analysis: Analysis, *, bands: bool) -> Section:
-    blocks: list[Block] = [Figure(forest(analysis))]
-    if analysis.any_answers.two_class:
-        blocks.append(Figure(roc(analysis)))
-        if bands:
-            blocks += [Figure(roc_bands(analysis, judged)) for judged in analysis.reported]
-    else:
-        blocks += [Figure(class_roc(analysis, judged)) for judged in analysis.reported]
-        blocks += [Shown(class_table(analysis, judged)) for judged in analysis.reported]
-    blocks += [Shown(metric_table(judged)) for judged in analysis.reported]
-    by_centre = (centre_table(analysis, judged) for judged in analysis.reported)
-    blocks += [Shown(table) for table in by_centre if table is not None]
-    return Section("discrimination", "Discrimination", tuple(blocks))
-
-
-def _confusion(analysis: Analysis) -> Section:
-    thresholds = _thresholds(analysis)
-    blocks: list[Block] = [Text((thresholds,))] if thresholds else []
-    blocks += [Figure(confusion_maps(judged)) for judged in analysis.reported]
-    return Section("confusion", "Confusion", tuple(blocks))
-
-
-def _thresholds(analysis: Analysis) -> str:
-    answers = analysis.any_answers
-    if not answers.two_class:
-        return "A case is called by its highest probability."
-    rule = analysis.settings.threshold
-    if rule == "youden":
-        return (
-            f"A case is called {answers.positive} from the threshold with the highest Youden index on the validation "
-            "cases of its fold; external cases from the mean of the folds' thresholds."
-        )
-    return f"A case is called {answers.positive} if its probability reaches {rule:g}."
-
-
-def _folds(analysis: Analysis, fusions: Sequence[str]) -> Section | None:
-    if not any(j.folds for judged in analysis.sets for j in judged.judgements):
-        return None
-    models = [name for name in analysis.models if name not in fusions]
-    tables = [("cross_validation", "Models and reader" if "reader" in models else "Models", models)]
-    tables += [
-        (
-            "cross_validation_fusion",
-            "Fusions",
-            [name for name in analysis.models if name in fusions],
-        )
-    ]
-    shown = (
-        Shown(cross_validation_table(analysis, key, title, names))
-        for key, title, names in tables
-        if names
-    )
-    return Section("folds", "Fold by fold", tuple(shown))
-
-
-def _calibration(analysis: Analysis) -> Section:
-    two, level = analysis.any_answers.two_class, analysis.settings.confidence
-    drawn = (
-        calibration(analysis, j) if two else class_calibration(j, level) for j in analysis.reported
-    )
-    tests = (hosmer_lemeshow_table(judged) for judged in analysis.reported)
-    blocks: list[Block] = [
-        *(Figure(figure) for figure in drawn),
-        *(Shown(table) for table in tests if table is not None),
-    ]
-    return Section("calibration", "Calibration", tuple(blocks))
-
-
-def _decision(analysis: Analysis, *, bands: bool) -> Section:
-    curves = curves_of(analysis, bands=bands)
-    blocks: list[Block] = [Figure(decision(analysis, curves))]
-    if bands:
-        blocks += [
-            Figure(decision_bands(analysis, judged, curves[judged.cases.key]))
-            for judged in analysis.reported
-        ]
-    return Section("decision", "Decision curves", tuple(blocks))
-
-
-def _comparisons(analysis: Analysis) -> Section | None:
-    compared = [judged for judged in analysis.reported if judged.comparisons]
-    if not compared:
-        return None
-    text = (
-        "Every two models on the cases that both answered for. The adjusted p-values keep the chance of any false "
-        "finding within a table at the nominal level."
-    )
-    tables = (Shown(comparison_table(judged)) for judged in compared)
-    return Section("comparisons", "Comparisons", (Text((text,)), *tables))
+def _count(judgement: Judgement, analysis: Analysis) -> str:
+    if not analysis.two_class:
+        return f"{judgement.n} cases"
+    name = "positive" if analysis.positive.isdecimal() else analysis.positive
+    return f"{judgement.n} cases, {judgement.positives} {name}"

@@ -1,4 +1,4 @@
-"""The cases that the models got most wrong, with the images that the 2D network saw."""
+"""The section on worst cases: those that the models predict worst, with their 2D images."""
 
 from __future__ import annotations
 
@@ -10,29 +10,40 @@ import numpy as np
 import pandas as pd
 
 from ctbone.config import BONE, Window
-from ctbone.document.page import Block, Gallery, Pictured, Section, Shown, Text
-from ctbone.document.table import Cell, Column, Table, number, plain_table
+from ctbone.document import (
+    Block,
+    Cell,
+    Gallery,
+    PicturedCase,
+    Section,
+    Table,
+    TableBlock,
+    TableColumn,
+    Text,
+    number,
+    plain_table,
+)
 from ctbone.errors import CtboneError
 from ctbone.predictions import probability_columns
 from ctbone.report.analysis import Analysis, JudgedSet
-from ctbone.report.gather import Source
+from ctbone.report.sources import Source
 from ctbone.study import Study, read_json, record_of
 
-_MOST = 6
+_MOST = 6  # cases of each set
 
 
 @dataclass(frozen=True)
 class RankedCase:
-    """A case and how little the models gave to its true class.
+    """A case and the probabilities of its true class.
 
     Attributes
     ----------
     case_id, cohort, label
-        Which case, and its true class.
+        The case, its centre and its true class.
     probabilities
-        Of the true class, by model; NaN where a model did not answer.
+        Of the true class, by model; NaN if a model does not have the case.
     mean
-        Over the models that answered.
+        Over the models that have the case.
     """
 
     case_id: str
@@ -42,32 +53,36 @@ class RankedCase:
     mean: float
 
 
-def worst_cases(study: Study, analysis: Analysis, found: Sequence[Source]) -> Section:
-    """Show, set by set, the cases to whose true class the models gave the least probability, and their images.
+def worst_cases(study: Study, analysis: Analysis, tables: Sequence[Source]) -> Section:
+    """Show the cases of each set with the lowest probability of the true class, and their images.
 
     Parameters
     ----------
     study
-        The study, whose 2D crops are shown in the bone window where they are there.
+        The study. Its 2D crops are shown in the bone window if they are there.
     analysis
-        The sets and models.
-    found
-        The tables, which tell models from fusions and the reader.
+        The judged sets.
+    tables
+        The tables of probabilities: only models count, not the reader and the fusions.
     """
     single = {
         source.name
-        for source in found
+        for source in tables
         if not source.fused and source.path.parent.name == "predictions"
     }
-    text = "Ranked by the probability of the true class, averaged over the models without the reader and the fusions."
+    text = (
+        "Ranked by the probability of the true class, averaged over the models without the reader "
+        "and the fusions."
+    )
     images = (
-        " The images are those of the 2D network, centred on the lesion, in the bone window (centre "
-        f"{BONE.center:g} HU, width {BONE.width:g} HU); the patient's right, or front, is on the left."
+        " The images are the input of the 2D network, centred on the lesion, in the bone window "
+        f"(centre {BONE.center:g} HU, width {BONE.width:g} HU). The patient's right side, or "
+        "front, is on the left."
     )
     blocks: list[Block] = []
     for judged in analysis.reported:
         table = ranked(judged, single)
-        blocks.append(Shown(_table(judged, table[:_MOST])))
+        blocks.append(TableBlock(_table(judged, table[:_MOST])))
         pictured = [_pictured(study, case, judged) for case in table[:_MOST]]
         if any(case.images for case in pictured):
             blocks.append(Gallery(tuple(pictured)))
@@ -77,37 +92,39 @@ def worst_cases(study: Study, analysis: Analysis, found: Sequence[Source]) -> Se
 
 
 def has_images(section: Section) -> bool:
-    """Whether the section of the worst cases could show any image."""
+    """Whether the section on worst cases has images."""
     return any(isinstance(block, Gallery) for block in section.blocks)
 
 
 def ranked(judged: JudgedSet, single: set[str]) -> list[RankedCase]:
-    """Rank the cases of a set by the probability of their true class, the worst first.
+    """Rank the cases of a set by the mean probability of their true class, lowest first.
 
     Parameters
     ----------
     judged
         The set.
     single
-        The models that count; where none of them is there, all do.
+        The models that count; if none of them is in the set, all models count.
     """
-    counted = [a for a in judged.cases.answers if a.name in single] or list(judged.cases.answers)
-    known = pd.concat([answers.cases for answers in counted]).drop_duplicates("case_id")
+    counted = [a for a in judged.case_set.scored if a.name in single] or list(
+        judged.case_set.scored
+    )
+    known = pd.concat([scored.cases for scored in counted]).drop_duplicates("case_id")
     columns = []
-    for answers in counted:
-        p = answers.matrix[np.arange(len(answers)), answers.class_numbers]
+    for scored in counted:
+        p = scored.matrix[np.arange(len(scored)), scored.class_numbers]
         columns.append(
-            pd.Series(p, index=answers.cases["case_id"]).reindex(known["case_id"]).to_numpy()
+            pd.Series(p, index=scored.cases["case_id"]).reindex(known["case_id"]).to_numpy()
         )
     wide = np.column_stack(columns)
     means = np.nanmean(wide, axis=1)
     cases = [
         RankedCase(
-            str(case),
-            str(cohort),
-            str(label),
-            dict(zip((a.name for a in counted), row.tolist(), strict=True)),
-            mean,
+            case_id=str(case),
+            cohort=str(cohort),
+            label=str(label),
+            probabilities=dict(zip((a.name for a in counted), row.tolist(), strict=True)),
+            mean=mean,
         )
         for case, cohort, label, row, mean in zip(
             known["case_id"], known["cohort"], known["label"], wide, means.tolist(), strict=True
@@ -117,14 +134,14 @@ def ranked(judged: JudgedSet, single: set[str]) -> list[RankedCase]:
 
 
 def png(image: np.ndarray, window: Window = BONE) -> bytes:
-    """Write one crop as a grey PNG, as it is looked at.
+    """Encode one crop as a grey PNG in radiological orientation.
 
     Parameters
     ----------
     image
         HU, shape (first axis, second axis), both increasing towards R, A or S.
     window
-        What becomes black and white.
+        HU from black to white.
     """
     from PIL import Image
 
@@ -140,12 +157,12 @@ def png(image: np.ndarray, window: Window = BONE) -> bytes:
 def _table(judged: JudgedSet, cases: Sequence[RankedCase]) -> Table:
     models = list(cases[0].probabilities) if cases else []
     columns = [
-        Column("case_id", "Case", "text"),
-        Column("cohort", "Cohort", "text"),
-        Column("label", "Truth", "text"),
+        TableColumn("case_id", "Case", "text"),
+        TableColumn("cohort", "Cohort", "text"),
+        TableColumn("label", "Truth", "text"),
     ]
-    columns += [Column("mean", "Mean", digits=2)] + [
-        Column(name, name, digits=2) for name in models
+    columns += [TableColumn("mean", "Mean", digits=2)] + [
+        TableColumn(name, name, digits=2) for name in models
     ]
     cells: list[list[Cell]] = [
         [
@@ -154,34 +171,34 @@ def _table(judged: JudgedSet, cases: Sequence[RankedCase]) -> Table:
         ]
         for case in cases
     ]
-    title = f"Least probability of the true class, {judged.cases.title[0].lower()}{judged.cases.title[1:]}"
-    return plain_table(f"worst_{judged.cases.key}", title, columns, cells)
+    title = f"Lowest probability of the true class, {judged.case_set.inline_title}"
+    return plain_table(key=f"worst_{judged.case_set.key}", title=title, columns=columns, rows=cells)
 
 
-def _pictured(study: Study, case: RankedCase, judged: JudgedSet) -> Pictured:
-    answers = judged.cases.answers[0]
-    called = _called(judged, case.case_id, len(probability_columns(answers.classes)))
+def _pictured(study: Study, case: RankedCase, judged: JudgedSet) -> PicturedCase:
+    scored = judged.case_set.scored[0]
+    called = _called(judged, case.case_id, len(probability_columns(scored.classes)))
     line = f"{case.label}; probability of it {number(case.mean, 2)}{called}"
     images, names = _images(study, case.case_id)
-    return Pictured(case.case_id, line, images, names)
+    return PicturedCase(case_id=case.case_id, line=line, images=images, names=names)
 
 
 def _called(judged: JudgedSet, case: str, classes: int) -> str:
-    """Say what the likeliest class was, where there are more than two."""
+    """Name the most probable class if there are more than two classes."""
     if classes == 2:
         return ""
-    answers = judged.cases.answers[0]
-    rows = np.flatnonzero((answers.cases["case_id"] == case).to_numpy())
+    scored = judged.case_set.scored[0]
+    rows = np.flatnonzero((scored.cases["case_id"] == case).to_numpy())
     return (
-        f"; {answers.name} called {answers.classes[int(answers.matrix[rows[0]].argmax())]}"
+        f"; {scored.name} called {scored.classes[int(scored.matrix[rows[0]].argmax())]}"
         if len(rows)
         else ""
     )
 
 
 def _images(study: Study, case: str) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
-    """Return a case's images and the names of their planes; none where the crop is missing or cannot be read."""
-    from ctbone.nifti import open_nifti  # nibabel, which 'ctbone evaluate' shall not wait for
+    """Return the images of a case and the names of their planes; none without a readable crop."""
+    from ctbone.nifti import open_nifti  # imports nibabel; 'ctbone evaluate' does not need it
 
     path = study.crop(case, "2d")
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""A study folder without images: a cohort, folds, the probabilities of two models, and readers' scores."""
+"""A study folder without images: cohort, folds, probabilities of two models, readers' scores."""
 
 from __future__ import annotations
 

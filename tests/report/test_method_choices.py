@@ -2,7 +2,7 @@ from ctbone.config import ModelSettings
 from ctbone.report.method import _choices
 
 
-def test_the_method_names_every_choice_beside_the_protocol_and_nothing_else():
+def test_the_method_names_every_difference_from_the_protocol_and_nothing_else():
     assert _choices(ModelSettings(dim="3d")) == ""
     training = {
         "class_weights": "balanced",
@@ -20,7 +20,7 @@ def test_the_method_names_every_choice_beside_the_protocol_and_nothing_else():
         "(age)",
         "balanced",
         "0.1",
-        "equally often",
+        "balanced sampling",
         "0.2",
         "2 epochs",
         "cosine",

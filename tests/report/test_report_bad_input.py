@@ -1,4 +1,4 @@
-"""Bad input at the command line: exit 2, a message that says what is wrong, nothing half-written."""
+"""Bad input at the command line: exit 2, a message that names the fault, no partial output."""
 
 import sys
 
@@ -55,11 +55,11 @@ EVALUATE = {
     "above one": (lambda t: t.assign(**{"model a": t["model a"] + 0.5}), "not within 0–1"),
     "logits": (_logits, "these are logits"),
     "percent": (lambda t: t.assign(**{"model a": 100 * t["model a"]}), "percentages"),
-    "a row twice": (lambda t: pd.concat([t, t.iloc[[3]]]), "case P3: the case stands twice"),
+    "a row twice": (lambda t: pd.concat([t, t.iloc[[3]]]), "case P3: the case has two rows"),
     "two labels": (_two_labels, "case P3: the case has two labels"),
     "a model's gap": (
         lambda t: t.assign(**{"model b": t["model b"].where(t.index != 5)}),
-        "case P5: model b holds no",
+        "case P5: model b is not a number",
     ),
     "a third label": (
         lambda t: t.assign(truth=t["truth"].astype(str).where(t.index != 2, "maybe")),
@@ -88,7 +88,7 @@ def test_evaluate_names_a_label_that_is_no_class(tmp_path, monkeypatch, capsys):
         monkeypatch, capsys, "evaluate", tmp_path / "t.csv", "--out", tmp_path / "out"
     )
     assert code == 2
-    assert "case P4: the label is no class" in text
+    assert "case P4: the label is not a class" in text
     assert "unknown" in text
 
 

@@ -4,8 +4,8 @@ import json
 
 import pandas as pd
 
-from ctbone.document.table import Link, number
-from ctbone.report.checklists import Found, claim, tripod_ai
+from ctbone.document.table import SectionLink, number
+from ctbone.report.checklists import ChecklistAnswer, claim, tripod_ai
 
 
 def items(table) -> list[str]:
@@ -20,9 +20,9 @@ def test_every_item_stands_once():
 
 
 def test_what_is_unknown_is_left_to_the_authors():
-    table = claim({"flow": Found("10 cases", "patients", "Patients")})
+    table = claim({"flow": ChecklistAnswer("10 cases", "patients", "Patients")})
     by_item = {row.cells[0]: row.cells for row in table.rows}
-    assert by_item["33"][2:] == (Link("Patients", "patients"), "10 cases")
+    assert by_item["33"][2:] == (SectionLink("Patients", "patients"), "10 cases")
     assert by_item["42"][2:] == ("–", "For the authors to write")
     assert "answers 2 of 42" in table.note
 

@@ -56,8 +56,14 @@ def test_named_columns_are_models(tmp_path):
     assert {p.suffix for p in (out / "figures").iterdir()} == {".svg", ".png"}
     curve = pd.read_csv(out / "tables" / "decision_curve.csv")
     assert list(curve) == [
-        "model", "threshold", "net_benefit", "low", "high", "standardized_net_benefit", "interventions_avoided"
-    ]  # fmt: skip
+        "model",
+        "threshold",
+        "net_benefit",
+        "low",
+        "high",
+        "standardized_net_benefit",
+        "interventions_avoided",
+    ]
     assert set(curve["model"]) == {"model a", "model b", "treat_all", "treat_none"}
 
 
@@ -173,12 +179,12 @@ def test_youden_needs_validation_rows(tmp_path):
     ("edit", "words"),
     [
         (lambda t: t.assign(**{"model a": t["model a"] * 6 - 3}), "not within 0–1"),
-        (lambda t: t.assign(**{"model a": t["model a"].mask(t.index == 4)}), "holds no number"),
+        (lambda t: t.assign(**{"model a": t["model a"].mask(t.index == 4)}), "is not a number"),
         (
             lambda t: t.assign(truth=t["truth"].astype("Int64").mask(t.index == 4)),
             "the label is missing",
         ),
-        (lambda t: pd.concat([t, t.head(1)]), "stands twice"),
+        (lambda t: pd.concat([t, t.head(1)]), "has two rows"),
         (lambda t: t.head(0), "no rows"),
         (lambda t: t.drop(columns="truth"), "no column 'truth'"),
         (lambda t: t.drop(columns="model a"), "no column 'model a'"),
@@ -207,7 +213,7 @@ def test_what_is_no_table_is_refused(tmp_path, content):
 
 def test_no_label_and_no_probability_can_be_guessed(tmp_path):
     table = made_up().rename(columns={"truth": "verdict"})
-    assert "--label" in str(refused(table, tmp_path, "no column is called a label"))
+    assert "--label" in str(refused(table, tmp_path, "no column has the name of a label"))
     assert "--prob" in str(refused(made_up(), tmp_path, "p_<something>"))
 
 
@@ -228,7 +234,8 @@ def test_no_torch_is_imported_and_it_is_quick(tmp_path):
     code = (
         "import sys; from pathlib import Path; from ctbone.report import evaluate\n"
         f"evaluate({files}, label='truth', prob=['a', 'b', 'c'])\n"
-        "import time; assert not {'torch', 'monai', 'timm'} & set(sys.modules); print(time.process_time())"
+        "import time; assert not {'torch', 'monai', 'timm'} & set(sys.modules); "
+        "print(time.process_time())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 6  # 3 s on a machine that does nothing else

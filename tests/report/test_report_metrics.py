@@ -26,27 +26,20 @@ from ctbone.config import EvaluationSettings
 from ctbone.predictions import read_predictions
 from ctbone.report import ReportError
 from ctbone.report import metrics as report_metrics
-from ctbone.report.analysis import Analysis, analyse
-from ctbone.report.discrimination_figures import class_roc
-from ctbone.report.gather import case_sets, sort_rows, sources
-from ctbone.report.metrics import FURTHER_METRICS, METRICS, judge
-from ctbone.report.probability_figures import (
-    calibration,
-    class_calibration,
-    curves_of,
+from ctbone.report.analysis import Analysis, analyse, judge
+from ctbone.report.calibration import calibration, class_calibration, hosmer_lemeshow_table
+from ctbone.report.decision_curves import (
+    curves_by_set,
+    curves_of_set,
     decision,
     decision_bands,
-)
-from ctbone.report.result_tables import (
-    class_table,
-    cross_validation_table,
-    decision_curves,
     decision_table,
-    fold_table,
-    hosmer_lemeshow_table,
-    metric_table,
 )
-from ctbone.report.scored_cases import CaseSet, ScoredCases
+from ctbone.report.discrimination import class_roc, class_table, metric_table
+from ctbone.report.fold_by_fold import cross_validation_table, fold_table
+from ctbone.report.metrics import FURTHER_METRICS, METRICS
+from ctbone.report.scored_cases import CaseSet, ScoredCases, split_into_sets
+from ctbone.report.sources import case_sets, sources
 from tests.stats.test_binned_calibration import slow_hosmer_lemeshow
 
 QUICK = EvaluationSettings(bootstrap=100)
@@ -181,7 +174,7 @@ def test_youden_is_fitted_on_the_validation_rows_of_the_fold(fused_study):
     study, cohort = fused_study, read_cohort(fused_study)
     path = study.predictions("3d")
     table = read_predictions(path, study.settings.classes)
-    found = sort_rows(table, "3d", study.settings.classes, "malignant", "youden", path)
+    found = split_into_sets(table, "3d", study.settings.classes, "malignant", "youden", path)
     thresholds = {}
     for fold, rows in answers(study, "3d", "val").groupby("fold"):
         fpr, tpr, cuts = sk_roc_curve(rows["y"], rows["p_malignant"], drop_intermediate=False)
@@ -202,7 +195,7 @@ def test_several_cases_of_a_patient_are_taken_together(fused_study):
     sets = case_sets(fused_study, read_cohort(fused_study), sources(fused_study)[:2])
     plain = analyse(sets[:1], EvaluationSettings(bootstrap=100), bands=False)
     for cases in sets:
-        for one in cases.answers:
+        for one in cases.scored:
             one.cases["patient_id"] = [f"pair{number // 2}" for number in range(len(one))]
     paired = analyse(sets[:1], EvaluationSettings(bootstrap=100), bands=False)
     assert "DeLong" in plain.lead.judgements[0].estimates["auc"].method
@@ -351,11 +344,11 @@ def test_treat_all_is_of_all_cases_of_the_set():
     first, second = made_up(TWO, n=60), made_up(TWO, n=90, name="more")
     other = made_up(TWO, n=30, seed=5, name="else", prefix="Q")
     analysis = one_set(first, second, other)
-    curves = decision_curves(analysis, analysis.lead, bands=False)
+    curves = curves_of_set(analysis, analysis.lead, bands=False)
     truth = np.concatenate([second.truth, other.truth])
     assert curves["treat_all"].prevalence == pytest.approx(truth.mean())
     assert curves["treat_none"].prevalence == pytest.approx(truth.mean())
-    same = decision_curves(one_set(first), one_set(first).lead, bands=False)
+    same = curves_of_set(one_set(first), one_set(first).lead, bands=False)
     assert same["treat_all"].prevalence == pytest.approx(first.truth.mean())
 
 
@@ -363,22 +356,23 @@ def test_the_prevalence_can_be_set():
     settings = EvaluationSettings(bootstrap=100, prevalence=0.1)
     one = made_up(TWO)
     analysis = one_set(one, settings=settings)
-    curves = decision_curves(analysis, analysis.lead)
+    curves = curves_of_set(analysis, analysis.lead)
     row = {name: curve.net_benefit[29] for name, curve in curves.items()}
     sensitivity, fpr = (one.p[one.truth] >= 0.3).mean(), (one.p[~one.truth] >= 0.3).mean()
     assert row["model"] == pytest.approx(0.1 * sensitivity - 0.9 * fpr * 3 / 7)
     assert row["treat_all"] == pytest.approx(0.1 - 0.9 * 3 / 7)
-    by_set = {analysis.lead.cases.key: curves}
+    by_set = {analysis.lead.case_set.key: curves}
     assert "The prevalence is set to 10 %" in decision(analysis, by_set).note
     assert "prevalence set to 0.1" in decision_bands(analysis, analysis.lead, curves).note
     assert (
-        "prevalence is set" not in decision(one_set(one), curves_of(one_set(one), bands=False)).note
+        "prevalence is set"
+        not in decision(one_set(one), curves_by_set(one_set(one), bands=False)).note
     )
 
 
 def test_figures_and_tables_bear_gaps_in_the_band():
     analysis = one_set(made_up(TWO, n=12, folds=1))
-    curves = decision_curves(analysis, analysis.lead)
+    curves = curves_of_set(analysis, analysis.lead)
     assert np.isnan(curves["model"].low[-1])
     assert (
         "none where fewer than 5 cases, or one class only"
@@ -391,7 +385,7 @@ def test_figures_and_tables_bear_gaps_in_the_band():
     one_class = made_up(TWO, n=12, folds=1)
     one_class.cases["label"] = "malignant"
     lone = one_set(one_class, settings=EvaluationSettings(bootstrap=100, prevalence=0.1))
-    decision_bands(lone, lone.lead, decision_curves(lone, lone.lead))
+    decision_bands(lone, lone.lead, curves_of_set(lone, lone.lead))
 
 
 @pytest.mark.parametrize("classes", [TWO, THREE, TWO[::-1]], ids=["two", "three", "positive first"])

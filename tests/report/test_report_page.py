@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
@@ -12,45 +11,11 @@ from sklearn.metrics import roc_auc_score
 from ctbone.fusion import fuse
 from ctbone.predictions import read_predictions
 from ctbone.report import ReportError, report
-from ctbone.report.freshness import stale_notices
-from ctbone.report.fusion_records import fusion_records
-from ctbone.report.gather import sources
+from ctbone.report.fusion_records import fusion_records, stale_notices
+from ctbone.report.sources import sources
 from ctbone.study import Study, record_of
+from tests.document.parsed_page import parse
 from tests.report.synthetic_study import Sizes, make_study
-
-VOID = {"meta", "img", "br", "link", "hr", "input"}
-
-
-class Reader(HTMLParser):
-    """Checks that every tag is closed and gathers what a browser would fetch."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.references, self.ids, self.text, self.anchors = [], [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        if tag not in VOID:
-            self.open.append(tag)
-        for name, value in attrs:
-            if name in ("src", "href", "action", "data", "poster", "srcset"):
-                (self.anchors if value.startswith("#") else self.references).append(value)
-            if name == "id":
-                self.ids.append(value)
-            assert not name.startswith("on"), name
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def parse(path) -> Reader:
-    reader = Reader()
-    reader.feed(path.read_text(encoding="utf-8"))
-    reader.close()
-    assert reader.open == []
-    return reader
 
 
 def test_the_page_stands_alone(reported):

@@ -7,8 +7,8 @@ from scipy.stats import chi2_contingency, ttest_ind
 
 from ctbone.cohort import read_cohort
 from ctbone.report.analysis import analyse
-from ctbone.report.gather import case_sets, sources
 from ctbone.report.patients import baseline_table, flow
+from ctbone.report.sources import case_sets, sources
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_flow_says_who_was_left_out_and_why(study):
     )
     root = flow(study, cohort, analysis).root
     assert root.heading == f"{len(cohort)} cases in the cohort"
-    assert root.aside == ("3 cases left out", "2 × the mask is empty", "1 × no probability")
+    assert root.aside == ("3 cases excluded", "2 × the mask is empty", "1 × no probability")
     kept = [int(box.heading.split(": ")[1].split()[0]) for box in root.below]
     assert sum(kept) + 3 == len(cohort)
     assert np.isclose(sum(kept), len(cohort) - 3)
