@@ -45,6 +45,7 @@ def map_cases(
     workers: int = 1,
     cluster: str | None = None,
     exclusive: bool = False,
+    preload: Sequence[str] = (),
 ) -> Iterator[Outcome[Item, Result]]:
     """Call ``function`` on every item and yield each outcome when it is ready, in no fixed order.
 
@@ -62,6 +63,10 @@ def map_cases(
     exclusive
         Whether each item needs a GPU of its own. If workers of the cluster declare the resource
         ``GPU``, only they get items, one for each GPU declared.
+    preload
+        Modules that are imported once for all processes, beside that of ``function``: slow imports
+        that every process needs. The first call that starts processes loads them; a later call
+        cannot add to them.
 
     Raises
     ------
@@ -76,7 +81,7 @@ def map_cases(
             yield _attempt(function, item)
     else:
         require_main_guard()
-        yield from _over_processes(function, items, min(workers, len(items)))
+        yield from _over_processes(function, items, min(workers, len(items)), preload)
 
 
 def require_main_guard() -> None:
@@ -150,11 +155,14 @@ def _keep_blocks() -> None:
 
 
 def _over_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    preload: Sequence[str],
 ) -> Iterator[Outcome[Item, Result]]:
     left = dict(enumerate(items))
     try:
-        with _pool(function, workers) as pool:
+        with _pool(function, workers, preload) as pool:
             futures = {pool.submit(_attempt, function, item): key for key, item in left.items()}
             for future in as_completed(futures):
                 outcome = future.result()
@@ -165,7 +173,7 @@ def _over_processes(
         # of its own, so that only the item that kills its process is lost.
         for item in left.values():
             try:
-                with _pool(function, 1) as pool:
+                with _pool(function, 1, preload) as pool:
                     outcome = pool.submit(_attempt, function, item).result()
             except BrokenProcessPool:
                 error = WorkerError("the worker process died; it may have run out of memory")
@@ -173,14 +181,14 @@ def _over_processes(
             yield outcome
 
 
-def _pool(function: Callable, workers: int) -> ProcessPoolExecutor:
+def _pool(function: Callable, workers: int, preload: Sequence[str]) -> ProcessPoolExecutor:
     if sys.platform == "win32":
         context = multiprocessing.get_context("spawn")
     else:
         # The fork server imports the function's module once and forks from there: heavy imports
         # are paid once, and no thread of this process is forked while it holds a lock.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([function.__module__])
+        context.set_forkserver_preload([function.__module__, *preload])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_keep_blocks)
 
 

@@ -8,11 +8,19 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ctbone.cohort import COLUMNS, Case, check_cohort, read_cohort
+from ctbone.cases import (
+    TRANSFORMS,
+    CaseJob,
+    check_one,
+    finished_jobs,
+    modules_to_preload,
+    prepare_and_draw,
+    prepare_case,
+)
+from ctbone.cohort import COLUMNS, check_cohort, read_cohort
 from ctbone.config import DicomSettings, EvaluationSettings
 from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.errors import CtboneError, StudyError
@@ -31,7 +39,7 @@ from ctbone.study import Study, write_text
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:
-    from ctbone.preprocess import CropSummary, MaskCheck
+    from ctbone.preprocess import CropSummary
 
 DEMO_MARK = ".ctbone-demo"
 """File that marks the folder of a demo and holds its options."""
@@ -110,14 +118,18 @@ def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
     >>> found.ok, found.problems[0].problem
     (False, 'the cohort has no cases')
     """
-    study = _opened(study)
+    return _check(_opened(study), workers=workers, preload=())
+
+
+def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck:
+    """Check a study; its processes import the modules of ``preload`` for later stages."""
     problems, notes = check_cohort(study), {}
     if problems:
         return CohortCheck(study, problems, [])
     cohort = read_cohort(study)
     jobs = [CaseJob(study, case) for case in cohort]
     with progress("Check", total=len(jobs)) as bar:
-        for outcome in map_cases(_check_one, jobs, workers=workers):
+        for outcome in map_cases(check_one, jobs, workers=workers, preload=preload):
             case_id = outcome.item.case.case_id
             fault = outcome.error or (outcome.result.fault if outcome.result else None)
             problems += [fault] if fault else []
@@ -222,10 +234,14 @@ def preprocess(
     cohort = read_cohort(study)
     cases = [cohort.case(case)] if case else [*cohort]
     jobs = [CaseJob(study, one) for one in cases]
-    work = _prepare_and_draw if qc else prepare_case
-    outcomes = []
-    with progress("Preprocess", total=len(jobs)) as bar:
-        for outcome in map_cases(work, jobs, workers=workers, cluster=cluster):
+    done = [] if cluster is not None else finished_jobs(jobs, threads=workers)
+    finished = {outcome.item for outcome in done}
+    preload = [TRANSFORMS] if len(finished) < len(jobs) else []
+    outcomes = [] if qc else done  # every case needs its contact sheet
+    rest = jobs if qc else [job for job in jobs if job not in finished]
+    work = prepare_and_draw if qc else prepare_case
+    with progress("Preprocess", total=len(rest)) as bar:
+        for outcome in map_cases(work, rest, workers=workers, cluster=cluster, preload=preload):
             outcomes.append(outcome)
             bar.advance(note=f"{outcome.item.case.case_id}{' failed' if outcome.error else ''}")
     outcomes.sort(key=lambda outcome: cases.index(outcome.item.case))
@@ -502,7 +518,8 @@ def run(
     """
     study = _opened(study)
     scores = with_reader or (study.scores_csv if study.scores_csv.exists() else None)
-    for problem in check(study, workers=workers).problems:
+    preload = modules_to_preload(study)
+    for problem in _check(study, workers=workers, preload=preload).problems:
         raise problem
     for problem in preprocess(study, workers=workers).problems:
         raise problem
@@ -644,38 +661,6 @@ def models_of(study: Study, dim: Dim | None = None) -> list[str]:
             remedy="add one under 'models'",
         )
     return names
-
-
-@dataclass(frozen=True)
-class CaseJob:
-    """One case of one study: the item that a worker gets."""
-
-    study: Study
-    case: Case
-
-
-def prepare_case(job: CaseJob) -> CropSummary:
-    """Convert one case to NIfTI and make its crops."""
-    from ctbone.dicom import convert_case
-    from ctbone.preprocess import preprocess_case
-
-    convert_case(job.study, job.case)
-    return preprocess_case(job.study, job.case)
-
-
-def _prepare_and_draw(job: CaseJob) -> CropSummary:
-    from ctbone.preprocess import draw_sheet
-
-    summary = prepare_case(job)
-    draw_sheet(job.study, job.case.case_id)
-    return summary
-
-
-def _check_one(job: CaseJob) -> MaskCheck:
-    from ctbone.dicom import grid_of
-    from ctbone.preprocess import check_case
-
-    return check_case(job.study, job.case, grid_of(job.study, job.case))
 
 
 def _opened(study: Study | AnyPath) -> Study:

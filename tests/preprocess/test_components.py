@@ -179,7 +179,7 @@ def test_ctbone_check_prints_notes(study, capsys):
     [((0, 0, 8), False), ((0, 0, 14), True), ((0, 25, 0), True), ((7, 7, 5), False)],
 )
 def test_a_speck_is_told_only_where_it_reaches_out(offset, told):
-    """One voxel beside a ball of 2000: at the rim it is how masks look, far away it moves the crop."""
+    """One voxel beside a ball of 2000: normal at the rim, but far away it moves the crop."""
     drawn = ball(GRID, 8.0, CENTER)
     at = np.round(GRID.to_index(CENTER[None])[0]).astype(int)
     place = at + np.round(np.array(offset) / GRID.spacing).astype(int)
