@@ -1,13 +1,17 @@
-"""The commands: they parse and print; a stage is imported only when its command runs."""
+"""The command line: parses options, calls ``ctbone.workflow``, prints the result."""
 
 from __future__ import annotations
 
+import codecs
 import gc
+import io
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TextIO
 
 import typer
 
@@ -16,20 +20,19 @@ from ctbone.errors import CtboneError
 
 if TYPE_CHECKING:
     from ctbone.dicom import Series
-    from ctbone.study import Study
 
 SOME_FAILED = 1
 WRONG_INPUT = 2
 
 app = typer.Typer(
     name="ctbone",
-    help="Bone-tumour CT from DICOM to a defensible human–AI diagnosis.\n\n"
-    "A study is a folder: study.yaml holds its settings, cohort.csv one row a case. ctbone demo shows all "
-    "of it on synthetic patients; ctbone init DIR begins your own.",
-    no_args_is_help=True,
-    rich_markup_mode=None,  # importing rich would more than double the time that --help takes
+    help="Bone-tumour CT from DICOM to human–AI diagnosis.\n\n"
+    "A study is a folder: study.yaml holds its settings, cohort.csv has one row a case. "
+    "'ctbone demo' runs everything on synthetic patients; 'ctbone init DIR' makes a new study.",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # importing rich would more than double the time of --help
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 StudyDir = Annotated[Path, typer.Option("--study", help="The study folder.", metavar="DIR")]
@@ -44,23 +47,24 @@ HERE = Path()
 
 
 def main() -> NoReturn:
-    """Run the command line; a user's mistake ends in its message and exit code 2, never in a traceback."""
-    # Threads that wait spin for microseconds, then sleep. PyTorch's own milliseconds double the time on a busy machine;
-    # sleeping at once costs a quarter on a quiet one.
+    """Run the command line. Errors in the input end with a message and exit code 2."""
+    _print_any_character()
+    # Waiting threads spin for microseconds, then sleep. PyTorch's default, milliseconds, doubles
+    # the time on a busy machine; sleeping at once costs a quarter on an idle one.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        app()
+        app(prog_name="ctbone")
     except CtboneError as error:
         fail(error)
     except KeyboardInterrupt:
         print(
-            "\nstopped; what was finished is kept, the same command goes on from there",
+            "\nstopped; finished parts are kept, and the same command continues from there",
             file=sys.stderr,
         )
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output (head, less) is gone: nothing to say, and nobody to say it to.
+        # stdout was closed, for example piped to head.
         sys.stderr.close()
         sys.exit(0)
     sys.exit(0)
@@ -72,9 +76,28 @@ def fail(error: CtboneError) -> NoReturn:
     sys.exit(WRONG_INPUT)
 
 
-def not_yet(what: str, instead: str) -> NoReturn:
-    """Say plainly what this version does not do."""
-    raise CtboneError(f"this version of ctbone ({ctbone.__version__}) {what}", remedy=instead)
+def not_yet(missing: str, instead: str) -> NoReturn:
+    """Raise the error of a command that this version lacks."""
+    raise CtboneError(f"this version of ctbone ({ctbone.__version__}) {missing}", remedy=instead)
+
+
+_ASCII = {"–": "-", "−": "-", "×": "x", "→": "->", "…": "...", "≥": ">=", "≤": "<=", "°": "deg"}
+"""Replacements of the characters that ctbone prints, for consoles that cannot encode them."""
+
+
+def _print_any_character() -> None:
+    """Replace characters that the console cannot encode (ASCII, cp437) instead of failing."""
+
+    def _replace(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        failed = error.object[error.start : error.end]
+        return "".join(_ASCII.get(character, "?") for character in failed), error.end
+
+    codecs.register_error("ctbone", _replace)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="ctbone")
 
 
 def _version(wanted: bool) -> None:
@@ -83,47 +106,59 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _open(study: Path) -> Study:
-    from ctbone.study import Study
-
-    return Study.open(study)
-
-
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Take the options before a command; without a command, print the help."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder.")] = Path(
-        "ctbone-demo"
-    ),
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR",
+            help="A new folder; default: ctbone-demo, or ctbone-demo-shuffled with "
+            "--shuffle-labels.",
+        ),
+    ] = None,
     shuffle_labels: Annotated[
         bool,
         typer.Option(
-            "--shuffle-labels", help="Permute the labels: then there is nothing to learn."
+            "--shuffle-labels", help="Permute the labels, so that there is nothing to learn."
         ),
     ] = False,
     difficulty: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="0: classes never overlap; 1: they cannot be told apart."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draw other patients.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the patients.")] = 0,
+    workers: WorkersOption = None,
 ) -> None:
-    """Run all of it on synthetic patients, in minutes, on a laptop.
+    """Run every stage on synthetic patients, in minutes, on a laptop.
 
-    Writes DICOM series with masks, a cohort table and six readers' scores; then checks, preprocesses, trains in 3D
-    and 2D, predicts the external centres, fuses with a reader and reports.
+    Writes DICOM series with masks, a cohort table and the scores of six readers; then checks,
+    preprocesses, trains in 3D and 2D, predicts the external centres, fuses with a reader and
+    reports.
     """
     from ctbone import workflow
 
-    page = workflow.demo(folder, shuffle_labels=shuffle_labels, difficulty=difficulty, seed=seed)
-    print(f"Report: {page.resolve()}")
+    print(
+        workflow.demo(
+            folder,
+            shuffle_labels=shuffle_labels,
+            difficulty=difficulty,
+            seed=seed,
+            workers=_processes(workers),
+        )
+    )
 
 
 @app.command()
@@ -133,64 +168,51 @@ def init(
         str, typer.Option(help="A config by name (sacral_ct, demo) or a YAML file.")
     ] = "sacral_ct",
 ) -> None:
-    """Make a study folder: commented settings and an empty cohort.
+    """Make a study folder with commented settings and an empty cohort table.
 
-    Then fill cohort.csv, one row a case, and run ctbone check.
+    Then fill cohort.csv, one row a case, and run 'ctbone check'.
     """
     from ctbone import workflow
 
-    study = workflow.init_study(folder, config)
+    study = workflow.init(folder, config)
     print(
-        f"Wrote {study.settings_file} and {study.cohort_csv}; fill the cohort, then run: ctbone check --study {folder}"
+        f"Wrote {study.settings_file} and {study.cohort_csv}; "
+        f"fill the cohort, then run: ctbone check --study {folder}"
     )
 
 
 @app.command()
-def check(study: StudyDir = HERE) -> None:
+def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
     """List every problem of the cohort before anything long runs."""
-    opened = _open(study)
     from ctbone import workflow
+    from ctbone.results import problem_lines
 
-    found = workflow.check(opened)
-    problems = found.problems
-    for note in found.notes:
-        print(f"note: {note}")
-    _print_problems(problems)
-    if problems:
-        print(
-            f"{len(problems)} problem{'s' * (len(problems) > 1)} in {opened.cohort_csv}",
-            file=sys.stderr,
-        )
+    found = workflow.check(study, workers=_processes(workers))
+    _print_lines(f"note: {note}" for note in found.notes)
+    _print_lines(problem_lines(found.problems), sys.stderr)
+    _print_lines([found.summary], sys.stdout if found.ok else sys.stderr)
+    if not found.ok:
         sys.exit(WRONG_INPUT)
-    from ctbone.cohort import read_cohort
-
-    cohort = read_cohort(opened)
-    print(
-        f"{len(cohort)} cases are in order: {len(cohort.internal)} internal, {len(cohort.external)} external"
-    )
 
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with DICOM files.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with DICOM files.")],
     out: Annotated[
-        Path | None, typer.Argument(metavar="[OUT.nii.gz]", help="The NIfTI file to write.")
+        Path | None, typer.Argument(metavar="OUT.nii.gz", help="The NIfTI file to write.")
     ] = None,
     show: Annotated[
-        bool, typer.Option("--list", help="Show the series and why each is taken or not.")
+        bool, typer.Option("--list", help="List the series and why each is taken or not.")
     ] = False,
 ) -> None:
     """Convert one DICOM series to NIfTI in Hounsfield units."""
-    from ctbone import dicom
-    from ctbone.config import DicomSettings
+    from ctbone import workflow
 
-    settings = DicomSettings()
+    done = workflow.convert(folder, out, list=show)
     if show:
-        _print_series(dicom.list_series(source, settings))
-        return
-    if out is None:
-        raise CtboneError("no output file is named", expected="ctbone convert DIR OUT.nii.gz")
-    print(f"Wrote {dicom.convert_series(source, out, settings)}")
+        _print_series(done.series)
+    else:
+        print(done)
 
 
 @app.command()
@@ -202,31 +224,30 @@ def preprocess(
     workers: WorkersOption = None,
     cluster: Annotated[
         str | None,
-        typer.Option(help="Address of a Dask scheduler that gets the cases.", metavar="ADDRESS"),
+        typer.Option(
+            help="Address of a Dask scheduler that distributes the cases.", metavar="ADDRESS"
+        ),
     ] = None,
     qc: Annotated[
         bool,
-        typer.Option("--qc", help="Also draw a contact sheet of each case, and a page of all."),
+        typer.Option("--qc", help="Also draw a contact sheet of each case and an overview page."),
     ] = False,
 ) -> None:
-    """Take every case from DICOM to its 3D crop and 2D images.
+    """Convert every case from DICOM to its 3D crop and 2D images.
 
-    A case that is up to date is skipped; one bad case stops no other.
+    Cases that are up to date are skipped. A case that fails does not stop the others.
     """
-    opened = _open(study)
     from ctbone import workflow
+    from ctbone.results import problem_lines
 
-    outcomes = workflow.preprocess(
-        opened, case_id=case, workers=workers, cluster=cluster, quality=qc
+    done = workflow.preprocess(
+        study, case=case, workers=_processes(workers), cluster=cluster, qc=qc
     )
-    failed = [outcome.error for outcome in outcomes if outcome.error]
-    _print_problems(failed)
-    print(
-        f"{len(outcomes) - len(failed)} cases are ready in {opened.root / 'crops'}, {len(failed)} failed"
-    )
+    _print_lines(problem_lines(done.problems), sys.stderr)
+    print(done.summary)
     if qc:
-        print(f"Look at {opened.qc / 'index.html'}")
-    if failed:
+        print(f"Overview: {done.study.qc / 'index.html'}")
+    if not done.ok:
         sys.exit(SOME_FAILED)
 
 
@@ -237,7 +258,7 @@ def train(
         int | None, typer.Option(min=0, help="Only this fold, from 0.", metavar="K")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="One batch of each fold, nothing kept.")
+        bool, typer.Option("--dry-run", help="Run one batch of each model and write nothing.")
     ] = False,
     at_once: Annotated[
         int,
@@ -247,36 +268,35 @@ def train(
     ] = 1,
     cluster: Annotated[
         str | None,
-        typer.Option(help="Address of a Dask scheduler that gets the folds.", metavar="ADDRESS"),
+        typer.Option(
+            help="Address of a Dask scheduler that distributes the folds.", metavar="ADDRESS"
+        ),
     ] = None,
     log: Annotated[
-        Literal["none", "tensorboard", "mlflow"], typer.Option(help="Tell each epoch there too.")
+        Literal["none", "tensorboard", "mlflow"], typer.Option(help="Also log each epoch there.")
     ] = "none",
     study: StudyDir = HERE,
 ) -> None:
-    """Train the folds, going on where they were stopped.
+    """Train the folds, continuing where an earlier run stopped.
 
-    What was finished before is not trained again. Under torchrun or srun several processes train each fold together.
+    Finished folds are not trained again. Under torchrun or srun, several processes train each
+    fold together.
     """
-    opened = _open(study)
-    from ctbone import training, workflow
+    from ctbone import workflow
 
-    for name in workflow.models_of(opened, dim):
-        if dry_run or (at_once == 1 and cluster is None):
-            summary = training.train(opened, name, fold=fold, dry_run=dry_run, log=log)
-        else:
-            threads = workflow.default_workers()
-            summary = training.train_folds(
-                opened, name, fold=fold, at_once=at_once, threads=threads, cluster=cluster, log=log
-            )
-        if training.is_rank_0():
-            print(summary)
+    done = workflow.train(
+        study, dim=dim, fold=fold, dry_run=dry_run, at_once=at_once, cluster=cluster, log=log
+    )
+    from ctbone import training
+
+    if training.is_rank_0():
+        print(done)
 
 
 @app.command()
 def predict(
     image: Annotated[
-        Path | None, typer.Argument(metavar="[DICOM_DIR]", help="A new patient (not yet).")
+        Path | None, typer.Argument(metavar="DICOM_DIR", help="A new patient (not yet).")
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="The new patient's lesion mask (not yet).")
@@ -284,63 +304,55 @@ def predict(
     dim: DimOption = None,
     study: StudyDir = HERE,
 ) -> None:
-    """Let the folds' ensemble answer for the external centres."""
+    """Predict the external centres with the ensemble of all folds."""
     if image is not None or mask is not None:
         not_yet(
-            "does not answer for a single new patient",
-            "add the patient to cohort.csv with an external cohort name; then 'ctbone preprocess' and 'ctbone predict'",
+            "does not predict a single new patient",
+            "add the patient to cohort.csv with an external cohort name; "
+            "then 'ctbone preprocess' and 'ctbone predict'",
         )
-    opened = _open(study)
-    from ctbone import inference, workflow
+    from ctbone import workflow
 
-    for name in workflow.models_of(opened, dim):
-        print(f"Wrote {inference.predict_external(opened, name)}")
+    print(workflow.predict(study, dim=dim))
 
 
 @app.command()
 def fuse(
     with_reader: Annotated[
         Path | None,
-        typer.Option(
-            metavar="SCORES.csv", help="The radiologists' scores; default: none takes part."
-        ),
+        typer.Option(metavar="SCORES.csv", help="The radiologists' scores; default: no reader."),
     ] = None,
     reader: Annotated[
-        str | None, typer.Option(help="Which reader, where several scored every case.")
+        str | None, typer.Option(help="The reader, if several scored every case.")
     ] = None,
     study: StudyDir = HERE,
 ) -> None:
-    """Fuse the models with one another and with a radiologist.
+    """Fuse the models with each other and with a radiologist.
 
-    The weights are fitted on the validation cases of each fold, never on what is reported.
+    The weights are fitted on the validation cases of each fold, not on the reported cases.
     """
-    opened = _open(study)
-    from ctbone import fusion
+    from ctbone import workflow
 
-    scores = (
-        with_reader if with_reader is None or with_reader.exists() else opened.root / with_reader
-    )
-    for summary in fusion.fuse(opened, scores=scores, reader=reader):
-        print(summary)
+    print(workflow.fuse(study, with_reader=with_reader, reader=reader))
 
 
 @app.command()
 def evaluate(
     table: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", help="Any table with a label and probabilities.")
+        Path,
+        typer.Argument(metavar="FILE.csv", help="A table with a label and probabilities."),
     ],
     label: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of truths; default: label.")
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column of the true class; default: label."),
     ] = None,
     prob: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="COLUMN", help="A column of probabilities; may be given several times."
-        ),
+        typer.Option(metavar="COLUMN", help="A column of probabilities; can be repeated."),
     ] = None,
     positive: Annotated[
         str | None,
-        typer.Option(metavar="CLASS", help="The label that the probabilities speak for."),
+        typer.Option(metavar="CLASS", help="The label that the probabilities refer to."),
     ] = None,
     threshold: Annotated[
         str,
@@ -351,62 +363,60 @@ def evaluate(
     ] = "0.5",
     prevalence: Annotated[
         float | None,
-        typer.Option(
-            metavar="P", help="Decision curves at this prevalence, for case-control data."
-        ),
+        typer.Option(metavar="P", help="Prevalence of the decision curves, for case-control data."),
     ] = None,
     bands: Annotated[
         bool, typer.Option("--bands", help="Bootstrap bands around the curves; takes longer.")
     ] = False,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path(
         "evaluation"
     ),
 ) -> None:
-    """Analyse any table of probabilities; no images needed.
+    """Analyse any table of probabilities, without images.
 
-    Discrimination, calibration, decision curves and comparisons, each number with its interval.
+    Discrimination, calibration, decision curves and comparisons, each with its interval.
     """
-    gc.disable()  # among the classes that the imports make it finds nothing, and takes a tenth of the time
-    from ctbone import report as reporting
-    from ctbone.config import EvaluationSettings
-    from ctbone.config_file import checked
+    gc.disable()  # collecting during the imports frees nothing and takes a tenth of the time
+    from ctbone import workflow
 
-    settings = checked(EvaluationSettings, {"threshold": threshold, "prevalence": prevalence})
-    page = reporting.evaluate(
-        table,
-        label=label,
-        prob=prob or [],
-        positive=positive,
-        bands=bands,
-        out=out,
-        settings=settings,
+    print(
+        workflow.evaluate(
+            table,
+            label=label,
+            prob=prob or [],
+            positive=positive,
+            threshold=threshold,
+            prevalence=prevalence,
+            bands=bands,
+            out=out,
+        )
     )
-    print(f"Report: {page}")
 
 
 @app.command()
 def report(study: StudyDir = HERE) -> None:
     """Write every table and figure, and one HTML page."""
-    opened = _open(study)
-    from ctbone import report as reporting
+    from ctbone import workflow
 
-    print(f"Report: {reporting.report(opened).resolve()}")
+    print(workflow.report(study))
 
 
 @app.command()
 def run(
     with_reader: Annotated[
-        Path | None, typer.Option(metavar="SCORES.csv", help="The radiologists' scores.")
+        Path | None,
+        typer.Option(
+            metavar="SCORES.csv",
+            help="The radiologists' scores; default: the study's scores.csv, if it exists.",
+        ),
     ] = None,
     workers: WorkersOption = None,
     study: StudyDir = HERE,
 ) -> None:
     """Run all stages that are not up to date, from check to report."""
-    opened = _open(study)
     from ctbone import workflow
 
-    scores = with_reader or (opened.scores_csv if opened.scores_csv.exists() else None)
-    print(f"Report: {workflow.run(opened, scores=scores, workers=workers).resolve()}")
+    print(workflow.run(study, with_reader=with_reader, workers=_processes(workers)))
 
 
 @app.command()
@@ -437,58 +447,73 @@ def read(study: StudyDir = HERE) -> None:
     )
 
 
-def _print_problems(problems: Iterable[CtboneError]) -> None:
-    """Print each kind of problem once, with the cases that have it."""
-    kinds: dict[tuple[str, str | None, str | None], list[CtboneError]] = {}
-    for problem in problems:
-        kinds.setdefault((problem.problem, problem.expected, problem.remedy), []).append(problem)
-    for (text, expected, remedy), alike in kinds.items():
-        if len(alike) == 1:
-            print(f"- {alike[0]}", file=sys.stderr)
-            continue
-        print(f"- {len(alike)} times: {text}", file=sys.stderr)
-        for one in alike:
-            what = "  ".join(part for part in (one.case, one.found, one.file) if part)
-            print(f"    {what}", file=sys.stderr)
-        for name, detail in (("expected:", expected), ("remedy:", remedy)):
-            if detail:
-                print(f"  {name:<9} {detail}", file=sys.stderr)
+def _processes(workers: int | None) -> int:
+    from ctbone.workers import default_workers
+
+    return workers or default_workers()
+
+
+def _print_lines(lines: Iterable[str], file: TextIO | None = None) -> None:
+    """Print lines, wrapped to the width of the terminal where ``file`` is one."""
+    file = file or sys.stdout
+    width = shutil.get_terminal_size().columns if file.isatty() else None
+    for line in lines:
+        print(line if width is None else _wrapped(line, width), file=file)
+
+
+def _wrapped(line: str, width: int) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=f"{indent}    ",
+        break_on_hyphens=False,
+        break_long_words=False,  # paths stay whole
+    )
+
+
+_WIDE = 140
+"""Columns that the table of series needs; narrower terminals get a list."""
 
 
 def _print_series(series: Iterable[Series]) -> None:
+    """Print a table of the series, or a list where the terminal is narrow."""
+    rows = [_series_cells(one) for one in series]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if width is not None and width < _WIDE:
+        for row in rows:
+            number, *details, verdict, reason = row.items()
+            shown = ", ".join(f"{name} {cell}" for name, cell in details if cell)
+            _print_lines([f"{number[1]}  {verdict[1]}: {reason[1]}", f"   {shown}"])
+        return
     from rich.console import Console
     from rich.table import Table
 
-    headings = (
-        "",
-        "Modality",
-        "Kernel",
-        "Files",
-        "Slices",
-        "Spacing mm",
-        "Thick mm",
-        "Tilt °",
-        "Transfer syntax",
-    )
-    table = Table(*headings, "Verdict", "Reason")
-    for one in series:
-        spacing = " × ".join(f"{mm:.3g}" for mm in one.spacing) if one.spacing else ""
-        tilt = one.tilt or None
-        cells = [
-            one.number,
-            one.modality,
-            one.kernel,
-            len(one.files),
-            one.slices,
-            spacing,
-            one.thickness,
-            tilt,
-        ]
-        table.add_row(*map(_cell, [*cells, one.transfer_syntax, one.verdict, one.reason]))
+    table = Table(*(rows[0] if rows else ()))
+    for row in rows:
+        table.add_row(*row.values())
     for column in table.columns:
         column.overflow = "fold"
-    # A pipe or a file has no width of its own: there nothing is folded.
-    Console(width=None if sys.stdout.isatty() else 240).print(table)
+    # Files and pipes have no width: 240 columns fold nothing.
+    Console(width=width or 240).print(table)
+
+
+def _series_cells(one: Series) -> dict[str, str]:
+    spacing = " × ".join(f"{mm:.3g}" for mm in one.spacing) if one.spacing else ""
+    cells = {
+        "": one.number,
+        "Modality": one.modality,
+        "Kernel": one.kernel,
+        "Files": len(one.files),
+        "Slices": one.slices,
+        "Spacing mm": spacing,
+        "Thick mm": one.thickness,
+        "Tilt °": one.tilt or None,
+        "Transfer syntax": one.transfer_syntax,
+        "Verdict": one.verdict,
+        "Reason": one.reason,
+    }
+    return {name: _cell(content) for name, content in cells.items()}
 
 
 def _cell(content: object) -> str:

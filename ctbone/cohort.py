@@ -1,4 +1,4 @@
-"""Cases, patients, labels and centres: the table that the user writes, and what is wrong with it."""
+"""The cohort table: cases, patients, labels and centres, and the check of the table."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ctbone.config import Settings
 from ctbone.errors import CohortError, CtboneError, StudyError
 from ctbone.study import Study, content_hash, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 INTERNAL = "internal"
 """The cohort that takes part in cross-validation; every other name is an external centre."""
 
 COLUMNS = ("case_id", "patient_id", "label", "cohort", "image", "mask")
 LESION = "lesion"
-"""Optional column: which separate part of the mask is the case, 1 the largest; empty leaves it to the settings."""
+"""Optional column: number of the mask's separate part that is the case, 1 the largest."""
 _REQUIRED = ("case_id", "label", "image")
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
-
 EMPTY_CELLS = frozenset({"", "na", "n/a", "n.a.", "nan", "null", "-", "?"})
-"""What people write into a clinical cell where they know nothing."""
+"""Cells of clinical columns that count as missing, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Case:
     case_id
         Unique; names the case's files.
     patient_id
-        The group that folds keep together.
+        Folds keep the cases of a patient together.
     label
         A class of the settings.
     cohort
@@ -45,9 +48,10 @@ class Case:
     mask
         The lesion's mask; None where the whole image is used.
     metadata
-        Every further column of the table: name and cell, in the table's order.
+        Clinical columns: name and cell of every further column, in the table's order.
     lesion
-        Which separate part of the mask it is, 1 the largest; None leaves it to ``preprocess.lesions``.
+        Number of the mask's separate part that is the case, 1 the largest; None applies
+        ``preprocess.lesions`` of the settings.
     """
 
     case_id: str
@@ -62,7 +66,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cohort:
-    """The cases of a study in the order of its table."""
+    """The cases of a study, in the order of its table."""
 
     cases: tuple[Case, ...]
 
@@ -88,7 +92,7 @@ class Cohort:
         Raises
         ------
         CohortError
-            There is none of that name; the nearest is given.
+            The case does not exist; the message names the nearest case_id.
         """
         for case in self.cases:
             if case.case_id == case_id:
@@ -103,19 +107,19 @@ class Cohort:
         )
 
     def identity(self) -> str:
-        """Hash of what folds depend on: the internal cases, their patients and labels."""
+        """Hash of the internal cases, their patients and labels, on which the folds depend."""
         return content_hash(
             sorted((case.case_id, case.patient_id, case.label) for case in self.internal)
         )
 
 
 def read_cohort(study: Study) -> Cohort:
-    """Read ``cohort.csv``; the table must be free of faults.
+    """Read ``cohort.csv``.
 
     Raises
     ------
     CohortError, StudyError
-        The first fault that ``check_cohort`` would list about the table itself.
+        The table has an error; the message says how many more there are.
     """
     cases, problems = _parse(study)
     if problems:
@@ -128,8 +132,24 @@ def read_cohort(study: Study) -> Cohort:
     return Cohort(tuple(cases))
 
 
+def cohort_table(cohort: Cohort) -> pd.DataFrame:
+    """Return the cases as a table: ``COLUMNS``, ``lesion`` where it is set, clinical columns."""
+    import pandas as pd
+
+    rows = []
+    for case in cohort:
+        row: dict[str, object] = {name: getattr(case, name) for name in COLUMNS}
+        if case.lesion is not None:
+            row[LESION] = case.lesion
+        rows.append({**row, **dict(case.metadata)})
+    return pd.DataFrame(rows, columns=None if rows else list(COLUMNS))
+
+
 def check_cohort(study: Study) -> list[CtboneError]:
-    """List every fault that shows without opening an image: the table, missing files, classes against folds."""
+    """List the errors that show without opening an image.
+
+    These are errors of the table, missing files, and classes with fewer patients than folds.
+    """
     try:
         cases, problems = _parse(study)
     except StudyError as error:
@@ -140,7 +160,7 @@ def check_cohort(study: Study) -> list[CtboneError]:
 
 
 def label_of(text: str, settings: Settings) -> str | None:
-    """Return the class that a cell of a label column names: a class, whatever its case, or its number from 0.
+    """Return the class that a label cell names, by name (in any case) or by number from 0.
 
     Examples
     --------
@@ -175,7 +195,7 @@ def _parse(study: Study) -> tuple[list[Case], list[CtboneError]]:
     for number, cells in enumerate(table.to_dict("records"), start=2):
         row = {str(name): str(cell) for name, cell in cells.items()}
         case_id = row["case_id"]
-        found = _row_problems(study, row, number, rows_of)
+        found = _row_problems(study, row, number=number, rows_of=rows_of)
         rows_of.setdefault(case_id.casefold(), number)
         problems += found
         label = label_of(row["label"], study.settings)
@@ -203,7 +223,7 @@ def _case(study: Study, row: dict[str, str], label: str) -> Case:
 
 
 def _row_problems(
-    study: Study, row: dict[str, str], number: int, rows_of: dict[str, int]
+    study: Study, row: dict[str, str], *, number: int, rows_of: dict[str, int]
 ) -> list[CtboneError]:
     where = f"{study.cohort_csv}, row {number}"
     case_id = row["case_id"]
@@ -220,21 +240,21 @@ def _row_problems(
     elif case_id.casefold() in rows_of:
         problems.append(
             CohortError(
-                f"the case_id stands in row {rows_of[case_id.casefold()]} already",
+                f"row {rows_of[case_id.casefold()]} has this case_id already",
                 case=case_id,
                 file=where,
-                remedy="give every case its own case_id (upper and lower case do not differ)",
+                remedy="give every case its own case_id; upper and lower case count as equal",
             )
         )
     if label_of(row["label"], study.settings) is None:
         problems.append(
             CohortError(
-                "the label is none of the classes",
+                "the label is not one of the classes",
                 case=case_id,
                 file=where,
                 found=repr(row["label"]),
                 expected=", ".join(study.settings.classes),
-                remedy="mend the cell, or the 'classes' of study.yaml",
+                remedy="correct the cell, or 'classes' in study.yaml",
             )
         )
     if not row["image"]:
@@ -247,23 +267,23 @@ def _row_problems(
     if lesion and not (lesion.isascii() and lesion.isdecimal() and 0 < int(lesion) < 1000):
         problems.append(
             CohortError(
-                "the lesion is no number of a part of the mask",
+                "the lesion is not the number of a part of the mask",
                 case=case_id,
                 file=where,
                 found=repr(lesion),
                 expected="1 for the largest part, 2 for the next, or empty",
-                remedy=f"mend the cell; if '{LESION}' is a clinical column, give it another name",
+                remedy=f"correct the cell; if '{LESION}' is a clinical column, rename it",
             )
         )
     cohort = row.get("cohort", "")
     if cohort and not _SAFE_ID.fullmatch(cohort):
         problems.append(
             CohortError(
-                "the cohort's name is unfit",
+                "the name of the cohort is not allowed",
                 case=case_id,
                 file=where,
                 found=repr(cohort),
-                expected="a word",
+                expected="up to 64 letters, digits, '_', '-' or '.'",
             )
         )
     return problems
@@ -273,7 +293,10 @@ def _missing_files(study: Study, case: Case) -> list[CtboneError]:
     problems: list[CtboneError] = []
     for kind, path in (("image", case.image), ("mask", case.mask)):
         if path is not None and not path.exists():
-            remedy = f"mend the {kind} column of {study.cohort_csv.name}; paths are relative to the study folder"
+            remedy = (
+                f"correct the {kind} column of {study.cohort_csv.name}; "
+                "paths are relative to the study folder"
+            )
             problems.append(
                 CohortError(
                     f"the {kind} does not exist", case=case.case_id, file=path, remedy=remedy

@@ -1,4 +1,4 @@
-"""The errors that a user can mend: each names the case, the file, what was found, what was expected, and the remedy."""
+"""Errors that a user can correct: case, file, value found, value expected, remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class CtboneError(Exception):
-    """A mistake in the input, told so that the user can mend it; the command line prints it without a traceback.
+    """An error that the user can correct; the command line prints it without a traceback.
 
     Parameters
     ----------
@@ -17,16 +17,16 @@ class CtboneError(Exception):
     file
         The file or folder it was found in.
     found, expected
-        The offending value and what should have stood there.
+        The wrong value, and what is expected in its place.
     remedy
         What the user can do about it.
 
     Examples
     --------
-    >>> print(CtboneError("the mask is empty", case="P012", file="masks/P012.nii.gz", remedy="draw the lesion"))
+    >>> print(CtboneError("the mask is empty", case="P012", file="P012.nii", remedy="draw it"))
     case P012: the mask is empty
-      file:     masks/P012.nii.gz
-      remedy:   draw the lesion
+      file:     P012.nii
+      remedy:   draw it
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class CtboneError(Exception):
         )
 
     def __reduce__(self) -> tuple:
-        # Worker processes send their errors home by pickle, which would otherwise drop the keyword arguments.
+        # Worker processes return errors by pickle, which drops keyword arguments by default.
         return (
             _rebuild,
             (
@@ -88,31 +88,31 @@ def _rebuild(
 
 
 class ConfigError(CtboneError):
-    """The settings of a study are wrong."""
+    """The settings of a study are not valid."""
 
 
 class StudyError(CtboneError):
-    """The study folder, or a table in it, is not what a stage expects."""
+    """The study folder, or a table in it, is not valid."""
 
 
 class CohortError(CtboneError):
-    """The cohort table, the folds or the scores do not fit."""
+    """The cohort table is not valid."""
 
 
 class PredictionError(CtboneError):
-    """A table of probabilities is not what the next stage can trust."""
+    """A table of probabilities is not valid."""
 
 
 class ScoreError(CtboneError):
-    """A score is not on the scale, or not of a case of the cohort."""
+    """A score is not on the scale, or its case is not in the cohort."""
 
 
 class FoldError(CtboneError):
-    """The folds cannot be drawn, or do not belong to this cohort."""
+    """The folds cannot be drawn, or belong to another cohort."""
 
 
 class WorkerError(CtboneError):
-    """A case broke in a way that no stage foresaw, or its process died."""
+    """An unexpected error in a worker process, or the process died or cannot be started."""
 
 
 class NiftiError(CtboneError):
@@ -120,36 +120,36 @@ class NiftiError(CtboneError):
 
 
 class PhantomError(CtboneError):
-    """A synthetic patient or cohort cannot be made as asked."""
+    """A synthetic patient or cohort cannot be made with these settings."""
 
 
 class DicomError(CtboneError):
-    """A folder holds no series that can be trusted as a volume in HU; no message quotes a file's text."""
+    """No series of a folder is a valid volume in HU. Messages never quote the file's text."""
 
 
 class PreprocessError(CtboneError):
-    """A volume or a mask from which no crop can be made."""
+    """No crop can be made from a volume and its mask."""
 
 
 class ModelError(CtboneError):
-    """A network, its weights or what it is fed is not what the settings ask for."""
+    """A network, its weights or its inputs do not match the settings."""
 
 
 class TrainingError(CtboneError):
-    """A network cannot be trained as the settings ask."""
+    """A network cannot be trained with these settings."""
 
 
 class InferenceError(CtboneError):
-    """The ensemble cannot answer for the external cases."""
+    """The ensemble cannot predict the external cases."""
 
 
 class FusionError(CtboneError):
-    """The parts of a fusion do not fit together, or its weights cannot be found."""
+    """The parts of a fusion do not match, or its weights cannot be fitted."""
 
 
 class StatsError(CtboneError):
-    """The numbers handed to a statistic cannot be what they claim to be."""
+    """The input of a statistic is not valid."""
 
 
 class ReportError(CtboneError):
-    """There is nothing to report on, or it does not fit together."""
+    """There are no results to report, or they contradict each other."""

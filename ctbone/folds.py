@@ -1,4 +1,4 @@
-"""The patient-level folds: drawn once, stratified by class, hashed, and checked by every stage that uses them."""
+"""Patient-level folds, stratified by class: drawn once, hashed, checked by every later stage."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Role = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class Folds:
-    """Which case plays which role in each fold.
+    """The role of each internal case (training, validation, test) in each fold.
 
     Attributes
     ----------
     table
-        One row an internal case: ``case_id, patient_id, label, fold`` (where it is tested) and one column
-        ``role_<k>`` a fold.
+        One row an internal case: ``case_id, patient_id, label, fold`` (in which it is tested) and
+        one column ``role_<k>`` a fold.
     count
         Number of folds.
     hash
@@ -38,12 +38,12 @@ class Folds:
     hash: str
 
     def cases(self, fold: int, role: Role) -> tuple[str, ...]:
-        """Return the case_ids that play ``role`` in ``fold``, in the table's order."""
+        """Return the case_ids with ``role`` in ``fold``, in the order of the table."""
         return tuple(self.table.loc[self.table[f"role_{fold}"] == role, "case_id"])
 
 
 def read_or_draw_folds(study: Study, cohort: Cohort) -> Folds:
-    """Return the study's folds; they are drawn and written only if there are none yet.
+    """Return the study's folds; draw and write them if there are none yet.
 
     Raises
     ------
@@ -58,24 +58,24 @@ def read_or_draw_folds(study: Study, cohort: Cohort) -> Folds:
             "cohort": cohort.identity(),
             "settings": study.settings.folds.model_dump(mode="json"),
         }
-        # The record first: a job beside this one that sees the table finds its record too. It may draw them as well,
-        # but from the same seed, so that both write the same.
+        # The record first, so that a parallel job that sees the table finds its record too. Both
+        # may draw the folds; they use the same seed and write the same files.
         write_json(record_of(study.folds_csv), record)
         write_text(study.folds_csv, text)
     return read_folds(study, cohort)
 
 
 def read_folds(study: Study, cohort: Cohort) -> Folds:
-    """Read ``folds.csv`` and check that it is whole and belongs to this cohort.
+    """Read ``folds.csv`` and check that it is unchanged and belongs to this cohort.
 
     Raises
     ------
     FoldError
-        The file was changed after it was written, the cohort's cases, patients or labels changed since, the
-        settings ask for other folds, or a patient plays two roles in one fold.
+        The file, the cohort's cases, patients or labels, or the settings of the folds changed
+        after the folds were drawn; or a patient has two roles in one fold.
     """
     remedy = (
-        f"undo the change; or delete {study.folds_csv.name} and the folder runs, and train anew"
+        f"undo the change; or delete {study.folds_csv.name} and the folder runs, and train again"
     )
     table = read_table(
         study.folds_csv,
@@ -114,11 +114,11 @@ def read_folds(study: Study, cohort: Cohort) -> Folds:
 
 
 def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
-    """Draw folds that keep a patient together and the shares of the classes alike.
+    """Draw folds that keep a patient's cases together and are stratified by class.
 
-    Within each fold the part that is not tested is split again, patients together and classes alike, into training
-    and validation. Patients are dealt like cards: those of the rarest class first, those with many cases first, each
-    to the part that is emptiest of that class, so that every part gets every class wherever that is possible.
+    Patients are assigned, rarest class first and those with most cases first, to the fold with the
+    fewest cases of that class. In each fold, the cases that are not tested are split in the same
+    way into training and validation.
 
     Parameters
     ----------
@@ -149,9 +149,10 @@ def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
             )
     labels = np.array([settings.classes.index(case.label) for case in cases])
     groups = np.array([case.patient_id for case in cases])
-    fold = _deal(labels, groups, np.full(count, 1 / count), seed)
+    fold = _assign(labels, groups, shares=np.full(count, 1 / count), seed=seed)
     roles = {
-        f"role_{k}": _roles(labels, groups, fold == k, settings, seed + k + 1) for k in range(count)
+        f"role_{k}": _roles(labels, groups, test=fold == k, settings=settings, seed=seed + k + 1)
+        for k in range(count)
     }
     columns = {
         "case_id": [c.case_id for c in cases],
@@ -162,14 +163,13 @@ def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
 
 
 def _roles(
-    labels: np.ndarray, groups: np.ndarray, test: np.ndarray, settings: Settings, seed: int
+    labels: np.ndarray, groups: np.ndarray, *, test: np.ndarray, settings: Settings, seed: int
 ) -> np.ndarray:
     rest = np.flatnonzero(~test)
     share = settings.folds.validation_share
     roles = np.full(len(labels), "test", dtype=object)
-    roles[rest] = np.array(["val", "train"])[
-        _deal(labels[rest], groups[rest], np.array([share, 1 - share]), seed)
-    ]
+    part = _assign(labels[rest], groups[rest], shares=np.array([share, 1 - share]), seed=seed)
+    roles[rest] = np.array(["val", "train"])[part]
     for index, name in enumerate(settings.classes):
         for role in ("train", "val", "test"):
             if not np.any(labels[roles == role] == index):
@@ -181,8 +181,25 @@ def _roles(
     return roles
 
 
-def _deal(labels: np.ndarray, groups: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
-    """Deal whole patients into parts of the given shares, classes alike; returns the part of each case."""
+def _assign(labels: np.ndarray, groups: np.ndarray, *, shares: np.ndarray, seed: int) -> np.ndarray:
+    """Assign patients to parts of the given shares, stratified by class.
+
+    Parameters
+    ----------
+    labels
+        Class number of each case, shape (cases,).
+    groups
+        Patient of each case, shape (cases,).
+    shares
+        Share of each part, adding up to 1, shape (parts,).
+    seed
+        Seed of the order of equal patients.
+
+    Returns
+    -------
+    numpy.ndarray
+        The part of each case, shape (cases,).
+    """
     rng = np.random.default_rng(seed)
     patients, patient_of = np.unique(groups, return_inverse=True)
     counts = np.zeros((len(patients), labels.max() + 1))
@@ -194,7 +211,8 @@ def _deal(labels: np.ndarray, groups: np.ndarray, shares: np.ndarray, seed: int)
     for one_class in rarest_first:
         mine = rng.permutation(np.flatnonzero(own_class == one_class))
         for patient in mine[np.argsort(-counts[mine].sum(axis=1), kind="stable")]:
-            # Last key first: an empty part, then the one least full of this class, then the one least full of all.
+            # lexsort sorts by its last key first: parts without this class, then the part with
+            # the lowest load of this class, then the part with the lowest total load.
             after = load + counts[patient]
             order = np.lexsort(
                 (after.sum(axis=1) / shares, after[:, one_class] / shares, load[:, one_class] > 0)
@@ -205,7 +223,7 @@ def _deal(labels: np.ndarray, groups: np.ndarray, shares: np.ndarray, seed: int)
 
 
 def _difference(table: pd.DataFrame, cases: Sequence[Case]) -> str:
-    """Say in which case the folds and the cohort first differ."""
+    """Describe the first difference between the folds and the cohort."""
     drawn = {row.case_id: (row.patient_id, row.label) for row in table.itertuples()}
     now = {case.case_id: (case.patient_id, case.label) for case in cases}
     for name in (*drawn, *now):
@@ -214,8 +232,10 @@ def _difference(table: pd.DataFrame, cases: Sequence[Case]) -> str:
         if name not in drawn:
             return f"case {name} is in the cohort but not in the folds"
         if drawn[name] != now[name]:
-            return f"case {name} was {drawn[name]} when the folds were drawn and is {now[name]} now"
-    return "the record beside the folds is another cohort's"
+            return (
+                f"case {name} was {drawn[name]} when the folds were drawn, and is {now[name]} now"
+            )
+    return "the record beside the folds belongs to another cohort"
 
 
 def _refuse_overlap(table: pd.DataFrame, study: Study) -> None:
@@ -223,7 +243,7 @@ def _refuse_overlap(table: pd.DataFrame, study: Study) -> None:
         roles = table.groupby("patient_id")[column].nunique()
         if (roles > 1).any():
             raise FoldError(
-                f"patient {roles.idxmax()} plays two roles in fold {column.removeprefix('role_')}",
+                f"patient {roles.idxmax()} has two roles in fold {column.removeprefix('role_')}",
                 file=study.folds_csv,
-                remedy="delete the folds and the folder runs, and train anew",
+                remedy="delete the folds and the folder runs, and train again",
             )

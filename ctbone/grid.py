@@ -1,4 +1,4 @@
-"""Where voxels lie in the patient."""
+"""Regular voxel grids in patient coordinates (RAS, mm)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""(4, 4), from DICOM's patient coordinates (left, posterior, superior) to NIfTI's (right, anterior, superior), mm.
+"""(4, 4), DICOM's patient coordinates (left, posterior, superior) to NIfTI's (right, anterior,
+superior), mm.
 
 Both axes change sign, so the matrix is its own inverse.
 """
@@ -22,7 +23,7 @@ class Grid:
     shape
         Voxels along the three axes.
     affine
-        (4, 4); takes a voxel's index to its centre in RAS mm.
+        (4, 4); maps a voxel's index to its centre in RAS mm.
     """
 
     shape: tuple[int, int, int]
@@ -35,7 +36,7 @@ class Grid:
         return float(x), float(y), float(z)
 
     def to_world(self, indices: np.ndarray) -> np.ndarray:
-        """Take indices of shape (n, 3) to RAS mm.
+        """Map indices of shape (n, 3) to RAS mm.
 
         Examples
         --------
@@ -45,7 +46,7 @@ class Grid:
         return indices @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def to_index(self, points: np.ndarray) -> np.ndarray:
-        """Take points of shape (n, 3) in RAS mm to (fractional) indices."""
+        """Map points of shape (n, 3) in RAS mm to fractional indices."""
         return (points - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T
 
     def corners(self) -> np.ndarray:

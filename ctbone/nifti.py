@@ -1,4 +1,4 @@
-"""NIfTI volumes: checked when they are opened, read slab by slab, written fast and with one true affine."""
+"""Read, check and write NIfTI volumes: lazily, slice by slice, with one true affine."""
 
 from __future__ import annotations
 
@@ -23,22 +23,29 @@ from ctbone.input_kind import AIR
 from ctbone.study import atomic_path
 
 _LARGEST = 2**31
+"""Voxels of the largest volume that is read: 4 GiB of int16, ten times a large CT."""
 _SHEAR = 2e-3
+"""Cosine between two axes above which a volume is sheared: 0.1°, more than rounding in headers."""
 _CHUNK = 1 << 22
+"""Bytes that are decompressed at once, 4 MiB."""
 _BLOCK = 1 << 20
+"""Bytes that one thread compresses at once, 1 MiB."""
 _SLICES_AT_ONCE = 16
+"""Slices that are copied at once for writing."""
+_APART = 0.1
+"""Voxels by which the corners of sform and qform may differ."""
 
 
 @dataclass(frozen=True)
 class NiftiFile:
-    """A NIfTI file whose header holds; the voxels are read when they are asked for.
+    """A NIfTI file with a checked header; the voxels are read on demand.
 
     Attributes
     ----------
     path, case
-        Where it lies and which case it belongs to, for messages.
+        The file, and the case that messages name.
     grid
-        Its geometry.
+        Shape and affine.
     dtype, offset, slope, intercept
         How the voxels are stored.
     """
@@ -53,7 +60,7 @@ class NiftiFile:
 
     @property
     def scaled(self) -> bool:
-        """Whether stored numbers differ from values."""
+        """Whether the header scales the stored numbers."""
         return (self.slope, self.intercept) != (1.0, 0.0)
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -62,7 +69,8 @@ class NiftiFile:
         Returns
         -------
         numpy.ndarray
-            Shape (x, y, stop − start); the stored type, or float32 where the header scales. Read-only.
+            Shape (x, y, stop − start), read-only; the stored type, or float32 where the header
+            scales.
 
         Raises
         ------
@@ -72,12 +80,13 @@ class NiftiFile:
         return self._values(self._stored(start, self.grid.shape[2] if stop is None else stop))
 
     def runs(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the slices ``start`` to ``stop`` in runs of a few, so that no more than these are ever in memory.
+        """Yield the slices ``start`` to ``stop`` in runs of a few; only one run is in memory.
 
         Yields
         ------
         tuple
-            Index of the run's first slice, and its values (x, y, n) as ``read`` returns them, good until the next.
+            Index of the run's first slice, and its values (x, y, n) as ``read`` returns them, valid
+            until the next run.
 
         Raises
         ------
@@ -88,7 +97,7 @@ class NiftiFile:
         stop = z if stop is None else stop
         slice_bytes = x * y * self.dtype.itemsize
         count = max(1, _CHUNK // slice_bytes)
-        with _told_as_damage(self):
+        with _damage_as_error(self):
             if not self.path.name.endswith(".gz"):
                 mapped = self._stored(start, stop)
                 for first in range(start, stop, count):
@@ -108,7 +117,7 @@ class NiftiFile:
                     _drain(file, buffer)
 
     def read_box(self, low: Sequence[int], high: Sequence[int]) -> np.ndarray:
-        """Read the voxels from index ``low`` up to, without, ``high``: no more of the volume is ever in memory.
+        """Read the voxels from index ``low`` to ``high``, exclusive; only these are kept in memory.
 
         Raises
         ------
@@ -142,18 +151,19 @@ def open_nifti(path: Path, case: str | None = None) -> NiftiFile:
     Raises
     ------
     NiftiError
-        The file is missing or no NIfTI; it is not 3D; its voxels have no size, are sheared, or are measured in
-        something else than mm; it has no orientation, or two that disagree.
+        The file is missing or not NIfTI; it is not 3D; its spacing is zero or not in mm; its axes
+        are not at right angles; it has no affine, or two that disagree.
 
     Notes
     -----
-    The affine is the sform where it is set, else the qform. A trailing axis of length one is dropped.
+    The affine is the sform where it is set, else the qform. A trailing axis of length one is
+    dropped.
     """
     try:
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image) or not str(path).endswith((".nii", ".nii.gz")):
             raise ImageFileError
-        with _stream(path) as file:  # as it stands: nibabel mends a spacing of zero in silence
+        with _stream(path) as file:  # unchecked: nibabel silently repairs a spacing of zero
             header = type(image.header).from_fileobj(file, check=False)
         shape = tuple(int(n) for n in header.get_data_shape())
         stored = image.dataobj
@@ -161,9 +171,9 @@ def open_nifti(path: Path, case: str | None = None) -> NiftiFile:
         slope, intercept = float(stored.slope), float(stored.inter)
     except FileNotFoundError as error:
         raise NiftiError("the file does not exist", case=case, file=path) from error
-    except Exception as error:  # any fault of a damaged header; nibabel raises a dozen types
+    except Exception as error:  # a damaged header raises any of a dozen types in nibabel
         raise NiftiError(
-            "the file is no readable NIfTI",
+            "the file is not a readable NIfTI",
             case=case,
             file=path,
             found=type(error).__name__,
@@ -171,11 +181,19 @@ def open_nifti(path: Path, case: str | None = None) -> NiftiFile:
         ) from None
     _check_shape(shape, dtype, path, case)
     grid = Grid(cast(tuple[int, int, int], shape[:3]), _affine(header, shape, path, case))
-    return NiftiFile(path, case, grid, dtype, offset, slope, intercept)
+    return NiftiFile(
+        path=path,
+        case=case,
+        grid=grid,
+        dtype=dtype,
+        offset=offset,
+        slope=slope,
+        intercept=intercept,
+    )
 
 
 def write_nifti(path: Path, data: np.ndarray, affine: np.ndarray, level: int = 1) -> None:
-    """Write a volume, atomically, sform and qform both set; ``.gz`` is deflated by ISA-L.
+    """Write a volume atomically, with equal sform and qform; ISA-L compresses ``.gz``.
 
     Parameters
     ----------
@@ -186,7 +204,7 @@ def write_nifti(path: Path, data: np.ndarray, affine: np.ndarray, level: int = 1
     affine
         (4, 4), in RAS mm.
     level
-        Of the compression, 0–3.
+        Compression level of ISA-L, 0–3.
 
     Raises
     ------
@@ -212,12 +230,12 @@ def write_nifti(path: Path, data: np.ndarray, affine: np.ndarray, level: int = 1
 
 
 def to_hu(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Round values to int16 HU and lift what lies below −1024 to it.
+    """Round values to int16 HU and raise values below −1024 to −1024.
 
     Returns
     -------
     tuple
-        The int16 array, and how many voxels were lifted (padding, corners outside the scan).
+        The int16 array, and how many voxels were raised (padding, corners outside the scan).
 
     Examples
     --------
@@ -243,9 +261,9 @@ def _check_shape(shape: tuple[int, ...], dtype: np.dtype, path: Path, case: str 
             remedy="export one time point, or one slice as a volume, on its own",
         )
     if any(n < 1 for n in shape) or math.prod(shape) > _LARGEST:
-        raise NiftiError("the volume's size cannot be", case=case, file=path, found=sizes)
+        raise NiftiError("the volume has an impossible size", case=case, file=path, found=sizes)
     if dtype.names or dtype.kind not in "iuf":
-        raise NiftiError("the voxels are no plain numbers", case=case, file=path, found=str(dtype))
+        raise NiftiError("the voxels are not plain numbers", case=case, file=path, found=str(dtype))
 
 
 def _affine(
@@ -276,7 +294,7 @@ def _affine(
     affine = sform if sform is not None else qform
     if affine is None:
         raise NiftiError(
-            "the file does not say how the volume lies in the patient (sform and qform are not set)",
+            "the affine is missing: neither sform nor qform is set",
             case=case,
             file=path,
             remedy="export it again from the DICOM series",
@@ -289,7 +307,7 @@ def _affine(
             cast(tuple[int, int, int], shape[:3]), np.asarray(qform, dtype=float)
         ).corners()
         apart = float(np.abs(ends - others).max())
-        if not apart <= 0.1 * zooms.min():
+        if not apart <= _APART * zooms.min():
             raise NiftiError(
                 "sform and qform disagree",
                 case=case,
@@ -310,7 +328,7 @@ def _check_affine(affine: np.ndarray, path: Path, case: str | None) -> None:
         )
     if spacing.max() < 0.02 or spacing.max() > 100:
         raise NiftiError(
-            "the spacing cannot be mm",
+            "the spacing is implausible in mm",
             case=case,
             file=path,
             found=[float(f"{mm:.4g}") for mm in spacing],
@@ -332,9 +350,9 @@ def _check_affine(affine: np.ndarray, path: Path, case: str | None) -> None:
 def _read_bytes(
     nifti: NiftiFile, start: int, count: int, *, to_end: bool
 ) -> bytearray | np.ndarray:
-    """Read ``count`` bytes of voxels from ``start``; ``to_end`` also checks the sum at the end of a .gz."""
+    """Read ``count`` bytes of voxels from ``start``; ``to_end`` also checks the CRC of a .gz."""
     path = nifti.path
-    with _told_as_damage(nifti):
+    with _damage_as_error(nifti):
         if not path.name.endswith(".gz"):
             return np.memmap(path, np.uint8, "r", nifti.offset + start, (count,))
         spare = memoryview(bytearray(_CHUNK))
@@ -348,14 +366,14 @@ def _read_bytes(
 
 
 @contextmanager
-def _told_as_damage(nifti: NiftiFile) -> Iterator[None]:
+def _damage_as_error(nifti: NiftiFile) -> Iterator[None]:
     try:
         yield
     except NiftiError:
         raise
     except FileNotFoundError as error:
         raise NiftiError("the file does not exist", case=nifti.case, file=nifti.path) from error
-    except Exception as error:  # isal, zlib and gzip each have their own types for a damaged stream
+    except Exception as error:  # isal, zlib and gzip raise different types for a damaged stream
         raise NiftiError(
             "the file ends early or is damaged",
             case=nifti.case,
@@ -368,7 +386,7 @@ def _told_as_damage(nifti: NiftiFile) -> Iterator[None]:
 def _writer(path: Path, level: int) -> BufferedIOBase:
     if not path.name.endswith(".gz"):
         return cast(BufferedIOBase, path.open("wb"))
-    # The bytes are the same for any number of threads, as long as there is one.
+    # With one thread or more the bytes do not depend on the number of threads.
     threads = min(4, os.cpu_count() or 1)
     return cast(
         BufferedIOBase, igzip_threaded.open(path, "wb", level, threads=threads, block_size=_BLOCK)
@@ -398,6 +416,6 @@ def _skip(file: BufferedIOBase, count: int, spare: memoryview) -> None:
 
 
 def _drain(file: BufferedIOBase, spare: memoryview) -> None:
-    """Read to the end, where the sum of the compressed stream is checked."""
+    """Read to the end of the stream, where its CRC is checked."""
     while file.readinto(spare):
         pass

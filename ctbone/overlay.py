@@ -1,4 +1,4 @@
-"""From what a network sees back to the scanner's grid: heat maps over the volume they explain."""
+"""Resample heat maps and masks from a crop back onto the scanner's grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ctbone.errors import StudyError
 from ctbone.grid import Grid
 from ctbone.input_kind import INPUT_KINDS, Dim
-from ctbone.resample import Slab, sample
+from ctbone.resample import Slab, sample, sample_nearest
 from ctbone.study import Study, read_json, record_of
 
 
@@ -31,12 +31,12 @@ class CropSpace:
 
 
 def crop_space(study: Study, case_id: str, dim: Dim) -> CropSpace:
-    """Read from its record where a case's crop lies.
+    """Read the geometry of a case's crop from its record.
 
     Raises
     ------
     StudyError
-        The record is missing, or does not say.
+        The record is missing or lacks the geometry.
     """
     crop = study.crop(case_id, dim)
     record = read_json(record_of(crop))
@@ -50,14 +50,14 @@ def crop_space(study: Study, case_id: str, dim: Dim) -> CropSpace:
         return CropSpace(tuple(_grid(plane, view["affine"]) for view in record["views"]), scanner)
     except (KeyError, TypeError, ValueError) as error:
         raise StudyError(
-            "the record does not say where the crop lies",
+            "the record does not hold the geometry of the crop",
             file=record_of(crop),
             remedy="run 'ctbone preprocess' again",
         ) from error
 
 
-def to_scanner(heat: np.ndarray, space: CropSpace) -> np.ndarray:
-    """Bring a map drawn on a crop onto the scanner's grid, in one interpolation, anti-aliased where it shrinks.
+def to_scanner(heat: np.ndarray, space: CropSpace, *, nearest: bool = False) -> np.ndarray:
+    """Resample a map on a crop onto the scanner's grid, once, anti-aliased where it shrinks.
 
     Parameters
     ----------
@@ -65,12 +65,14 @@ def to_scanner(heat: np.ndarray, space: CropSpace) -> np.ndarray:
         Of the crop's shape: (size, size, size); for images (views, size, size).
     space
         Where the crop lies.
+    nearest
+        Take the nearest value instead of interpolating: for labels.
 
     Returns
     -------
     numpy.ndarray
-        float32, of the scanner's shape; 0 where the network did not look. An image fills the voxels that its plane
-        cuts; where two cross, the higher value stands.
+        float32, of the scanner's shape; 0 outside the crop. An image fills the voxels that its
+        plane cuts; where two cross, the higher value is kept.
     """
     cube = space.grids[0].shape[2] > 1
     layers = [heat] if cube else [layer[..., None] for layer in heat]
@@ -82,7 +84,8 @@ def to_scanner(heat: np.ndarray, space: CropSpace) -> np.ndarray:
         solid = grid if cube else _thick(grid, space.scanner)
         box, part = _part(space.scanner, solid)
         if all(part.shape):
-            values = sample(Slab(layer, np.zeros(3, int), solid), part, outside=-np.inf)
+            slab = Slab(layer, np.zeros(3, int), solid)
+            values = (sample_nearest if nearest else sample)(slab, part, outside=-np.inf)
             np.maximum(result[box], values, out=result[box])
     result[np.isneginf(result)] = 0
     return result
@@ -97,7 +100,7 @@ def _grid(shape: Any, affine: Any) -> Grid:
 
 
 def _thick(plane: Grid, scanner: Grid) -> Grid:
-    """Give a plane the thickness at which it reaches the centre of every voxel that it cuts."""
+    """Thicken a plane so that it contains the centre of every voxel that it cuts."""
     normal = plane.affine[:3, 2] / np.linalg.norm(plane.affine[:3, 2])
     affine = plane.affine.copy()
     affine[:3, 2] = normal * np.abs(normal @ scanner.affine[:3, :3]).sum()
@@ -105,7 +108,7 @@ def _thick(plane: Grid, scanner: Grid) -> Grid:
 
 
 def _part(scanner: Grid, field: Grid) -> tuple[tuple[slice, ...], Grid]:
-    """Return the part of the scanner's grid that a field can touch."""
+    """Return the part of the scanner's grid that a crop's grid overlaps."""
     reach = np.abs(np.linalg.inv(scanner.affine[:3, :3]) @ field.affine[:3, :3]).sum(axis=1) / 2
     corners = scanner.to_index(field.corners())
     low = np.clip(np.floor(corners.min(axis=0) - reach), 0, scanner.shape).astype(int)

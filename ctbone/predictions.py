@@ -1,6 +1,6 @@
-"""The table of probabilities that training, inference, fusion and report hand to one another.
+"""Tables of probabilities, which training, inference, fusion and report read and write.
 
-Plain CSV, so that the probabilities of any other program can be dropped in.
+They are plain CSV files, so that probabilities of other programs can be used too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ctbone.study import read_table, record_of, write_json, write_table
 Split = Literal["val", "test", "external"]
 COLUMNS = ("case_id", "patient_id", "cohort", "model", "fold", "split", "view", "label")
 _TOLERANCE = 1e-3
+"""Allowed difference of a row's sum from 1: probabilities of other programs may be rounded."""
 
 
 def probability_columns(classes: Sequence[str]) -> list[str]:
@@ -34,15 +35,19 @@ def probability_columns(classes: Sequence[str]) -> list[str]:
 def write_predictions(
     path: Path, table: pd.DataFrame, classes: Sequence[str], record: Mapping[str, Any]
 ) -> None:
-    """Write a table of probabilities and, beside it, the record of where it came from.
+    """Write a table of probabilities and its provenance record.
 
     Parameters
     ----------
     path
         ``predictions/<model>.csv`` or ``fusion/<name>.csv``.
     table
-        The columns of ``COLUMNS`` and one ``p_<class>`` a class; ``fold`` is empty where the folds are averaged,
-        ``view`` is empty for a case's own probability.
+        The columns of ``COLUMNS`` and one ``p_<class>`` a class; ``fold`` is empty where the folds
+        are averaged, ``view`` is empty for the probability of the whole case.
+    classes
+        The classes of the study, in order.
+    record
+        The content of the JSON file beside the table.
     """
     ordered = table[[*COLUMNS, *probability_columns(classes)]].copy()
     ordered["fold"] = ordered["fold"].astype("Int64")
@@ -58,18 +63,18 @@ def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``COLUMNS`` and one float column a class; ``fold`` is a nullable integer, the other columns are text.
+        ``COLUMNS`` and one float column a class; ``fold`` is a nullable integer, the other columns
+        are text.
 
     Raises
     ------
     PredictionError
-        A probability is no number within 0–1, a row does not add up to 1, a label is no class, a case stands twice
-        with the same fold, split and view, is tested in two folds, or has two labels.
+        A probability is not a number within 0–1, a row does not add up to 1, a label is not a
+        class, a row repeats with the same case, fold, split and view, or a case is tested in two
+        folds or has two labels.
     """
     required = ["case_id", "label", *probability_columns(classes)]
-    table = read_table(
-        path, required, remedy="run the stage that writes it, or drop in another program's table"
-    )
+    table = read_table(path, required, remedy="run the stage that writes it, or copy a table there")
     defaults = {"cohort": "internal", "model": path.stem, "fold": "", "split": "test", "view": ""}
     table = table.assign(**{name: text for name, text in defaults.items() if name not in table})
     if "patient_id" not in table:
@@ -82,14 +87,15 @@ def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def case_probabilities(table: pd.DataFrame, split: Split, classes: Sequence[str]) -> pd.DataFrame:
-    """One row a case of one split: its own probabilities, averaged over the folds that saw it.
+    """Return one row a case of one split, with its probabilities averaged over the folds.
 
-    A case of the split ``test`` has one fold, a case of ``external`` has all of them.
+    A case of the split ``test`` has one fold, a case of ``external`` has all folds.
 
     Returns
     -------
     pandas.DataFrame
-        ``case_id, patient_id, cohort, label`` and one ``p_<class>`` a class, in the table's order of cases.
+        ``case_id, patient_id, cohort, label`` and one ``p_<class>`` a class, in the order of the
+        table.
     """
     own = table[(table["split"] == split) & (table["view"] == "")]
     keys = ["case_id", "patient_id", "cohort", "label"]
@@ -104,7 +110,7 @@ def _numbers(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
     )
     if wrong.any():
         case, found = table.loc[wrong.idxmax(), "case_id"], text[wrong.idxmax()]
-        raise PredictionError(f"{column} is no number", case=case, file=path, found=repr(found))
+        raise PredictionError(f"{column} is not a number", case=case, file=path, found=repr(found))
     return numbers
 
 
@@ -112,7 +118,7 @@ def _check(table: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
     columns = probability_columns(classes)
     probabilities = table[columns].to_numpy(float)
 
-    def refuse(
+    def _refuse(
         wrong: np.ndarray,
         problem: str,
         shown: Sequence[str],
@@ -131,23 +137,23 @@ def _check(table: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
                 remedy=remedy,
             )
 
-    refuse(
+    _refuse(
         ~((probabilities >= 0) & (probabilities <= 1)).all(axis=1),
         "a probability is not within 0–1",
         columns,
         "0 to 1",
-        "these may be logits or percentages: turn them into probabilities",
+        "if these are logits or percentages, convert them to probabilities",
     )
     uneven = np.abs(probabilities.sum(axis=1) - 1) > _TOLERANCE
-    refuse(uneven, "the classes' probabilities do not add up", columns, "a sum of 1")
-    refuse(
+    _refuse(uneven, "the probabilities of the classes do not add up to 1", columns, "a sum of 1")
+    _refuse(
         ~table["label"].isin(list(classes)).to_numpy(),
-        "the label is no class",
+        "the label is not one of the classes",
         ["label"],
         ", ".join(classes),
     )
     splits = table["split"].isin(["val", "test", "external"]).to_numpy()
-    refuse(~splits, "the split is unknown", ["split"], "val, test or external")
+    _refuse(~splits, "the split is unknown", ["split"], "val, test or external")
     _check_cases(table, path)
 
 
@@ -156,7 +162,7 @@ def _check_cases(table: pd.DataFrame, path: Path) -> None:
     if doubled.any():
         row = table.iloc[int(np.argmax(doubled))]
         raise PredictionError(
-            "the case stands twice with the same fold, split and view",
+            "the case has two rows with the same fold, split and view",
             case=row["case_id"],
             file=path,
         )

@@ -1,4 +1,4 @@
-"""A progress bar for work that takes longer than a breath; plain lines where there is no terminal."""
+"""Progress of long work on standard error: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _lines_only = False
 
 
 class Progress:
-    """What the running work tells: how many steps are done, and a note on the last one."""
+    """Number of finished steps, shown with a note on the latest one."""
 
     def __init__(self, title: str, total: int) -> None:
         self.title = title
@@ -69,14 +69,23 @@ class _Lines(Progress):
 
 
 def use_lines() -> None:
-    """Tell progress by lines from now on, as processes do that share a terminal with others."""
+    """Show progress as lines from now on, for processes that share one terminal."""
     global _lines_only
     _lines_only = True
 
 
 @contextmanager
 def progress(title: str, total: int, *, shown: bool = True) -> Iterator[Progress]:
-    """Show how far ``total`` steps have come, on standard error, or nothing where another process tells it.
+    """Show the progress of ``total`` steps on standard error.
+
+    Parameters
+    ----------
+    title
+        The text before the bar.
+    total
+        The number of steps.
+    shown
+        False shows nothing, for example where another process shows the progress.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""From the scanner's grid to any other in one anti-aliased interpolation of the voxels that are needed.
+"""Resample a volume onto another grid in one anti-aliased interpolation of the voxels it needs.
 
-The engine is SciPy's ``affine_transform``. Measured on one core, 187 × 181 × 119 voxels onto an oblique 96³ cube: a
-linear ramp comes out to 6e-5 HU (float32 coordinates, as of torch's ``grid_sample`` and MONAI's ``SpatialResample``:
-2.5e-4), in 0.2–0.3 s with the smoothing (0.1–0.2 s there without). What decides is the start of each worker process:
-torch takes 3 s to import and MONAI 7 s more, SciPy next to nothing.
+SciPy's ``affine_transform`` interpolates. Measured on one core, 187 × 181 × 119 voxels onto an
+oblique 96³ cube: a linear ramp is exact to 6e-5 HU (with float32 coordinates, as in torch's
+``grid_sample`` and MONAI's ``SpatialResample``: 2.5e-4), in 0.2–0.3 s with the smoothing (they:
+0.1–0.2 s without).
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from ctbone.nifti import NiftiFile
 
 Interpolation = Literal["linear", "cubic"]
 _FWHM = 1 / (2 * np.sqrt(2 * np.log(2)))
+"""Standard deviation of a Gaussian over its full width at half maximum."""
 _TRUNCATE = 4.0
+"""Standard deviations at which the Gaussian is cut off."""
 _OWN_WIDTH = {"linear": 1 / 6, "cubic": 0.0}
-_SUPPORT = {"linear": 1, "cubic": 14}  # the spline's own filter has decayed to 1e-8 after 14 voxels
+"""Variance that the interpolation itself adds, in voxels²: 1/6 is that of the triangle."""
+_SUPPORT = {"linear": 1, "cubic": 14}
+"""Voxels around a sample that it needs; the cubic spline's prefilter is 1e-8 after 14 voxels."""
 
 
 @dataclass(frozen=True)
 class Slab:
-    """The part of a volume that was read.
+    """The part of a volume that was read, a box of voxels.
 
     Attributes
     ----------
@@ -37,7 +41,7 @@ class Slab:
     start
         Index of its first voxel in the volume.
     volume
-        The whole volume's grid.
+        Grid of the whole volume.
     """
 
     voxels: np.ndarray
@@ -49,11 +53,22 @@ def read_slab(
     image: NiftiFile, targets: Sequence[Grid], interpolation: Interpolation = "linear"
 ) -> Slab:
     """Read the voxels that sampling onto ``targets`` needs, and no others."""
-    spans = [_span(image.grid, target, interpolation) for target in targets]
-    low = np.min([first for first, _ in spans], axis=0)
-    high = np.max([last for _, last in spans], axis=0)
-    low, high = np.minimum(low, np.array(image.grid.shape) - 1), np.maximum(high, low + 1)
+    low, high = _needed(image.grid, targets, interpolation)
     return Slab(image.read_box(low.tolist(), high.tolist()), low, image.grid)
+
+
+def cut_slab(slab: Slab, targets: Sequence[Grid], interpolation: Interpolation = "linear") -> Slab:
+    """Copy from a slab in memory the voxels that sampling onto ``targets`` needs, and no others."""
+    low, high = _needed(slab.volume, targets, interpolation)
+    part = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, slab.start, strict=True))
+    return Slab(slab.voxels[part].copy("K"), low, slab.volume)
+
+
+def covers(slab: Slab, target: Grid, interpolation: Interpolation = "linear") -> bool:
+    """Whether a slab holds every voxel of the volume that sampling onto ``target`` needs."""
+    first, last = _span(slab.volume, target, interpolation)
+    stop = slab.start + slab.voxels.shape
+    return bool((first >= last).any() or ((first >= slab.start) & (last <= stop)).all())
 
 
 def sample(
@@ -61,21 +76,22 @@ def sample(
 ) -> np.ndarray:
     """Sample a volume at the voxel centres of another grid.
 
-    Along each source axis on which the target's step is wider than a voxel, the slab is first smoothed by a Gaussian
-    that widens the scanner's voxel to the target's: σ² = (f² − 1) / (8 ln 2) voxels², f the ratio of the steps. Linear
-    interpolation widens it by 1/6 voxel² by itself (the variance of its triangle), which is taken off. Where the target
-    has one plane only, nothing is smoothed across it.
+    Along each source axis on which the target's step is wider than a voxel, the slab is first
+    smoothed by a Gaussian that widens the scanner's voxel to the target's:
+    σ² = (f² − 1) / (8 ln 2) voxels², f the ratio of the steps. Linear interpolation itself adds
+    1/6 voxel² (the variance of its triangle), which is subtracted. A target of a single plane is
+    not smoothed across it.
 
     Parameters
     ----------
     slab
-        What ``read_slab`` read for this target.
+        From ``read_slab`` for this target.
     target
-        The grid to fill.
+        The grid to sample.
     interpolation
         ``linear``, or ``cubic`` (B-spline).
     outside
-        What a centre outside the voxels of the scan becomes.
+        Value at centres outside the voxels of the scan.
 
     Returns
     -------
@@ -84,7 +100,8 @@ def sample(
 
     References
     ----------
-    Cardoso et al., "Scale factor point spread function matching: beyond aliasing in image resampling", MICCAI 2015.
+    Cardoso et al., "Scale factor point spread function matching: beyond aliasing in image
+    resampling", MICCAI 2015.
     """
     first, last = _span(slab.volume, target, interpolation)
     part = tuple(
@@ -96,20 +113,43 @@ def sample(
     start = np.maximum(first, slab.start)
     order = 1 if interpolation == "linear" else 3
     sigmas = _sigmas(slab.volume, target, interpolation).tolist()
-    result = _interpolate(slab.voxels[part], matrix, offset - start, target.shape, order, sigmas)
+    result = _interpolate(
+        slab.voxels[part], matrix, offset - start, shape=target.shape, order=order, sigmas=sigmas
+    )
     _clear_outside(result, matrix, offset, slab.volume.shape, outside)
     return result
 
 
 def sample_mask(voxels: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
-    """Sample a mask at the voxel centres of another grid: linear, inside from one half. Nothing is smoothed."""
+    """Sample a mask at the voxel centres of another grid: linear, unsmoothed, inside from 0.5."""
     matrix, offset = _index_map(grid, target)
     padded = np.pad(voxels, 1).astype(np.float32)
     return _interpolate(padded, matrix, offset + 1, target.shape) >= 0.5 - 1e-4
 
 
+def sample_nearest(slab: Slab, target: Grid, outside: float = 0.0) -> np.ndarray:
+    """Take the nearest voxel at each voxel centre of another grid: for labels.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, of the target's shape; ``outside`` at centres outside the voxels of the volume.
+    """
+    matrix, offset = _index_map(slab.volume, target)
+    result: np.ndarray = ndimage.affine_transform(
+        slab.voxels.astype(np.float32),
+        matrix,
+        offset - slab.start,
+        output_shape=target.shape,
+        order=0,
+        mode="nearest",
+    )
+    _clear_outside(result, matrix, offset, slab.volume.shape, outside)
+    return result
+
+
 def values_at(slab: Slab, target: Grid) -> np.ndarray:
-    """Interpolate linearly at the voxel centres of another grid; nothing is smoothed, borders reach on for ever.
+    """Interpolate linearly at the voxel centres of another grid, unsmoothed; borders are extended.
 
     Returns
     -------
@@ -128,18 +168,24 @@ def _interpolate(
     order: int = 1,
     sigmas: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> np.ndarray:
-    """Smooth, then interpolate at the indices ``matrix @ target index + offset``; borders reach on for ever."""
+    """Smooth, then interpolate at ``matrix @ target index + offset``; borders are extended."""
     if voxels.flags.f_contiguous and not voxels.flags.c_contiguous:
-        # As NIfTI stores them. Taken the other way round they are in the order that NumPy and SciPy work fastest in.
-        back = matrix[::-1, ::-1], offset[::-1], shape[::-1], order, sigmas[::-1]
-        return _interpolate(voxels.T, *back).T
+        # NIfTI's order in memory. Transposed, it is the order in which NumPy and SciPy are fastest.
+        return _interpolate(
+            voxels.T,
+            matrix[::-1, ::-1],
+            offset[::-1],
+            shape=shape[::-1],
+            order=order,
+            sigmas=sigmas[::-1],
+        ).T
     source = np.abs(matrix).argmax(axis=0)
     scales = matrix[source, range(3)]
     if (
         sorted(source) == [0, 1, 2]
         and np.abs(matrix).sum() - np.abs(scales).sum() < 1e-9 * np.abs(scales).min()
     ):
-        # The axes are parallel, in some order: then one axis after another, the one that loses most voxels first.
+        # The axes are parallel, in some order: one axis after another, the most reduced one first.
         values = voxels.transpose(source)
         for axis in sorted(range(3), key=lambda axis: shape[axis] / values.shape[axis]):
             values = _smooth(values, sigmas[source[axis]], axis)
@@ -195,10 +241,20 @@ def _sigmas(source: Grid, target: Grid, interpolation: Interpolation) -> np.ndar
     return np.sqrt(np.maximum((steps**2 - 1) * _FWHM**2 - _OWN_WIDTH[interpolation], 0))
 
 
+def _needed(
+    source: Grid, targets: Sequence[Grid], interpolation: Interpolation
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the box of source voxels that all targets need; it holds one voxel at least."""
+    spans = [_span(source, target, interpolation) for target in targets]
+    low = np.min([first for first, _ in spans], axis=0)
+    high = np.max([last for _, last in spans], axis=0)
+    return np.minimum(low, np.array(source.shape) - 1), np.maximum(high, low + 1)
+
+
 def _span(
     source: Grid, target: Grid, interpolation: Interpolation
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first source voxel that the target needs, and the one after the last, along each axis."""
+    """Return the source box that the target needs: first index, and last index exclusive."""
     corners = source.to_index(target.corners())
     reach = _SUPPORT[interpolation] + np.ceil(_TRUNCATE * _sigmas(source, target, interpolation))
     low = np.floor(corners.min(axis=0) - reach).astype(int)
@@ -214,7 +270,7 @@ def _clear_outside(
     shape: tuple[int, int, int],
     outside: float,
 ) -> None:
-    """Overwrite what is further from the outermost centres than half a voxel."""
+    """Set samples more than half a voxel beyond the outermost voxel centres to ``outside``."""
     index = np.ogrid[tuple(slice(0, n) for n in values.shape)]
     for axis, size in enumerate(shape):
         at = sum(

@@ -1,4 +1,4 @@
-"""The radiologists' confidence scores on the nine-point scale, and the probability that each stands for."""
+"""Radiologists' confidence scores on a nine-point scale, and their probabilities."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ctbone.study import read_table
 COLUMNS = ("reader_id", "level", "session", "case_id", "score")
 SESSIONS = ("unaided", "aided")
 MIDPOINT = 5
+"""Stands for a probability of 50 %; readers have to decide, so it is not allowed."""
 
 
 def read_scores(path: Path, cohort: Cohort) -> pd.DataFrame:
@@ -21,7 +22,7 @@ def read_scores(path: Path, cohort: Cohort) -> pd.DataFrame:
     Parameters
     ----------
     path
-        A CSV with ``reader_id, level, session, case_id, score`` and, if there, ``read_at, seconds``.
+        A CSV with the columns of ``COLUMNS``, and optionally ``read_at`` and ``seconds``.
     cohort
         The study's cases.
 
@@ -33,8 +34,8 @@ def read_scores(path: Path, cohort: Cohort) -> pd.DataFrame:
     Raises
     ------
     ScoreError
-        A score is off the scale or is the midpoint, a session is unknown, a case is not in the cohort, or a reader
-        scored a case twice in one session.
+        A score is not on the scale or is the midpoint, a session is unknown, a case is not in the
+        cohort, or a reader scored a case twice in one session.
     """
     remedy = f"write one row a reading: {', '.join(COLUMNS)}"
     table = read_table(path, COLUMNS, remedy=remedy)
@@ -49,7 +50,7 @@ def read_scores(path: Path, cohort: Cohort) -> pd.DataFrame:
                 "the scored case is not in the cohort",
                 case=case,
                 file=where,
-                remedy="mend case_id, or cohort.csv",
+                remedy="correct the case_id, or cohort.csv",
             )
         if score == str(MIDPOINT):
             raise ScoreError(
@@ -81,7 +82,7 @@ def read_scores(path: Path, cohort: Cohort) -> pd.DataFrame:
         earlier = seen.setdefault((reader, session, case), number)
         if earlier != number:
             raise ScoreError(
-                f"reader {reader} scored this case in row {earlier} already ({session})",
+                f"reader {reader} scored this case in row {earlier} already (session {session})",
                 case=case,
                 file=where,
             )
@@ -89,9 +90,9 @@ def read_scores(path: Path, cohort: Cohort) -> pd.DataFrame:
 
 
 def score_probability(score: pd.Series) -> pd.Series:
-    """Map a score to the probability of the positive class: 1–9 become 10–90 %.
+    """Map a score to the probability of the positive class: 1–9 become 0.1–0.9.
 
-    Source: the nine-point scale without the 50 % midpoint of the main paper; the linear map is our choice.
+    The scale is the main paper's; the linear map is a choice of ctbone.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The study folder: where each table and file lies, atomic writes, and the record of where an output came from."""
+"""The study folder: paths and tables, atomic writes, and provenance records."""
 
 from __future__ import annotations
 
@@ -27,23 +27,37 @@ from ctbone.errors import StudyError
 from ctbone.input_kind import INPUT_KINDS, Dim
 
 _ABANDONED = 24 * 3600.0
-"""Seconds after which a file that another machine began to write is taken for abandoned."""
+"""Seconds after which a temporary file of another machine counts as abandoned."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """The corridor: every stage finds its inputs here and leaves its outputs here.
+    """A study folder: the inputs and outputs of every stage.
+
+    The settings are read once. Make a new ``Study`` after editing ``study.yaml``.
 
     Parameters
     ----------
     root
         The study folder; it holds ``study.yaml``.
+
+    Examples
+    --------
+    >>> import tempfile, ctbone as ct
+    >>> study = ct.init(tempfile.mkdtemp(), config="demo")
+    >>> study.settings.classes
+    ('benign', 'malignant')
+    >>> study.cohort_csv.name
+    'cohort.csv'
     """
 
     root: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+
     @classmethod
-    def open(cls, root: Path) -> Study:
+    def open(cls, root: str | os.PathLike[str]) -> Study:
         """Return the study in ``root`` after reading its settings.
 
         Raises
@@ -51,31 +65,111 @@ class Study:
         StudyError
             There is no ``study.yaml`` in ``root``.
         ConfigError
-            Its settings do not hold.
+            The settings are not valid.
         """
         study = cls(Path(root))
-        if not study.settings_file.is_file():
-            raise StudyError(
-                "this folder is no study: it has no study.yaml",
-                file=study.root,
-                remedy="make one with 'ctbone init DIR', or name it with --study DIR",
-            )
-        study.settings  # noqa: B018 (read now, so that a mistake shows before work begins)
+        study.settings  # noqa: B018 (read now, so that an error shows before work begins)
         return study
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings of ``study.yaml``."""
+        """The settings of ``study.yaml``.
+
+        Raises
+        ------
+        StudyError, ConfigError
+            As ``open``.
+        """
+        if not self.settings_file.is_file():
+            raise StudyError(
+                "not a study folder: study.yaml is missing",
+                file=self.root,
+                remedy="make a study with 'ctbone init DIR', or name its folder with --study DIR",
+            )
         return load_settings(self.settings_file)
 
     @property
+    def cohort(self) -> pd.DataFrame:
+        """The table of ``cohort.csv``, checked: one row a case.
+
+        Empty cells of ``patient_id`` and ``cohort`` hold their defaults, labels are class names,
+        paths start at the study folder, and clinical columns are text.
+
+        Raises
+        ------
+        CohortError, StudyError
+            The table is missing or has errors.
+        """
+        from ctbone.cohort import cohort_table, read_cohort
+
+        return cohort_table(read_cohort(self))
+
+    @property
+    def folds(self) -> pd.DataFrame:
+        """The table of ``folds.csv``, checked: ``case_id, patient_id, label, fold, role_<k>``.
+
+        Raises
+        ------
+        FoldError, CohortError, StudyError
+            There are no folds yet, or they do not belong to the cohort.
+        """
+        from ctbone.cohort import read_cohort
+        from ctbone.folds import read_folds
+
+        return read_folds(self, read_cohort(self)).table.astype({"fold": int})
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The table of ``scores.csv``, checked: one row a reading.
+
+        Raises
+        ------
+        ScoreError, CohortError, StudyError
+            The table is missing or has errors.
+        """
+        from ctbone.cohort import read_cohort
+        from ctbone.scores import read_scores
+
+        return read_scores(self.scores_csv, read_cohort(self))
+
+    def predictions(self, name: str) -> pd.DataFrame:
+        """Return the probabilities of a model or a fusion, checked: one row a case, fold and view.
+
+        Parameters
+        ----------
+        name
+            A table in ``predictions/``, or else in ``fusion/``.
+
+        Raises
+        ------
+        StudyError
+            Neither folder has a table of that name; the message lists the names.
+        PredictionError
+            The table has errors.
+        """
+        from ctbone.predictions import read_predictions
+
+        for path in (self.predictions_csv(name), self.fusion(name)):
+            if path.is_file():
+                return read_predictions(path, self.settings.classes)
+        folders = (self.predictions_csv(name).parent, self.fusion(name).parent)
+        known = [path.stem for folder in folders for path in sorted(folder.glob("[!.]*.csv"))]
+        raise StudyError(
+            "the study has no predictions of that name",
+            file=self.root,
+            found=name,
+            expected=" or ".join(known) or None,
+            remedy=None if known else "run 'ctbone train' first",
+        )
+
+    @property
     def settings_file(self) -> Path:
-        """The study's settings."""
+        """The settings, in YAML."""
         return self.root / "study.yaml"
 
     @property
     def cohort_csv(self) -> Path:
-        """One row a case, written by the user."""
+        """The cohort table, one row a case, written by the user."""
         return self.root / "cohort.csv"
 
     @property
@@ -85,24 +179,24 @@ class Study:
 
     @property
     def preprocess_csv(self) -> Path:
-        """What became of each case in preprocessing."""
+        """The result of preprocessing, one row a case."""
         return self.root / "preprocess.csv"
 
     @property
     def folds_csv(self) -> Path:
-        """Which patient is in which fold; its record beside it holds the hash that later stages check."""
+        """The folds; the record beside the table holds the hash that later stages check."""
         return self.root / "folds.csv"
 
     def nifti(self, case_id: str) -> Path:
-        """Return the case's volume in HU; ``record_of`` it says where it came from."""
+        """Return the path of the case's volume in HU; its record is at ``record_of(path)``."""
         return self.root / "nifti" / f"{case_id}.nii.gz"
 
     def crop(self, case_id: str, dim: Dim) -> Path:
-        """Return what the ``dim`` network sees of the case, int16 HU, uncompressed."""
+        """Return the path of the crop for ``dim`` networks: int16 HU, uncompressed."""
         return self.root / "crops" / dim / f"{case_id}.nii"
 
     def crop_mask(self, case_id: str, dim: Dim) -> Path:
-        """Return the lesion on the grid of ``crop``: uint8, 1 inside; the crop's record holds its hash."""
+        """Return the path of the lesion mask on the grid of ``crop``: uint8, 1 inside."""
         folder = INPUT_KINDS[dim].mask_folder
         if folder is None:
             raise StudyError(f"{dim} images have no masks", file=self.root / "crops")
@@ -110,27 +204,27 @@ class Study:
 
     @property
     def qc(self) -> Path:
-        """The folder of the contact sheets, ``qc.csv`` and ``index.html``."""
+        """The folder of contact sheets, ``qc.csv`` and ``index.html``."""
         return self.root / "qc"
 
     def qc_sheet(self, case_id: str) -> Path:
-        """Return the contact sheet of a case."""
+        """Return the path of a case's contact sheet."""
         return self.qc / f"{case_id}.png"
 
     def run(self, model: str, fold: int) -> Path:
         """Return the folder of one trained fold: checkpoint, weights, ``metrics.csv``."""
         return self.root / "runs" / model / f"fold{fold}"
 
-    def predictions(self, model: str) -> Path:
-        """Return the model's table of probabilities."""
+    def predictions_csv(self, model: str) -> Path:
+        """Return the path of a model's probabilities."""
         return self.root / "predictions" / f"{model}.csv"
 
     def fusion(self, name: str) -> Path:
-        """Return the fused table of probabilities; ``record_of`` it holds the weights."""
+        """Return the path of a fusion's probabilities; its record holds the weights."""
         return self.root / "fusion" / f"{name}.csv"
 
     def explanation(self, model: str, case_id: str) -> Path:
-        """Return the heat map of one case, on the grid of its volume."""
+        """Return the path of a case's heat map, on the grid of its volume."""
         return self.root / "explain" / model / f"{case_id}.nii.gz"
 
     @property
@@ -140,7 +234,7 @@ class Study:
 
 
 def record_of(path: Path) -> Path:
-    """Return the JSON beside an output that says where it came from.
+    """Return the path of the JSON record beside an output: its inputs, settings and versions.
 
     Examples
     --------
@@ -152,10 +246,10 @@ def record_of(path: Path) -> Path:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; it takes the place of ``path`` only if the block succeeds.
+    """Yield a temporary path in the same folder, renamed to ``path`` only if the block succeeds.
 
-    The temporary name keeps the suffixes, which some writers choose the format by. What a process that was killed has
-    left half-written in the folder is removed.
+    The temporary name keeps the suffixes, because some writers choose the format by them.
+    Temporary files that killed processes left in the folder are removed.
 
     Raises
     ------
@@ -191,22 +285,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    """Name the file that becomes ``path``: the process says whether it is still written, chance the machine."""
+    """Return a temporary name that holds the machine, the process and a random part."""
     return path.with_name(f".writing-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
 
 
 @cache
 def _machine() -> str:
-    """Name where a process's number means this process: the machine, and within it the container."""
+    """Return a hash of the machine and its container: process numbers are unique within both."""
     container = ""
     with suppress(OSError):
         container = str(Path("/proc/self/ns/pid").readlink())
     return hashlib.sha256(f"{platform.node()} {container}".encode()).hexdigest()[:8]
 
 
-@cache  # once a process and folder: what is left lies there since before
+@cache  # once for each process and folder is enough
 def _sweep(folder: Path) -> None:
-    """Remove what processes have left that were killed in mid-write: on this machine those that are gone, else old."""
+    """Remove temporary files of dead processes of this machine, and old ones of other machines."""
     for left in folder.glob(".writing-*"):
         machine, pid, _ = (left.name.removeprefix(".writing-") + "--").split("-", 2)
         with suppress(OSError):
@@ -235,7 +329,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` as JSON, atomically; NaN is refused, an undefined value is ``None``."""
+    """Write ``content`` as JSON, atomically. NaN raises an error: undefined values are ``None``."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -245,7 +339,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     StudyError
-        The file is missing or holds something else.
+        The file is missing or is not a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -259,32 +353,36 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, atomically, floats with all their digits."""
+    """Write a table as CSV, atomically, with all digits of floats."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def read_table(path: Path, required: Sequence[str] = (), remedy: str | None = None) -> pd.DataFrame:
-    """Read a CSV as text, cell by cell; commas, semicolons and tabs are understood, as is Excel's byte-order mark.
+    """Read a CSV file as text.
+
+    The delimiter is a comma, a semicolon or a tab; a byte-order mark, as Excel writes it, is
+    skipped.
 
     Parameters
     ----------
     path
         The CSV file.
     required
-        Columns that must be there.
+        Columns that the table must have.
     remedy
         What to do when the file is missing.
 
     Returns
     -------
     pandas.DataFrame
-        Every cell is a stripped string, empty where nothing stands; empty lines are dropped.
+        Every cell is a stripped string, possibly empty; empty lines are dropped.
 
     Raises
     ------
     StudyError
-        The file is missing, unreadable, ragged, has a column twice or lacks a required one.
+        The file is missing or unreadable, a row has another number of cells than the header, a
+        column name repeats, or a required column is missing.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -334,7 +432,7 @@ def _rows(text: str, delimiter: str, path: Path) -> list[list[str]]:
                 )
             rows.append(cells)
     except csv.Error as error:
-        raise StudyError(f"the table is no CSV: {error}", file=path) from error
+        raise StudyError(f"the table is not valid CSV: {error}", file=path) from error
     return rows
 
 
@@ -345,7 +443,7 @@ def file_hash(path: Path) -> str:
 
 
 def content_hash(content: object) -> str:
-    """SHA-256 of anything JSON can say, independent of the order of keys.
+    """SHA-256 of a JSON-serialisable value, independent of the order of keys.
 
     Examples
     --------
@@ -358,16 +456,16 @@ def content_hash(content: object) -> str:
 def provenance(
     study: Study, stage: str, inputs: Mapping[str, Path] | None = None
 ) -> dict[str, Any]:
-    """Say where an output came from: ctbone's version, the settings, the hashes of its inputs, the libraries.
+    """Return the record of an output: versions, settings, and the hashes of its inputs.
 
     Parameters
     ----------
     study
-        The study it belongs to.
+        The study of the output.
     stage
         The stage that writes it.
     inputs
-        Name and path of each file it was made from; only the name and the hash are kept.
+        Name and path of each input file; the record keeps the name and the hash, not the path.
     """
     return {
         "stage": stage,
@@ -394,8 +492,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
     )
     found = []
     for name in libraries:
-        with suppress(
-            metadata.PackageNotFoundError
-        ):  # a machine that only trains may lack what reads DICOM
+        # A machine that only trains may lack the DICOM libraries.
+        with suppress(metadata.PackageNotFoundError):
             found.append((name, metadata.version(name)))
     return tuple(found)

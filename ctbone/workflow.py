@@ -1,4 +1,4 @@
-"""The order of the stages: the one place, beside the command line, that knows which room comes after which."""
+"""The commands as functions, and the order of the stages; ``import ctbone`` offers them."""
 
 from __future__ import annotations
 
@@ -7,58 +7,83 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from ctbone.cohort import COLUMNS, Case, check_cohort, read_cohort
-from ctbone.config_file import builtin_config, load_settings
+from ctbone.cases import (
+    TRANSFORMS,
+    CaseJob,
+    check_one,
+    finished_jobs,
+    modules_to_preload,
+    prepare_and_draw,
+    prepare_case,
+)
+from ctbone.cohort import COLUMNS, check_cohort, read_cohort
+from ctbone.config import DicomSettings, EvaluationSettings
+from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.errors import CtboneError, StudyError
 from ctbone.input_kind import Dim
 from ctbone.progress import progress
+from ctbone.results import (
+    CohortCheck,
+    Conversion,
+    Fusion,
+    Prediction,
+    Preprocessing,
+    Report,
+    Training,
+)
 from ctbone.study import Study, write_text
-from ctbone.workers import Outcome, map_cases
+from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:
-    from ctbone.preprocess import CropSummary, MaskCheck
+    from ctbone.preprocess import CropSummary
 
 DEMO_MARK = ".ctbone-demo"
-"""Says that a folder is a demo's, and with which choices it was made."""
+"""File that marks the folder of a demo and holds its options."""
 _SHOWN = 4
-"""Settings that a note lists at most."""
+"""Number of differing settings that a note lists at most."""
+
+AnyPath = str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
-class CaseJob:
-    """One case of one study: the unit of work that travels to a worker."""
+def init(folder: AnyPath, config: str = "sacral_ct") -> Study:
+    """Make a study folder with a commented ``study.yaml`` and a ``cohort.csv`` without rows.
 
-    study: Study
-    case: Case
+    Parameters
+    ----------
+    folder
+        The study folder to make.
+    config
+        A config by name (``sacral_ct``, ``demo``) or a YAML file.
 
-
-def default_workers() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def init_study(folder: Path, config: str) -> Study:
-    """Make a study folder: a commented ``study.yaml`` and a ``cohort.csv`` with nothing but its header.
+    Returns
+    -------
+    Study
 
     Raises
     ------
     StudyError
-        The folder is a study already.
+        The folder has one of these files already.
     ConfigError
-        There is no such config.
+        The config does not exist or is not valid.
+
+    Examples
+    --------
+    >>> import tempfile, ctbone as ct
+    >>> study = ct.init(tempfile.mkdtemp(), config="demo")
+    >>> list(study.cohort_csv.read_text().split(","))[:3]
+    ['case_id', 'patient_id', 'label']
     """
     source = builtin_config(config)
     load_settings(source)
-    study = Study(folder)
+    study = Study(Path(folder))
     for path in (study.settings_file, study.cohort_csv):
         if path.exists():
             raise StudyError(
-                "this file is there already and is not overwritten",
+                "the file exists already and is not overwritten",
                 file=path,
                 remedy="choose another DIR",
             )
@@ -67,207 +92,528 @@ def init_study(folder: Path, config: str) -> Study:
     return study
 
 
-@dataclass(frozen=True)
-class CohortCheck:
-    """What ``check`` found.
+def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
+    """List every problem of the cohort table, the images' headers and the masks.
 
-    Attributes
+    Parameters
     ----------
-    problems
-        What must be mended.
-    notes
-        What is worth a look, one line each: masks of several parts.
+    study
+        The study or its folder.
+    workers
+        Processes.
+
+    Returns
+    -------
+    CohortCheck
+
+    Raises
+    ------
+    StudyError, ConfigError
+        The folder is not a study, or its settings are not valid.
+
+    Examples
+    --------
+    >>> import tempfile, ctbone as ct
+    >>> found = ct.check(ct.init(tempfile.mkdtemp()))
+    >>> found.ok, found.problems[0].problem
+    (False, 'the cohort has no cases')
     """
-
-    problems: list[CtboneError]
-    notes: list[str]
+    return _check(_opened(study), workers=workers, preload=())
 
 
-def check(study: Study) -> CohortCheck:
-    """List every problem of the cohort, its images' headers and its masks, before anything long runs."""
+def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck:
+    """Check a study; its processes import the modules of ``preload`` for later stages."""
     problems, notes = check_cohort(study), {}
     if problems:
-        return CohortCheck(problems, [])
-    cases = list(read_cohort(study))
-    with progress("Check", total=len(cases)) as bar:
-        for outcome in map_cases(
-            _check_one, [CaseJob(study, case) for case in cases], workers=default_workers()
-        ):
+        return CohortCheck(study, problems, [])
+    cohort = read_cohort(study)
+    jobs = [CaseJob(study, case) for case in cohort]
+    with progress("Check", total=len(jobs)) as bar:
+        for outcome in map_cases(check_one, jobs, workers=workers, preload=preload):
             case_id = outcome.item.case.case_id
             fault = outcome.error or (outcome.result.fault if outcome.result else None)
             problems += [fault] if fault else []
             if outcome.result and outcome.result.note:
                 notes[case_id] = f"case {case_id}: {outcome.result.note}"
             bar.advance(note=case_id)
-    return CohortCheck(problems, [notes[case.case_id] for case in cases if case.case_id in notes])
-
-
-def _check_one(job: CaseJob) -> MaskCheck:
-    from ctbone.dicom import grid_of
-    from ctbone.preprocess import check_case
-
-    return check_case(job.study, job.case, grid_of(job.study, job.case))
-
-
-def preprocess(
-    study: Study,
-    *,
-    case_id: str | None = None,
-    workers: int | None = None,
-    cluster: str | None = None,
-    quality: bool = False,
-) -> list[Outcome[CaseJob, CropSummary]]:
-    """Convert and crop every case, or one; a bad case stops no other. ``quality`` also writes the quality pages.
-
-    Returns
-    -------
-    list of Outcome
-        In the order of the cohort; what failed stands in ``error``, and in ``preprocess.csv``.
-    """
-    from ctbone.preprocess import write_quality, write_summary
-
-    cohort = read_cohort(study)
-    cases = [cohort.case(case_id)] if case_id else list(cohort)
-    work = prepare_and_show if quality else prepare_case
-    jobs = [CaseJob(study, case) for case in cases]
-    outcomes = []
-    with progress("Preprocess", total=len(jobs)) as bar:
-        for outcome in map_cases(work, jobs, workers=workers or default_workers(), cluster=cluster):
-            outcomes.append(outcome)
-            bar.advance(note=f"{outcome.item.case.case_id}{' failed' if outcome.error else ''}")
-    outcomes.sort(key=lambda outcome: cases.index(outcome.item.case))
-    write_summary(
-        study, {o.item.case.case_id: o.error or cast("CropSummary", o.result) for o in outcomes}
+    return CohortCheck(
+        study=study,
+        problems=problems,
+        notes=[notes[case.case_id] for case in cohort if case.case_id in notes],
+        internal=len(cohort.internal),
+        external=len(cohort.external),
     )
-    if quality:
-        write_quality(study, [case.case_id for case in cohort])
-    return outcomes
 
 
-def prepare_case(job: CaseJob) -> CropSummary:
-    """Take one case from DICOM to its crops."""
-    from ctbone.dicom import convert_case
-    from ctbone.preprocess import preprocess_case
-
-    convert_case(job.study, job.case)
-    return preprocess_case(job.study, job.case)
-
-
-def prepare_and_show(job: CaseJob) -> CropSummary:
-    """Take one case from DICOM to its crops, and draw its contact sheet."""
-    from ctbone.preprocess import draw_sheet
-
-    summary = prepare_case(job)
-    draw_sheet(job.study, job.case.case_id)
-    return summary
-
-
-def models_of(study: Study, dim: Dim | None = None) -> list[str]:
-    """Return the names of the study's models, or of those of one dimension.
-
-    Raises
-    ------
-    StudyError
-        The study has no model of that dimension.
-    """
-    names = [name for name, model in study.settings.models.items() if dim in (None, model.dim)]
-    if not names:
-        raise StudyError(
-            f"the study has no {dim} model",
-            file=study.settings_file,
-            remedy="add one under 'models'",
-        )
-    return names
-
-
-def run(study: Study, *, scores: Path | None, workers: int | None = None) -> Path:
-    """Run every stage that is not up to date, from the check to the report.
-
-    Returns
-    -------
-    Path
-        ``report/index.html``.
-
-    Raises
-    ------
-    CtboneError
-        The first problem of the cohort, or of a case: training does not begin without all of them.
-    """
-    from ctbone import fusion, inference, report, training
-
-    problems = check(study).problems
-    if problems:
-        raise problems[0]
-    failed = [outcome.error for outcome in preprocess(study, workers=workers) if outcome.error]
-    if failed:
-        raise failed[0]
-    names = models_of(study)
-    for name in names:
-        training.train(study, name)
-    if read_cohort(study).external:
-        for name in names:
-            inference.predict_external(study, name)
-    fusion.fuse(study, scores=scores)
-    return report.report(study)
-
-
-def demo(
-    folder: Path, *, shuffle_labels: bool = False, difficulty: float | None = None, seed: int = 0
-) -> Path:
-    """Make a cohort of synthetic patients in ``folder`` and run every stage on it.
-
-    A demo that was interrupted goes on where it stopped, with its ``study.yaml``; a note on
-    standard error says where this differs from the demo config of this version.
+def convert(
+    folder: AnyPath,
+    out: AnyPath | None = None,
+    *,
+    list: bool = False,  # the name of the command's option
+) -> Conversion:
+    """Convert one DICOM series to NIfTI in HU, or list the series of a folder.
 
     Parameters
     ----------
     folder
-        A new or empty folder, or an earlier demo with the same choices.
+        A folder with DICOM files, or one of these files.
+    out
+        The NIfTI file to write, ``.nii`` or ``.nii.gz``.
+    list
+        List the series and the reason why each is taken or not; write nothing.
+
+    Returns
+    -------
+    Conversion
+
+    Raises
+    ------
+    DicomError
+        No series of the folder can be converted.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.convert("dicom/P012", "P012.nii.gz")  # doctest: +SKIP
+    Wrote P012.nii.gz
+    """
+    from ctbone import dicom
+
+    if list:
+        return Conversion(None, dicom.list_series(Path(folder), DicomSettings()))
+    if out is None:
+        raise CtboneError("no output file is named", expected="ctbone convert DIR OUT.nii.gz")
+    return Conversion(dicom.convert_series(Path(folder), Path(out), DicomSettings()))
+
+
+def preprocess(
+    study: Study | AnyPath = ".",
+    *,
+    case: str | None = None,
+    workers: int = 1,
+    cluster: str | None = None,
+    qc: bool = False,
+) -> Preprocessing:
+    """Convert every case to NIfTI and make its 3D crop and 2D images.
+
+    Cases that are up to date are skipped. A case that fails does not stop the others.
+
+    Parameters
+    ----------
+    study
+        The study or its folder.
+    case
+        ``case_id`` of the only case to process; None processes all.
+    workers
+        Processes on this machine.
+    cluster
+        Address of a Dask scheduler that distributes the cases instead.
+    qc
+        Also draw a contact sheet of each case and an overview page.
+
+    Returns
+    -------
+    Preprocessing
+        The errors of failed cases are in ``problems``, and in ``preprocess.csv``.
+
+    Raises
+    ------
+    CohortError, StudyError, ConfigError
+        The cohort or the settings are not valid.
+    WorkerError
+        The scheduler does not answer.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.preprocess("my_study", workers=4).table  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone.preprocess import write_quality, write_summary
+
+    cohort = read_cohort(study)
+    cases = [cohort.case(case)] if case else [*cohort]
+    jobs = [CaseJob(study, one) for one in cases]
+    done = [] if cluster is not None else finished_jobs(jobs, threads=workers)
+    finished = {outcome.item for outcome in done}
+    preload = [TRANSFORMS] if len(finished) < len(jobs) else []
+    outcomes = [] if qc else done  # every case needs its contact sheet
+    rest = jobs if qc else [job for job in jobs if job not in finished]
+    work = prepare_and_draw if qc else prepare_case
+    with progress("Preprocess", total=len(rest)) as bar:
+        for outcome in map_cases(work, rest, workers=workers, cluster=cluster, preload=preload):
+            outcomes.append(outcome)
+            bar.advance(note=f"{outcome.item.case.case_id}{' failed' if outcome.error else ''}")
+    outcomes.sort(key=lambda outcome: cases.index(outcome.item.case))
+    results: dict[str, CropSummary | CtboneError] = {}
+    for outcome in outcomes:
+        result = outcome.error or outcome.result
+        assert result is not None
+        results[outcome.item.case.case_id] = result
+    write_summary(study, results)
+    if qc:
+        write_quality(study, [one.case_id for one in cohort])
+    return Preprocessing(study, outcomes)
+
+
+def train(
+    study: Study | AnyPath = ".",
+    *,
+    dim: Dim | None = None,
+    fold: int | None = None,
+    dry_run: bool = False,
+    at_once: int = 1,
+    cluster: str | None = None,
+    log: Literal["none", "tensorboard", "mlflow"] = "none",
+) -> Training:
+    """Train the models by cross-validation, continuing where an earlier run stopped.
+
+    Parameters
+    ----------
+    study
+        The study or its folder; its cases are preprocessed.
+    dim
+        Train only the models of this dimension.
+    fold
+        Train only this fold, from 0.
+    dry_run
+        Run one batch of each model and write nothing.
+    at_once
+        Folds that train side by side on this machine, each in its own process.
+    cluster
+        Address of a Dask scheduler that distributes the folds instead.
+    log
+        Where each epoch is logged in addition to ``metrics.csv``.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    TrainingError, ModelError, CohortError, FoldError, StudyError
+        A model cannot be trained; see ``ctbone.training.train``.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.train("my_study", dim="3d").table  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone import training
+
+    summaries = []
+    for name in models_of(study, dim):
+        if dry_run or (at_once == 1 and cluster is None):
+            summary = training.train(study, name, fold=fold, dry_run=dry_run, log=log)
+        else:
+            summary = training.train_folds(
+                study,
+                name,
+                fold=fold,
+                at_once=at_once,
+                threads=default_workers(),
+                cluster=cluster,
+                log=log,
+            )
+        summaries.append(summary)
+    return Training(summaries)
+
+
+def predict(study: Study | AnyPath = ".", *, dim: Dim | None = None) -> Prediction:
+    """Predict the external cases with the models of all folds.
+
+    Parameters
+    ----------
+    study
+        The study or its folder; all folds are trained.
+    dim
+        Predict only with the models of this dimension.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    InferenceError, ModelError
+        There are no external cases, or folds are missing or outdated.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.predict("my_study").table  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone import inference
+
+    names = models_of(study, dim)
+    return Prediction(study, {name: inference.predict_external(study, name) for name in names})
+
+
+def fuse(
+    study: Study | AnyPath = ".", *, with_reader: AnyPath | None = None, reader: str | None = None
+) -> Fusion:
+    """Fuse the models with each other and with a radiologist.
+
+    Parameters
+    ----------
+    study
+        The study or its folder; its models are trained.
+    with_reader
+        The radiologists' scores, a path as given or in the study folder; None leaves out the
+        combinations with a reader.
+    reader
+        ``reader_id``, if several readers scored every case.
+
+    Returns
+    -------
+    Fusion
+
+    Raises
+    ------
+    FusionError, PredictionError, ScoreError
+        The parts of a fusion do not match, or a table has errors.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.fuse("my_study", with_reader="scores.csv").table  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone import fusion
+
+    scores = None if with_reader is None else Path(with_reader)
+    if scores is not None and not scores.exists():
+        scores = study.root / scores
+    return Fusion(fusion.fuse(study, scores=scores, reader=reader))
+
+
+def evaluate(
+    table: AnyPath,
+    *,
+    label: str | None = None,
+    prob: str | Sequence[str] = (),
+    positive: str | None = None,
+    threshold: float | str = 0.5,
+    prevalence: float | None = None,
+    bands: bool = False,
+    out: AnyPath = "evaluation",
+) -> Report:
+    r"""Analyse a table of probabilities: discrimination, calibration, decision curves, comparisons.
+
+    Parameters
+    ----------
+    table
+        A CSV file with a label and one or more probabilities, one row a case.
+    label
+        The column of the true class; None looks for ``label`` and similar names.
+    prob
+        The columns of probabilities; empty looks for ``p_<class>`` and similar names.
+    positive
+        The label that the probabilities refer to.
+    threshold
+        Probability from which a case counts as positive, or ``youden`` (needs validation rows).
+    prevalence
+        Prevalence of the decision curves, for case-control data.
+    bands
+        Draw bootstrap bands around the curves, which takes longer.
+    out
+        AnyPath of the results.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ReportError, StudyError, ConfigError
+        The table or an option is not valid; nothing is written.
+
+    Examples
+    --------
+    >>> import tempfile, ctbone as ct
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rows = [f"C{k},{k % 2},{(k % 2 * 5 + k % 7) / 12}" for k in range(40)]
+    >>> _ = (folder / "ai.csv").write_text("\n".join(["case_id,label,p_1", *rows]))
+    >>> result = ct.evaluate(folder / "ai.csv", out=folder / "evaluation")
+    >>> result.path.name
+    'index.html'
+    >>> auc = result.table.query("metric == 'auc'")
+    >>> 0.8 < auc["value"].item() < 1
+    True
+    """
+    from ctbone.report import evaluate as evaluate_table
+
+    settings = checked(EvaluationSettings, {"threshold": threshold, "prevalence": prevalence})
+    page = evaluate_table(
+        Path(table),
+        label=label,
+        prob=[prob] if isinstance(prob, str) else [*prob],
+        positive=positive,
+        bands=bands,
+        out=Path(out),
+        settings=settings,
+    )
+    return Report(page)
+
+
+def report(study: Study | AnyPath = ".") -> Report:
+    """Write every table and figure of a study, and one HTML page.
+
+    Parameters
+    ----------
+    study
+        The study or its folder; it has predictions.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ReportError
+        There are no results, or they contradict each other.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.report("my_study").metrics["models"]["3d"]["auc"]  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone.report import report as report_study
+
+    return Report(report_study(study))
+
+
+def run(
+    study: Study | AnyPath = ".", *, with_reader: AnyPath | None = None, workers: int = 1
+) -> Report:
+    """Run every stage that is not up to date, from the check to the report.
+
+    Parameters
+    ----------
+    study
+        The study or its folder.
+    with_reader
+        The radiologists' scores; None takes ``scores.csv`` of the study if it exists.
+    workers
+        Processes of check and preprocessing.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    CtboneError
+        The first problem of the cohort or of a case: training needs all cases.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.run("my_study")  # doctest: +SKIP
+    Report: my_study/report/index.html
+    """
+    study = _opened(study)
+    scores = with_reader or (study.scores_csv if study.scores_csv.exists() else None)
+    preload = modules_to_preload(study)
+    for problem in _check(study, workers=workers, preload=preload).problems:
+        raise problem
+    for problem in preprocess(study, workers=workers).problems:
+        raise problem
+    train(study)
+    if read_cohort(study).external:
+        predict(study)
+    fuse(study, with_reader=scores)
+    return report(study)
+
+
+def demo(
+    folder: AnyPath | None = None,
+    *,
+    shuffle_labels: bool = False,
+    difficulty: float | None = None,
+    seed: int = 0,
+    workers: int = 1,
+) -> Report:
+    """Make a cohort of synthetic patients and run every stage on it.
+
+    An interrupted demo continues where it stopped, with its ``study.yaml``. A note on standard
+    error lists the settings that differ from the demo config of this version.
+
+    Parameters
+    ----------
+    folder
+        A new or empty folder, or an earlier demo with the same options. None takes
+        ``ctbone-demo``, or ``ctbone-demo-shuffled`` with shuffled labels.
     shuffle_labels
-        Permute the labels, so that there is nothing to learn: an honest pipeline then finds an AUC of about 0.5.
+        Permute the labels, so that there is nothing to learn: the AUC must be about 0.5.
     difficulty
-        0: the classes never overlap; 1: they cannot be told apart. None takes the default of ``PhantomCohort``.
+        0: the classes never overlap; 1: they cannot be told apart. None takes the default of
+        ``PhantomCohort``.
     seed
-        Draws other patients.
+        Seed of the patients.
+    workers
+        Processes that draw, check and preprocess the patients.
+
+    Returns
+    -------
+    Report
 
     Raises
     ------
     StudyError
-        The folder holds something else, or a demo made with other choices.
+        The folder is not empty, or holds a demo with other options.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.demo("demo", workers=4)  # doctest: +SKIP
+    Report: demo/report/index.html
     """
     from ctbone.phantom.cohort import PhantomCohort, write_cohort
 
+    if folder is None:
+        folder = "ctbone-demo-shuffled" if shuffle_labels else "ctbone-demo"
+    study = Study(Path(folder))
     cohort = PhantomCohort(seed=seed, shuffle_labels=shuffle_labels)
     if difficulty is not None:
         cohort = dataclasses.replace(cohort, difficulty=difficulty)
-    if folder.exists() and any(folder.iterdir()) and not (folder / DEMO_MARK).exists():
+    mark = study.root / DEMO_MARK
+    if study.root.exists() and any(study.root.iterdir()) and not mark.exists():
         raise StudyError(
-            "this folder holds something else", file=folder, remedy="name an empty folder"
+            "the folder is not empty and not a demo",
+            file=study.root,
+            remedy="name an empty folder",
         )
-    study = Study(folder)
-    mark = repr(cohort)
-    if (folder / DEMO_MARK).exists() and (folder / DEMO_MARK).read_text(encoding="utf-8") != mark:
+    if mark.exists() and mark.read_text(encoding="utf-8") != repr(cohort):
         raise StudyError(
-            "this demo was made with other choices", file=folder, remedy="name an empty folder"
+            "this demo was made with other options",
+            file=study.root,
+            remedy="name an empty folder",
         )
-    if not (folder / "truth.json").exists():
-        write_text(folder / DEMO_MARK, mark)
+    if not (study.root / "truth.json").exists():
+        if workers > 1:
+            require_main_guard()
+        write_text(mark, repr(cohort))
         shutil.copyfile(builtin_config("demo"), study.settings_file)
         total = cohort.internal + sum(cohort.external.values())
         with progress("Synthetic patients", total=total) as bar:
             write_cohort(
-                folder, cohort, workers=default_workers(), progress=lambda done, _: bar.advance()
+                study.root, cohort, workers=workers, progress=lambda done, _: bar.advance()
             )
-    study = Study.open(folder)
+    study = Study.open(study.root)
     _note_other_settings(study)
-    return run(study, scores=study.scores_csv)
+    return run(study, workers=workers)
 
 
 def _note_other_settings(demo: Study) -> None:
-    """Print which settings of a demo differ from the demo config; nothing where none does."""
+    """Print the settings of a demo that differ from the demo config, if any."""
     config = load_settings(builtin_config("demo"))
     here, there = (settings.model_dump(mode="json") for settings in (demo.settings, config))
-    apart = list(_differences(here, there))
+    apart = [*_differences(here, there)]
     if not apart:
         return
     shown = apart[:_SHOWN]
@@ -297,3 +643,26 @@ def _brief(value: Any) -> str:
     """Return a value as YAML writes it, at most 60 characters."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def models_of(study: Study, dim: Dim | None = None) -> list[str]:
+    """Return the names of the study's models, or of those of one dimension.
+
+    Raises
+    ------
+    StudyError
+        The study has no model of that dimension.
+    """
+    names = [name for name, model in study.settings.models.items() if dim in (None, model.dim)]
+    if not names:
+        raise StudyError(
+            f"the study has no {dim} model",
+            file=study.settings_file,
+            remedy="add one under 'models'",
+        )
+    return names
+
+
+def _opened(study: Study | AnyPath) -> Study:
+    """Return the study after reading its settings, so that errors in them show first."""
+    return Study.open(study.root if isinstance(study, Study) else study)

@@ -1,9 +1,9 @@
-"""The main paper, stage by stage: malignant or benign sacral tumours on non-contrast CT.
+"""The main paper: malignant or benign sacral tumours on non-contrast CT, stage by stage.
 
     .venv/bin/python pipelines/sacral_ct.py STUDY
 
-STUDY was made by ``ctbone init STUDY --config sacral_ct``, and holds cohort.csv and scores.csv. What is special to this
-paper: a 3D and a 2D network, and a senior radiologist whose scores of all cases are fused with them.
+``ctbone init STUDY --config sacral_ct`` makes STUDY; then fill its cohort.csv and scores.csv. The
+paper trains a 3D and a 2D network and fuses them with a senior radiologist, who scored all cases.
 """
 
 from __future__ import annotations
@@ -11,25 +11,23 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ctbone import fusion, inference, report, training, workflow
-from ctbone.study import Study
+import ctbone as ct
+from ctbone.results import Report
 
 
-def main(folder: Path) -> None:
-    """Take the study in ``folder`` through every stage."""
-    study = Study.open(folder)
-    problems = workflow.check(study)
-    if problems:
-        sys.exit("\n".join(str(problem) for problem in problems))
-    failed = [outcome.error for outcome in workflow.preprocess(study) if outcome.error]
-    if failed:
-        sys.exit("\n".join(str(error) for error in failed))
-    for model in ("3d", "2d"):
-        training.train(study, model)
-        inference.predict_external(study, model)
-    fusion.fuse(study, scores=study.scores_csv)
-    print(f"Report: {report.report(study)}")
+def main(folder: Path) -> Report:
+    """Run every stage on the study in ``folder``."""
+    checked = ct.check(folder)
+    if not checked.ok:
+        sys.exit(str(checked))
+    preprocessed = ct.preprocess(folder)
+    if not preprocessed.ok:
+        sys.exit(str(preprocessed))
+    print(ct.train(folder))
+    print(ct.predict(folder))
+    print(ct.fuse(folder, with_reader="scores.csv"))
+    return ct.report(folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    print(main(Path(sys.argv[1])))

@@ -1,10 +1,11 @@
-"""Write the reference from the code: each command's help, each setting's default and meaning."""
+"""Write docs/reference.md from the code: the commands' help, and the settings with defaults."""
 
 from __future__ import annotations
 
 import ast
 import json
 import sys
+import textwrap
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout, not another that is installed
 PAGE = ROOT / "docs" / "reference.md"
 _WIDTH = 100
+_PAGE_WIDTH = 120
 _HEAD = """# Reference
 
-Written by `scripts/reference` from the code: change the words there, not here.
+This page lists every command with its options, then every setting of `study.yaml` with its values
+and default. `scripts/reference` writes it from the code: change the text there, not here.
 """
 
 
@@ -49,7 +52,12 @@ def _commands() -> Iterator[str]:
     group = typer.main.get_command(app)
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         context = command.make_context(
-            name, [], resilient_parsing=True, terminal_width=_WIDTH, max_content_width=_WIDTH
+            name,
+            [],
+            resilient_parsing=True,
+            terminal_width=_WIDTH,
+            max_content_width=_WIDTH,
+            **group.context_settings,
         )
         context.info_name = f"ctbone {name}"
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
@@ -69,10 +77,9 @@ def _settings() -> Iterator[str]:
     for place, name in seen:
         node = sections[name]
         yield from (f"### `{place}`" if place else "### `study.yaml`", "", _summary(node), "")
-        yield from ("| setting | values | default | meaning |", "|---|---|---|---|")
         for setting in _fields(node):
             kind = _kind(setting.annotation, sections)
-            yield f"| `{setting.name}` | {kind} | {setting.default} | {setting.meaning} |"
+            yield from _entry(setting, kind)
             path = f"{place}.{setting.name}" if place else setting.name
             path += ".NAME" if kind.startswith("dict") else ""
             names = {
@@ -86,6 +93,20 @@ def _settings() -> Iterator[str]:
         yield ""
 
 
+def _entry(setting: _Setting, kind: str) -> Iterator[str]:
+    """Write one setting as a list item: its name, values, default and meaning."""
+    default = "" if setting.default == "see there" else f"; default: {setting.default}"
+    default = "; required" if setting.default == "needed" else default
+    meaning = f": {setting.meaning}" if setting.meaning else ""
+    yield from textwrap.wrap(
+        f"- `{setting.name}` ({kind}{default}){meaning}",
+        _PAGE_WIDTH,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def _fields(node: ast.ClassDef) -> Iterator[_Setting]:
     from ctbone import config
 
@@ -95,12 +116,12 @@ def _fields(node: ast.ClassDef) -> Iterator[_Setting]:
             continue
         told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
         meaning = str(after.value.value) if told else ""  # type: ignore[union-attr]
-        words = " ".join(meaning.split()).replace("``", "`").replace("|", "\\|")
+        words = " ".join(meaning.split()).replace("``", "`")
         yield _Setting(here.target.id, here.annotation, _default(known[here.target.id]), words)
 
 
 def _kind(annotation: ast.expr, sections: Collection[str]) -> str:
-    """Return the values that a setting takes, in words, from its annotation."""
+    """Describe the values of a setting from its annotation."""
     if isinstance(annotation, ast.Subscript) and _name(annotation.value) == "Annotated":
         kind, *constraints = annotation.slice.elts  # type: ignore[attr-defined]
         limits = [

@@ -1,4 +1,4 @@
-"""The floors of docs/architecture.md: a stage imports no other stage, and nothing imports upward."""
+"""The floors of docs/architecture.md: no stage imports another, and nothing imports upward."""
 
 import ast
 import re
@@ -12,9 +12,11 @@ STAGES = {"phantom", "dicom", "preprocess", "training", "inference", "fusion", "
 SHARED = {
     "document": {"preprocess", "training", "report"},
     "learning": {"training"},
-    "models": {"learning", "training", "inference"},
+    "models": {"learning", "training", "inference", "transforms"},
 }
-ORDER = {"workflow", "cli", "__main__", "__init__"}
+ABOVE = {"transforms": {"dicom", "preprocess"}}
+"""Rooms on the floor of order that may import these stages only."""
+ORDER = {"workflow", "cases", "results", "cli", "__main__", "__init__"}
 
 
 def rooms():
@@ -49,12 +51,13 @@ def test_nothing_imports_upward_or_across(file):
     room = room_of(file)
     if room in ORDER:
         return
-    ground = rooms() - STAGES - set(SHARED) - ORDER
-    allowed = ground | {room} | {shared for shared, users in SHARED.items() if room in users}
+    ground = rooms() - STAGES - set(SHARED) - set(ABOVE) - ORDER
+    allowed = ground | {room} | ABOVE.get(room, set())
+    allowed |= {shared for shared, users in SHARED.items() if room in users}
     assert set(imported(file)) - {"__version__"} <= (allowed if room not in ground else ground)
 
 
 def test_the_ground_floor_is_written_down():
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    (line,) = [line for line in text.splitlines() if line.startswith("1. **Ground.**")]
-    assert set(re.findall(r"`(\w+)`", line)) == rooms() - STAGES - set(SHARED) - ORDER
+    (floor,) = re.findall(r"^1\. \*\*Ground\.\*\*(.*?)^2\. ", text, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", floor)) == rooms() - STAGES - set(SHARED) - set(ABOVE) - ORDER

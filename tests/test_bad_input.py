@@ -1,4 +1,4 @@
-"""Wrong input through the command line: a message that names file, case and remedy, exit code 2, nothing written."""
+"""Wrong input at the command line: a message with file, case and remedy, exit code 2, no output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ preprocess: {crop_3d: {size: 16, spacing: 2.0, margin: 2}, images_2d: {size: 16,
 folds: {count: 2, validation_share: 0.3}
 training: {epochs: 1, batch_size: 4}
 models:
-  3d: {dim: 3d, network: densenet, network_options: {block_config: [1], growth_rate: 4, init_features: 4}}
+  3d:
+    dim: 3d
+    network: densenet
+    network_options: {block_config: [1], growth_rate: 4, init_features: 4}
 fusion: {combinations: {3d+reader: [3d, reader]}}
 """
 

@@ -5,23 +5,28 @@ import sys
 import pytest
 
 from tests.conftest import cohort_rows, write_rows
+from tests.dicom.writer import Plan, ramp, write_series
 
-COMMANDS = (
-    "init check convert preprocess train predict fuse evaluate readers explain report read run demo".split()  # noqa: SIM905
-)
+COMMANDS = [
+    *("init", "check", "convert", "preprocess", "train", "predict", "fuse", "evaluate"),
+    *("readers", "explain", "report", "read", "run", "demo"),
+]
 
 
-def ctbone(*arguments, cwd=None):
+def ctbone(*arguments, cwd=None, environment=None):
     environment = {
         **os.environ,
         "COLUMNS": "200",
         "NO_COLOR": "1",
         "PYTHONPATH": os.pathsep.join(sys.path),
+        **(environment or {}),
     }
     return subprocess.run(
         [sys.executable, "-m", "ctbone", *map(str, arguments)],
         capture_output=True,
         text=True,
+        encoding=environment.get("PYTHONIOENCODING", "utf-8"),
+        errors="replace",
         cwd=cwd,
         env=environment,
         check=False,
@@ -33,7 +38,8 @@ def test_help_names_every_command_and_imports_nothing_heavy():
         "import sys, contextlib\n"
         "from ctbone.cli import app\n"
         "with contextlib.suppress(SystemExit): app(['--help'])\n"
-        "heavy = {'torch', 'monai', 'numpy', 'pandas', 'scipy', 'matplotlib', 'pydantic'} & set(sys.modules)\n"
+        "heavy = {'torch', 'monai', 'numpy', 'pandas', 'scipy', 'matplotlib', 'pydantic', 'rich'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -131,7 +137,7 @@ def _too_few_of_a_class(root):
         (_unreadable_cohort, ["cohort.csv", "not UTF-8", "remedy"]),
         (_no_label_column, ["cohort.csv", "lacks the column label"]),
         (_label_outside_the_classes, ["C900", "'chordoma'", "benign, malignant", "remedy"]),
-        (_duplicate_case, ["C005", "row 7 already", "remedy"]),
+        (_duplicate_case, ["C005", "row 7 has this case_id", "remedy"]),
         (_missing_image, ["C000", "the image does not exist", "the mask does not exist", "remedy"]),
         (_too_few_of_a_class, ["class 'benign' has fewer internal patients", "remedy"]),
     ],
@@ -155,16 +161,121 @@ def test_a_folder_that_is_no_study_is_refused(tmp_path, command):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_a_command_the_help_is_printed():
+    bare, short, long = ctbone(), ctbone("-h"), ctbone("--help")
+    assert (bare.returncode, bare.stderr) == (0, "")
+    assert bare.stdout == short.stdout == long.stdout
+    assert bare.stdout.startswith("Usage: ctbone [OPTIONS] COMMAND")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion(shell):
+    done = ctbone(
+        "--show-completion",
+        shell,
+        environment={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "_CTBONE_COMPLETE=complete_" + shell in done.stdout
+    complete = {"_CTBONE_COMPLETE": f"complete_{shell}"}
+    if shell == "bash":
+        words = {"COMP_WORDS": "ctbone pre", "COMP_CWORD": "1"}
+    else:
+        words = {"_TYPER_COMPLETE_ARGS": "ctbone pre", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    found = ctbone(environment={**complete, **words}).stdout
+    assert "predict" in found or "preprocess" in found
+    assert "evaluate" not in found
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp437"])
+def test_a_console_without_unicode_gets_other_characters(study, encoding):
+    console = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    shown = ctbone("-h", environment=console)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    # Click prints help as UTF-8 where Python believes the console to be ASCII.
+    assert ("human\ufffd" if encoding == "ascii" else "human-AI") in shown.stdout
+    rows = cohort_rows()
+    write_rows(study.root / "cohort.csv", [*rows, {**rows[0], "case_id": "C900", "label": "Σ–グ"}])
+    checked = ctbone("check", "--study", study.root, environment=console)
+    assert checked.returncode == 2
+    assert "'?-?'" in checked.stderr if encoding == "ascii" else "'Σ-?'" in checked.stderr
+    failed = ctbone("check", "--study", study.root / "ordner–ü–グ", environment=console)
+    assert failed.returncode == 2
+    assert "Error" not in failed.stderr.replace("error:", "")
+    assert "ordner-" in failed.stderr
+
+
+def test_progress_on_a_console_without_unicode(tmp_path):
+    code = (
+        "from ctbone import cli\n"
+        "from ctbone.progress import progress\n"
+        "cli._print_any_character()\n"
+        "with progress('Fold 1 × 2 → グ', 1) as bar: bar.advance('ü')\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PYTHONIOENCODING": "ascii",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stderr.startswith("Fold 1 x 2 -> ?  1/1  ")
+
+
+def in_a_terminal(columns, *arguments):
+    """Run a command on a pseudo-terminal and return what it shows."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "dumb",
+                   "PYTHONPATH": os.pathsep.join(sys.path)}  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-m", "ctbone", *map(str, arguments)],
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # Linux: the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+    os.close(ours)
+    assert process.returncode in (0, 2)
+    return shown.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("columns", [60, 80, 160])
+def test_check_and_the_list_of_series_fit_the_terminal(study, tmp_path, columns):
+    rows = [{**row, "label": "a long wrong label " * 3} for row in cohort_rows()]
+    write_rows(study.root / "cohort.csv", rows)
+    folder = tmp_path / "dicom"
+    write_series(folder / "series", Plan(ramp(12, 48, 48)))
+    for command in (["check", "--study", study.root], ["convert", folder, "--list"]):
+        shown = in_a_terminal(columns, *command)
+        wide = [line for line in shown.splitlines() if len(line) > columns]
+        assert [line for line in wide if " " in line.strip()] == []  # a long path stays whole
+        words = " ".join(shown.replace("│", " ").split())
+        assert "label" in words if command[0] == "check" else "taken" in words
+
+
 @pytest.fixture
 def demo(tmp_path, monkeypatch, capsys):
     """``ctbone demo`` without patients and stages: the folder, and a call that gives stderr."""
     from ctbone import workflow
     from ctbone.cli import app
     from ctbone.phantom import cohort
+    from ctbone.results import Report
 
-    def run(study, *, scores):
-        assert scores == study.scores_csv
-        return study.report / "index.html"
+    def run(study, *, workers):
+        return Report(study.report / "index.html")
 
     def write(folder, *_, **__):
         (folder / "truth.json").write_text("{}")

@@ -35,19 +35,22 @@ def test_only_case_label_and_image_are_needed(study):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda rows: rows[4].update(case_id="C003"), ["case C003", "row 5 already", "row 6"]),
-        (lambda rows: rows[4].update(case_id="c003"), ["row 5 already"]),
+        (
+            lambda rows: rows[4].update(case_id="C003"),
+            ["case C003", "row 5 has this case_id already", "row 6"],
+        ),
+        (lambda rows: rows[4].update(case_id="c003"), ["row 5 has this case_id already"]),
         (
             lambda rows: rows[4].update(label="maligant"),
             ["case C004", "row 6", "'maligant'", "benign, malignant"],
         ),
-        (lambda rows: rows[4].update(label="2"), ["none of the classes"]),
-        (lambda rows: rows[4].update(label=""), ["none of the classes"]),
+        (lambda rows: rows[4].update(label="2"), ["not one of the classes"]),
+        (lambda rows: rows[4].update(label=""), ["not one of the classes"]),
         (lambda rows: rows[4].update(case_id="../../etc"), ["cannot name a file"]),
         (lambda rows: rows[4].update(case_id=""), ["cannot name a file"]),
         (lambda rows: rows[4].update(case_id="=cmd()"), ["cannot name a file"]),
         (lambda rows: rows[4].update(image=""), ["no image"]),
-        (lambda rows: rows[4].update(cohort="a/b"), ["cohort's name"]),
+        (lambda rows: rows[4].update(cohort="a/b"), ["name of the cohort"]),
     ],
 )
 def test_a_faulty_row_is_named(study, change, words):

@@ -39,7 +39,7 @@ def test_no_patient_leaks_and_every_case_is_tested_once(sizes, share, count, see
 
 
 def test_shares_are_those_of_the_paper():
-    """The main paper's cohort: 129 benign, 385 malignant; its folds test 25-26 and 77, and validate about 83 of 411."""
+    """Main paper: 129 benign, 385 malignant; folds test 25-26 and 77, validate about 83 of 411."""
     table = draw_folds(cases([["benign"]] * 129 + [["malignant"]] * 385), Settings(name="s"))
     for k in range(5):
         counts = table.groupby([f"role_{k}", "label"]).size()

@@ -29,7 +29,8 @@ def drawn_by_the_network(study, grid, radius, dim):
 
 def small(study, rest=""):
     study.settings_file.write_text(
-        f"name: test\npreprocess: {{crop_3d: {{size: 48, margin: 4}}, images_2d: {{size: 64{rest}}}}}\n"
+        "name: test\n"
+        f"preprocess: {{crop_3d: {{size: 48, margin: 4}}, images_2d: {{size: 64{rest}}}}}\n"
     )
     return Study.open(study.root)
 
@@ -140,5 +141,5 @@ def test_faults(study):
     with pytest.raises(ValueError, match="shape"):
         to_scanner(np.zeros((64, 64, 3)), crop_space(study, "P1", "2d"))
     record_of(study.crop("P1", "3d")).write_text('{"affine": [[1, 2], [3, 4]], "scanner": {}}')
-    with pytest.raises(StudyError, match="does not say where"):
+    with pytest.raises(StudyError, match="does not hold the geometry"):
         crop_space(study, "P1", "3d")

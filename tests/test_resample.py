@@ -143,7 +143,7 @@ def test_a_sphere_keeps_its_volume(angles, spacing):
     "angles", [(0, 0, 0), (0, 0, 7), (11, 23, 31), (90, 0, 180), (77, -50, 160)]
 )
 def test_a_mask_keeps_its_volume(angles):
-    # Point samples of a binary set beat against its grid: at 45° and 0.7 mm onto 1 mm this costs 2 %.
+    # Point samples of a binary set alias: at 45° and 0.7 mm onto 1 mm this costs 2 %.
     grid = Grid((85, 85, 60), affine(angles, (0.7, 0.7, 1.0), shape=(85, 85, 60)))
     drawn = ball(grid, 20.0)
     kept = np.count_nonzero(sample_mask(drawn, grid, cube(56, 1.0)))
@@ -151,7 +151,7 @@ def test_a_mask_keeps_its_volume(angles):
 
 
 class Waves:
-    """A volume known everywhere: cosines of random direction, the long ones strong as in a CT, on a floor of noise."""
+    """A volume known everywhere: cosines of random direction with a CT's spectrum, and noise."""
 
     def __init__(self, seed, noise):
         rng = np.random.default_rng(seed)
@@ -178,7 +178,7 @@ class Waves:
     [((0.5, 0.5, 0.5), 1.5, (12, -25, 40)), ((0.5, 0.6, 1.0), 1.6, (0, 0, 0))],
 )
 def test_shrinking_comes_near_to_the_ideal_filter(spacing, step, angles):
-    """What the coarse grid can hold of the waves, at its own voxels, is what an ideal (sinc) resampling gives."""
+    """The waves below the coarse grid's Nyquist limit are what ideal (sinc) resampling gives."""
     shape = tuple(int(26 / mm) for mm in spacing)
     grid, target = Grid(shape, affine(angles, spacing, shape=shape)), cube(8, step)
     waves = Waves(seed=3, noise=8)

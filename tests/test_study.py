@@ -8,7 +8,10 @@ import sys
 import pandas as pd
 import pytest
 
+from ctbone.cohort import COLUMNS as COHORT_COLUMNS
+from ctbone.cohort import read_cohort
 from ctbone.errors import ConfigError, StudyError
+from ctbone.folds import read_or_draw_folds
 from ctbone.study import (
     Study,
     atomic_path,
@@ -22,6 +25,7 @@ from ctbone.study import (
     write_table,
     write_text,
 )
+from tests.conftest import cohort_rows
 
 
 def test_a_folder_without_settings_is_no_study(tmp_path):
@@ -44,7 +48,7 @@ def test_paths_are_those_of_the_design(study):
             study.crop("P1", "3d"),
             study.crop("P1", "2d"),
             study.run("3d", 4),
-            study.predictions("3d"),
+            study.predictions_csv("3d"),
             study.fusion("3d+2d"),
             record_of(study.fusion("3d+2d")),
             study.explanation("3d", "P1"),
@@ -124,7 +128,7 @@ def test_tables_of_any_office_program_are_read(tmp_path, delimiter):
         (b"a,a\n1,2\n", "column twice"),
         (b"a,c\n1,2\n", "lacks the column b"),
         (b"a,b\n\xff\xfe,2\n", "not UTF-8"),
-        (b'a,b\n"1,2\n', "no CSV"),
+        (b'a,b\n"1,2\n', "not valid CSV"),
     ],
 )
 def test_a_faulty_table_is_refused(tmp_path, content, word):
@@ -184,3 +188,37 @@ def test_what_a_killed_process_left_is_swept(tmp_path):
     alive.write_text("a process that lives")
     write_text(path, "whole")
     assert sorted(path.parent.iterdir()) == sorted([path, young, working, alive])
+
+
+def test_the_tables_of_a_study(study):
+    rows = cohort_rows()
+    cohort = study.cohort
+    assert list(cohort.columns) == [*COHORT_COLUMNS, "age", "sex"]
+    assert list(cohort["case_id"]) == [row["case_id"] for row in rows]
+    assert cohort.loc[3, "patient_id"] == "P001"
+    assert cohort.loc[0, "image"] == study.root / "dicom/C000"
+    study.scores_csv.write_text("reader_id,level,session,case_id,score\nr1,senior,unaided,C003,7\n")
+    assert study.scores["score"].tolist() == [7]
+    with pytest.raises(StudyError, match=r"folds.csv"):
+        _ = study.folds
+    folds = read_or_draw_folds(study, read_cohort(study))
+    assert study.folds["fold"].tolist() == folds.table["fold"].astype(int).tolist()
+    assert list(study.folds.columns) == list(folds.table.columns)
+
+
+def test_predictions_of_a_model_and_of_a_fusion(study):
+    with pytest.raises(StudyError, match="ctbone train"):
+        study.predictions("3d")
+    table = pd.DataFrame(
+        {"case_id": ["C000"], "label": ["benign"], "p_benign": [0.9], "p_malignant": [0.1]}
+    )
+    for path, shift in ((study.predictions_csv("3d"), 0.0), (study.fusion("3d+2d"), 0.2)):
+        path.parent.mkdir()
+        moved = table.assign(
+            p_benign=table["p_benign"] - shift, p_malignant=table["p_malignant"] + shift
+        )
+        moved.to_csv(path, index=False)
+    assert study.predictions("3d")["p_malignant"].tolist() == [0.1]
+    assert study.predictions("3d+2d")["p_malignant"].tolist() == pytest.approx([0.3])
+    with pytest.raises(StudyError, match=r"found: +2d\n +expected: +3d or 3d\+2d"):
+        study.predictions("2d")

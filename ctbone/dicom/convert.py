@@ -92,6 +92,17 @@ def convert_case(study: Study, case: Case) -> Path:
     return out
 
 
+def is_converted(study: Study, case: Case) -> bool:
+    """Whether the study's volume of a case was made from its present files and settings.
+
+    Raises
+    ------
+    DicomError
+        The image does not exist.
+    """
+    return _is_fresh(study.nifti(case.case_id), _source_hash(study, case))
+
+
 def grid_of(study: Study, case: Case) -> Grid:
     """Return the grid of a case's volume from headers alone, as ``ctbone check`` needs it.
 

@@ -1,4 +1,4 @@
-"""Weighted fusion of models and readers: weights come from validation predictions, never from what is reported."""
+"""Fusion of models and readers by weights, stacking or recalibration."""
 
 from ctbone.errors import FusionError
 from ctbone.fusion.fuse import FusionSummary, fuse

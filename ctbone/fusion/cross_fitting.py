@@ -1,4 +1,4 @@
-"""Answers for the validation rows themselves: each from a fit that has not seen its patient."""
+"""Cross-fitting: predictions for validation rows from fits without their patients."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from ctbone.errors import FusionError
 _INNER_FOLDS = 5
 
 Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From the rows to fit on and the rows to answer for to these rows' probabilities, (rows, classes)."""
+"""Takes the row numbers to fit on and those to predict; returns probabilities (rows, classes)."""
 
 
 def cross_fitted(
     fit: Fit, labels: np.ndarray, patients: np.ndarray, classes: int, seed: int
 ) -> np.ndarray:
-    """Answer for rows that a fit would otherwise have seen: thresholds found on those would be too good.
+    """Predict each row with a fit on other patients.
+
+    Thresholds that are chosen on rows of the fit itself would be too optimistic.
 
     Parameters
     ----------
     fit
-        Fits on some rows and answers for others; called with the row numbers of both.
+        Fits on some rows and predicts others; called with the row numbers of both.
     labels
         Class number of each row, (rows,); each class needs two patients.
     patients
         Patient of each row, (rows,); a patient's rows stay together.
     classes
-        How many there are.
+        Number of classes.
     seed
-        Deals the patients.
+        Seed of the split of the patients.
 
     Returns
     -------
@@ -41,25 +43,25 @@ def cross_fitted(
 
     fewest = min(len(np.unique(patients[labels == number])) for number in range(classes))
     split = StratifiedGroupKFold(min(_INNER_FOLDS, fewest), shuffle=True, random_state=seed)
-    answers = np.zeros((len(labels), classes))
+    predicted = np.zeros((len(labels), classes))
     for kept, left_out in split.split(labels, labels, patients):
-        answers[left_out] = fit(kept, left_out)
-    return answers
+        predicted[left_out] = fit(kept, left_out)
+    return predicted
 
 
 def check_rows(fold: int, labels: np.ndarray, patients: np.ndarray, classes: Sequence[str]) -> None:
-    """Refuse a fold whose validation rows hold fewer than two patients of a class.
+    """Check that the validation rows of a fold have two or more patients of each class.
 
     Raises
     ------
     FusionError
-        The fold and the class are named.
+        They have fewer; the message names the fold and the class.
     """
     for number, name in enumerate(classes):
         count = len(np.unique(patients[labels == number]))
         if count < 2:
             raise FusionError(
-                f"fold {fold} has too few validation rows to fit anything on",
+                f"fold {fold} has too few validation rows for a fit",
                 found=f"{count} patient{'s' * (count != 1)} of class {name}",
                 expected="two or more of each class",
                 remedy="use a weighted fusion with equal or given weights",

@@ -1,8 +1,8 @@
-"""Fuse the probabilities of models and readers: weights from validation, applied where nothing was fitted."""
+"""Fuse the probabilities of models and readers, fitted on the validation rows of each fold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import pandas as pd
 from ctbone.cohort import Cohort, read_cohort
 from ctbone.config import READER, Recalibration, Settings, Stacking
 from ctbone.errors import FusionError
-from ctbone.fusion.parts import Parts, lay_over, read_part
-from ctbone.fusion.reader import Reader, read_reader, with_reader
+from ctbone.fusion.parts import Parts, align, read_part
+from ctbone.fusion.reader import ReaderPart, read_reader, with_reader
 from ctbone.fusion.recalibrating import in_words, recalibrate, recalibration_record
 from ctbone.fusion.stacking import MODELS, clinical_columns, stack, stack_record
 from ctbone.fusion.weighted import average, weight_record, weights_of
@@ -25,31 +25,31 @@ from ctbone.study import Study, provenance
 
 @dataclass(frozen=True)
 class FusionSummary:
-    """What became of one combination.
+    """Result of one combination, stack or recalibration.
 
     Attributes
     ----------
     name
-        The combination's name in the settings.
+        Its name in the settings.
     parts
-        What it fuses, in the settings' order.
-    mean, spread
-        Mean of each part's weight over the folds, and its standard deviation; None where skipped or, for the spread,
-        with fewer than two folds.
+        The parts that it fuses, in the settings' order.
+    mean, sd
+        Mean and standard deviation of each part's weight over the folds. None for fusions without
+        weights; ``sd`` also with fewer than two folds.
     path
-        The fused table; None where skipped.
+        The table of fused probabilities; None where skipped.
     reader
         ``reader_id`` whose scores took part.
     skipped
-        Why the combination was left out.
+        The reason why the combination was left out.
     made_of
-        What a stack or a recalibration is made of, in words; these have no weights.
+        Description of a stack or a recalibration, which have no weights.
     """
 
     name: str
     parts: tuple[str, ...]
     mean: tuple[float, ...] | None = None
-    spread: tuple[float, ...] | None = None
+    sd: tuple[float, ...] | None = None
     path: Path | None = None
     reader: str | None = None
     skipped: str | None = None
@@ -60,17 +60,17 @@ class FusionSummary:
             return f"{self.name}: {self.made_of}"
         if self.mean is None:
             return f"{self.name}: left out, {self.skipped}"
-        spread = self.spread or (None,) * len(self.mean)
+        sds = self.sd or (None,) * len(self.mean)
         shares = [
             f"{part} {mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}")
-            for part, mean, sd in zip(self.parts, self.mean, spread, strict=True)
+            for part, mean, sd in zip(self.parts, self.mean, sds, strict=True)
         ]
         return f"{self.name}: {', '.join(shares)}"
 
 
 @dataclass(frozen=True)
 class _Fused:
-    """One combination, computed but not yet written."""
+    """One fusion, computed but not yet written."""
 
     summary: FusionSummary
     path: Path
@@ -81,34 +81,36 @@ class _Fused:
 
 
 def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> list[FusionSummary]:
-    """Fuse every combination and stack of the settings, recalibrate what they name, and write ``fusion/<name>.csv``.
+    """Compute the combinations, stacks and recalibrations of the settings; write their tables.
 
-    In each fold the weights are chosen on that fold's validation rows alone and applied to its test rows. For an
-    external case each part is averaged over the folds first, as in the main paper, and the folds' weights are averaged;
-    a stack answers for it with the mean of the folds' stackers, a recalibration with the mean of the folds' maps.
-    Where a reader takes part, the reader's own probabilities are written too, as ``fusion/reader.csv``.
+    In each fold the weights are chosen on the validation rows alone and applied to the test rows.
+    For external cases each part is averaged over the folds first, as in the main paper, and the
+    weights of the folds are averaged; a stack gives the mean of the folds' stackers, a
+    recalibration the mean of the folds' maps. If a reader takes part, the reader's probabilities
+    are written too, as ``fusion/reader.csv``.
 
     Parameters
     ----------
     study
-        The study; any table in ``predictions/`` can be a part, whichever program wrote it.
+        The study; every table in ``predictions/`` can be a part, also one of another program.
     scores
-        The radiologists' scores; without them the combinations with a reader are left out.
+        The radiologists' scores; None leaves out the combinations with a reader.
     reader
-        ``reader_id``; default: the settings', else the only one who scored every case without AI.
+        ``reader_id``; None takes the reader of the settings, or else the only reader who scored
+        every case without AI.
 
     Returns
     -------
     list of FusionSummary
-        One a combination, then one a stack, then one a recalibration, in the settings' order.
+        Combinations, then stacks, then recalibrations, in the settings' order.
 
     Raises
     ------
     FusionError
-        The parts do not answer for the same cases, labels and folds; the reader cannot be chosen; given weights lack
-        a part; a clinical column is missing or unfit. Nothing has been written then.
+        The parts differ in cases, labels or folds; the reader cannot be chosen; given weights lack
+        a part; a clinical column is missing or not usable. Nothing is written.
     PredictionError, ScoreError, CohortError, StudyError
-        A table is missing or faulty.
+        A table is missing or has errors.
     """
     settings, cohort = study.settings, read_cohort(study)
     if READER in settings.fusion.combinations:
@@ -122,35 +124,53 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
     possible = {
         name: parts for name, parts in wanted.items() if scores is not None or READER not in parts
     }
-    names = dict.fromkeys(part for parts in possible.values() for part in parts if part != READER)
-    models = {name: read_part(study.predictions(name), cohort, settings.classes) for name in names}
+    parts_used = dict.fromkeys(part for parts in possible.values() for part in parts)
+    models = {
+        name: read_part(study.predictions_csv(name), cohort, settings.classes)
+        for name in parts_used
+        if name != READER
+    }
     who = None
-    if scores is not None and any(READER in parts for parts in possible.values()):
-        cases = {
-            case for table in models.values() for case in table.index.get_level_values("case_id")
-        }
-        who = read_reader(scores, cohort, cases, reader or settings.fusion.reader)
+    if scores is not None and READER in parts_used:
+        who = read_reader(
+            scores,
+            cohort=cohort,
+            needed={case for table in models.values() for case in _cases(table)},
+            reader=reader or settings.fusion.reader,
+        )
     done: dict[str, _Fused] = {}
     with progress("Fuse", total=len(possible)) as bar:
         for name, parts in possible.items():
             stacking = settings.fusion.stacking.get(name)
-            laid = _lay_out(parts, models, who, cohort, settings, fitted=stacking is not None)
-            done[name] = (
-                _fuse_one(study, name, laid, who)
-                if stacking is None
-                else _stack_one(study, name, laid, who, stacking, cohort)
+            aligned = _align(
+                names=parts,
+                models=models,
+                who=who,
+                cohort=cohort,
+                settings=settings,
+                fitted=stacking is not None,
             )
+            if stacking is None:
+                done[name] = _fuse_one(study, name, parts=aligned, who=who)
+            else:
+                done[name] = _stack_one(
+                    study, name, parts=aligned, who=who, stacking=stacking, cohort=cohort
+                )
             bar.advance(note=name)
     if who is not None:
         done[READER] = _reader_alone(study, list(done.values()), who)
     for name, recalibration in settings.fusion.recalibration.items():
         wanted[name] = (recalibration.of,)
-        source = _source(study, recalibration.of, done, cohort)
+        source = _source(study, recalibration.of, done=done, cohort=cohort)
         if source is not None:
-            done[name] = _recalibrate_one(study, name, *source, recalibration)
+            aligned, origin = source
+            done[name] = _recalibrate_one(
+                study, name, parts=aligned, origin=origin, recalibration=recalibration
+            )
     for name, result in done.items():
-        table = _table(result.parts, result.probabilities, name, settings)
-        write_predictions(result.path, table, settings.classes, {**result.origin, **result.details})
+        table = _table(result, name, settings)
+        record = {**result.origin, **result.details}
+        write_predictions(result.path, table, classes=settings.classes, record=record)
     why = "no reader's scores were given (--with-reader scores.csv)"
     return [
         done[name].summary
@@ -160,31 +180,37 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
     ]
 
 
+def _cases(table: pd.DataFrame) -> Iterable[str]:
+    return table.index.get_level_values("case_id")
+
+
 def _left_over(study: Study, name: str, why: str) -> str:
     return f"{why}; its table is from an earlier run" if study.fusion(name).is_file() else why
 
 
-def _lay_out(
+def _align(
+    *,
     names: tuple[str, ...],
     models: Mapping[str, pd.DataFrame],
-    who: Reader | None,
+    who: ReaderPart | None,
     cohort: Cohort,
     settings: Settings,
-    *,
     fitted: bool,
 ) -> Parts:
-    """Lay the parts of one combination over one another."""
+    """Align the parts of one combination row by row."""
     fitted = fitted or settings.fusion.weights in ("auc", "log_loss")
-    parts = lay_over(
+    parts = align(
         {name: models[name] for name in names if name != READER},
         cohort,
         settings.classes,
         fitted=fitted,
     )
-    return parts if who is None or READER not in names else with_reader(parts, who, names, settings)
+    if who is None or READER not in names:
+        return parts
+    return with_reader(parts, reader=who, order=names, settings=settings)
 
 
-def _fuse_one(study: Study, name: str, parts: Parts, who: Reader | None) -> _Fused:
+def _fuse_one(study: Study, name: str, *, parts: Parts, who: ReaderPart | None) -> _Fused:
     settings = study.settings
     try:
         weights, searches = weights_of(parts, settings)
@@ -193,40 +219,68 @@ def _fuse_one(study: Study, name: str, parts: Parts, who: Reader | None) -> _Fus
         raise
     origin = _origin(study, parts, who)
     matrix = np.array(list(weights.values()))
-    spread = tuple(map(float, matrix.std(axis=0, ddof=1))) if len(matrix) > 1 else None
+    sd = tuple(map(float, matrix.std(axis=0, ddof=1))) if len(matrix) > 1 else None
     mean = tuple(map(float, matrix.mean(axis=0)))
     path = study.fusion(name)
-    summary = FusionSummary(name, parts.names, mean, spread, path, origin["reader"])
-    details = weight_record(parts, weights, searches, settings)
-    return _Fused(summary, path, parts, average(parts, weights), origin, details)
+    summary = FusionSummary(
+        name=name, parts=parts.names, mean=mean, sd=sd, path=path, reader=origin["reader"]
+    )
+    details = weight_record(parts, weights=weights, searches=searches, settings=settings)
+    return _Fused(
+        summary=summary,
+        path=path,
+        parts=parts,
+        probabilities=average(parts, weights),
+        origin=origin,
+        details=details,
+    )
 
 
 def _stack_one(
-    study: Study, name: str, parts: Parts, who: Reader | None, stacking: Stacking, cohort: Cohort
+    study: Study,
+    name: str,
+    *,
+    parts: Parts,
+    who: ReaderPart | None,
+    stacking: Stacking,
+    cohort: Cohort,
 ) -> _Fused:
     settings = study.settings
     try:
         clinical = clinical_columns(cohort, stacking.columns, list(parts.rows["case_id"]))
-        stacked = stack(parts, clinical, stacking, settings.classes, settings.positive_class)
+        stacked = stack(
+            parts,
+            clinical=clinical,
+            settings=stacking,
+            classes=settings.classes,
+            positive=settings.positive_class,
+        )
     except FusionError as error:
         error.problem = f"stack '{name}': {error.problem}"
         raise
-    origin = _origin(
-        study, parts, who, {study.cohort_csv.name: study.cohort_csv} if stacking.columns else {}
-    )
-    words = f"{MODELS[stacking.model].split(' (')[0]} over {', '.join([*stacking.parts, *stacking.columns])}"
+    further = {study.cohort_csv.name: study.cohort_csv} if stacking.columns else {}
+    origin = _origin(study, parts=parts, who=who, further=further)
+    features = ", ".join([*stacking.parts, *stacking.columns])
+    words = f"{MODELS[stacking.model].split(' (')[0]} over {features}"
     path = study.fusion(name)
-    summary = FusionSummary(name, parts.names, path=path, reader=origin["reader"], made_of=words)
+    summary = FusionSummary(
+        name=name, parts=parts.names, path=path, reader=origin["reader"], made_of=words
+    )
     return _Fused(
-        summary, path, parts, stacked.probabilities, origin, stack_record(stacked, stacking)
+        summary=summary,
+        path=path,
+        parts=parts,
+        probabilities=stacked.probabilities,
+        origin=origin,
+        details=stack_record(stacked, stacking),
     )
 
 
 def _origin(
-    study: Study, parts: Parts, who: Reader | None, further: Mapping[str, Path] | None = None
+    study: Study, parts: Parts, who: ReaderPart | None, further: Mapping[str, Path] | None = None
 ) -> dict[str, Any]:
-    """Say what a fusion was made from, and where the scores lay if within the study."""
-    inputs = {part: study.predictions(part) for part in parts.names if part != READER} | dict(
+    """Return the provenance of a fusion; the path of the scores only if it is in the study."""
+    inputs = {part: study.predictions_csv(part) for part in parts.names if part != READER} | dict(
         further or {}
     )
     if who is None or READER not in parts.names:
@@ -236,20 +290,19 @@ def _origin(
 
 
 def _place(study: Study, file: Path) -> str | None:
-    """Return the file's place within the study; None outside it, whose path is nobody's business."""
+    """Return the file's path in the study; None outside it, because such paths may be private."""
     root, file = study.root.resolve(), file.resolve()
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else None
 
 
-def _table(parts: Parts, probabilities: np.ndarray, name: str, settings: Settings) -> pd.DataFrame:
-    columns = zip(
-        probability_columns(settings.classes), np.clip(probabilities, 0, 1).T, strict=True
-    )
-    return parts.rows.assign(model=name, view="", **dict(columns))
+def _table(fused: _Fused, name: str, settings: Settings) -> pd.DataFrame:
+    probabilities = np.clip(fused.probabilities, 0, 1)
+    columns = zip(probability_columns(settings.classes), probabilities.T, strict=True)
+    return fused.parts.rows.assign(model=name, view="", **dict(columns))
 
 
-def _reader_alone(study: Study, fused: list[_Fused], who: Reader) -> _Fused:
-    """Set the reader beside the models: the reader's own probabilities, on the rows of the longest fusion."""
+def _reader_alone(study: Study, fused: list[_Fused], who: ReaderPart) -> _Fused:
+    """Return the reader's own probabilities, on the rows of the fusion with most rows."""
     parts = max(
         (result.parts for result in fused if READER in result.parts.names),
         key=lambda parts: len(parts.rows),
@@ -258,42 +311,54 @@ def _reader_alone(study: Study, fused: list[_Fused], who: Reader) -> _Fused:
     alone = Parts((READER,), parts.rows, own[None])
     summary = FusionSummary(READER, (READER,), path=study.fusion(READER), reader=who.reader_id)
     return _Fused(
-        summary, study.fusion(READER), alone, own, _origin(study, alone, who), {"parts": [READER]}
+        summary=summary,
+        path=study.fusion(READER),
+        parts=alone,
+        probabilities=own,
+        origin=_origin(study, alone, who),
+        details={"parts": [READER]},
     )
 
 
 def _source(
-    study: Study, name: str, done: Mapping[str, _Fused], cohort: Cohort
+    study: Study, name: str, *, done: Mapping[str, _Fused], cohort: Cohort
 ) -> tuple[Parts, dict[str, Any]] | None:
-    """Return what is to be recalibrated and where it came from; None for a fusion or a reader that was left out."""
+    """Return the rows to recalibrate and their provenance; None if the fusion was left out."""
     fusion = study.settings.fusion
     if name in done:
         fused = done[name]
         return Parts((name,), fused.parts.rows, fused.probabilities[None]), fused.origin
     if name == READER or name in fusion.combinations or name in fusion.stacking:
         return None
-    table = read_part(study.predictions(name), cohort, study.settings.classes)
-    parts = lay_over({name: table}, cohort, study.settings.classes, fitted=True)
+    table = read_part(study.predictions_csv(name), cohort, study.settings.classes)
+    parts = align({name: table}, cohort, study.settings.classes, fitted=True)
     return parts, _origin(study, parts, None)
 
 
 def _recalibrate_one(
-    study: Study, name: str, parts: Parts, origin: dict[str, Any], recalibration: Recalibration
+    study: Study, name: str, *, parts: Parts, origin: dict[str, Any], recalibration: Recalibration
 ) -> _Fused:
     settings = study.settings
     try:
-        found = recalibrate(parts, recalibration, settings.classes, settings.positive_class)
+        found = recalibrate(
+            parts,
+            settings=recalibration,
+            classes=settings.classes,
+            positive=settings.positive_class,
+        )
     except FusionError as error:
         error.problem = f"recalibration '{name}': {error.problem}"
         raise
     path = study.fusion(name)
     words = in_words(found.learned, recalibration)
-    summary = FusionSummary(name, parts.names, path=path, reader=origin["reader"], made_of=words)
+    summary = FusionSummary(
+        name=name, parts=parts.names, path=path, reader=origin["reader"], made_of=words
+    )
     return _Fused(
-        summary,
-        path,
-        parts,
-        found.probabilities,
-        origin,
-        recalibration_record(found, recalibration),
+        summary=summary,
+        path=path,
+        parts=parts,
+        probabilities=found.probabilities,
+        origin=origin,
+        details=recalibration_record(found, recalibration),
     )

@@ -1,4 +1,4 @@
-"""What is fused: the tables of the parts, laid over one another row by row."""
+"""The parts of a fusion: tables of probabilities, aligned row by row."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Parts:
     Attributes
     ----------
     names
-        The parts, models and perhaps the reader.
+        The names of the parts: models, and the reader if one takes part.
     rows
-        One row a case, split and fold: ``case_id, patient_id, cohort, fold, split, label``; the fold of an external
-        case is missing, its probabilities are each part's mean over the folds.
+        One row a case, split and fold: ``case_id, patient_id, cohort, fold, split, label``. The
+        fold of an external case is missing; its probabilities are means over the folds.
     probabilities
         Shape (parts, rows, classes), 0–1.
     """
@@ -56,7 +56,9 @@ class Parts:
 
 
 def read_part(path: Path, cohort: Cohort, classes: Sequence[str]) -> pd.DataFrame:
-    """Read one model's probabilities, checked against the cohort, external cases averaged over the folds.
+    """Read one model's probabilities and check them against the cohort.
+
+    External cases are averaged over the folds.
 
     Returns
     -------
@@ -66,15 +68,17 @@ def read_part(path: Path, cohort: Cohort, classes: Sequence[str]) -> pd.DataFram
     Raises
     ------
     FusionError
-        A case is not in the cohort, or its label there is another.
+        A case is not in the cohort, or has another label there.
     PredictionError, StudyError
-        The table itself is faulty.
+        The table has errors.
     """
     table = read_predictions(path, classes)
     table = table[table["view"] == ""]
     if table.empty:
         raise FusionError(
-            "the table has no case's own probability", file=path, expected="rows with an empty view"
+            "the table has no probabilities of whole cases",
+            file=path,
+            expected="rows with an empty view",
         )
     labels = {case.case_id: case.label for case in cohort}
     for case_id, label in zip(table["case_id"], table["label"], strict=True):
@@ -94,10 +98,10 @@ def read_part(path: Path, cohort: Cohort, classes: Sequence[str]) -> pd.DataFram
     return table.groupby([*KEYS, "label"], sort=False)[columns].mean().reset_index("label")
 
 
-def lay_over(
+def align(
     tables: Mapping[str, pd.DataFrame], cohort: Cohort, classes: Sequence[str], *, fitted: bool
 ) -> Parts:
-    """Bring the parts into one order of rows; every part must answer for every row.
+    """Align the parts row by row; every part needs every row.
 
     Parameters
     ----------
@@ -108,19 +112,19 @@ def lay_over(
     classes
         The classes of the study.
     fitted
-        Whether the weights are fitted, for which every part needs validation rows; otherwise a part that another
-        program made may come without them and without folds.
+        Whether the weights are fitted, for which every part needs validation rows. Otherwise a
+        table of another program may lack validation rows and folds.
 
     Raises
     ------
     FusionError
-        A part lacks a case, or has it in another fold; no part has test or external rows.
+        A part lacks a case, or has it in another fold.
     """
     tables = dict(tables) if fitted else _without_folds(tables)
     first, *others = tables
     for other in others:
-        _refuse_gaps(tables[first], first, tables[other], other)
-        _refuse_gaps(tables[other], other, tables[first], first)
+        for there, here in ((first, other), (other, first)):
+            _refuse_gaps(there=tables[there], there_name=there, here=tables[here], here_name=here)
     index = tables[first].index
     cases = {case.case_id: case for case in cohort}
     rows = index.to_frame(index=False)
@@ -138,7 +142,7 @@ def lay_over(
 
 
 def _without_folds(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Let a part that has no folds take over those of the others; drop validation rows that not all parts have."""
+    """Give parts without folds those of the others; drop validation rows unless all have some."""
     splits = [set(table.index.get_level_values("split")) for table in tables.values()]
     if not all("val" in found for found in splits):
         tables = {
@@ -161,18 +165,20 @@ def _take_folds(table: pd.DataFrame, known: Mapping[str, int]) -> pd.DataFrame:
 
 
 def _refuse_gaps(there: pd.DataFrame, there_name: str, here: pd.DataFrame, here_name: str) -> None:
-    """Refuse rows of one part that another part lacks."""
+    """Check that the part ``here`` has every row of the part ``there``."""
     gaps = there.index.difference(here.index, sort=False)
     if gaps.empty:
         return
     split, fold, case = gaps[0]
     elsewhere = [int(key[1]) for key in here.index if key[2] == case and key[0] == split]
     if elsewhere and split == "test" and _NO_FOLD in (fold, elsewhere[0]):
+        name = there_name if fold == _NO_FOLD else here_name
         raise FusionError(
-            f"'{there_name if fold == _NO_FOLD else here_name}' has no folds, so no weights can be fitted for it",
+            f"'{name}' has no folds, so no weights can be fitted for it",
             case=case,
             expected="the fold of each test case, and validation rows",
-            remedy="fill the fold column and add rows with split 'val', or set fusion.weights to 'equal' or give them",
+            remedy="fill the fold column and add rows with split 'val', "
+            "or set fusion.weights to 'equal' or to given weights",
         )
     if elsewhere and split == "test":
         raise FusionError(
@@ -187,7 +193,8 @@ def _refuse_gaps(there: pd.DataFrame, there_name: str, here: pd.DataFrame, here_
     remedy = "complete the table; the same stages must have run for every part"
     if split == "val":
         remedy += (
-            "; where a part cannot have validation rows, set fusion.weights to 'equal' or give them"
+            "; if a part cannot have validation rows, "
+            "set fusion.weights to 'equal' or to given weights"
         )
     raise FusionError(
         f"'{here_name}' lacks this case, which '{there_name}' has in its {where}{more}",

@@ -1,4 +1,4 @@
-"""The radiologist as a part of a fusion: which reader, and the probabilities that the scores stand for."""
+"""The radiologist as a part of a fusion: the choice of the reader, scores as probabilities."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ctbone.scores import read_scores, score_probability
 
 
 @dataclass(frozen=True)
-class Reader:
-    """The reader who takes part.
+class ReaderPart:
+    """The reader of a fusion.
 
     Attributes
     ----------
     reader_id
-        As in the table of scores.
+        The reader's ID in the table of scores.
     probabilities
         Of the positive class, 0.1–0.9, indexed by ``case_id``.
     file
@@ -35,7 +35,9 @@ class Reader:
     file: Path
 
 
-def read_reader(path: Path, cohort: Cohort, needed: Iterable[str], reader: str | None) -> Reader:
+def read_reader(
+    path: Path, cohort: Cohort, needed: Iterable[str], reader: str | None
+) -> ReaderPart:
     """Choose the reader and map each unaided score to the probability of the positive class.
 
     Parameters
@@ -45,20 +47,20 @@ def read_reader(path: Path, cohort: Cohort, needed: Iterable[str], reader: str |
     cohort
         The study's cases.
     needed
-        The cases that the models answer for; the reader must have scored each of them without AI.
+        The cases that the models predict; the reader must have scored each of them without AI.
     reader
-        ``reader_id``, or None for the only reader who scored them all.
+        ``reader_id``, or None for the only reader who scored all of them.
 
     Returns
     -------
-    Reader
+    ReaderPart
 
     Raises
     ------
     FusionError
-        The reader is unknown or misses cases; nobody scored them all, or several did.
+        The reader is unknown or misses cases; no reader, or more than one, scored all cases.
     ScoreError
-        The table of scores is faulty.
+        The table of scores has errors.
     """
     table = read_scores(path, cohort)
     unaided = table[table["session"] == "unaided"]
@@ -94,11 +96,13 @@ def read_reader(path: Path, cohort: Cohort, needed: Iterable[str], reader: str |
             remedy="name one: fusion.reader in study.yaml, or --reader",
         )
     chosen = unaided[unaided["reader_id"] == complete[0]].set_index("case_id")["score"]
-    return Reader(complete[0], score_probability(chosen), path)
+    return ReaderPart(complete[0], score_probability(chosen), path)
 
 
-def with_reader(parts: Parts, reader: Reader, order: tuple[str, ...], settings: Settings) -> Parts:
-    """Set a reader beside the models, on the same rows.
+def with_reader(
+    parts: Parts, reader: ReaderPart, order: tuple[str, ...], settings: Settings
+) -> Parts:
+    """Add the reader to the models, on the same rows.
 
     Parameters
     ----------
@@ -107,18 +111,18 @@ def with_reader(parts: Parts, reader: Reader, order: tuple[str, ...], settings: 
     reader
         The reader and the probabilities.
     order
-        The names of all parts, the reader's among them.
+        The names of all parts, including the reader.
     settings
         The study's classes.
 
     Raises
     ------
     FusionError
-        The study has more than two classes: one confidence score cannot say which of the others is meant.
+        The study has more than two classes, which one confidence score cannot distinguish.
     """
     if len(settings.classes) > 2:
         raise FusionError(
-            "a confidence score speaks of two classes, so a reader cannot be fused here",
+            "a confidence score distinguishes two classes, so a reader cannot be fused here",
             found=f"classes {', '.join(settings.classes)}",
             expected="two classes",
             remedy="leave the reader out of fusion.combinations",

@@ -1,9 +1,10 @@
-"""Recalibration of one table of probabilities: a map fitted on the validation rows of each fold."""
+"""Recalibration of probabilities by a map fitted on the validation rows of each fold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,12 @@ METHODS = {
     "platt": "Platt scaling",
     "isotonic": "isotonic regression",
 }
-"""How each method is called in the record and the report."""
+"""Names of the methods in records and reports."""
+
+_Fitted = TemperatureScaling | PlattScaling | IsotonicRegression
 
 _SEED = 0
+"""Seed of the split of the validation patients in cross-fitting."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,10 @@ class Recalibrated:
     Attributes
     ----------
     probabilities
-        Of every row, (rows, classes). A test row is mapped by its fold's map, an external row by the mean of the folds'
-        maps, a validation row by a map that was fitted without its patient.
+        Of every row, (rows, classes). Test rows are mapped by the map of their fold, external rows
+        by the mean of all folds' maps, validation rows by a map fitted without their patient.
     learned
-        By fold, the map in numbers: temperature; intercept and slope; or the number of steps.
+        Parameters of each fold's map: temperature; intercept and slope; or the number of steps.
     """
 
     probabilities: np.ndarray
@@ -51,7 +55,7 @@ class Recalibrated:
 def recalibrate(
     parts: Parts, settings: Recalibration, classes: Sequence[str], positive: str
 ) -> Recalibrated:
-    """Fit one map a fold on its validation rows and let it answer for the rows that it has not seen.
+    """Fit one map a fold on its validation rows and apply it to the fold's other rows.
 
     Parameters
     ----------
@@ -60,18 +64,20 @@ def recalibrate(
     settings
         The method.
     classes, positive
-        The classes, and the one whose probability is mapped where there are two; only temperature scaling takes more.
+        The classes, and the one whose probability is mapped if there are two. Only temperature
+        scaling takes more than two.
 
     Raises
     ------
     FusionError
-        There are no folds; a fold has fewer than two validation patients of a class, or the same probability for all;
-        Platt or isotonic is asked of more than two classes.
+        There are no folds; a fold has fewer than two validation patients of a class, or the same
+        probability for all; Platt scaling or isotonic regression has more than two classes.
 
     References
     ----------
     .. [1] Guo C et al. On calibration of modern neural networks. ICML 2017:1321-1330.
-    .. [2] Van Calster B et al. Calibration: the Achilles heel of predictive analytics. BMC Med 2019;17:230.
+    .. [2] Van Calster B et al. Calibration: the Achilles heel of predictive analytics.
+       BMC Med 2019;17:230.
     """
     if not parts.folds:
         raise FusionError("no internal test rows with a fold, so no folds to recalibrate in")
@@ -84,34 +90,34 @@ def recalibrate(
     p = parts.probabilities[0]
     labels = np.array([classes.index(label) for label in parts.rows["label"]])
     patients = parts.rows["patient_id"].to_numpy(str)
-    answers, total = np.full_like(p, np.nan), np.zeros_like(p)
-    beyond = np.ones(len(p), dtype=bool)
+    predicted, total = np.full_like(p, np.nan), np.zeros_like(p)
+    # External rows, and validation rows of folds without test rows.
+    outside = np.ones(len(p), dtype=bool)
     place = classes.index(positive)
     learned = {}
     for fold in parts.folds:
         fitted, test = parts.of("val", fold), parts.of("test", fold)
-        check_rows(fold, labels[fitted], patients[fitted], classes)
-        own, own_labels = p[fitted], labels[fitted]
-        of_fold = _fit(own, own_labels, settings, place, fold)
-        answers[test] = _apply(of_fold, p[test], place)
-        answers[fitted] = cross_fitted(
-            lambda kept, out, own=own, own_labels=own_labels, fold=fold: _apply(  # type: ignore[misc]
-                _fit(own[kept], own_labels[kept], settings, place, fold), own[out], place
-            ),
-            own_labels,
-            patients[fitted],
-            len(classes),
-            _SEED,
+        own, own_labels, own_patients = p[fitted], labels[fitted], patients[fitted]
+        check_rows(fold=fold, labels=own_labels, patients=own_patients, classes=classes)
+        fit = partial(_fit, settings=settings, place=place, fold=fold)
+        of_fold = fit(own, own_labels)
+        predicted[test] = _apply(of_fold, p[test], place)
+        predicted[fitted] = cross_fitted(
+            partial(_fit_and_apply, fit, own, own_labels, place),
+            labels=own_labels,
+            patients=own_patients,
+            classes=len(classes),
+            seed=_SEED,
         )
-        beyond &= ~(fitted | test)
-        total[beyond] += _apply(of_fold, p[beyond], place)
+        outside &= ~(fitted | test)
+        total[outside] += _apply(of_fold, p[outside], place)
         learned[fold] = _numbers(of_fold)
-    answers[beyond] = total[beyond] / len(parts.folds)
-    return Recalibrated(answers, learned)
+    predicted[outside] = total[outside] / len(parts.folds)
+    return Recalibrated(predicted, learned)
 
 
 def recalibration_record(found: Recalibrated, settings: Recalibration) -> dict[str, Any]:
-    """Return what the fusion's JSON says of a recalibration."""
+    """Return the part of the fusion's JSON record that describes the recalibration."""
     return {
         "of": settings.of,
         "method": settings.method,
@@ -124,19 +130,19 @@ def recalibration_record(found: Recalibrated, settings: Recalibration) -> dict[s
 
 
 def in_words(learned: Mapping[int, Mapping[str, float]], settings: Recalibration) -> str:
-    """Say what was learned in one line: the mean over the folds and its spread."""
+    """Describe the maps in one line: mean and SD of each parameter over the folds."""
     names = list(next(iter(learned.values())))
-    told = []
+    shown = []
     for name in names:
         values = [of_fold[name] for of_fold in learned.values()]
-        spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-        told.append(f"{name} {np.mean(values):.2f}{spread}")
-    return f"{METHODS[settings.method]} of {settings.of}, {', '.join(told)}"
+        sd = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+        shown.append(f"{name} {np.mean(values):.2f}{sd}")
+    return f"{METHODS[settings.method]} of {settings.of}, {', '.join(shown)}"
 
 
 def _fit(
     p: np.ndarray, labels: np.ndarray, settings: Recalibration, place: int, fold: int
-) -> TemperatureScaling | PlattScaling | IsotonicRegression:
+) -> _Fitted:
     from ctbone.stats import StatsError
 
     try:
@@ -156,16 +162,26 @@ def _fit(
         ) from error
 
 
-def _apply(
-    fitted: TemperatureScaling | PlattScaling | IsotonicRegression, p: np.ndarray, place: int
+def _fit_and_apply(
+    fit: Callable[[np.ndarray, np.ndarray], _Fitted],
+    p: np.ndarray,
+    labels: np.ndarray,
+    place: int,
+    kept: np.ndarray,
+    left_out: np.ndarray,
 ) -> np.ndarray:
+    """Fit on the rows ``kept`` and map the rows ``left_out``."""
+    return _apply(fit(p[kept], labels[kept]), p[left_out], place)
+
+
+def _apply(fitted: _Fitted, p: np.ndarray, place: int) -> np.ndarray:
     if isinstance(fitted, TemperatureScaling):
         return fitted.apply(p)
     own = fitted.apply(p[:, place])
     return np.column_stack([1 - own, own] if place == 1 else [own, 1 - own])
 
 
-def _numbers(fitted: TemperatureScaling | PlattScaling | IsotonicRegression) -> dict[str, float]:
+def _numbers(fitted: _Fitted) -> dict[str, float]:
     if isinstance(fitted, TemperatureScaling):
         return {"temperature": fitted.temperature}
     if isinstance(fitted, PlattScaling):

@@ -1,10 +1,11 @@
-"""Stacking: a small model over probabilities and clinical columns, fitted on the validation rows of one fold."""
+"""Stacking: a model over probabilities and clinical columns, fitted on validation rows."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,28 +26,29 @@ MODELS = {
     "random_forest": "a random forest (300 trees, leaves of 5 cases or more)",
     "gradient_boosting": "gradient boosting (100 trees of depth 2, rate 0.05)",
 }
-"""How each kind of stacker is called in the record and the report."""
+"""Names of the stackers in records and reports."""
 
 _SMALLEST = 1e-6
+"""Probabilities are clipped to this distance from 0 and 1 before their logarithm is taken."""
 
 _MISSING = "missing"
 """The level of a case whose cell is empty."""
 
 
 @dataclass(frozen=True)
-class Stack:
-    """A stack, computed.
+class Stacked:
+    """Probabilities after stacking.
 
     Attributes
     ----------
     probabilities
-        Of every row of the parts, shape (rows, classes). A test row is answered by the stacker of its fold, an
-        external row by the mean of the folds' stackers, a validation row by a stacker that was fitted without its
-        patient.
+        Of every row of the parts, shape (rows, classes). Test rows are predicted by the stacker of
+        their fold, external rows by the mean of all stackers, validation rows by a stacker fitted
+        without their patient.
     learned
-        By fold, what the stacker made of each encoded feature: coefficient per standard deviation towards the positive
-        class for logistic regression with two classes (mean size over the classes with more), importance (adding up
-        to 1) for trees.
+        By fold, a number for each encoded feature. Logistic regression: the coefficient per
+        standard deviation towards the positive class (with more than two classes: the mean
+        absolute coefficient). Trees: the importance, adding up to 1.
     """
 
     probabilities: np.ndarray
@@ -55,28 +57,28 @@ class Stack:
 
 def stack(
     parts: Parts, clinical: pd.DataFrame, settings: Stacking, classes: Sequence[str], positive: str
-) -> Stack:
-    """Fit one stacker a fold on its validation rows and let it answer for the rows that it has not seen.
+) -> Stacked:
+    """Fit one stacker a fold on its validation rows and predict the fold's other rows.
 
-    Probabilities enter as log ratios to the first class. Missing numbers are replaced by the median of the fold's
-    validation rows, with a column that says so, and scaled by their mean and deviation; a level that these rows do
-    not hold counts as none. All of that is fitted with the stacker, on the same rows.
+    Probabilities enter as log ratios to the first class. Missing numbers are replaced by the median
+    of the fold's validation rows, with an indicator column, and standardised. A level that is not
+    among these rows is encoded as zeros. Imputation and encoding are fitted on the same rows.
 
     Parameters
     ----------
     parts
         The probabilities and rows.
     clinical
-        One row for each of the parts' rows, as ``clinical_columns`` returns it.
+        One row for each row of the parts, as ``clinical_columns`` returns it.
     settings
         The stacker.
     classes, positive
-        The classes, and the one that coefficients point to.
+        The classes, and the one that positive coefficients favour.
 
     Raises
     ------
     FusionError
-        A fold has no validation rows, or fewer than two patients of a class among them; there are no folds.
+        There are no folds, or a fold has fewer than two validation patients of a class.
 
     References
     ----------
@@ -87,27 +89,31 @@ def stack(
     features = _features(parts, clinical, classes)
     labels = np.array([classes.index(label) for label in parts.rows["label"]])
     patients = parts.rows["patient_id"].to_numpy(str)
-    answers = np.full((len(parts.rows), len(classes)), np.nan)
-    beyond = np.ones(
-        len(parts.rows), dtype=bool
-    )  # external rows, and validation rows of folds that test nothing
-    total = np.zeros_like(answers)
+    predicted = np.full((len(parts.rows), len(classes)), np.nan)
+    # External rows, and validation rows of folds without test rows.
+    outside = np.ones(len(parts.rows), dtype=bool)
+    total = np.zeros_like(predicted)
     learned = {}
     for fold in parts.folds:
         fitted, test = parts.of("val", fold), parts.of("test", fold)
-        check_rows(fold, labels[fitted], patients[fitted], classes)
-        stacker = _fit(features[fitted], labels[fitted], settings)
+        own, own_labels, own_patients = features[fitted], labels[fitted], patients[fitted]
+        check_rows(fold=fold, labels=own_labels, patients=own_patients, classes=classes)
+        stacker = _fit(own, own_labels, settings)
         if test.any():
-            answers[test] = stacker.predict_proba(features[test])
-        answers[fitted] = _without_own_patient(
-            features[fitted], labels[fitted], patients[fitted], settings, classes
+            predicted[test] = stacker.predict_proba(features[test])
+        predicted[fitted] = cross_fitted(
+            partial(_fit_and_predict, own, own_labels, settings, len(classes)),
+            labels=own_labels,
+            patients=own_patients,
+            classes=len(classes),
+            seed=settings.seed,
         )
-        beyond &= ~(fitted | test)
-        if beyond.any():
-            total[beyond] += stacker.predict_proba(features[beyond])
-        learned[fold] = _learned(stacker, settings, classes, positive)
-    answers[beyond] = total[beyond] / len(parts.folds)
-    return Stack(answers, learned)
+        outside &= ~(fitted | test)
+        if outside.any():
+            total[outside] += stacker.predict_proba(features[outside])
+        learned[fold] = _learned(stacker, settings=settings, classes=classes, positive=positive)
+    predicted[outside] = total[outside] / len(parts.folds)
+    return Stacked(predicted, learned)
 
 
 def clinical_columns(
@@ -152,15 +158,16 @@ def clinical_columns(
     return pd.DataFrame(found, index=range(len(order)))
 
 
-def stack_record(stacked: Stack, settings: Stacking) -> dict[str, Any]:
-    """Return what the fusion's JSON says of a stack."""
+def stack_record(stacked: Stacked, settings: Stacking) -> dict[str, Any]:
+    """Return the part of the fusion's JSON record that describes the stack."""
     what = "coefficients" if settings.model == "logistic" else "importances"
     features = list(dict.fromkeys(name for of_fold in stacked.learned.values() for name in of_fold))
     return {
         "parts": list(settings.parts),
         "columns": list(settings.columns),
         "stacker": settings.model,
-        "how": f"{MODELS[settings.model]}, fitted with imputation and encoding on the fold's validation rows",
+        "how": f"{MODELS[settings.model]}, "
+        "fitted with imputation and encoding on the fold's validation rows",
         "learned": {
             "kind": what,
             "features": features,
@@ -182,20 +189,19 @@ def _features(parts: Parts, clinical: pd.DataFrame, classes: Sequence[str]) -> p
     return pd.concat([pd.DataFrame(columns), clinical], axis=1)
 
 
-def _without_own_patient(
+def _fit_and_predict(
     features: pd.DataFrame,
     labels: np.ndarray,
-    patients: np.ndarray,
     settings: Stacking,
-    classes: Sequence[str],
+    classes: int,
+    kept: np.ndarray,
+    left_out: np.ndarray,
 ) -> np.ndarray:
-    def fit(kept: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-        stacker = _fit(features.iloc[kept], labels[kept], settings)
-        answers = np.zeros((len(left_out), len(classes)))
-        answers[:, stacker.classes_] = stacker.predict_proba(features.iloc[left_out])
-        return answers
-
-    return cross_fitted(fit, labels, patients, len(classes), settings.seed)
+    """Fit on the rows ``kept`` and predict the rows ``left_out``."""
+    stacker = _fit(features.iloc[kept], labels[kept], settings)
+    predicted = np.zeros((len(left_out), classes))
+    predicted[:, stacker.classes_] = stacker.predict_proba(features.iloc[left_out])
+    return predicted
 
 
 def _fit(features: pd.DataFrame, labels: np.ndarray, settings: Stacking) -> Pipeline:

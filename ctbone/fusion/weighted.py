@@ -1,4 +1,4 @@
-"""A weighted fusion: the weights of each fold, the average under them, and what is recorded of both."""
+"""Weighted fusion: the weights of each fold, the weighted average, and their record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ctbone.fusion.parts import Parts
 from ctbone.fusion.weights import Search, aucs, search_weights, simplex_grid
 
 _HOW = {
-    "auc": "weights with the highest AUC on the fold's validation predictions, the centre of the plateau",
+    "auc": "weights with the highest AUC on the fold's validation predictions, "
+    "the centre of the plateau",
     "log_loss": "weights with the lowest log-loss on the fold's validation predictions",
     "equal": "equal weights, nothing fitted",
     "given": "weights given in the settings, nothing fitted",
@@ -22,7 +23,7 @@ _HOW = {
 
 
 def weights_of(parts: Parts, settings: Settings) -> tuple[dict[int, np.ndarray], dict[int, Search]]:
-    """Return the weights of each fold, and how they were found where they were."""
+    """Return the weights of each fold, and the searches that found them."""
     rule, count = settings.fusion.weights, len(parts.names)
     folds = parts.folds or (0,)
     if isinstance(rule, dict):
@@ -30,7 +31,7 @@ def weights_of(parts: Parts, settings: Settings) -> tuple[dict[int, np.ndarray],
         given = np.array([rule.get(part, 0.0) for part in parts.names])
         if missing or given.sum() == 0:
             problem = (
-                f"fusion.weights gives none to {', '.join(missing)}"
+                f"fusion.weights lacks {', '.join(missing)}"
                 if missing
                 else "all given weights are 0"
             )
@@ -41,7 +42,7 @@ def weights_of(parts: Parts, settings: Settings) -> tuple[dict[int, np.ndarray],
     if not parts.folds:
         raise FusionError(
             "no internal test rows with a fold, so no folds to fit the weights in",
-            remedy="fill the fold column, or set fusion.weights to 'equal' or give them",
+            remedy="fill the fold column, or set fusion.weights to 'equal' or to given weights",
         )
     labels = _class_numbers(parts, settings)
     searches = {}
@@ -50,7 +51,8 @@ def weights_of(parts: Parts, settings: Settings) -> tuple[dict[int, np.ndarray],
         if not rows.any():
             raise FusionError(
                 f"fold {fold} has no validation rows to choose the weights on",
-                remedy="add rows with split 'val', or set fusion.weights to 'equal' or give them",
+                remedy="add rows with split 'val', "
+                "or set fusion.weights to 'equal' or to given weights",
             )
         try:
             searches[fold] = search_weights(parts.probabilities[:, rows], labels[rows], rule)
@@ -65,7 +67,7 @@ def _class_numbers(parts: Parts, settings: Settings) -> np.ndarray:
 
 
 def average(parts: Parts, weights: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Average the parts: each fold's rows with its own weights, external rows with the mean of all."""
+    """Average the parts with the weights of each row's fold; external rows take the means."""
     mean = np.mean(list(weights.values()), axis=0)
     of_rows = np.array(
         [mean if pd.isna(fold) else weights.get(int(fold), mean) for fold in parts.rows["fold"]]
@@ -80,11 +82,11 @@ def weight_record(
     searches: Mapping[int, Search],
     settings: Settings,
 ) -> dict[str, Any]:
-    """Return what the fusion's JSON says of the weights: fold by fold, their spread, and the curve of two parts."""
+    """Return the part of the fusion's JSON record that describes the weights."""
     rule = settings.fusion.weights if isinstance(settings.fusion.weights, str) else "given"
     matrix = np.array(list(weights.values()))
 
-    def named(values: np.ndarray) -> dict[str, float]:
+    def _named(values: np.ndarray) -> dict[str, float]:
         return {
             part: round(float(value), 10) for part, value in zip(parts.names, values, strict=True)
         }
@@ -94,11 +96,11 @@ def weight_record(
         "chosen_by": rule,
         "how": _HOW[rule],
         "weights": {
-            "folds": {str(fold): named(values) for fold, values in weights.items()},
-            "mean": named(matrix.mean(axis=0)),
-            "sd": named(matrix.std(axis=0, ddof=1)) if len(matrix) > 1 else None,
-            "min": named(matrix.min(axis=0)),
-            "max": named(matrix.max(axis=0)),
+            "folds": {str(fold): _named(values) for fold, values in weights.items()},
+            "mean": _named(matrix.mean(axis=0)),
+            "sd": _named(matrix.std(axis=0, ddof=1)) if len(matrix) > 1 else None,
+            "min": _named(matrix.min(axis=0)),
+            "max": _named(matrix.max(axis=0)),
         },
         "validation": {
             str(fold): {"aim": search.aim, "value": search.value, "plateau": search.plateau}
@@ -109,7 +111,7 @@ def weight_record(
 
 
 def _curve(parts: Parts, settings: Settings) -> dict[str, Any] | None:
-    """Draw each fold's validation AUC against the weight of the first of two parts; None where there is none."""
+    """Return each fold's validation AUC against the weight of the first of two parts, or None."""
     if len(parts.names) != 2:
         return None
     labels = _class_numbers(parts, settings)

@@ -1,4 +1,4 @@
-"""How the weights are found: a search over the simplex on the validation predictions of one fold."""
+"""Search of the fusion weights over the simplex, on one fold's validation predictions."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from ctbone.stats import auc
 
 Aim = Literal["auc", "log_loss"]
 
+# Steps of the grid from 0 to 1, the finest first, and the number of points that limits it.
 _STEPS = (100, 50, 20, 10, 5)
 _MOST_POINTS = 2000
+# Values that differ by less count as equal: above rounding errors, below one step of an AUC.
 _SAME = 1e-12
+# Lower limit of a probability in the log-loss.
 _SMALLEST = 1e-15
 
 
 @dataclass(frozen=True)
 class Search:
-    """The outcome of a search.
+    """Result of a search.
 
     Attributes
     ----------
     weights
         Shape (parts,), 0–1, adding up to 1.
     aim
-        What was optimised.
+        The optimised measure.
     value
-        Its value at these weights on the validation predictions.
+        Its value on the validation predictions with these weights.
     plateau
-        How many grid points reach that value in one connected piece; the weights are its centre.
+        Number of connected grid points with that value; the weights are their centre.
     """
 
     weights: np.ndarray
@@ -43,14 +46,14 @@ class Search:
 
 
 def simplex_grid(parts: int) -> np.ndarray:
-    """All weights on a regular grid that add up to 1, in whole steps, shape (points, parts).
+    """Return all weights on a regular grid, in whole steps, shape (points, parts).
 
-    The grid is as fine as 2000 points allow: hundredths for two parts, fiftieths for three.
+    The grid is as fine as 2000 points allow: steps of 1/100 for two parts, of 1/50 for three.
 
     Raises
     ------
     FusionError
-        There are too many parts for a grid.
+        There are more than 7 parts.
 
     Examples
     --------
@@ -75,11 +78,11 @@ def simplex_grid(parts: int) -> np.ndarray:
 
 
 def search_weights(probabilities: np.ndarray, labels: np.ndarray, aim: Aim) -> Search:
-    """Find the weights whose average fits the validation cases best.
+    """Find the weights with the best average on the validation cases.
 
-    The AUC of a few dozen cases is flat over stretches of weights. Of the best points the largest connected piece
-    counts, and of that the point nearest its centre, where a small change of the cases moves the result least; equal
-    choices go to the smaller log-loss.
+    The AUC of a few dozen cases is constant over ranges of weights. Of the best grid points, the
+    largest connected set is taken, and of this set the point nearest to its centre, because there
+    a small change of the cases changes the weights least. The lower log-loss breaks ties.
 
     Parameters
     ----------
@@ -88,7 +91,7 @@ def search_weights(probabilities: np.ndarray, labels: np.ndarray, aim: Aim) -> S
     labels
         Index of each case's class, shape (cases,).
     aim
-        ``auc`` (two classes: of either, the same; more: the mean of one class against the rest) or ``log_loss``.
+        ``auc`` (with more than two classes, the mean of the one-vs-rest AUCs) or ``log_loss``.
 
     Returns
     -------
@@ -97,7 +100,7 @@ def search_weights(probabilities: np.ndarray, labels: np.ndarray, aim: Aim) -> S
     Raises
     ------
     FusionError
-        A class is absent, so that there is no AUC.
+        A class is absent, so the AUC is not defined.
 
     Examples
     --------
@@ -113,11 +116,13 @@ def search_weights(probabilities: np.ndarray, labels: np.ndarray, aim: Aim) -> S
     best = np.flatnonzero(goal >= goal.max() - _SAME)
     piece, chosen = _centre(grid, best, losses)
     value = losses[chosen] if aim == "log_loss" else goal[chosen]
-    return Search(grid[chosen] / steps, aim, float(value), piece)
+    return Search(weights=grid[chosen] / steps, aim=aim, value=float(value), plateau=piece)
 
 
 def aucs(weights: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """AUC of the average under each of many weights, shape (points,); macro one-vs-rest for more than two classes.
+    """Return the AUC of the weighted average for each of many weights, shape (points,).
+
+    With more than two classes it is the mean of the one-vs-rest AUCs.
 
     Parameters
     ----------
@@ -142,7 +147,7 @@ def aucs(weights: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> 
     judged = [1] if classes == 2 else range(classes)
     total = np.zeros(len(weights))
     for number in judged:
-        # Cases that every part finds alike must tie; without rounding the last digit would rank them.
+        # Cases with equal probabilities in every part must tie; rounding removes float noise.
         fused = np.round(weights @ probabilities[:, :, number], 12)
         truth = labels == number
         total += [auc(truth, scores) or 0.0 for scores in fused]
@@ -150,14 +155,14 @@ def aucs(weights: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> 
 
 
 def _log_losses(weights: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean of -log(probability of the true class) under each of many weights, shape (points,)."""
+    """Return the mean of -log(probability of the true class) for each of many weights."""
     of_truth = probabilities[:, np.arange(len(labels)), labels]
     losses: np.ndarray = -np.log(np.clip(weights @ of_truth, _SMALLEST, 1)).mean(axis=1)
     return losses
 
 
 def _centre(grid: np.ndarray, best: np.ndarray, losses: np.ndarray) -> tuple[int, int]:
-    """Return the size of the largest connected piece of the best grid points, and its central point."""
+    """Return the size of the largest connected set of the best grid points, and its centre."""
     pieces = _pieces(grid[best])
     sizes = np.bincount(pieces)
     candidates = []
@@ -169,7 +174,11 @@ def _centre(grid: np.ndarray, best: np.ndarray, losses: np.ndarray) -> tuple[int
 
 
 def _pieces(points: np.ndarray) -> np.ndarray:
-    """Give each point the number of its connected piece; neighbours differ by one step between two parts."""
+    """Return the number of each point's connected set.
+
+    Neighbours differ by one step between two parts: their distance is sqrt(2) steps, and the next
+    larger distance is 2 steps.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree

@@ -94,7 +94,7 @@ def _write_joined(study: Study, model: str, cohort: Cohort, folds: Iterable[int]
                     file=file,
                     remedy=f"delete the folder {file.parent} and run 'ctbone train' again",
                 )
-    path = study.predictions(model)
+    path = study.predictions_csv(model)
     table = pd.concat(parts, ignore_index=True)
     record = {
         **provenance(study, "predictions", {"folds": study.folds_csv}),

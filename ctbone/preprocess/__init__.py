@@ -1,11 +1,11 @@
-"""A volume and its lesion mask → what the networks see: one 3D crop and three 2D images a patient."""
+"""Preprocess a volume and its lesion mask: one 3D crop and three 2D images a case."""
 
 from ctbone.errors import PreprocessError
-from ctbone.preprocess.case import CropSummary, preprocess_case
+from ctbone.preprocess.case import preprocess_case, up_to_date
 from ctbone.preprocess.check import MaskCheck, check_case
 from ctbone.preprocess.quality import write_quality
 from ctbone.preprocess.sheet import draw_sheet
-from ctbone.preprocess.summary import write_summary
+from ctbone.preprocess.summary import CropSummary, write_summary
 
 __all__ = [
     "CropSummary",
@@ -14,6 +14,7 @@ __all__ = [
     "check_case",
     "draw_sheet",
     "preprocess_case",
+    "up_to_date",
     "write_quality",
     "write_summary",
 ]

@@ -1,11 +1,12 @@
-"""One case: its volume and mask to its crops, with the records that say where they came from."""
+"""Make the crops of one case and write them, with the records of what they were made from."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,48 +14,38 @@ from typing import Any
 import numpy as np
 
 from ctbone.cohort import Case
+from ctbone.config import PreprocessSettings
 from ctbone.errors import CtboneError, PreprocessError
 from ctbone.grid import Grid
 from ctbone.input_kind import INPUT_KINDS, Dim
 from ctbone.nifti import write_nifti
 from ctbone.preprocess.crops import CaseCrops, make_crops
-from ctbone.preprocess.images2d import View
+from ctbone.preprocess.placement import View
+from ctbone.preprocess.summary import CropSummary
 from ctbone.study import Study, file_hash, provenance, read_json, record_of, write_json
 
+_THREADS = 4
+"""Threads that hash and write files, which wait for the disk, while the crops are computed."""
 
-@dataclass(frozen=True)
-class CropSummary:
-    """What preprocessing found in one case.
 
-    Attributes
+def preprocess_case(
+    study: Study,
+    case: Case,
+    make: Callable[[Path, Case, PreprocessSettings], CaseCrops] = make_crops,
+) -> CropSummary:
+    """Make the 3D crop and the three 2D images of a case and its mask from ``study.nifti``.
+
+    Nothing is done where the crops are up to date.
+
+    Parameters
     ----------
-    lesion_ml, longest_mm, mean_hu
-        The lesion's volume, its longest diameter in any direction, its mean HU.
-    spacing
-        Of the scanner's voxels, in mm.
-    scale_factor
-        1 where the 3D crop has the spacing that was asked for; less where a large lesion was shrunk to fit.
-    voxel_hash
-        SHA-256 of the 3D crop's voxels: the same in two patients is an error of the cohort.
-    seconds
-        Taken by this case, when its crops were made.
-    """
-
-    case_id: str
-    lesion_ml: float
-    longest_mm: float
-    mean_hu: float
-    spacing: tuple[float, float, float]
-    scale_factor: float
-    voxel_hash: str
-    seconds: float
-
-
-def preprocess_case(study: Study, case: Case) -> CropSummary:
-    """Make the 3D crop and the three 2D images of a case from ``study.nifti`` and its mask, and the mask's own.
-
-    Nothing is done where the records show that both were made from the same volume and mask with the same settings,
-    and the crops are what was written then.
+    study
+        The study.
+    case
+        One of its cases.
+    make
+        Makes the crops: ``make_crops``, or ``ctbone.transforms.crop_case``, which runs the MONAI
+        transforms and gives the same voxels.
 
     Raises
     ------
@@ -62,34 +53,41 @@ def preprocess_case(study: Study, case: Case) -> CropSummary:
         The volume or the mask is missing, unreadable or unfit; case, file and remedy are named.
     """
     started = time.perf_counter()
-    inputs = _inputs(study, case)
-    with ThreadPoolExecutor(
-        4
-    ) as aside:  # hashing and writing wait for the disk, and meanwhile the rest is done
-        hashing = {
-            "image": aside.submit(_volume_hash, inputs["image"]),
-            "mask": aside.submit(file_hash, inputs["mask"]),
-        }
+    with ThreadPoolExecutor(_THREADS) as aside:
+        inputs = _inputs(study, case)
+        hashing = _hash_inputs(inputs, aside)
         known = _known(study, case)
-        if known is not None and known.inputs == {
-            name: hashed.result() for name, hashed in hashing.items()
-        }:
+        if known is not None and known.inputs == _results(hashing):
             return known.summary
-        made = make_crops(inputs["image"], case, study.settings.preprocess)
+        made = make(inputs["image"], case, study.settings.preprocess)
         _write(study, case, made, aside)
-        hashes = {name: hashed.result() for name, hashed in hashing.items()}
+        hashes = _results(hashing)
     summary = CropSummary(
         case_id=case.case_id,
-        lesion_ml=made.lesion.volume_ml,
-        longest_mm=made.lesion.longest_mm,
-        mean_hu=made.lesion.mean_hu,
+        lesion_ml=made.measures.volume_ml,
+        longest_mm=made.measures.longest_mm,
+        mean_hu=made.measures.mean_hu,
         spacing=made.scanner.spacing,
-        scale_factor=made.scale_factor,
-        voxel_hash=hashlib.sha256(made.crop.tobytes(order="F")).hexdigest(),
+        scale_factor=made.cube.scale_factor,
+        voxel_hash=hashlib.sha256(made.cube.hu.tobytes(order="F")).hexdigest(),
         seconds=time.perf_counter() - started,
     )
     _record(study, case, hashes, summary, made)
     return summary
+
+
+def up_to_date(study: Study, case: Case) -> CropSummary | None:
+    """Return the summary of an earlier run whose crops are up to date, None where there is none.
+
+    Up to date: the records show that both crops were made from the same volume and mask with the
+    same settings, and the files are as they were written.
+    """
+    known = _known(study, case)
+    if known is None:
+        return None
+    with ThreadPoolExecutor(_THREADS) as aside:
+        hashes = _results(_hash_inputs(_inputs(study, case), aside))
+    return known.summary if known.inputs == hashes else None
 
 
 def _inputs(study: Study, case: Case) -> dict[str, Path]:
@@ -114,8 +112,19 @@ def _inputs(study: Study, case: Case) -> dict[str, Path]:
     return {"image": image, "mask": case.mask}
 
 
+def _hash_inputs(inputs: dict[str, Path], aside: Executor) -> dict[str, Future[str]]:
+    return {
+        "image": aside.submit(_volume_hash, inputs["image"]),
+        "mask": aside.submit(file_hash, inputs["mask"]),
+    }
+
+
+def _results(hashing: dict[str, Future[str]]) -> dict[str, str]:
+    return {name: hashed.result() for name, hashed in hashing.items()}
+
+
 def _volume_hash(volume: Path) -> str:
-    """Take the hash from the record of the conversion, if the volume was not touched since that was written."""
+    """Return the hash in the conversion's record if the volume is older than it, else hash it."""
     try:
         record, status = record_of(volume), volume.stat()
         if (
@@ -130,14 +139,14 @@ def _volume_hash(volume: Path) -> str:
 
 @dataclass(frozen=True)
 class _Known:
-    """An earlier run's summary, and the hashes of what it was made from."""
+    """An earlier run's summary, and the hashes of what its crops were made from."""
 
     summary: CropSummary
     inputs: dict[str, str]
 
 
 def _known(study: Study, case: Case) -> _Known | None:
-    """Return what an earlier run left, if it was made with these settings and is still what was written then."""
+    """Return an earlier run's results if settings and written files are unchanged."""
     settings = study.settings.preprocess.model_dump(mode="json")
     try:
         records = [read_json(record_of(study.crop(case.case_id, dim))) for dim in INPUT_KINDS]
@@ -148,9 +157,9 @@ def _known(study: Study, case: Case) -> _Known | None:
             for name, path in _files(study, case, dim).items():
                 if record[name] != file_hash(path):
                     return None
-        told = records[0]["summary"]
+        summary = records[0]["summary"]
         return _Known(
-            CropSummary(**{**told, "spacing": tuple(told["spacing"])}), records[0]["inputs"]
+            CropSummary(**{**summary, "spacing": tuple(summary["spacing"])}), records[0]["inputs"]
         )
     except (CtboneError, OSError, KeyError, TypeError):
         return None
@@ -161,12 +170,13 @@ def _files(study: Study, case: Case, dim: Dim) -> dict[str, Path]:
 
 
 def _write(study: Study, case: Case, made: CaseCrops, aside: Executor) -> None:
-    pixels = np.diag([made.views[0].spacing_mm, made.views[0].spacing_mm, 1, 1])
+    pixel = made.images.views[0].spacing_mm
+    pixels = np.diag([pixel, pixel, 1, 1])
     files = (
-        (study.crop(case.case_id, "3d"), made.crop, made.cube.affine),
-        (study.crop_mask(case.case_id, "3d"), made.crop_mask, made.cube.affine),
-        (study.crop(case.case_id, "2d"), made.images, pixels),
-        (study.crop_mask(case.case_id, "2d"), made.images_mask, pixels),
+        (study.crop(case.case_id, "3d"), made.cube.hu, made.cube.grid.affine),
+        (study.crop_mask(case.case_id, "3d"), made.cube.mask, made.cube.grid.affine),
+        (study.crop(case.case_id, "2d"), made.images.hu, pixels),
+        (study.crop_mask(case.case_id, "2d"), made.images.mask, pixels),
     )
     for written in [aside.submit(write_nifti, *file) for file in files]:
         written.result()
@@ -176,7 +186,7 @@ def _record(
     study: Study, case: Case, hashes: dict[str, str], summary: CropSummary, made: CaseCrops
 ) -> None:
     common: dict[str, Any] = {
-        "scanner": _told(made.scanner),
+        "scanner": _grid_record(made.scanner),
         "case": {
             "lesion": case.lesion,
             "taken": made.components.taken,
@@ -188,12 +198,12 @@ def _record(
     origin = {**provenance(study, "preprocess"), "inputs": hashes}
     special: dict[Dim, dict[str, Any]] = {
         "3d": {
-            "affine": made.cube.affine.tolist(),
-            "scale_factor": made.scale_factor,
-            "lesion": asdict(made.lesion),
+            "affine": made.cube.grid.affine.tolist(),
+            "scale_factor": made.cube.scale_factor,
+            "lesion": asdict(made.measures),
             "summary": asdict(summary),
         },
-        "2d": {"views": [_view(view) for view in made.views]},
+        "2d": {"views": [_view_record(view) for view in made.images.views]},
     }
     for dim in INPUT_KINDS:
         files = {name: file_hash(path) for name, path in _files(study, case, dim).items()}
@@ -202,11 +212,11 @@ def _record(
         )
 
 
-def _told(grid: Grid) -> dict[str, Any]:
+def _grid_record(grid: Grid) -> dict[str, Any]:
     return {"shape": list(grid.shape), "affine": grid.affine.tolist()}
 
 
-def _view(view: View) -> dict[str, Any]:
+def _view_record(view: View) -> dict[str, Any]:
     return {
         "name": view.name,
         "axes": list(view.axes),

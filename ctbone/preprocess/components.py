@@ -1,4 +1,4 @@
-"""Which of a mask's separate parts are the lesion of the case."""
+"""Choose which of a mask's separate parts are the lesion of the case."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from ctbone.grid import Grid
 from ctbone.preprocess.mask import Mask
 
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)
+"""26-connectivity: voxels that touch by a corner are one part."""
 _LISTED = 6
+"""Parts that a message lists."""
 _SPECKS, _RIM_MM = 0.01, 2.0
+"""Share of the largest part, and mm beyond its box, up to which other parts are mere specks."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,9 @@ class Components:
     Attributes
     ----------
     volumes_ml
-        Of each part, the largest first; voxels that touch by a corner are one part.
+        Volume of each part, the largest first; voxels that touch by a corner are one part.
     taken
-        ``all`` as one lesion, the ``largest``, or the number of one, from 1.
+        ``all`` as one lesion, the ``largest``, or the number of one part, from 1.
     reach_mm
         How far the other parts reach beyond the box of the largest, along any voxel axis.
     """
@@ -38,16 +41,18 @@ class Components:
 
     @property
     def note(self) -> str | None:
-        """What a user should know before anything long runs; None where the parts do not matter.
+        """Remark for the check; None where the other parts do not matter.
 
-        Specks at the rim, under 1 % of the largest part together and within 2 mm of its box, are how masks look.
+        Specks at the rim are normal in a mask and get no note: under 1 % of the largest part
+        together, and within 2 mm of its box.
         """
         others = sum(self.volumes_ml[1:])
         if others < _SPECKS * self.volumes_ml[0] and self.reach_mm <= _RIM_MM:
             return None
         taken = {"all": "all are taken as one lesion", "largest": "the largest is taken"}
         told = taken[self.taken] if isinstance(self.taken, str) else f"number {self.taken} is taken"
-        return f"the mask has {len(self.volumes_ml)} separate parts ({listed(self.volumes_ml)}); {told}"
+        count, volumes = len(self.volumes_ml), listed(self.volumes_ml)
+        return f"the mask has {count} separate parts ({volumes}); {told}"
 
 
 def choose_components(
@@ -60,7 +65,7 @@ def choose_components(
     mask
         Everything that was drawn.
     rule
-        ``preprocess.lesions``; a case whose ``lesion`` column holds a number takes that part, whatever the rule.
+        ``preprocess.lesions``; a number in the case's ``lesion`` column overrides it.
     case
         The case.
 
@@ -83,8 +88,8 @@ def choose_components(
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     boxes = ndimage.find_objects(labels)
     corners = np.array([[span.start for span in box] for box in boxes], dtype=float)
-    # Of equal parts the lower comes first, then the one further back, then the one further left: as seen in the
-    # patient, whatever the order of the voxels.
+    # Of parts of equal size the inferior comes first, then the posterior, then the left one: in the
+    # patient, so that the order of the voxels does not matter.
     x, y, z = (
         mask.grid.to_world(corners + [[(s.stop - s.start - 1) / 2 for s in box] for box in boxes])
         .round(2)
@@ -102,7 +107,7 @@ def choose_components(
             case=case.case_id,
             file=case.mask,
             found=f"{count} separate part{'s' * (count > 1)} ({listed(found.volumes_ml)})",
-            remedy="mend the lesion column of cohort.csv: 1 is the largest part of the mask",
+            remedy="correct the lesion column of cohort.csv: 1 is the largest part of the mask",
         )
     part = int(order[number - 1])
     if sizes[part] == 1:
@@ -111,7 +116,7 @@ def choose_components(
             case=case.case_id,
             file=case.mask,
             found=listed(found.volumes_ml),
-            remedy="is this a slip of the brush? take its row out of cohort.csv",
+            remedy="is this a slip of the brush? remove its row from cohort.csv",
         )
     return _cut(mask, labels == part + 1, boxes[part]), found
 

@@ -1,7 +1,11 @@
-"""One volume and its mask to the arrays that the networks see; no file is written here."""
+"""One volume and its mask to the cube and the three images, as arrays; no file is written here.
+
+This is the numeric core. ``ctbone.transforms`` runs the same functions as MONAI transforms.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,60 +13,82 @@ from pathlib import Path
 import numpy as np
 
 from ctbone.cohort import Case
-from ctbone.config import PreprocessSettings
+from ctbone.config import Crop3D, Images2D, PreprocessSettings
 from ctbone.errors import NiftiError, PreprocessError
 from ctbone.grid import Grid
 from ctbone.input_kind import AIR
 from ctbone.nifti import NiftiFile
-from ctbone.preprocess.components import Components, choose_components
-from ctbone.preprocess.crop3d import cube
-from ctbone.preprocess.errors import of_nifti, open_volume
-from ctbone.preprocess.images2d import View, views
-from ctbone.preprocess.lesion import Lesion, measure
-from ctbone.preprocess.mask import check_overlap, read_mask, touches_border
-from ctbone.preprocess.mask_crop import mask_on
+from ctbone.preprocess.check import read_lesion
+from ctbone.preprocess.components import Components
+from ctbone.preprocess.mask import Mask, of_nifti, open_volume, touches_border
+from ctbone.preprocess.measures import LesionMeasures, measure
+from ctbone.preprocess.placement import View, mask_on, place_cube, place_views
 from ctbone.resample import Interpolation, Slab, read_slab, sample
 
 
 @dataclass(frozen=True)
-class CaseCrops:
-    """What is made of one case.
+class Cube:
+    """The 3D crop.
 
     Attributes
     ----------
-    crop, crop_mask
-        The cube, int16 HU, and the lesion on it, uint8.
-    images, images_mask
-        The images, (size, size, 3) int16 HU, and the lesion on them, uint8.
-    cube
-        Where the cube lies.
+    hu, mask
+        (size, size, size), int16 HU and uint8 0 or 1.
+    grid
+        Where it lies in the patient.
     scale_factor
-        1 where the cube has the spacing that was asked for; less where a large lesion was shrunk to fit.
-    views
-        Where each image lies, and what it shows.
-    scanner
-        Where the volume's own voxels lie.
-    lesion, components
-        The lesion in numbers, and the separate parts of the mask that it was chosen from.
-    touches_border
-        Whether it reaches the border of the scan.
+        1 where it has the requested spacing; less where a large lesion was shrunk to fit.
     """
 
-    crop: np.ndarray
-    crop_mask: np.ndarray
-    images: np.ndarray
-    images_mask: np.ndarray
-    cube: Grid
+    hu: np.ndarray
+    mask: np.ndarray
+    grid: Grid
     scale_factor: float
+
+
+@dataclass(frozen=True)
+class ViewImages:
+    """The three 2D images.
+
+    Attributes
+    ----------
+    hu, mask
+        (size, size, 3), int16 HU and uint8 0 or 1; the views are the last axis.
+    views
+        What each image shows and where it lies.
+    """
+
+    hu: np.ndarray
+    mask: np.ndarray
     views: tuple[View, View, View]
+
+
+@dataclass(frozen=True)
+class CaseCrops:
+    """Everything that preprocessing makes of one case.
+
+    Attributes
+    ----------
+    cube, images
+        The crops.
+    scanner
+        The grid of the whole volume.
+    measures, components
+        The lesion's measures, and the separate parts of the mask that it was chosen from.
+    touches_border
+        Whether the lesion reaches the border of the scan.
+    """
+
+    cube: Cube
+    images: ViewImages
     scanner: Grid
-    lesion: Lesion
+    measures: LesionMeasures
     components: Components
     touches_border: bool
 
 
 def make_crops(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCrops:
-    """Read a volume's slab around the lesion and sample it once for each crop.
+    """Read the part of a volume around the lesion and sample it once for each crop.
 
     Raises
     ------
@@ -70,46 +96,86 @@ def make_crops(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCr
         The volume or the mask is unreadable or unfit; case, file and remedy are named.
     """
     image = open_volume(volume, case.case_id, "the image")
-    drawn = read_mask(case, settings.mask_label, image.grid)
-    mask, components = choose_components(drawn, settings.lesions, case)
-    check_overlap(mask, image.grid, case)
-    target, scale = cube(mask, settings.crop_3d)
-    planes = views(mask, settings.images_2d)
-    slab = _read(
-        image,
-        [target, mask.grid, *(plane.grid for plane in planes)],
-        settings.crop_3d.interpolation,
-    )
+    mask, components = read_lesion(case, settings, image.grid)
+    slab = read_around(image, mask, (settings.crop_3d, settings.images_2d))
     with ThreadPoolExecutor(1) as beside:
-        lesion = beside.submit(measure, mask, slab)
+        measures = beside.submit(measure, mask, slab)
         return CaseCrops(
-            crop=_int16(sample(slab, target, settings.crop_3d.interpolation)),
-            crop_mask=mask_on(mask, target),
-            images=np.concatenate([_int16(sample(slab, plane.grid)) for plane in planes], axis=2),
-            images_mask=np.concatenate([mask_on(mask, plane.grid) for plane in planes], axis=2),
-            cube=target,
-            scale_factor=scale,
-            views=planes,
+            cube=crop_cube(slab, mask, settings.crop_3d),
+            images=crop_views(slab, mask, settings.images_2d),
             scanner=image.grid,
-            lesion=lesion.result(),
+            measures=measures.result(),
             components=components,
             touches_border=touches_border(mask, image.grid),
         )
 
 
-def _read(image: NiftiFile, targets: list[Grid], interpolation: Interpolation) -> Slab:
+def read_around(image: NiftiFile, mask: Mask, crops: Sequence[Crop3D | Images2D]) -> Slab:
+    """Read the voxels that these crops of the lesion need, and no others.
+
+    Raises
+    ------
+    PreprocessError
+        The file is damaged, or a voxel is NaN or infinite.
+    """
+    return _checked(image, lambda: read_slab(image, *needed(mask, crops)))
+
+
+def _checked(image: NiftiFile, read: Callable[[], Slab]) -> Slab:
+    """Read, naming the image in an error of its file, and refuse values that are not finite."""
     try:
-        slab = read_slab(image, targets, interpolation)
+        slab = read()
     except NiftiError as error:
         raise of_nifti(error, "the image") from None
     if slab.voxels.dtype.kind == "f" and not np.isfinite(slab.voxels).all():
         raise PreprocessError(
-            "the image holds values that are no numbers",
+            "the image holds NaN or infinite values",
             case=image.case,
             file=image.path,
             remedy="export it again",
         )
     return slab
+
+
+def read_whole(image: NiftiFile) -> Slab:
+    """Read all voxels of an image.
+
+    Raises
+    ------
+    PreprocessError
+        The file is damaged, or a voxel is NaN or infinite.
+    """
+    return _checked(image, lambda: Slab(image.read().copy("K"), np.zeros(3, int), image.grid))
+
+
+def needed(mask: Mask, crops: Sequence[Crop3D | Images2D]) -> tuple[list[Grid], Interpolation]:
+    """Return the grids that crops of a lesion are sampled on, and the widest interpolation."""
+    targets: list[Grid] = [mask.grid]
+    interpolation: Interpolation = "linear"
+    for crop in crops:
+        if isinstance(crop, Crop3D):
+            targets.append(place_cube(mask, crop)[0])
+            interpolation = "cubic" if crop.interpolation == "cubic" else interpolation
+        else:
+            targets += [view.grid for view in place_views(mask, crop)]
+    return targets, interpolation
+
+
+def crop_cube(slab: Slab, mask: Mask, settings: Crop3D) -> Cube:
+    """Sample the cube around a lesion, and the mask on it."""
+    grid, scale_factor = place_cube(mask, settings)
+    hu = _int16(sample(slab, grid, settings.interpolation))
+    return Cube(hu, mask_on(mask, grid), grid, scale_factor)
+
+
+def crop_views(slab: Slab, mask: Mask, settings: Images2D) -> ViewImages:
+    """Sample the three images of a lesion, and the mask on them."""
+    views = place_views(mask, settings)
+    return ViewImages(
+        hu=np.concatenate([_int16(sample(slab, view.grid)) for view in views], axis=2),
+        mask=np.concatenate([mask_on(mask, view.grid) for view in views], axis=2),
+        views=views,
+    )
 
 
 def _int16(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The lesion mask, read by its own geometry and checked against the image's."""
+"""Read a lesion mask with its own geometry and check it against the image's."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 from ctbone.cohort import Case
 from ctbone.errors import NiftiError, PreprocessError
 from ctbone.grid import LPS_TO_RAS, Grid
-from ctbone.nifti import NiftiFile
-from ctbone.preprocess.errors import of_nifti, open_volume
+from ctbone.nifti import NiftiFile, open_nifti
 from ctbone.preprocess.mask_dicom import is_dicom, read_dicom_mask
 from ctbone.preprocess.mask_labels import chosen_label
 
 _ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _SAME_GRID = 0.1
+"""Voxels by which corresponding corners of two equal grids may differ: rounding in headers."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Mask:
     voxels
         Boolean, its first and last plane along each axis touch the lesion.
     grid
-        Where these voxels lie.
+        Grid of these voxels.
     source
-        The whole grid of the file that they were cut from.
+        Grid of the whole file that they were cut from.
     """
 
     voxels: np.ndarray
@@ -45,7 +45,7 @@ class Mask:
     def ends(self) -> np.ndarray:
         """Indices (n, 3) of the first and last lesion voxel of every line along the first axis.
 
-        They hold every corner of the lesion's convex hull, and are few.
+        They contain every vertex of the lesion's convex hull, and are few.
         """
         some = self.voxels.any(axis=0)
         first = self.voxels.argmax(axis=0)
@@ -70,14 +70,16 @@ def read_mask(case: Case, label: int | str | None = None, image: Grid | None = N
     case
         The case.
     label
-        ``preprocess.mask_label``: which label is the lesion, by number or name; None where the file holds one.
+        ``preprocess.mask_label``: which label is the lesion, by number or name; None where the file
+        holds one.
     image
         The image's grid, on whose slices the contours of an RTSTRUCT lie.
 
     Raises
     ------
     PreprocessError
-        The case has no mask; it is unreadable, empty, of a single voxel, or it is not clear which label to take.
+        The case has no mask; it is unreadable, empty or of a single voxel; or it is not clear which
+        label is the lesion.
     """
     path = case.mask
     if path is None:
@@ -109,7 +111,7 @@ def read_mask(case: Case, label: int | str | None = None, image: Grid | None = N
         drawn, grid = read_dicom_mask(path, case.case_id, label, image)
         return _lesion(drawn, np.zeros(3, int), grid, path, case.case_id)
     raise PreprocessError(
-        "the mask is of no kind that is read",
+        "the mask has an unknown file format",
         case=case.case_id,
         file=path,
         found=path.suffix or "no suffix",
@@ -118,42 +120,65 @@ def read_mask(case: Case, label: int | str | None = None, image: Grid | None = N
     )
 
 
-def check_overlap(mask: Mask, image: Grid, case: Case) -> None:
+def check_overlap(mask: Mask, image: Grid, case: Case | None = None) -> None:
     """Make sure that the mask was drawn on this image, and that the whole lesion lies in it.
 
     Raises
     ------
     PreprocessError
-        The mask has as many voxels along its axes as the image, and they lie elsewhere: it was flipped or shifted, or
-        drawn on another scan. Or the lesion lies outside of the image, or partly.
+        The mask has as many voxels along its axes as the image, but they lie elsewhere: it was
+        flipped or shifted, or drawn on another scan. Or the lesion lies outside the image, wholly
+        or partly.
     """
+    name, file = (case.case_id, case.mask) if case is not None else (None, None)
     if not _outside(mask.grid.to_world(mask.ends), image).any():
-        _check_grid(mask.source, image, case)
+        _check_grid(mask.source, image, name, file)
         return
     share = float(_outside(mask.grid.to_world(np.argwhere(mask.voxels)), image).mean())
     low, high = mask.box
     corners = image.corners()
-    where = f"lesion at {_span(low, high)}; image at {_span(corners.min(axis=0), corners.max(axis=0))} (RAS mm)"
+    field = _span(corners.min(axis=0), corners.max(axis=0))
+    where = f"lesion at {_span(low, high)}; image at {field} (RAS mm)"
     raise PreprocessError(
         "the mask does not overlap the image"
         if share == 1
         else "the mask lies partly outside the image",
-        case=case.case_id,
-        file=case.mask,
+        case=name,
+        file=file,
         found=where if share == 1 else f"{max(share, 0.001):.1%} of the lesion outside; {where}",
         expected="a lesion inside the image",
-        remedy="was it drawn on another scan, or saved without its geometry? draw or export it on this image",
+        remedy="was it drawn on another scan, or saved without its geometry? redo it on this image",
     )
 
 
 def touches_border(mask: Mask, image: Grid) -> bool:
-    """Tell whether the lesion reaches the outermost voxels of the image, so that part of it may be missing."""
+    """Whether the lesion reaches the outermost voxels of the image: part of it may be missing."""
     index = image.to_index(mask.grid.to_world(mask.ends))
     return bool(((index < 0.5) | (index > np.array(image.shape) - 1.5)).any())
 
 
-def _check_grid(source: Grid, image: Grid, case: Case) -> None:
-    """Refuse a grid of the image's own size whose voxels are not the image's, in whatever order the axes run."""
+def open_volume(path: Path, case: str, what: str) -> NiftiFile:
+    """Open a NIfTI file; an error names ``what`` it is (the image, the mask)."""
+    try:
+        return open_nifti(path, case)
+    except NiftiError as error:
+        raise of_nifti(error, what) from None
+
+
+def of_nifti(error: NiftiError, what: str) -> PreprocessError:
+    """Turn an error of a NIfTI file into an error of the case's image or mask."""
+    return PreprocessError(
+        f"{what}: {error.problem}",
+        case=error.case,
+        file=error.file,
+        found=error.found,
+        expected=error.expected,
+        remedy=error.remedy,
+    )
+
+
+def _check_grid(source: Grid, image: Grid, case: str | None, file: Path | None) -> None:
+    """Refuse a grid of the image's size at another place; the order of the axes may differ."""
     if sorted(source.shape) != sorted(image.shape):
         return
     theirs, ours = source.corners(), image.corners()
@@ -161,20 +186,31 @@ def _check_grid(source: Grid, image: Grid, case: Case) -> None:
     if apart <= _SAME_GRID * min(image.spacing):
         return
     raise PreprocessError(
-        "the mask has the image's size but lies otherwise: is it flipped or shifted?",
-        case=case.case_id,
-        file=case.mask,
+        "the mask has the image's size but another position: is it flipped or shifted?",
+        case=case,
+        file=file,
         found=f"corners up to {apart:.1f} mm apart; the mask's affine {_rows(source)}",
         expected=f"the image's affine {_rows(image)}",
-        remedy="save the mask with the geometry of the image it was drawn on, or draw it on this image",
+        remedy="save the mask with the geometry of its image, or draw it on this image",
     )
 
 
+def mask_of_labels(values: np.ndarray, grid: Grid, path: Path) -> Mask:
+    """Return the lesion of an array of one label, cut to its bounding box.
+
+    Raises
+    ------
+    PreprocessError
+        It is empty, of a single voxel, or holds several labels; ``path`` is named.
+    """
+    return _lesion(_labelled(values, None, {}, path, ""), np.zeros(3, int), grid, path, "")
+
+
 def _drawn(nifti: NiftiFile, label: int | str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return one label of a labelmap, cut to the box of whatever is drawn, and where that box begins."""
+    """Return one label of a labelmap, cut to its bounding box, and the index of that box."""
     pieces: list[tuple[list[slice], np.ndarray]] = []
     for first, run in nifti.runs():
-        # Most of a mask is empty: whole runs of zero bytes are passed over at the speed of memory.
+        # Most of a mask is empty: whole runs of zero bytes are skipped at memory bandwidth.
         if (
             np.frombuffer(run.T, np.uint8).view(np.bool_).any()
             and (box := _box(run != 0)) is not None
@@ -206,10 +242,10 @@ def _drawn(nifti: NiftiFile, label: int | str | None) -> tuple[np.ndarray, np.nd
 def _labelled(
     values: np.ndarray, label: int | str | None, names: Mapping[int, str], path: Path, case: str
 ) -> np.ndarray:
-    """Choose one label of a labelmap; ``names`` are those that the file gives."""
+    """Choose one label of a labelmap; ``names`` are the file's names of its labels."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise PreprocessError("the mask holds values that are no numbers", case=case, file=path)
-    stored = values.ravel(order="K")  # in the order of memory, which is several times faster
+        raise PreprocessError("the mask holds NaN or infinite values", case=case, file=path)
+    stored = values.ravel(order="K")  # in memory order, several times faster
     inside = stored[stored != 0]
     if not len(inside):
         raise PreprocessError("the mask is empty", case=case, file=path, remedy="draw the lesion")
@@ -219,7 +255,7 @@ def _labelled(
     numbers = np.unique(inside)
     if (numbers != np.rint(numbers)).any():
         raise PreprocessError(
-            "the mask's values are no labels",
+            "the mask's values are not labels",
             case=case,
             file=path,
             found=f"{len(numbers)} values, {numbers[0]:g} to {numbers[-1]:g}",
@@ -250,7 +286,7 @@ def _lesion(drawn: np.ndarray, start: np.ndarray, source: Grid, path: Path, case
 
 
 def _box(drawn: np.ndarray) -> list[slice] | None:
-    """Return the box of what is drawn, None where nothing is."""
+    """Return the bounding box of the drawn voxels, None where there are none."""
     spans = []
     for axis in range(3):
         planes = np.nonzero(drawn.any(axis=tuple(other for other in range(3) if other != axis)))[0]
@@ -271,7 +307,7 @@ def _read_itk(path: Path, case: str, label: int | str | None) -> tuple[np.ndarra
         ) from None
     if image.GetDimension() != 3:
         raise PreprocessError(
-            "the mask is no 3D volume",
+            "the mask is not a 3D volume",
             case=case,
             file=path,
             found=f"{image.GetDimension()} axes",
@@ -295,14 +331,14 @@ def _segment(
     path: Path,
     case: str,
 ) -> np.ndarray:
-    """Choose one segment of a labelmap, or of several that 3D Slicer laid over one another."""
+    """Choose one segment of a labelmap, or of the overlapping layers of 3D Slicer."""
     if layers.shape[3] == 1:
         return _labelled(
             layers[..., 0], label, {value: name for name, value, _ in segments}, path, case
         )
     if not segments:
         raise PreprocessError(
-            "the mask is no single layer, and does not name its segments",
+            "the mask has several layers and does not name its segments",
             case=case,
             file=path,
             found=f"{layers.shape[3]} layers",
@@ -313,15 +349,15 @@ def _segment(
     )
     _, value, layer = segments[number - 1]
     if not 0 <= layer < layers.shape[3]:
-        raise PreprocessError("the mask names a layer that is not there", case=case, file=path)
+        raise PreprocessError("the mask names a layer that does not exist", case=case, file=path)
     chosen: np.ndarray = layers[..., layer] == value
     return chosen
 
 
 def _slicer_segments(image: Any) -> list[tuple[str, int, int]]:
-    """Return name, label value and layer of each segment that a .seg.nrrd of 3D Slicer describes."""
+    """Return name, label value and layer of each segment of a 3D Slicer .seg.nrrd."""
     found = []
-    with suppress(RuntimeError, ValueError):  # the first number without a segment ends them
+    with suppress(RuntimeError, ValueError):  # raised by the first number without a segment
         for k in range(1000):
             name, value = (
                 image.GetMetaData(f"Segment{k}_Name"),
@@ -335,7 +371,7 @@ def _slicer_segments(image: Any) -> list[tuple[str, int, int]]:
 
 
 def _outside(points: np.ndarray, image: Grid) -> np.ndarray:
-    """Tell which points lie more than a voxel beyond the centres of the image's outermost voxels."""
+    """Return which points lie more than a voxel beyond the image's outermost voxel centres."""
     index = image.to_index(points)
     beyond: np.ndarray = (index < -1) | (index > np.array(image.shape))
     return np.asarray(beyond.any(axis=1))

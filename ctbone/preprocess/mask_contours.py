@@ -1,4 +1,4 @@
-"""Closed planar contours to voxels, by the even–odd rule."""
+"""Fill closed planar contours with voxels, by the even–odd rule."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import numpy as np
 from ctbone.grid import Grid
 
 _FLAT = 0.1
+"""Extent along an axis, in voxels, up to which a contour counts as planar across it."""
 _OFF_SLICE = 0.25
+"""Distance from the nearest slice, in voxels, up to which a contour belongs to it."""
 _MOST_VOXELS = 2**31
+"""Voxels of the largest mask that is filled."""
 
 
 class ContourError(Exception):
@@ -25,34 +28,36 @@ def fill_contours(contours: Sequence[np.ndarray], image: Grid) -> tuple[np.ndarr
     contours
         Each (n, 3), in RAS mm; its last point is joined to its first.
     image
-        Where the slices lie.
+        Grid of the image.
 
     Returns
     -------
     tuple
-        Booleans on the part of the image's grid that holds the contours, and that part. Where only every second or
-        third slice was drawn on, the part's voxels are as thick as two or three slices.
+        Booleans on the part of the image's grid that contains the contours, and the grid of that
+        part. Where only every second or third slice was drawn on, its voxels are as thick as two or
+        three slices.
 
     Raises
     ------
     ContourError
-        A contour has fewer than three points, lies across or between the image's slices, or leaves the image.
+        A contour has fewer than three points, lies across or between the image's slices, or leaves
+        the image.
 
     Notes
     -----
-    A voxel is inside where a ray from its centre crosses the contours of its slice an odd number of times: a contour
-    within another is a hole, and a hole joined to the outside by a channel of no width stays a hole. Work and memory
-    grow with the number of rows that edges cross, not with the voxels.
+    A voxel is inside where a ray from its centre crosses the contours of its slice an odd number of
+    times: a contour within another is a hole, and a hole joined to the outside by a channel of zero
+    width stays a hole. Time and memory grow with the number of rows that edges cross, not with the
+    number of voxels.
     """
     indices = [image.to_index(points) for points in contours]
     if any(len(points) < 3 or not np.isfinite(points).all() for points in indices):
-        raise ContourError("a contour has fewer than three points, or points that are no numbers")
+        raise ContourError("a contour has fewer than three points, or a NaN or infinite coordinate")
     everything = np.concatenate(indices)
     low, high = everything.min(axis=0), everything.max(axis=0)
     if (low < -1).any() or (high > image.shape).any():
-        raise ContourError(
-            f"its contours leave the image: voxels {_span(low)} to {_span(high)} of {_span(image.shape)}"
-        )
+        reach = f"voxels {_span(low)} to {_span(high)} of {_span(image.shape)}"
+        raise ContourError(f"its contours leave the image: {reach}")
     axis = _slice_axis(indices)
     planes = np.array([points[:, axis].mean() for points in indices])
     slices = np.rint(planes).astype(int)
@@ -86,7 +91,7 @@ def fill_contours(contours: Sequence[np.ndarray], image: Grid) -> tuple[np.ndarr
 
 
 def inside(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Tell which points of an integer lattice lie inside polygons, by the even–odd rule over all of them.
+    """Return which points of an integer lattice are inside polygons, by the joint even–odd rule.
 
     Parameters
     ----------
@@ -125,12 +130,12 @@ def inside(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray
 
 
 def _slice_axis(indices: Sequence[np.ndarray]) -> int:
-    """Return the axis of the image that every contour lies square to."""
+    """Return the axis of the image that is normal to every contour."""
     extents = np.array([np.ptp(points, axis=0) for points in indices])
     flat = (extents <= _FLAT).all(axis=0)
     if not flat.any():
         raise ContourError(
-            "its contours do not lie in the slices of the image: were they drawn on a tilted series?"
+            "its contours do not lie in the image's slices: were they drawn on a tilted series?"
         )
     return int(np.flatnonzero(flat)[-1])
 

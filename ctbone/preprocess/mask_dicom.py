@@ -1,4 +1,4 @@
-"""DICOM masks: segmentations (SEG) on their own grid, and contours (RTSTRUCT) on the image's slices."""
+"""DICOM masks: segmentations (SEG) on their own grid, contours (RTSTRUCT) on the image's slices."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def read_dicom_mask(
 ) -> tuple[np.ndarray, Grid]:
     """Read one segment of a SEG, or one structure of an RTSTRUCT.
 
-    A segmentation lies where its own frames say; a fractional one counts from one half. Contours are filled on the
-    slices of the image that they were drawn on: a voxel belongs to the lesion where its centre lies inside by the
-    even–odd rule over all contours of its slice, so that a contour within another is a hole.
+    A segmentation has the geometry of its own frames; a fractional one is inside from one half.
+    Contours are filled on the slices of the image that they were drawn on: a voxel belongs to the
+    lesion where its centre is inside by the even–odd rule over all contours of its slice, so that a
+    contour within another is a hole.
 
     Parameters
     ----------
@@ -49,17 +50,18 @@ def read_dicom_mask(
     label
         Number or name of the segment or structure; None where there is only one.
     image
-        The image's grid; contours have none of their own.
+        The image's grid; contours have no grid of their own.
 
     Returns
     -------
     tuple
-        Booleans (x, y, z), and where they lie.
+        Booleans (x, y, z), and their grid.
 
     Raises
     ------
     PreprocessError
-        The file is damaged or holds something else, the label is not there, or the geometry is no regular grid.
+        The file is damaged or of another kind, the label is missing, or the geometry is not a
+        regular grid.
     """
     try:
         with quiet_pydicom():
@@ -121,14 +123,14 @@ def _segment(
 def _stored(
     dataset: pydicom.Dataset, frames: list[int], rows: int, columns: int
 ) -> Iterator[np.ndarray]:
-    """Yield some frames one by one: a hundred other segments would be gigabytes."""
+    """Yield some frames one by one: all frames of a hundred segments would take gigabytes."""
     if int(dataset.BitsAllocated) != 1 or dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         yield from iter_pixels(
             dataset, indices=frames if int(dataset.get("NumberOfFrames") or 1) > 1 else None
         )
         return
-    # Bits run on from frame to frame, the lowest of a byte first; pydicom's iterator loses some where a frame does not
-    # begin at a byte.
+    # Bits continue from frame to frame, the lowest of a byte first; pydicom's iterator drops some
+    # where a frame does not begin at a byte.
     size = rows * columns
     for frame in frames:
         first, last = frame * size // 8, -(-(frame + 1) * size // 8)
@@ -177,7 +179,7 @@ def _slices(groups: Any, shared: Any, frames: list[int]) -> tuple[np.ndarray, li
 
 
 def _step(along: np.ndarray, groups: Any, shared: Any, frames: list[int]) -> float:
-    """Return the distance of neighbouring slices: as the frames of all segments lie, else as the header says."""
+    """Return the distance between slices: from the frames of all segments, else the header's."""
     gaps = np.diff(along)
     gaps = gaps[gaps > 0.01]
     told = [
@@ -191,7 +193,7 @@ def _step(along: np.ndarray, groups: Any, shared: Any, frames: list[int]) -> flo
         return spacing
     smallest = float(gaps.min())
     between = abs(told[0]) if told[0] else None
-    # Where only every second slice is drawn on, the header's spacing is finer than the smallest gap.
+    # If only every second slice is drawn on, the header's spacing is less than the smallest gap.
     if (
         between
         and between < 0.9 * smallest

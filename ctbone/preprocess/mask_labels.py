@@ -1,4 +1,4 @@
-"""Which of the labels of a mask file is the lesion."""
+"""Choose which label of a mask file is the lesion."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from pathlib import Path
 from ctbone.errors import PreprocessError
 
 _LISTED = 8
+"""Labels that a message lists."""
 
 
 def chosen_label(wanted: int | str | None, labels: Mapping[int, str], path: Path, case: str) -> int:
-    """Return the number of the label that the settings name, or of the only one.
+    """Return the number of the label that the settings name, or of the only label.
 
     Parameters
     ----------
     wanted
         ``preprocess.mask_label``: a number, a name (upper and lower case are the same), or None.
     labels
-        The labels of the file by number, with their names, empty where they have none. Names are compared and never
-        shown: they are free text, and may hold a patient's name.
+        The labels of the file by number, with their names, empty where they have none. Names are
+        compared but never shown: they are free text and may hold a patient's name.
 
     Raises
     ------
     PreprocessError
-        There is no label, several and none is named, or not the one that is named.
+        There is no label; there are several and none is named; or the named one does not exist.
 
     Examples
     --------
@@ -46,7 +47,7 @@ def chosen_label(wanted: int | str | None, labels: Mapping[int, str], path: Path
             file=path,
             found=found,
             expected="one",
-            remedy="name the lesion's label in study.yaml (preprocess: mask_label), or export it alone",
+            remedy="set preprocess.mask_label in study.yaml, or export the lesion's label alone",
         )
     if isinstance(wanted, int):
         matches = [number for number in numbers if number == wanted]

@@ -1,4 +1,4 @@
-"""Which cases lie apart from the others, measure by measure."""
+"""Find outlying cases, measure by measure, by the robust z score."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import numpy as np
 import pandas as pd
 
 LIMIT = 3.5
-"""|z| from which a value is an outlier."""
+"""|z| from which a value is an outlier (Iglewicz & Hoaglin 1993)."""
 FEWEST = 8
-"""Below this many cases there is no "usual"."""
+"""Number of cases below which no outliers are sought."""
 
 
 def robust_z(values: np.ndarray) -> np.ndarray:
     """Return how many robust standard deviations each value lies from the median.
 
-    The deviation is 1.4826 times the median absolute deviation; where that is zero, because half of the values are the
-    same, 1.2533 times the mean absolute deviation.
+    The deviation is 1.4826 times the median absolute deviation; where that is zero, because half of
+    the values are equal, 1.2533 times the mean absolute deviation. Both factors make it the
+    standard deviation of normal values.
 
     Parameters
     ----------
     values
-        (n,); NaN takes no part.
+        (n,); NaN is ignored.
 
     Returns
     -------
     numpy.ndarray
-        (n,); NaN where the value is, or where there are fewer than eight values; 0 where all are the same.
+        (n,); NaN where the value is NaN, or where there are fewer than eight values; 0 where all
+        are equal.
 
     References
     ----------
@@ -58,9 +60,9 @@ def outliers(
     table
         One row a case.
     lengths
-        Columns of what is positive and spreads by factors (volumes, lengths): judged by their logarithm.
+        Columns of positive measures that vary by factors (volumes, lengths): the logarithm is used.
     numbers
-        Columns that are judged as they stand.
+        Columns that are used as they are.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""One contact sheet a case: the scan, the cube and the images, with what the mask outlines and what the crop takes."""
+"""Contact sheet of a case: the scan, the cube and the images, with the lesion's outline."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class _Picture:
 
 
 def draw_sheet(study: Study, case_id: str) -> Path:
-    """Draw the contact sheet of a case that has its crops; one that still shows them is left as it is.
+    """Draw the contact sheet of a case that has its crops; one that is up to date is kept.
 
-    Patients are seen as radiologists see them: axial from the feet, coronal from the front, sagittal from the left.
+    Radiological convention: axial from the feet, coronal from the front, sagittal from the left.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def draw_sheet(study: Study, case_id: str) -> Path:
         ("What the 3D network sees", CT_CUBE.window, _cube(study, case_id, cube, lesion)),
         ("What the 2D network sees", CT_PLANES.window, _images(study, case_id, images, records[1])),
     ]
-    _render(out, mark, case_id, records[0], rows, study)
+    _render(out, mark, case_id, record=records[0], rows=rows, study=study)
     return out
 
 
@@ -265,7 +265,7 @@ def _text(
 
 
 def _panel(axes: Axes, picture: _Picture, window: Window) -> None:
-    """Show a plane: its first axis across, its second upwards, turned so that the patient faces the reader."""
+    """Draw a plane: its first axis across, its second upwards, in radiological orientation."""
     from matplotlib.patches import Rectangle
 
     rows, columns = picture.hu.shape[1], picture.hu.shape[0]

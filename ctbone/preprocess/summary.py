@@ -1,13 +1,13 @@
-"""The table of what became of each case."""
+"""What preprocessing found in each case, and ``preprocess.csv``, the table of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
 from ctbone.errors import CtboneError
-from ctbone.preprocess.case import CropSummary
 from ctbone.study import Study, read_table, write_table
 
 COLUMNS = (
@@ -23,8 +23,36 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class CropSummary:
+    """What preprocessing found in one case.
+
+    Attributes
+    ----------
+    lesion_ml, longest_mm, mean_hu
+        The lesion's volume, its longest diameter in any direction, its mean HU.
+    spacing
+        Of the scanner's voxels, in mm.
+    scale_factor
+        1 where the 3D crop has the requested spacing; less where a large lesion was shrunk to fit.
+    voxel_hash
+        SHA-256 of the 3D crop's voxels: equal hashes in two patients are an error of the cohort.
+    seconds
+        Taken by this case, when its crops were made.
+    """
+
+    case_id: str
+    lesion_ml: float
+    longest_mm: float
+    mean_hu: float
+    spacing: tuple[float, float, float]
+    scale_factor: float
+    voxel_hash: str
+    seconds: float
+
+
 def write_summary(study: Study, outcomes: Mapping[str, CropSummary | CtboneError]) -> None:
-    """Write ``preprocess.csv``: the outcomes of this run, and the earlier rows of cases that were not run.
+    """Write ``preprocess.csv``: this run's outcomes, and earlier rows of cases that were not run.
 
     Parameters
     ----------

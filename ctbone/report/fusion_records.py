@@ -301,7 +301,7 @@ def _changed(study: Study, name: str, digest: object, content: dict[str, Any]) -
     elif name == study.cohort_csv.name:
         path, subject, verb = study.cohort_csv, name, ("is", "has")
     else:
-        path, subject, verb = study.predictions(name), name, ("is", "has")
+        path, subject, verb = study.predictions_csv(name), name, ("is", "has")
     if not path.is_file():
         return f"{subject} {verb[0]} gone"
     return f"{subject} {verb[1]} changed" if file_hash(path) != digest else None

@@ -51,7 +51,7 @@ def sources(study: Study) -> list[Source]:
         There is no table, or a model and a fusion have the same name.
     """
     predicted = {
-        path.stem: path for path in sorted(study.predictions("any").parent.glob("[!.]*.csv"))
+        path.stem: path for path in sorted(study.predictions_csv("any").parent.glob("[!.]*.csv"))
     }
     fused = {path.stem: path for path in sorted(study.fusion("any").parent.glob("[!.]*.csv"))}
     both = sorted(set(predicted) & set(fused))
@@ -67,7 +67,7 @@ def sources(study: Study) -> list[Source]:
     if not predicted and not fused:
         raise ReportError(
             "nothing to report: the study has no probabilities yet",
-            file=study.predictions("any").parent,
+            file=study.predictions_csv("any").parent,
             remedy="run 'ctbone train' first, or add a table of another program",
         )
     models = [*(name for name in study.settings.models if name in predicted)]

@@ -202,7 +202,7 @@ def summary_of(
     missing = tuple(
         number for number in range(count) if not card_file(study, model, number).is_file()
     )
-    table = join_fold_tables(study, model, cohort) if join else study.predictions(model)
+    table = join_fold_tables(study, model, cohort) if join else study.predictions_csv(model)
     return TrainingSummary(model, folds=tuple(folds), missing=missing, predictions=table)
 
 

@@ -1,4 +1,4 @@
-"""One large CT to the network's cube, ctbone beside MONAI's whole-volume chain; then many cases at once."""
+"""Time one large CT to the network's cube, ctbone and MONAI's chain; then many cases."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ import nibabel as nib
 import numpy as np
 from timing import added_memory, machine, paired_ratio, print_added_memory, take_turns
 
+from ctbone.cases import CaseJob, prepare_case
 from ctbone.cohort import Case
 from ctbone.nifti import write_nifti
 from ctbone.preprocess import preprocess_case
 from ctbone.study import Study, file_hash, record_of, write_json
+from ctbone.transforms import crop_case
 from ctbone.workers import map_cases
-from ctbone.workflow import CaseJob, prepare_case
 
 RADIUS, MARGIN, SIZE = 40.0, 10.0, 96
 GOALS = ((".nii.gz", 15), (".nii", 50))
@@ -50,7 +51,7 @@ class Waves:
     def on(
         self, shape: tuple[int, ...], affine: np.ndarray, limit: np.ndarray | None = None
     ) -> np.ndarray:
-        """Values at the voxels of a grid along R, A, S; waves beyond ``limit`` cycles a mm along an axis left out."""
+        """Return values on a grid along R, A, S, without waves above ``limit`` cycles per mm."""
         keep = slice(None) if limit is None else (np.abs(self.vectors) < limit).all(axis=1)
         vectors, heights, phases = self.vectors[keep], self.heights[keep], self.phases[keep]
         x, y, z = (
@@ -76,7 +77,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     if options.only:
         if options.only.startswith("MONAI"):
-            monai_chain()  # imports are not counted, nor is the memory of the one in the other's process
+            monai_chain()  # its imports count neither as time nor as memory
         print_added_memory(contenders(options.folder)[options.only])
         return
     with tempfile.TemporaryDirectory() as name:
@@ -94,7 +95,8 @@ def main() -> None:
         for name in ("ctbone", "monai", "torch", "numpy", "scipy", "isal")
     )
     print(
-        f"512 × 512 × {options.slices}, int16, {volume_mib:.0f} MiB, a lesion of {2 * RADIUS:.0f} mm; ",
+        f"512 × 512 × {options.slices}, int16, {volume_mib:.0f} MiB, "
+        f"a lesion of {2 * RADIUS:.0f} mm; ",
         end="",
     )
     print(f"{options.rounds} rounds, taking turns\n{machine()}; {versions}\n")
@@ -116,7 +118,8 @@ def tell(
             f"| {name} | {statistics.median(times):.2f} | {min(times):.2f} | {memory[name]:.0f} |"
         )
     print(
-        "\n| beside the band-limited reference | RMS HU | 99th percentile HU | lesion's volume |\n|---|---|---|---|"
+        "\n| beside the band-limited reference | RMS HU | 99th percentile HU | lesion's volume |\n"
+        "|---|---|---|---|"
     )
     for name, (rms, tail, volume) in accuracy.items():
         print(f"| {name} | {rms:.1f} | {tail:.1f} | {volume:+.2%} |")
@@ -144,11 +147,11 @@ def tell(
 
 
 def contenders(folder: Path) -> dict[str, Callable[[], object]]:
-    """ctbone does all that its stage does (cube, images, masks, hashes, records); MONAI makes the cube, in memory."""
+    """Return both chains: ctbone's whole stage, with files and records; MONAI's cube in memory."""
 
     def ours(study: Study) -> None:
         shutil.rmtree(study.root / "crops", ignore_errors=True)
-        preprocess_case(study, case_of(study))
+        preprocess_case(study, case_of(study), crop_case)
 
     def theirs(study: Study) -> None:
         monai_chain()({"image": str(study.nifti("P1")), "mask": str(case_of(study).mask)})
@@ -194,14 +197,14 @@ def case_of(study: Study) -> Case:
 
 
 def affine_of(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> np.ndarray:
-    """Lay the lesion's centre, a little off the grid, at the origin; voxels run as scanners store them."""
+    """Put the lesion's centre, slightly off the grid, at the origin; axes as scanners do."""
     affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2 + [0.2, -0.3, 0.1])
     return affine
 
 
 def make_scan(root: Path, slices: int) -> float:
-    """Write a body with bone, a lesion and the noise of a scanner as a study, both ways; return the volume's MiB."""
+    """Write a body with bone, a lesion and noise as two studies; return the volume's MiB."""
     shape, spacing = (512, 512, slices), (0.75, 0.75, 1.0)
     rng, affine = np.random.default_rng(0), affine_of(shape, spacing)
     x, y = np.meshgrid(
@@ -230,10 +233,11 @@ def make_scan(root: Path, slices: int) -> float:
 
 
 def judge(root: Path) -> dict[str, tuple[float, float, float]]:
-    """Return for both chains RMS and 99th percentile of the difference in HU, and the error of the lesion's volume.
+    """Return each chain's RMS and 99th percentile error in HU, and its lesion volume's error.
 
-    The volume is a sum of cosines, the longer the stronger, up to the scanner's own limit. What the cube's spacing can
-    hold of it, evaluated at the cube's voxels, is what an ideal (sinc) interpolation would give.
+    The volume is a sum of cosines, the longer the stronger, up to the scanner's own limit. Its part
+    below the cube's Nyquist limit, evaluated at the cube's voxels, is what an ideal (sinc)
+    interpolation gives.
     """
     shape, spacing = (224, 224, 168), (0.75, 0.75, 1.0)
     rng, affine = np.random.default_rng(1), affine_of(shape, spacing)
@@ -249,7 +253,7 @@ def judge(root: Path) -> dict[str, tuple[float, float, float]]:
     write_nifti(root / "masks" / "P1.nii.gz", (distance < RADIUS**2).astype(np.uint8), affine)
     (root / "study.yaml").write_text("name: waves\n")
     study = Study(root)
-    preprocess_case(study, case_of(study))
+    preprocess_case(study, case_of(study), crop_case)
     made = monai_chain()({"image": str(study.nifti("P1")), "mask": str(case_of(study).mask)})
     ours, drawn = nib.load(study.crop("P1", "3d")), nib.load(study.crop_mask("P1", "3d"))
     results = {
@@ -273,7 +277,7 @@ def _difference(
 
 
 def scale(cases: int) -> None:
-    """Take many small cases from NIfTI to crops: one process, more of them, a Dask cluster of this machine."""
+    """Preprocess many small cases: one process, several, and a Dask cluster of this machine."""
     from distributed import LocalCluster
 
     cores = os.cpu_count() or 1
@@ -288,7 +292,8 @@ def scale(cases: int) -> None:
             alone = alone or seconds
             told = f"{workers} process{'es' * (workers > 1)}"
             print(
-                f"| {told} | {seconds:.1f} | {cases / seconds:.1f} | {alone / seconds / min(workers, cores):.0%} |"
+                f"| {told} | {seconds:.1f} | {cases / seconds:.1f} "
+                f"| {alone / seconds / min(workers, cores):.0%} |"
             )
         with LocalCluster(n_workers=cores, threads_per_worker=1, dashboard_address=None) as cluster:
             _run(
@@ -296,7 +301,8 @@ def scale(cases: int) -> None:
             )  # the workers import what they need
             seconds = _run(root, cases, cluster=cluster.scheduler_address)
         print(
-            f"| Dask, {cores} workers | {seconds:.1f} | {cases / seconds:.1f} | {alone / seconds / cores:.0%} |"
+            f"| Dask, {cores} workers | {seconds:.1f} | {cases / seconds:.1f} "
+            f"| {alone / seconds / cores:.0%} |"
         )
 
 

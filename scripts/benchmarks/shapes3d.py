@@ -126,7 +126,9 @@ def write_folds(study: Study, roles: np.ndarray) -> None:
 
 
 def report(study: Study, kept: int, seconds: float, options: argparse.Namespace) -> None:
-    table = case_probabilities(read_predictions(study.predictions("3d"), CLASSES), "val", CLASSES)
+    table = case_probabilities(
+        read_predictions(study.predictions_csv("3d"), CLASSES), "val", CLASSES
+    )
     truth = (table["label"] == CLASSES[1]).to_numpy()
     p = table[f"p_{CLASSES[1]}"].to_numpy()
     found = auc_interval(truth, p)

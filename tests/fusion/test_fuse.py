@@ -40,7 +40,7 @@ def test_a_fused_test_case_is_the_weighted_mean(study):
     fuse(study, scores=study.scores_csv)
     weights = weights_of(study, "3d+2d+reader")
     fused = read(study.fusion("3d+2d+reader"))
-    parts = {name: read(study.predictions(name)) for name in ("3d", "2d")}
+    parts = {name: read(study.predictions_csv(name)) for name in ("3d", "2d")}
     scores = pd.read_csv(study.scores_csv).set_index("case_id")["score"]
     for row in fused[fused["split"] == "test"].itertuples():
         share = weights["folds"][str(row.fold)]
@@ -65,7 +65,7 @@ def test_an_external_case_averages_the_folds_first(study):
     assert external.index.is_unique
     expected = 0.0
     for name in ("3d", "2d"):
-        table = read(study.predictions(name))
+        table = read(study.predictions_csv(name))
         own = table[(table["split"] == "external") & (table["view"] == "")]
         assert own.groupby("case_id").size().eq(3).all()
         expected = expected + mean[name] * own.groupby("case_id")["p_malignant"].mean()
@@ -85,7 +85,7 @@ def test_weights_add_up_and_their_spread_is_that_of_the_folds(study):
 
 def test_every_split_is_written_with_its_origin(study):
     fuse(study, scores=study.scores_csv)
-    fused, model = read(study.fusion("3d+reader")), read(study.predictions("3d"))
+    fused, model = read(study.fusion("3d+reader")), read(study.predictions_csv("3d"))
     for split in ("val", "test"):
         keys = [
             set(
@@ -110,7 +110,7 @@ def test_the_curve_holds_the_validation_auc(study):
 
     fuse(study, scores=None)
     curve = read_json(record_of(study.fusion("3d+2d")))["curve"]
-    tables = [read(study.predictions(name)) for name in ("3d", "2d")]
+    tables = [read(study.predictions_csv(name)) for name in ("3d", "2d")]
     rows = [
         t[(t["split"] == "val") & (t["fold"] == 1) & (t["view"] == "")].set_index("case_id")
         for t in tables
@@ -132,7 +132,7 @@ def test_the_reader_is_set_beside_the_models(study):
 
 
 def hand_made(root, seed: int, *, flip: tuple[str, ...] = (), order=None) -> Study:
-    """A study of one fold whose validation and test cases have nothing in common; some test labels can be turned."""
+    """A study of one fold, with different validation and test cases; ``flip`` inverts labels."""
     rng = np.random.default_rng(seed)
     cases = [f"V{i}" for i in range(30)] + [f"T{i}" for i in range(30)]
     truth = dict(zip(cases, rng.integers(2, size=60), strict=True))
@@ -197,7 +197,7 @@ def test_other_probabilities_of_the_test_cases_leave_the_weights(study):
         table.loc[test, ["p_benign", "p_malignant"]] = values[::-1]
         return table
 
-    change(study.predictions("3d"), shuffle)
+    change(study.predictions_csv("3d"), shuffle)
     fuse(study, scores=None)
     assert weights_of(study, "3d+2d") == before
 
@@ -214,18 +214,18 @@ def test_given_weights_are_scaled_to_one(study):
 
 def test_given_weights_must_name_every_part(study):
     study = set_settings(study, fusion={"weights": {"3d": 3}})
-    with pytest.raises(FusionError, match="gives none to 2d"):
+    with pytest.raises(FusionError, match="lacks 2d"):
         fuse(study, scores=None)
 
 
 def test_another_program_takes_part_without_folds_if_nothing_is_fitted(study):
-    own = read(study.predictions("3d"))
+    own = read(study.predictions_csv("3d"))
     own = own[(own["split"] == "test") & (own["view"] == "")]
     own[["case_id", "label", "p_benign", "p_malignant"]].to_csv(
-        study.predictions("radiomics"), index=False
+        study.predictions_csv("radiomics"), index=False
     )
     combinations = {"combinations": {"both": ["3d", "radiomics"]}}
-    change(study.predictions("3d"), lambda t: t[t["split"] != "external"])
+    change(study.predictions_csv("3d"), lambda t: t[t["split"] != "external"])
     with pytest.raises(FusionError, match=r"equal"):
         fuse(set_settings(study, fusion=combinations), scores=None)
     fuse(set_settings(study, fusion={**combinations, "weights": "equal"}), scores=None)
@@ -315,12 +315,12 @@ def first_test_case(table) -> str:
 
 
 def without_a_case(study):
-    change(study.predictions("2d"), lambda t: t[t["case_id"] != first_test_case(t)])
+    change(study.predictions_csv("2d"), lambda t: t[t["case_id"] != first_test_case(t)])
     return FusionError, "lacks this case"
 
 
 def with_an_unknown_case(study):
-    change(study.predictions("2d"), lambda t: t.replace(first_test_case(t), "ghost"))
+    change(study.predictions_csv("2d"), lambda t: t.replace(first_test_case(t), "ghost"))
     return FusionError, "not in the cohort"
 
 
@@ -333,7 +333,7 @@ def with_another_label(study):
             )
         )
 
-    change(study.predictions("2d"), edit)
+    change(study.predictions_csv("2d"), edit)
     return FusionError, "another label"
 
 
@@ -344,23 +344,23 @@ def with_another_fold(study):
             fold=table["fold"].mask(mine, str((int(table.loc[mine, "fold"].iloc[0]) + 1) % 3))
         )
 
-    change(study.predictions("2d"), edit)
+    change(study.predictions_csv("2d"), edit)
     return FusionError, "different folds"
 
 
 def without_validation(study):
     for name in ("3d", "2d"):
-        change(study.predictions(name), lambda t: t[t["split"] != "val"])
+        change(study.predictions_csv(name), lambda t: t[t["split"] != "val"])
     return FusionError, "no validation rows"
 
 
 def without_a_table(study):
-    study.predictions("2d").unlink()
+    study.predictions_csv("2d").unlink()
     return CtboneError, "missing"
 
 
 def with_logits(study):
-    change(study.predictions("2d"), lambda t: t.assign(p_malignant="3.2"))
+    change(study.predictions_csv("2d"), lambda t: t.assign(p_malignant="3.2"))
     return CtboneError, "not within 0–1"
 
 

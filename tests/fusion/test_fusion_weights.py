@@ -80,7 +80,7 @@ def test_three_classes_against_scikit_learn():
 
 
 def test_a_plateau_gives_its_centre():
-    # The first part alone ranks perfectly; the second turns two cases round as soon as it weighs more than a third.
+    # The first part alone ranks perfectly; the second swaps two cases once its weight exceeds 1/3.
     labels = np.array([0, 0, 1, 1])
     parts = two_class([0.1, 0.4, 0.6, 0.9], [0.1, 0.7, 0.3, 0.9])
     perfect = [w for w in range(101) if pairwise_auc(labels, [w, 100 - w] @ parts[:, :, 1]) == 1]

@@ -56,7 +56,7 @@ def by_hand(method: str, y: np.ndarray, p: np.ndarray):
 def test_each_fold_is_mapped_by_its_own_validation_rows(study, method):
     study = set_recalibration(study, method=method)
     fuse(study, scores=None)
-    table = read_predictions(study.predictions("3d"), CLASSES)
+    table = read_predictions(study.predictions_csv("3d"), CLASSES)
     table = table[table["view"] == ""]
     external = table[table["split"] == "external"].groupby("case_id")["p_malignant"].mean()
     maps = []
@@ -84,14 +84,14 @@ def test_test_rows_teach_the_map_nothing(study, method):
     study = set_recalibration(study, method=method)
     fuse(study, scores=None)
     before, learned = fused(study), read_json(record_of(study.fusion("again")))["learned"]
-    table = pd.read_csv(study.predictions("3d"), dtype=str, keep_default_na=False)
+    table = pd.read_csv(study.predictions_csv("3d"), dtype=str, keep_default_na=False)
     tested = table["split"] != "val"
     turned = 1 - table.loc[tested, "p_malignant"].astype(float)
     table.loc[tested, "p_malignant"], table.loc[tested, "p_benign"] = (
         turned.astype(str),
         (1 - turned).astype(str),
     )
-    table.to_csv(study.predictions("3d"), index=False)
+    table.to_csv(study.predictions_csv("3d"), index=False)
     fuse(study, scores=None)
     assert read_json(record_of(study.fusion("again")))["learned"] == learned
     pd.testing.assert_series_equal(fused(study).loc["val"], before.loc["val"])
@@ -100,10 +100,10 @@ def test_test_rows_teach_the_map_nothing(study, method):
 def test_validation_rows_are_mapped_without_their_patient(study):
     """Isotonic regression would fit the very labels of the rows it is judged on."""
     rng = np.random.default_rng(0)
-    table = pd.read_csv(study.predictions("3d"))
+    table = pd.read_csv(study.predictions_csv("3d"))
     table["p_malignant"] = rng.uniform(0.2, 0.8, len(table))
     table["p_benign"] = 1 - table["p_malignant"]
-    table.to_csv(study.predictions("3d"), index=False)
+    table.to_csv(study.predictions_csv("3d"), index=False)
     study = set_recalibration(study, method="isotonic")
     fuse(study, scores=None)
     rows = read_predictions(study.fusion("again"), CLASSES)
@@ -181,13 +181,13 @@ def test_three_classes_take_temperature_alone(tmp_path):
 
 
 def test_a_fold_that_cannot_be_fitted_is_named(study):
-    table = pd.read_csv(study.predictions("3d"), dtype=str, keep_default_na=False)
+    table = pd.read_csv(study.predictions_csv("3d"), dtype=str, keep_default_na=False)
     flat = (table["split"] == "val") & (table["fold"] == "1")
     table.loc[flat, ["p_benign", "p_malignant"]] = "0.5"
-    table.to_csv(study.predictions("3d"), index=False)
+    table.to_csv(study.predictions_csv("3d"), index=False)
     with pytest.raises(FusionError, match="recalibration 'again': fold 1 cannot be recalibrated"):
         fuse(set_recalibration(study), scores=None)
-    table[~flat].to_csv(study.predictions("3d"), index=False)
+    table[~flat].to_csv(study.predictions_csv("3d"), index=False)
     with pytest.raises(FusionError, match="fold 1 has too few validation rows"):
         fuse(set_recalibration(study, combinations={}), scores=None)
 

@@ -36,7 +36,7 @@ def learned(study: Study) -> dict:
 
 def by_hand(study: Study, fold: int) -> tuple[np.ndarray, pd.DataFrame]:
     """Ridge logistic regression of one fold over logit(3d), age and sex, by direct minimisation."""
-    table = read_predictions(study.predictions("3d"), CLASSES)
+    table = read_predictions(study.predictions_csv("3d"), CLASSES)
     table = table[
         (table["view"] == "") & ((table["fold"] == fold) | (table["split"] == "external"))
     ]
@@ -76,10 +76,10 @@ def test_a_fold_is_the_ridge_regression_on_its_validation_rows(study, fold):
 
 
 def test_an_external_case_gets_the_mean_of_the_folds_stackers(study):
-    # With one model fold left, a part's mean over the folds is that fold's value, and the oracle stays simple.
-    table = pd.read_csv(study.predictions("3d"), dtype=str, keep_default_na=False)
+    # With one model fold left, the mean over the folds is that fold's value.
+    table = pd.read_csv(study.predictions_csv("3d"), dtype=str, keep_default_na=False)
     table[(table["split"] != "external") | (table["fold"] == "0")].to_csv(
-        study.predictions("3d"), index=False
+        study.predictions_csv("3d"), index=False
     )
     study = set_stack(study, parts=["3d"], columns=["age", "sex"])
     fuse(study, scores=None)
@@ -92,7 +92,7 @@ def test_an_external_case_gets_the_mean_of_the_folds_stackers(study):
 
 
 def _one_fold(root, *, flip: bool = False, redraw: bool = False) -> Study:
-    """Validation and test cases that share nothing; the test cases' labels or clinical values can be changed."""
+    """A study of one fold; the labels or clinical values of the test cases can be changed."""
     rng, other = np.random.default_rng(5), np.random.default_rng(6)
     cases = [f"V{i}" for i in range(60)] + [f"T{i}" for i in range(60)]
     truth = rng.integers(2, size=120)
@@ -140,16 +140,18 @@ def test_nothing_of_the_test_cases_reaches_the_stacker(tmp_path, model):
 
 
 @pytest.mark.parametrize("model", ["random_forest", "gradient_boosting"])
-def test_validation_rows_are_answered_without_their_patient(tmp_path, model):
-    """Noise stays noise: a stacker judged on the rows that it was fitted on would reach an AUC near 1."""
+def test_validation_rows_are_predicted_without_their_patient(tmp_path, model):
+    """On noise, a stacker evaluated on its own fitting rows would reach an AUC near 1."""
     from sklearn.metrics import roc_auc_score
 
     study = set_stack(_one_fold(tmp_path / "s"), parts=["3d"], columns=["age"], model=model)
     rng = np.random.default_rng(0)
     for part in ("3d", "2d"):
-        table = pd.read_csv(study.predictions(part))
+        table = pd.read_csv(study.predictions_csv(part))
         table["p_malignant"] = rng.uniform(0.1, 0.9, len(table))
-        table.assign(p_benign=1 - table["p_malignant"]).to_csv(study.predictions(part), index=False)
+        table.assign(p_benign=1 - table["p_malignant"]).to_csv(
+            study.predictions_csv(part), index=False
+        )
     fuse(study, scores=None)
     rows = fused(study).loc["val"]
     assert roc_auc_score(rows["label"] == "malignant", rows["p_malignant"]) < 0.7
@@ -226,9 +228,9 @@ def test_unfit_columns_are_refused(study, column, cells, message):
 
 def test_a_fold_with_one_class_is_refused(study):
     for part in ("3d", "2d"):
-        own = pd.read_csv(study.predictions(part), dtype=str, keep_default_na=False)
+        own = pd.read_csv(study.predictions_csv(part), dtype=str, keep_default_na=False)
         gone = (own["split"] == "val") & (own["fold"] == "1") & (own["label"] == "benign")
-        own[~gone].to_csv(study.predictions(part), index=False)
+        own[~gone].to_csv(study.predictions_csv(part), index=False)
     study = set_stack(study, parts=["3d"])
     content = yaml.safe_load(study.settings_file.read_text())
     content["fusion"]["weights"] = "equal"

@@ -43,13 +43,13 @@ def study(trained, tmp_path):
 
 
 def predictions(study, model="3d"):
-    return read_predictions(study.predictions(model), CLASSES)
+    return read_predictions(study.predictions_csv(model), CLASSES)
 
 
 def test_every_external_case_has_a_row_a_fold_and_the_rest_stays(study):
     before = predictions(study)
     path = predict_external(study, "3d")
-    assert path == study.predictions("3d")
+    assert path == study.predictions_csv("3d")
     after = predictions(study)
     external = after[after["split"] == "external"]
     cases = [case.case_id for case in read_cohort(study).external]
@@ -97,10 +97,10 @@ def test_either_stage_may_run_again(study):
     once = predict_external(study, "3d").read_bytes()
     assert predict_external(study, "3d").read_bytes() == once
     train(study, "3d")
-    assert study.predictions("3d").read_bytes() == once
-    study.predictions("3d").unlink()
+    assert study.predictions_csv("3d").read_bytes() == once
+    study.predictions_csv("3d").unlink()
     train(study, "3d")
-    assert study.predictions("3d").read_bytes() == once
+    assert study.predictions_csv("3d").read_bytes() == once
 
 
 def test_external_rows_of_another_list_of_cases_are_left_out(study):
@@ -136,11 +136,11 @@ def test_a_cohort_without_external_cases_is_an_error(study):
     ],
 )
 def test_weights_of_other_settings_are_refused(study, change, subject):
-    before = study.predictions("3d").read_bytes()
+    before = study.predictions_csv("3d").read_bytes()
     write_settings(study.root, models={**MODELS, "3d": {**MODELS["3d"], **change}}, size=16)
     with pytest.raises(ModelError, match=f"trained with other {subject}"):
         predict_external(Study.open(study.root), "3d")
-    assert study.predictions("3d").read_bytes() == before
+    assert study.predictions_csv("3d").read_bytes() == before
 
 
 def test_weights_of_other_classes_are_refused(study):

@@ -163,7 +163,7 @@ def test_changed_cells_are_told_and_stale_answers_left_out(tmp_path):
     changed.loc[33, "age"] = "99"  # an external case: trained folds hold, its answers do not
     changed.to_csv(study.cohort_csv, index=False)
     train(Study.open(study.root), "m")
-    assert "external" not in set(read_predictions(study.predictions("m"), CLASSES)["split"])
+    assert "external" not in set(read_predictions(study.predictions_csv("m"), CLASSES)["split"])
     changed.loc[0, "age"] = "99"
     changed.to_csv(study.cohort_csv, index=False)
     with pytest.raises(TrainingError, match="other values of its metadata"):

@@ -27,7 +27,7 @@ def write_seg(
     between: float | None = None,
     order: np.random.Generator | None = None,
 ) -> Path:
-    """Write segments, (x, y, z) booleans (or values 0–1 for FRACTIONAL), as one frame a slice that holds something."""
+    """Write segments, (x, y, z) booleans (0–1 for FRACTIONAL), one frame per drawn slice."""
     affine = LPS @ grid.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     dataset = _dataset(SEG)

@@ -1,4 +1,4 @@
-"""A cohort with one case of every fault: each is named, the others are made, and nothing half-written is read again."""
+"""A cohort with one case of every fault: each is named, and the other cases are made."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ FAULTS = {
     "outside": (
         nifti(),
         nifti(BALL.astype(np.uint8), affine(center=(500, 0, 0), shape=SHAPE)),
-        "does not overlap|lies otherwise",
+        "does not overlap|another position",
     ),
     "two_masks": (nifti(), mask(BALL.astype(int) + np.roll(BALL, 3, axis=0)), "several labels"),
-    "mask_of_nan": (nifti(), nifti(with_hole(np.nan)), "no numbers"),
+    "mask_of_nan": (nifti(), nifti(with_hole(np.nan)), "NaN or infinite"),
     "mask_4d": (
         nifti(),
         nifti(np.stack([BALL] * 2, axis=-1).astype(np.uint8)),
@@ -98,11 +98,11 @@ FAULTS = {
     "no_spacing": (nifti(pixdim=[1, 0, 1, 1, 0, 0, 0, 0]), GOOD_MASK, "spacing is not positive"),
     "sheared": (sheared(), GOOD_MASK, "not at right angles"),
     "disagreeing": (disagreeing(), GOOD_MASK, "sform and qform disagree"),
-    "metres": (in_metres(), GOOD_MASK, "not in mm|cannot be mm"),
+    "metres": (in_metres(), GOOD_MASK, "not in mm|implausible in mm"),
     "metres_mask": (
         nifti(),
         nifti(BALL.astype(np.uint8), np.diag([1e-3] * 3 + [1]) @ GRID.affine),
-        "cannot be mm",
+        "implausible in mm",
     ),
 }
 
@@ -171,13 +171,15 @@ def test_a_full_disk_in_mid_write_leaves_no_half_file(opened, tmp_path):
         from ctbone.study import Study
         root = Path({str(opened.root)!r})
         (root / "crops").mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(root / "crops")], check=True)
+        crops = root / "crops"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(crops)], check=True)
         case = Case("P1", "P1", "benign", "internal", root, root / "masks" / "P1.nii.gz")
         try:
             preprocess_case(Study.open(root), case)
         except StudyError as error:
             print(error)
-        print("left:", [path.name for path in (root / "crops").rglob("*") if "3d" in str(path) and path.is_file()])
+        left = [path for path in crops.rglob("*") if "3d" in str(path) and path.is_file()]
+        print("left:", [path.name for path in left])
         """)
     done = subprocess.run(
         ["unshare", "-rm", sys.executable, "-c", code],
@@ -193,7 +195,7 @@ def test_a_full_disk_in_mid_write_leaves_no_half_file(opened, tmp_path):
 
 @pytest.mark.parametrize("moment", ["3d", "2d_mask"])
 def test_killed_in_mid_write_and_run_again(opened, moment, monkeypatch):
-    """SIGKILL while one of the files is half-written: the next run makes what an undisturbed one makes."""
+    """SIGKILL while a file is half-written: the next run makes what an undisturbed run makes."""
     case = small_case(opened)
     preprocess_case(opened, case)
     expected = {path: path.read_bytes() for path in (opened.root / "crops").rglob("*.nii")}
@@ -216,7 +218,8 @@ def test_killed_in_mid_write_and_run_again(opened, moment, monkeypatch):
             return file
         nifti._writer = half
         root = Path({str(opened.root)!r})
-        preprocess_case(Study.open(root), Case("P1", "P1", "benign", "internal", root, root / "masks" / "P1.nii.gz"))
+        case = Case("P1", "P1", "benign", "internal", root, root / "masks" / "P1.nii.gz")
+        preprocess_case(Study.open(root), case)
         """)
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
@@ -232,7 +235,7 @@ def test_killed_in_mid_write_and_run_again(opened, moment, monkeypatch):
 
 
 def test_killed_at_any_time(opened):
-    """The process is shot at a random moment, again and again; the last run ends as if nothing had been."""
+    """SIGKILL at random moments; the last run makes what an undisturbed run makes."""
     case = small_case(opened)
     code = textwrap.dedent(f"""
         import shutil

@@ -137,7 +137,7 @@ def test_the_column_of_the_cohort(study):
     assert [case.lesion for case in cases[:3]] == [None, 1, 2]
     assert "lesion" not in dict(cases[1].metadata), "it is no clinical column"
     study.cohort_csv.write_text("\n".join([rows[0], rows[1] + "sacral", rows[2] + ".5", *rows[3:]]))
-    faults = [fault for fault in check_cohort(study) if "no number of a part" in fault.problem]
+    faults = [fault for fault in check_cohort(study) if "not the number of a part" in fault.problem]
     assert [fault.case for fault in faults] == ["C000", "C001"]
 
 
@@ -155,7 +155,7 @@ def test_crops_of_another_lesion_are_not_trained_on(study):
         load_crops(ruled(study, "largest"), [case], "3d")
 
 
-def test_ctbone_check_tells_the_user(study, capsys):
+def test_ctbone_check_prints_notes(study, capsys):
     from ctbone import cli, workflow
 
     case = case_of(study, np.zeros(SHAPE), GRID, THREE)
@@ -179,7 +179,7 @@ def test_ctbone_check_tells_the_user(study, capsys):
     [((0, 0, 8), False), ((0, 0, 14), True), ((0, 25, 0), True), ((7, 7, 5), False)],
 )
 def test_a_speck_is_told_only_where_it_reaches_out(offset, told):
-    """One voxel beside a ball of 2000: at the rim it is how masks look, far away it moves the crop."""
+    """One voxel beside a ball of 2000: normal at the rim, but far away it moves the crop."""
     drawn = ball(GRID, 8.0, CENTER)
     at = np.round(GRID.to_index(CENTER[None])[0]).astype(int)
     place = at + np.round(np.array(offset) / GRID.spacing).astype(int)

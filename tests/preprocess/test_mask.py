@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from ctbone.cohort import Case
 from ctbone.grid import Grid
 from ctbone.preprocess import PreprocessError
-from ctbone.preprocess.lesion import longest
 from ctbone.preprocess.mask import check_overlap, read_mask
+from ctbone.preprocess.measures import longest
 
 from .scans import affine, ball, grids, mask_of, save, world
 
@@ -56,7 +56,7 @@ def test_every_format_gives_the_same_lesion(tmp_path, suffix):
     [
         (np.zeros((5, 5, 5)), "the mask is empty"),
         (np.eye(5)[:, :, None] * np.array([1, 2, 3, 4, 5]), "several labels"),
-        (np.full((5, 5, 5), np.nan), "no numbers"),
+        (np.full((5, 5, 5), np.nan), "NaN or infinite"),
         (np.pad(np.ones((1, 1, 1)), 2), "a single voxel"),
     ],
 )
@@ -92,7 +92,7 @@ def test_files_that_are_no_mask(tmp_path):
         read_mask(case(None))
     layers = sitk.Compose([sitk.Image(4, 4, 4, sitk.sitkUInt8)] * 2)
     sitk.WriteImage(layers, str(tmp_path / "two.nrrd"))
-    with pytest.raises(PreprocessError, match="no single layer"):
+    with pytest.raises(PreprocessError, match="several layers"):
         read_mask(case(tmp_path / "two.nrrd"))
 
 
@@ -140,7 +140,7 @@ def test_a_label_that_is_named_must_be_there_though_the_mask_holds_only_one(tmp_
 
 
 def slicer(path, layers, segments):
-    """Write what 3D Slicer writes: a .seg.nrrd that names its segments, in one layer or in several."""
+    """Write a .seg.nrrd as 3D Slicer does: named segments, in one layer or in several."""
     images = [sitk.GetImageFromArray(layer.T.astype(np.uint8)) for layer in layers]
     image = sitk.Compose(images) if len(images) > 1 else images[0]
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ GRID.affine

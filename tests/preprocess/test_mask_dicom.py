@@ -130,7 +130,7 @@ def test_contours_of_a_sphere_fill_the_sphere(tmp_path_factory, grid, radius):
     got = np.zeros(grid.shape, bool)
     got[tuple(np.rint(grid.to_index(places(mask))).astype(int).T)] = True
     away = np.linalg.norm(world(grid) - CENTER, axis=-1) - radius
-    # 180-sided circles, coordinates of a few digits: voxels that lie on the sphere itself may fall either way.
+    # 180-sided circles with rounded coordinates: voxels on the sphere itself may fall either way.
     sure = np.abs(away) > 0.01
     np.testing.assert_array_equal(got[sure], (away < 0)[sure])
     check_overlap(mask, grid, case(path))
@@ -158,7 +158,7 @@ def test_a_contour_within_another_is_a_hole(tmp_path):
 
 
 def test_a_keyhole_is_a_hole(tmp_path):
-    # One contour: around the outside, in along a channel of no width, around the hole, and out again.
+    # One contour: around the outside, in along a channel of zero width, around the hole, out again.
     outer = np.array([[5.3, 5.3], [20.7, 5.3], [20.7, 20.7], [5.3, 20.7], [5.3, 5.3]])
     hole = np.array([[10.3, 10.3], [10.3, 15.7], [15.7, 15.7], [15.7, 10.3], [10.3, 10.3]])
     flat = np.concatenate([outer, hole])

@@ -165,7 +165,8 @@ def test_a_name_is_no_markup(study):
 def test_the_command(study):
     case = case_of(study, np.zeros(SHAPE), GRID, ball(GRID, 8.0), case_id="C000")
     image = study.nifti("C000").rename(study.root / "ct.nii.gz")
-    rows = f"case_id,label,image,mask\nC000,benign,{image},{replace(case).mask}\nC001,benign,{image},gone.nii\n"
+    first = f"C000,benign,{image},{replace(case).mask}"
+    rows = f"case_id,label,image,mask\n{first}\nC001,benign,{image},gone.nii\n"
     study.cohort_csv.write_text(rows)
     done = subprocess.run(
         [

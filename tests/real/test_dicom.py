@@ -150,7 +150,7 @@ def test_a_tilted_uneven_series_is_refused_or_resampled(tmp_path):
     directions = volume.affine[:3, :3] / volume.grid.spacing
     np.testing.assert_allclose(np.abs(directions), np.eye(3), atol=1e-6)
     assert volume.grid.spacing == pytest.approx((0.4882812, 0.4882812, 4.22), abs=1e-3)
-    # The slices themselves must be found again where they lie: sample the volume at voxels of some slices.
+    # The slices themselves are found where they lie: sample the volume at voxels of some slices.
     for path in ("05.dcm", "14.dcm", "21.dcm", "27.dcm"):
         dataset = pydicom.dcmread(folder / path)
         rows, columns = np.mgrid[120:400:7, 120:400:7]
@@ -172,7 +172,7 @@ def test_lossless_compression_gives_the_same_hu(tmp_path, scanner, syntax):
     folder = real_data("dicom/compressed")
 
     def volume(name):
-        """Three copies of the slice, at three positions: a volume of the file's own transfer syntax."""
+        """Three copies of the slice at three positions: a volume in the file's transfer syntax."""
         target = tmp_path / name
         target.mkdir()
         for k in range(3):

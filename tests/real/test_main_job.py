@@ -1,4 +1,4 @@
-"""The main job on real anatomy: phantom lesions in the sacrum of a real CT, written as DICOM, through every stage."""
+"""All stages on real anatomy: phantom lesions in the sacrum of a real CT, written as DICOM."""
 
 from __future__ import annotations
 
@@ -27,16 +27,21 @@ preprocess:
   crop_3d: {size: 32, spacing: 2.0, margin: 3}
   images_2d: {size: 32}
 folds: {count: 3, validation_share: 0.25}
-training: {epochs: 14, batch_size: 6, learning_rate: 0.002, augmentation: {rotation: 0, translation: 0, scale: 0}}
+training:
+  {epochs: 14, batch_size: 6, learning_rate: 0.002,
+   augmentation: {rotation: 0, translation: 0, scale: 0}}
 evaluation: {bootstrap: 200}
 models:
-  3d: {dim: 3d, network: densenet, network_options: {block_config: [2, 4, 4], growth_rate: 12, init_features: 16}}
+  3d:
+    dim: 3d
+    network: densenet
+    network_options: {block_config: [2, 4, 4], growth_rate: 12, init_features: 16}
   2d: {dim: 2d, network: resnet10t, weights: none}
 """
 
 
 def write_real_cohort(root) -> dict[str, nib.Nifti1Image]:
-    """Thirty internal and six external patients: one real pelvis, thirty-six lesions, changing orientations."""
+    """Thirty internal and six external patients: one real pelvis, 36 lesions, many orientations."""
     folder = real_data("pelvis_ct")
     ct, sacrum = nib.load(folder / "ct.nii.gz"), nib.load(folder / "sacrum.nii.gz")
     hu, bone = np.asarray(ct.dataobj, dtype=float), np.asarray(sacrum.dataobj) > 0
@@ -53,7 +58,7 @@ def write_real_cohort(root) -> dict[str, nib.Nifti1Image]:
             np.int16
         )
         painted_ct[case] = nib.Nifti1Image(painted, ct.affine)
-        # Stored in another order of axes each time, with the affine that says so: the patient is the same.
+        # Another order of axes each time, with the matching affine: the patient is the same.
         flips = [axis for axis in range(3) if rng.random() < 0.5]
         stored, affine = _flipped(painted, ct.affine, flips)
         header = SeriesHeader(
@@ -96,7 +101,7 @@ def test_real_anatomy_goes_from_dicom_to_report(tmp_path):
     painted_ct = write_real_cohort(tmp_path)
     study = Study.open(tmp_path)
     assert workflow.check(study).problems == []
-    page = workflow.run(study, scores=study.scores_csv, workers=2)
+    page = workflow.run(study, with_reader=study.scores_csv, workers=2).path
 
     assert set(read_table(study.preprocess_csv)["status"]) == {"ok"}
     for case, painted in painted_ct.items():
@@ -105,12 +110,12 @@ def test_real_anatomy_goes_from_dicom_to_report(tmp_path):
 
     internal = sorted(case for case in painted_ct if case < "R30")
     for model in ("3d", "2d", "3d+2d", "3d+reader", "3d+2d+reader"):
-        path = study.predictions(model) if "+" not in model else study.fusion(model)
+        path = study.predictions_csv(model) if "+" not in model else study.fusion(model)
         table = read_predictions(path, CLASSES)
         assert sorted(case_probabilities(table, "test", CLASSES)["case_id"]) == internal
         assert len(case_probabilities(table, "external", CLASSES)) == 6
-    # Twenty patients teach a network little; that it learns from many is shown on the demo's cohort.
-    tested = read_predictions(study.predictions("3d"), CLASSES).query("split == 'test'")
+    # Twenty patients teach a network little; the demo's cohort shows that it learns from many.
+    tested = read_predictions(study.predictions_csv("3d"), CLASSES).query("split == 'test'")
     folds = [
         auc(rows["label"] == "malignant", rows["p_malignant"]) for _, rows in tested.groupby("fold")
     ]
@@ -130,7 +135,7 @@ def _same_volume(converted, painted) -> None:
 
 
 def _crop_lies_on_the_scan(crop, painted) -> None:
-    """The crop, through its affine, shows what the scan shows there: a flip or a shift would not correlate."""
+    """The crop correlates with the scan through its affine: a flip or a shift would not."""
     to_scan = np.linalg.inv(painted.affine) @ crop.affine
     places = (
         nib.affines.apply_affine(to_scan, np.moveaxis(np.indices(crop.shape), 0, -1))

@@ -116,7 +116,7 @@ def test_net_benefit_as_dcurves_in_r_gives_it(cancer, file):
 
 
 def _risk(rows, outcome, name):
-    """The variable as a probability; age becomes one by logistic regression, as R's dcurves does it."""
+    """Return a variable as a probability; age by logistic regression, as R's dcurves does."""
     values = column(rows, name)
     if ((values >= 0) & (values <= 1)).all():
         return values

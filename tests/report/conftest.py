@@ -53,7 +53,7 @@ def study(fused_study, tmp_path) -> Study:
 def small_study(study) -> Study:
     """A copy with one model and the reader's fusion with it, which reports in a moment."""
     for path in (
-        study.predictions("2d"),
+        study.predictions_csv("2d"),
         *(study.fusion(name) for name in ("reader", "3d+2d", "3d+2d+reader")),
     ):
         path.unlink()

@@ -47,7 +47,7 @@ def make_study(
     folds = read_or_draw_folds(study, read_cohort(study)).table.set_index("case_id")
     for model in ("3d", "2d"):
         table = _predictions(model, cohort, folds, classes, rng, views=model == "2d")
-        write_predictions(study.predictions(model), table, classes, {"stage": "test"})
+        write_predictions(study.predictions_csv(model), table, classes, {"stage": "test"})
     if len(classes) == 2:
         _scores(cohort, classes, readers, rng).to_csv(root / "scores.csv", index=False)
     return study

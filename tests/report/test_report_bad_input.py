@@ -138,8 +138,8 @@ def test_formulas_and_html_stay_text(tmp_path):
 PREDICTIONS = {
     "above one": (lambda t: t.assign(p_malignant="1.5"), "not within 0–1"),
     "logits": (lambda t: t.assign(p_malignant="-0.7"), "logits"),
-    "no class": (lambda t: t.assign(label="grey"), "the label is no class"),
-    "a row twice": (lambda t: pd.concat([t, t.iloc[[0]]]), "twice"),
+    "no class": (lambda t: t.assign(label="grey"), "not one of the classes"),
+    "a row twice": (lambda t: pd.concat([t, t.iloc[[0]]]), "two rows with the same"),
     "another label": (
         lambda t: t.assign(label=t["label"].map({"benign": "malignant", "malignant": "benign"})),
         "label",
@@ -152,7 +152,7 @@ PREDICTIONS = {
 @pytest.mark.parametrize("name", PREDICTIONS)
 def test_fuse_and_report_refuse(study: Study, monkeypatch, capsys, stage, name):
     change, words = PREDICTIONS[name]
-    path = study.predictions("2d")
+    path = study.predictions_csv("2d")
     change(pd.read_csv(path, dtype=str, keep_default_na=False)).to_csv(path, index=False)
     before = contents(study.root)
     code, text = command(monkeypatch, capsys, stage, "--study", study.root)
@@ -162,7 +162,7 @@ def test_fuse_and_report_refuse(study: Study, monkeypatch, capsys, stage, name):
 
 
 def test_fuse_refuses_a_case_that_one_model_lacks(study: Study, monkeypatch, capsys):
-    path = study.predictions("2d")
+    path = study.predictions_csv("2d")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     case = table.loc[table["split"] == "test", "case_id"].iloc[0]
     table[table["case_id"] != case].to_csv(path, index=False)

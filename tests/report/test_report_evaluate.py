@@ -95,9 +95,9 @@ def test_names_of_our_own_tables_are_guessed(tmp_path):
 
 
 def test_a_predictions_table_keeps_its_splits_apart(fused_study, tmp_path):
-    evaluate(fused_study.predictions("2d"), out=tmp_path / "out", settings=QUICK)
+    evaluate(fused_study.predictions_csv("2d"), out=tmp_path / "out", settings=QUICK)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    own = pd.read_csv(fused_study.predictions("2d"), keep_default_na=False)
+    own = pd.read_csv(fused_study.predictions_csv("2d"), keep_default_na=False)
     own = own[own["view"] == ""]
     test = own[own["split"] == "test"]
     assert found["models"]["2d"]["n"] == len(test)

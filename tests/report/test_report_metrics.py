@@ -53,7 +53,7 @@ def metrics(reported) -> dict:
 
 def answers(study, model: str, split: str) -> pd.DataFrame:
     """A model's own probabilities, read without ctbone."""
-    path = study.predictions(model) if model in ("3d", "2d") else study.fusion(model)
+    path = study.predictions_csv(model) if model in ("3d", "2d") else study.fusion(model)
     table = pd.read_csv(path, keep_default_na=False, na_values={"fold": [""]})
     table = table[(table["split"] == split) & (table["view"] == "")]
     if split == "external":
@@ -172,7 +172,7 @@ def test_every_estimate_has_an_interval_or_says_why_not(metrics):
 
 def test_youden_is_fitted_on_the_validation_rows_of_the_fold(fused_study):
     study, cohort = fused_study, read_cohort(fused_study)
-    path = study.predictions("3d")
+    path = study.predictions_csv("3d")
     table = read_predictions(path, study.settings.classes)
     found = split_into_sets(table, "3d", study.settings.classes, "malignant", "youden", path)
     thresholds = {}

@@ -109,8 +109,8 @@ def stale(study) -> str:
 
 def test_a_fusion_of_changed_probabilities_is_called_out_of_date(study):
     assert stale(study) == ""
-    table = pd.read_csv(study.predictions("2d"), dtype=str, keep_default_na=False)
-    table[::-1].to_csv(study.predictions("2d"), index=False)
+    table = pd.read_csv(study.predictions_csv("2d"), dtype=str, keep_default_na=False)
+    table[::-1].to_csv(study.predictions_csv("2d"), index=False)
     assert "3d+2d (2d has changed); 3d+2d+reader (2d has changed)." in stale(study)
     assert "Out of date." in report(study).read_text()
 
@@ -199,7 +199,7 @@ def test_a_broken_record_is_named(study, content):
 
 
 def test_without_probabilities_there_is_nothing_to_report(study):
-    shutil.rmtree(study.predictions("x").parent)
+    shutil.rmtree(study.predictions_csv("x").parent)
     shutil.rmtree(study.fusion("x").parent)
     with pytest.raises(ReportError, match="nothing to report"):
         report(study)
@@ -211,10 +211,10 @@ def test_without_probabilities_there_is_nothing_to_report(study):
     [("label", "benign", "another label"), ("case_id", "ghost", "not in the cohort")],
 )
 def test_a_table_that_does_not_fit_the_cohort_is_refused(study, column, value, words):
-    table = pd.read_csv(study.predictions("3d"), dtype=str, keep_default_na=False)
+    table = pd.read_csv(study.predictions_csv("3d"), dtype=str, keep_default_na=False)
     case = table.loc[table["label"] == "malignant", "case_id"].iloc[0]
     table.loc[table["case_id"] == case, column] = value
-    table.to_csv(study.predictions("3d"), index=False)
+    table.to_csv(study.predictions_csv("3d"), index=False)
     with pytest.raises(ReportError, match=words):
         report(study)
     assert not study.report.exists()

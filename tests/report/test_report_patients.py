@@ -61,7 +61,7 @@ def test_counts_of_cases(cohort_table, baseline):
 def test_the_flow_says_who_was_left_out_and_why(study):
     cohort = read_cohort(study)
     lost = [case.case_id for case in cohort.internal][:3]
-    for path in (study.predictions("3d"), study.predictions("2d")):
+    for path in (study.predictions_csv("3d"), study.predictions_csv("2d")):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         table[~table["case_id"].isin(lost)].to_csv(path, index=False)
     rows = [

@@ -86,7 +86,7 @@ def test_decimal_commas_throughout_are_read_and_a_stray_one_is_named(tmp_path):
 @pytest.mark.parametrize("name", ["label", "case_id", "cohort", "mean", "metric"])
 def test_a_model_may_be_called_like_a_column(small_study, name):
     study = small_study
-    study.predictions("3d").rename(study.predictions(name))
+    study.predictions_csv("3d").rename(study.predictions_csv(name))
     page = report(study)
     worst = pd.read_csv(page.parent / "tables" / "worst_internal.csv")
     assert {"case_id", "label"} <= set(worst)
@@ -95,7 +95,7 @@ def test_a_model_may_be_called_like_a_column(small_study, name):
 
 
 def test_a_model_may_not_be_called_like_a_strategy(small_study, tmp_path):
-    small_study.predictions("3d").rename(small_study.predictions("treat_all"))
+    small_study.predictions_csv("3d").rename(small_study.predictions_csv("treat_all"))
     with pytest.raises(ReportError, match="taken by a decision curve"):
         report(small_study)
     refused(

@@ -28,7 +28,7 @@ def test_the_bone_window_spans_black_to_white():
 
 
 def test_the_worst_cases_are_those_of_a_slow_ranking(small_study):
-    table = read_predictions(small_study.predictions("3d"), ("benign", "malignant"))
+    table = read_predictions(small_study.predictions_csv("3d"), ("benign", "malignant"))
     tested = table[(table["split"] == "test") & (table["view"] == "")]
     p_true = {
         row.case_id: row.p_malignant if row.label == "malignant" else row.p_benign

@@ -48,7 +48,7 @@ def test_a_class_with_fewer_patients_than_folds_is_named(tmp_path):
 @pytest.mark.parametrize(("role", "word"), [("val", "validation"), ("train", "training")])
 def test_a_part_without_a_class_is_an_error_before_the_first_epoch(study, role, word):
     train(study, "3d", fold=1)
-    before = study.predictions("3d").read_bytes()
+    before = study.predictions_csv("3d").read_bytes()
     table = pd.read_csv(study.folds_csv)
     wrong = (table["role_0"] == role) & (table["label"] == "benign")
     table.loc[wrong, "role_0"] = "train" if role == "val" else "val"
@@ -62,7 +62,7 @@ def test_a_part_without_a_class_is_an_error_before_the_first_epoch(study, role, 
     ):
         train(study, "3d", fold=0)
     assert not study.run("3d", 0).exists()
-    assert study.predictions("3d").read_bytes() == before
+    assert study.predictions_csv("3d").read_bytes() == before
 
 
 def test_initial_weights_of_another_network_are_an_error(study):
@@ -80,7 +80,7 @@ def test_initial_weights_of_another_network_are_an_error(study):
 
 def test_code_in_a_checkpoint_is_not_run_and_other_folds_are_unchanged(study, tmp_path):
     train(study, "3d", fold=1)
-    before = study.predictions("3d").read_bytes()
+    before = study.predictions_csv("3d").read_bytes()
     file = study.run("3d", 0) / "checkpoint.pt"
     file.parent.mkdir()
     torch.save({"format": 3, "network": Bomb(tmp_path / "ran")}, file)
@@ -88,7 +88,7 @@ def test_code_in_a_checkpoint_is_not_run_and_other_folds_are_unchanged(study, tm
         train(study, "3d")
     assert str(file) in caught.value.remedy
     assert not (tmp_path / "ran").exists()
-    assert study.predictions("3d").read_bytes() == before
+    assert study.predictions_csv("3d").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ def test_with_every_setting_a_kill_anywhere_changes_no_bit(tmp_path, monkeypatch
     assert differ(weights(unbroken), weights(broken)) == 0
     assert not list(broken.run("m", 0).glob("best-epoch*"))
     assert metrics(broken).drop(columns="seconds").equals(metrics(unbroken).drop(columns="seconds"))
-    assert unbroken.predictions("m").read_bytes() == broken.predictions("m").read_bytes()
+    assert unbroken.predictions_csv("m").read_bytes() == broken.predictions_csv("m").read_bytes()
 
 
 def test_kill_9_changes_no_bit(tmp_path, unbroken):
@@ -242,9 +242,9 @@ def test_kill_9_changes_no_bit(tmp_path, unbroken):
     time.sleep(random.Random(0).uniform(0, 0.2))
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert not broken.predictions("m").exists()
+    assert not broken.predictions_csv("m").exists()
     train(broken, "m", fold=0)
-    assert unbroken.predictions("m").read_bytes() == broken.predictions("m").read_bytes()
+    assert unbroken.predictions_csv("m").read_bytes() == broken.predictions_csv("m").read_bytes()
 
 
 def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken):

@@ -74,7 +74,9 @@ def test_inference_equals_validation(tmp_path, use):
     """External copies of validation cases get the same probabilities as in validation."""
     study = with_masks(tmp_path, mask=use, mask_dilation=2.0, training={"epochs": 1})
     train(study, "3d")
-    table = read_predictions(study.predictions("3d"), CLASSES).query("split == 'val' and fold == 0")
+    table = read_predictions(study.predictions_csv("3d"), CLASSES).query(
+        "split == 'val' and fold == 0"
+    )
     pairs = list(zip([f"C{k:03d}" for k in range(20, 24)], table["case_id"], strict=False))
     for external, internal in pairs:
         for file in (study.crop, study.crop_mask):

@@ -34,7 +34,7 @@ def whole(tmp_path):
     torch.set_num_threads(1)
     train(study, "3d")
     torch.set_num_threads(before)
-    return study.predictions("3d").read_bytes()
+    return study.predictions_csv("3d").read_bytes()
 
 
 def test_folds_in_parallel_give_the_bytes_of_folds_in_turn(whole, tmp_path):
@@ -108,7 +108,7 @@ def test_jobs_that_start_together_do_not_collide(tmp_path):
     with ProcessPoolExecutor(4, mp_context=context) as pool:
         errors = list(pool.map(train_alone, [(study, fold) for fold in range(4)]))
     assert errors == [None] * 4
-    table = read_predictions(study.predictions("3d"), CLASSES)
+    table = read_predictions(study.predictions_csv("3d"), CLASSES)
     folds = read_folds(study, read_cohort(study))
     assert set(table["fold"]) == {0, 1, 2, 3}
     for fold in range(4):
@@ -141,8 +141,8 @@ def test_a_fold_finished_during_another_job_s_join_is_not_lost(tmp_path, monkeyp
 
     monkeypatch.setattr(fold_tables, "write_predictions", late)
     join_fold_tables(study, "3d", read_cohort(study))
-    assert set(read_predictions(study.predictions("3d"), CLASSES)["fold"]) == {0, 1}
-    assert set(read_json(record_of(study.predictions("3d")))["weights"]) == {"fold0", "fold1"}
+    assert set(read_predictions(study.predictions_csv("3d"), CLASSES)["fold"]) == {0, 1}
+    assert set(read_json(record_of(study.predictions_csv("3d")))["weights"]) == {"fold0", "fold1"}
 
 
 def test_the_record_of_the_folds_exists_before_the_folds(tmp_path, monkeypatch):

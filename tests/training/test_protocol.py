@@ -97,7 +97,7 @@ def test_the_test_part_affects_neither_the_training_nor_the_epoch_kept(study, tm
         nibabel.Nifti1Image(noise, np.eye(4)).to_filename(other.crop(case, "3d"))
     train(other, "3d", fold=0)
     assert same(weights(study), weights(other))
-    ours, theirs = (read_predictions(s.predictions("3d"), CLASSES) for s in (study, other))
+    ours, theirs = (read_predictions(s.predictions_csv("3d"), CLASSES) for s in (study, other))
     assert ours[ours["split"] == "val"].equals(theirs[theirs["split"] == "val"])
     assert not ours[ours["split"] == "test"].equals(theirs[theirs["split"] == "test"])
     # the comparison above can fail: a training image does change the weights
@@ -122,7 +122,7 @@ def test_a_patient_planted_in_two_roles_is_caught(study):
     record = json.loads(record_of(study.folds_csv).read_text())
     record["sha256"] = file_hash(study.folds_csv)
     record_of(study.folds_csv).write_text(json.dumps(record))
-    with pytest.raises(FoldError, match="plays two roles"):
+    with pytest.raises(FoldError, match="has two roles"):
         train(study, "3d", fold=1)
 
 
@@ -130,7 +130,7 @@ def test_one_scan_under_two_patients_is_caught(study):
     study.crop("C004", "3d").write_bytes(study.crop("C001", "3d").read_bytes())
     with pytest.raises(ModelError, match="identical"):
         train(study, "3d")
-    assert not study.predictions("3d").exists()
+    assert not study.predictions_csv("3d").exists()
 
 
 class Killed(BaseException):
@@ -173,7 +173,7 @@ def test_killed_and_started_again_it_ends_with_the_same_predictions(
     train(broken, "m")
     for fold in range(2):
         assert same(weights(whole, fold, "m"), weights(broken, fold, "m"))
-    assert whole.predictions("m").read_bytes() == broken.predictions("m").read_bytes()
+    assert whole.predictions_csv("m").read_bytes() == broken.predictions_csv("m").read_bytes()
 
 
 def test_a_finished_fold_is_not_trained_again(study, monkeypatch):
@@ -189,7 +189,7 @@ def test_a_finished_fold_is_not_trained_again(study, monkeypatch):
 def test_lost_predictions_of_a_finished_fold_come_back(study):
     before = train(study, "3d").predictions.read_bytes()
     (study.run("3d", 1) / "predictions_internal.csv").unlink()
-    study.predictions("3d").unlink()
+    study.predictions_csv("3d").unlink()
     assert train(study, "3d").predictions.read_bytes() == before
 
 
@@ -395,7 +395,7 @@ def test_each_patient_s_three_images_are_all_trained_on(tmp_path, monkeypatch):
     train(study, "2d")
     for order, rows in seen:
         assert sorted(order) == sorted(3 * row + view for row in rows for view in range(3))
-    table = read_predictions(study.predictions("2d"), CLASSES)
+    table = read_predictions(study.predictions_csv("2d"), CLASSES)
     parts = table[table["view"] != ""].groupby(["case_id", "fold", "split"])["p_malignant"].mean()
     own = table[table["view"] == ""].set_index(["case_id", "fold", "split"])["p_malignant"]
     assert set(table["view"]) == {"axial", "coronal", "sagittal", ""}
@@ -406,7 +406,9 @@ def test_a_difference_is_learned(tmp_path):
     model = model_of("3d", training={"epochs": 6, "batch_size": 6})
     study = small_study(tmp_path, models={"3d": model}, patients=40, external=0)
     train(study, "3d")
-    own = case_probabilities(read_predictions(study.predictions("3d"), CLASSES), "test", CLASSES)
+    own = case_probabilities(
+        read_predictions(study.predictions_csv("3d"), CLASSES), "test", CLASSES
+    )
     assert roc_auc_score(own["label"] == "malignant", own["p_malignant"]) > 0.9
 
 
@@ -420,7 +422,7 @@ def test_shuffled_labels_are_not_learned(tmp_path):
         cohort["label"] = np.random.default_rng(seed).permutation(cohort["label"])
         cohort.to_csv(study.cohort_csv, index=False)
         train(study, "3d")
-        own = read_predictions(study.predictions("3d"), CLASSES).query("split == 'test'")
+        own = read_predictions(study.predictions_csv("3d"), CLASSES).query("split == 'test'")
         for fold in range(2):
             part = own[own["fold"] == fold]
             aucs.append(roc_auc_score(part["label"] == "malignant", part["p_malignant"]))

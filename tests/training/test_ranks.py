@@ -86,7 +86,7 @@ def test_two_processes_give_the_metrics_of_one(tmp_path):
                 two[tensor], one[tensor], atol=10 * TOLERANCE[name], rtol=1e-3
             )
         tables = [
-            read_predictions(study.predictions(name), ("benign", "malignant"))
+            read_predictions(study.predictions_csv(name), ("benign", "malignant"))
             for study in (alone, together)
         ]
         assert (tables[0]["case_id"] == tables[1]["case_id"]).all()

@@ -113,4 +113,4 @@ def test_a_tracker_changes_no_bit(study, tmp_path, monkeypatch):
     )
     train(study, "3d", fold=0, log="mlflow")
     train(other, "3d", fold=0)
-    assert study.predictions("3d").read_bytes() == other.predictions("3d").read_bytes()
+    assert study.predictions_csv("3d").read_bytes() == other.predictions_csv("3d").read_bytes()

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 
 from ctbone.config import Images2D
 from ctbone.grid import Grid
-from ctbone.preprocess.images2d import views
 from ctbone.preprocess.mask import Mask
-from ctbone.preprocess.mask_crop import mask_on
+from ctbone.preprocess.placement import mask_on, place_views
 
 from .scans import affine, ball, grids, world
 
@@ -28,7 +27,7 @@ def oblique(shape=(60, 60, 60)):
 
 def test_areas_are_those_of_the_ellipsoid_s_sections():
     grid = oblique()
-    planes = views(Mask(ellipsoid(grid), grid, grid), Images2D())
+    planes = place_views(Mask(ellipsoid(grid), grid, grid), Images2D())
     for view, normal in zip(planes, (2, 1, 0), strict=True):
         first, second = (axis for axis in range(3) if axis != normal)
         assert view.area_mm2 == pytest.approx(np.pi * RADII[first] * RADII[second], rel=0.05)
@@ -38,7 +37,7 @@ def test_areas_are_those_of_the_ellipsoid_s_sections():
 @pytest.mark.parametrize("distance", [3.0, 7.5, 14.0, 30.0])
 def test_neighbours_cut_the_ellipsoid_at_their_distance(distance):
     grid = oblique()
-    below, middle, above = views(
+    below, middle, above = place_views(
         Mask(ellipsoid(grid), grid, grid), Images2D(views="neighbours", distance=distance)
     )
     assert middle.grid.affine[2, 3] == pytest.approx(CENTER[2], abs=1.3)
@@ -53,7 +52,7 @@ def test_neighbours_cut_the_ellipsoid_at_their_distance(distance):
 @given(grid=grids((44, 44, 44), finest=0.7, coarsest=1.4))
 def test_the_region_holds_the_whole_lesion_and_its_margin_and_no_more(grid):
     drawn = ball(grid, 11.0)
-    for view in views(Mask(drawn, grid, grid), Images2D(size=128, margin=6)):
+    for view in place_views(Mask(drawn, grid, grid), Images2D(size=128, margin=6)):
         spacing = view.grid.spacing
         assert spacing[0] == pytest.approx(spacing[1])
         points = world(view.grid)[:, :, 0]
@@ -72,6 +71,6 @@ def test_the_mask_of_an_image_has_the_area_that_is_told(grid):
         Images2D(size=128, margin=6),
         Images2D(size=128, margin=6, views="neighbours", distance=6),
     ):
-        for view in views(mask, settings_):
+        for view in place_views(mask, settings_):
             area = mask_on(mask, view.grid).sum() * view.spacing_mm**2
             assert area == pytest.approx(view.area_mm2, rel=0.12)

@@ -1,4 +1,4 @@
-"""The lesion in numbers."""
+"""Volume, longest diameter and mean HU of a lesion."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from scipy.spatial.distance import pdist
 from ctbone.preprocess.mask import Mask
 from ctbone.resample import Slab, values_at
 
+_HULL_FROM = 16
+"""Number of points above which a convex hull is faster than all pairwise distances."""
+
 
 @dataclass(frozen=True)
-class Lesion:
-    """What is measured of a lesion on the mask's own grid.
+class LesionMeasures:
+    """Measures of a lesion on the mask's own grid.
 
     Attributes
     ----------
     volume_ml
-        Voxels times their volume.
+        Number of voxels times their volume.
     longest_mm
-        Longest distance of two voxel centres, in any direction.
+        Longest distance between two voxel centres, in any direction.
     mean_hu
         Mean of the image at the mask's voxel centres.
     box_mm
-        Lowest and highest corner in RAS mm.
+        Lowest and highest corner of the bounding box in RAS mm.
     """
 
     volume_ml: float
@@ -34,13 +37,12 @@ class Lesion:
     box_mm: tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
-def measure(mask: Mask, slab: Slab) -> Lesion:
-    """Measure a lesion."""
+def measure(mask: Mask, slab: Slab) -> LesionMeasures:
+    """Measure a lesion; ``slab`` holds the image around it."""
     low, high = (tuple(round(float(mm), 3) for mm in corner) for corner in mask.box)
-    return Lesion(
-        volume_ml=float(
-            np.count_nonzero(mask.voxels) * abs(np.linalg.det(mask.grid.affine[:3, :3])) / 1000
-        ),
+    voxel_mm3 = abs(np.linalg.det(mask.grid.affine[:3, :3]))
+    return LesionMeasures(
+        volume_ml=float(np.count_nonzero(mask.voxels) * voxel_mm3 / 1000),
         longest_mm=longest(mask.grid.to_world(mask.ends)),
         mean_hu=float(values_at(slab, mask.grid)[mask.voxels].mean(dtype=np.float64)),
         box_mm=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
@@ -56,21 +58,21 @@ def longest(points: np.ndarray) -> float:
     5.0
     """
     points = _candidates(points)
-    if len(points) > 16:
+    if len(points) > _HULL_FROM:
         try:
             points = points[ConvexHull(points).vertices]
-        except QhullError:  # all in one plane or line
+        except QhullError:  # all points in one plane or line
             points = points[ConvexHull(points, qhull_options="QJ").vertices]
     return float(pdist(points).max()) if len(points) > 1 else 0.0
 
 
 def _candidates(points: np.ndarray) -> np.ndarray:
-    """Leave out the points that cannot be an end of the longest distance: they are too near to the middle."""
+    """Drop the points that are too near to the middle to be an end of the longest distance."""
     from_middle = np.linalg.norm(points - (points.min(axis=0) + points.max(axis=0)) / 2, axis=1)
     end, reached = points[from_middle.argmax()], 0.0
     for _ in range(
         3
-    ):  # to the point farthest away, and from there again: a distance that is surely reached
+    ):  # go to the farthest point, three times: a lower bound of the longest distance
         away = np.linalg.norm(points - end, axis=1)
         end, reached = points[away.argmax()], max(reached, float(away.max()))
     return points[from_middle + from_middle.max() >= reached * (1 - 1e-9)]

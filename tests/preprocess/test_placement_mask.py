@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ctbone.grid import Grid
 from ctbone.preprocess import preprocess_case
 from ctbone.preprocess.mask import Mask
-from ctbone.preprocess.mask_crop import mask_on
+from ctbone.preprocess.placement import mask_on
 from ctbone.study import record_of
 
 from .scans import affine, ball, case_of, grids, world

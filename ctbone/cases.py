@@ -1,0 +1,97 @@
+"""The work on one case, from DICOM to its crops, as worker processes run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ctbone.cohort import Case, read_cohort
+from ctbone.errors import CtboneError
+from ctbone.study import Study, record_of
+from ctbone.workers import Outcome
+
+if TYPE_CHECKING:
+    from ctbone.config import PreprocessSettings
+    from ctbone.preprocess import CropSummary, MaskCheck
+    from ctbone.preprocess.crops import CaseCrops
+
+TRANSFORMS = "ctbone.transforms"
+"""The module that imports MONAI, which takes seconds; needed only if a crop is to be made."""
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """One case of one study: the unit of work that is sent to a worker."""
+
+    study: Study
+    case: Case
+
+
+def check_one(job: CaseJob) -> MaskCheck:
+    """Check the headers of a case's images and its mask."""
+    from ctbone.dicom import grid_of
+    from ctbone.preprocess import check_case
+
+    return check_case(job.study, job.case, grid_of(job.study, job.case))
+
+
+def prepare_case(job: CaseJob) -> CropSummary:
+    """Convert a case to NIfTI and make its crops."""
+    from ctbone.dicom import convert_case
+    from ctbone.preprocess import preprocess_case
+
+    convert_case(job.study, job.case)
+    return preprocess_case(job.study, job.case, _crop)
+
+
+def prepare_and_draw(job: CaseJob) -> CropSummary:
+    """Convert a case to NIfTI, make its crops and draw its contact sheet."""
+    from ctbone.preprocess import draw_sheet
+
+    summary = prepare_case(job)
+    draw_sheet(job.study, job.case.case_id)
+    return summary
+
+
+def finished_jobs(jobs: Sequence[CaseJob], *, threads: int) -> list[Outcome[CaseJob, CropSummary]]:
+    """Return the outcomes of the cases that are up to date.
+
+    Threads are enough: they hash files, which releases the interpreter lock. If all cases are up
+    to date, no process starts and MONAI is not imported.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        summaries = list(pool.map(_finished_summary, jobs))
+    return [
+        Outcome(job, summary, None)
+        for job, summary in zip(jobs, summaries, strict=True)
+        if summary is not None
+    ]
+
+
+def modules_to_preload(study: Study) -> list[str]:
+    """Return the modules that the processes of ``run`` import first: MONAI if a crop is missing."""
+    try:
+        records = [record_of(study.crop(case.case_id, "3d")) for case in read_cohort(study)]
+    except CtboneError:
+        return []  # the check lists what is wrong
+    return [] if all(record.is_file() for record in records) else [TRANSFORMS]
+
+
+def _finished_summary(job: CaseJob) -> CropSummary | None:
+    from ctbone.dicom import is_converted
+    from ctbone.preprocess import up_to_date
+
+    try:
+        return up_to_date(job.study, job.case) if is_converted(job.study, job.case) else None
+    except Exception:
+        return None  # the stage runs next and reports the error for this case alone
+
+
+def _crop(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCrops:
+    """Run the MONAI transforms; imported here, as a case that is up to date needs none."""
+    from ctbone.transforms import crop_case
+
+    return crop_case(volume, case, settings)

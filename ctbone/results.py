@@ -1,0 +1,322 @@
+"""Results of the commands: text for a terminal, a table, and HTML for a notebook."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ctbone.errors import CtboneError
+from ctbone.predictions import read_predictions
+from ctbone.study import Study, read_json
+from ctbone.workers import Outcome
+
+if TYPE_CHECKING:
+    from ctbone.dicom import Series
+    from ctbone.fusion import FusionSummary
+    from ctbone.preprocess import CropSummary
+    from ctbone.training import TrainingSummary
+
+
+class Result(ABC):
+    """Result of a command.
+
+    ``str()`` gives the text that the command line prints; a notebook shows the first line and the
+    table.
+    """
+
+    @property
+    @abstractmethod
+    def table(self) -> pd.DataFrame:
+        """The result as a table."""
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        head = escape(str(self).split("\n", 1)[0])
+        return f"<p>{head}</p>{self.table.to_html(index=False, border=0, na_rep='')}"
+
+
+@dataclass(frozen=True, repr=False)
+class CohortCheck(Result):
+    """Problems of a cohort.
+
+    Attributes
+    ----------
+    study
+        The study.
+    problems
+        Errors to correct before anything runs.
+    notes
+        Findings that may be right, one line each, such as masks of several parts.
+    internal, external
+        Number of cases; 0 where the table has errors.
+    """
+
+    study: Study
+    problems: list[CtboneError]
+    notes: list[str]
+    internal: int = 0
+    external: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
+
+    @property
+    def summary(self) -> str:
+        """The result in one line."""
+        if self.problems:
+            count = len(self.problems)
+            return f"{count} problem{'s' * (count > 1)} in {self.study.cohort_csv}"
+        counts = f"{self.internal} internal, {self.external} external"
+        return f"{self.internal + self.external} cases are in order: {counts}"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a problem: ``case, problem, found, expected, file, remedy``; then the notes."""
+        return _problem_table(self.problems, self.notes)
+
+    def __str__(self) -> str:
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([self.summary, *notes, *problem_lines(self.problems)])
+
+
+@dataclass(frozen=True, repr=False)
+class Conversion(Result):
+    """The NIfTI file made from a DICOM folder, or the list of its series.
+
+    Attributes
+    ----------
+    path
+        The file; None if the series are listed only.
+    series
+        The series of the folder; empty if a file was written.
+    """
+
+    path: Path | None
+    series: Sequence[Series] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a series, and the reason why it is taken or not."""
+        names = ("number", "modality", "kernel", "slices", "spacing", "thickness", "tilt")
+        more = ("transfer_syntax", "verdict", "reason")
+        rows = [
+            {"number": one.number, "files": len(one.files)}
+            | {name: getattr(one, name) for name in (*names, *more)}
+            for one in self.series
+        ]
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"Wrote {self.path}"
+        return "\n".join(f"{one.name}: {one.verdict}, {one.reason}" for one in self.series)
+
+
+@dataclass(frozen=True, repr=False)
+class Preprocessing(Result):
+    """Outcomes of the cases, in the order of the cohort; iterating gives the outcomes.
+
+    Attributes
+    ----------
+    study
+        The study.
+    outcomes
+        One a case: its summary, or the error that stopped it.
+    """
+
+    study: Study
+    outcomes: Sequence[Outcome[Any, CropSummary]]
+
+    def __iter__(self) -> Iterator[Outcome[Any, CropSummary]]:
+        return iter(self.outcomes)
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    @property
+    def problems(self) -> list[CtboneError]:
+        """The errors of the cases that failed."""
+        return [outcome.error for outcome in self.outcomes if outcome.error]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no case failed."""
+        return not self.problems
+
+    @property
+    def summary(self) -> str:
+        """The result in one line."""
+        failed = len(self.problems)
+        ready = len(self.outcomes) - failed
+        return f"{ready} cases are ready in {self.study.root / 'crops'}, {failed} failed"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a case: ``case_id``, ``problem`` where it failed, and the lesion's measures."""
+        rows = []
+        for outcome in self.outcomes:
+            row: dict[str, Any] = {"case_id": outcome.item.case.case_id, "problem": ""}
+            if outcome.result is not None:
+                row |= asdict(outcome.result)
+            elif outcome.error is not None:
+                row["problem"] = outcome.error.problem
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        return "\n".join([self.summary, *problem_lines(self.problems)])
+
+
+@dataclass(frozen=True, repr=False)
+class Training(Result):
+    """Trained folds of each model.
+
+    Attributes
+    ----------
+    models
+        One summary a model.
+    """
+
+    models: Sequence[TrainingSummary]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a model and fold: the epoch that was kept, its validation score, seconds."""
+        rows = [
+            {"model": model.model, **asdict(fold)} for model in self.models for fold in model.folds
+        ]
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        return "\n".join(str(model) for model in self.models)
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction(Result):
+    """Predictions of the external cases.
+
+    Attributes
+    ----------
+    study
+        The study.
+    paths
+        The table of probabilities of each model.
+    """
+
+    study: Study
+    paths: dict[str, Path]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The external rows of all models: one row a case, fold and view."""
+        classes = self.study.settings.classes
+        tables = [read_predictions(path, classes) for path in self.paths.values()]
+        return pd.concat(tables, ignore_index=True).query("split == 'external'")
+
+    def __str__(self) -> str:
+        return "\n".join(f"Wrote {path}" for path in self.paths.values())
+
+
+@dataclass(frozen=True, repr=False)
+class Fusion(Result):
+    """Fused probabilities.
+
+    Attributes
+    ----------
+    combinations
+        One summary a combination, stack or recalibration of the settings.
+    """
+
+    combinations: Sequence[FusionSummary]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a fusion and part: mean and standard deviation of its weight over the folds."""
+        rows = []
+        for one in self.combinations:
+            remark = one.made_of or (f"left out, {one.skipped}" if one.skipped else "")
+            means = one.mean or (None,) * len(one.parts)
+            sds = one.sd or (None,) * len(one.parts)
+            for part, mean, sd in zip(one.parts, means, sds, strict=True):
+                row = {"fusion": one.name, "part": part, "weight": mean, "sd": sd}
+                rows.append({**row, "remark": remark})
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        return "\n".join(str(one) for one in self.combinations)
+
+
+@dataclass(frozen=True, repr=False)
+class Report(Result):
+    """A written report.
+
+    Attributes
+    ----------
+    path
+        ``index.html``; beside it are ``metrics.json``, ``tables/`` and ``figures/``.
+    """
+
+    path: Path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The content of ``metrics.json``."""
+        return read_json(self.path.with_name("metrics.json"))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a model and metric: ``model, metric, value, low, high``."""
+        rows = []
+        for model, metrics in self.metrics["models"].items():
+            for name, metric in metrics.items():
+                if isinstance(metric, dict) and {"value", "low", "high"} <= set(metric):
+                    row = {key: metric[key] for key in ("value", "low", "high")}
+                    rows.append({"model": model, "metric": name, **row})
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        return f"Report: {self.path.resolve()}"
+
+    def _repr_html_(self) -> str:
+        table = self.table
+        if not table.empty:
+            table = table.pivot(index="model", columns="metric", values="value").round(3)
+        link = f'<a href="{escape(self.path.as_posix())}">{escape(str(self.path))}</a>'
+        return f"<p>Report: {link}</p>{table.to_html(border=0, na_rep='')}"
+
+
+def problem_lines(problems: Iterable[CtboneError]) -> Iterator[str]:
+    """Yield each kind of problem once, with the cases that have it."""
+    kinds: dict[tuple[str, str | None, str | None], list[CtboneError]] = {}
+    for problem in problems:
+        kinds.setdefault((problem.problem, problem.expected, problem.remedy), []).append(problem)
+    for (text, expected, remedy), alike in kinds.items():
+        if len(alike) == 1:
+            yield from f"- {alike[0]}".splitlines()
+            continue
+        yield f"- {len(alike)} times: {text}"
+        for one in alike:
+            yield "    " + "  ".join(part for part in (one.case, one.found, one.file) if part)
+        for name, detail in (("expected:", expected), ("remedy:", remedy)):
+            if detail:
+                yield f"  {name:<9} {detail}"
+
+
+def _problem_table(problems: Sequence[CtboneError], notes: Sequence[str]) -> pd.DataFrame:
+    columns = ("case", "problem", "found", "expected", "file", "remedy")
+    rows = [{name: getattr(problem, name) for name in columns} for problem in problems]
+    rows += [{"problem": f"note: {note}"} for note in notes]
+    return pd.DataFrame(rows, columns=list(columns)).fillna("")
