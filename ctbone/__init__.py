@@ -16,15 +16,11 @@ Importing the package is cheap: each name loads its module when it is first used
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    import inspect
-
     from ctbone.errors import CtboneError
     from ctbone.study import Study
     from ctbone.workflow import (
@@ -60,9 +56,6 @@ __all__ = [
 _MODULES = {"CtboneError": "ctbone.errors", "Study": "ctbone.study"}
 """Where a name of ``__all__`` is defined; all others are in ``ctbone.workflow``."""
 
-_BOTH = frozenset({"preprocess", "report"})
-"""Names of a command and of the package of its stage."""
-
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
@@ -72,33 +65,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _CallableStage(ModuleType):
-    """The package of a stage, which runs the command of that name when it is called."""
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        return self._command(*args, **options)
-
-    @property
-    def _command(self) -> Any:
-        workflow = importlib.import_module("ctbone.workflow")
-        return getattr(workflow, self.__name__.rpartition(".")[2])
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        import inspect
-
-        return inspect.signature(self._command)
-
-
-class _Package(ModuleType):
-    """The package itself: Python sets each imported submodule as an attribute of it."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in _BOTH and isinstance(value, ModuleType):
-            value.__class__ = _CallableStage
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

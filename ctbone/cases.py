@@ -15,8 +15,8 @@ from ctbone.workers import Outcome
 
 if TYPE_CHECKING:
     from ctbone.config import PreprocessSettings
-    from ctbone.preprocess import CropSummary, MaskCheck
-    from ctbone.preprocess.crops import CaseCrops
+    from ctbone.preprocessing import CropSummary, MaskCheck
+    from ctbone.preprocessing.crops import CaseCrops
 
 TRANSFORMS = "ctbone.transforms"
 """The module that imports MONAI, which takes seconds; needed only if a crop is to be made."""
@@ -33,7 +33,7 @@ class CaseJob:
 def check_one(job: CaseJob) -> MaskCheck:
     """Check the headers of a case's images and its mask."""
     from ctbone.dicom import grid_of
-    from ctbone.preprocess import check_case
+    from ctbone.preprocessing import check_case
 
     return check_case(job.study, job.case, grid_of(job.study, job.case))
 
@@ -41,7 +41,7 @@ def check_one(job: CaseJob) -> MaskCheck:
 def prepare_case(job: CaseJob) -> CropSummary:
     """Convert a case to NIfTI and make its crops."""
     from ctbone.dicom import convert_case
-    from ctbone.preprocess import preprocess_case
+    from ctbone.preprocessing import preprocess_case
 
     convert_case(job.study, job.case)
     return preprocess_case(job.study, job.case, _crop)
@@ -49,7 +49,7 @@ def prepare_case(job: CaseJob) -> CropSummary:
 
 def prepare_and_draw(job: CaseJob) -> CropSummary:
     """Convert a case to NIfTI, make its crops and draw its contact sheet."""
-    from ctbone.preprocess import draw_sheet
+    from ctbone.preprocessing import draw_sheet
 
     summary = prepare_case(job)
     draw_sheet(job.study, job.case.case_id)
@@ -82,7 +82,7 @@ def modules_to_preload(study: Study) -> list[str]:
 
 def _finished_summary(job: CaseJob) -> CropSummary | None:
     from ctbone.dicom import is_converted
-    from ctbone.preprocess import up_to_date
+    from ctbone.preprocessing import up_to_date
 
     try:
         return up_to_date(job.study, job.case) if is_converted(job.study, job.case) else None

@@ -19,7 +19,7 @@ from ctbone.workers import Outcome
 if TYPE_CHECKING:
     from ctbone.dicom import Series
     from ctbone.fusion import FusionSummary
-    from ctbone.preprocess import CropSummary
+    from ctbone.preprocessing import CropSummary
     from ctbone.training import TrainingSummary
 
 

@@ -39,7 +39,7 @@ from ctbone.study import Study, write_text
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:
-    from ctbone.preprocess import CropSummary
+    from ctbone.preprocessing import CropSummary
 
 DEMO_MARK = ".ctbone-demo"
 """File that marks the folder of a demo and holds its options."""
@@ -229,7 +229,7 @@ def preprocess(
     >>> ct.preprocess("my_study", workers=4).table  # doctest: +SKIP
     """
     study = _opened(study)
-    from ctbone.preprocess import write_quality, write_summary
+    from ctbone.preprocessing import write_quality, write_summary
 
     cohort = read_cohort(study)
     cases = [cohort.case(case)] if case else [*cohort]
@@ -444,7 +444,7 @@ def evaluate(
     >>> 0.8 < auc["value"].item() < 1
     True
     """
-    from ctbone.report import evaluate as evaluate_table
+    from ctbone.reporting import evaluate as evaluate_table
 
     settings = checked(EvaluationSettings, {"threshold": threshold, "prevalence": prevalence})
     page = evaluate_table(
@@ -482,7 +482,7 @@ def report(study: Study | AnyPath = ".") -> Report:
     >>> ct.report("my_study").metrics["models"]["3d"]["auc"]  # doctest: +SKIP
     """
     study = _opened(study)
-    from ctbone.report import report as report_study
+    from ctbone.reporting import report as report_study
 
     return Report(report_study(study))
 

@@ -48,7 +48,7 @@ print(ct.evaluate(study.predictions_csv("3d"), prob="p_malignant", out=study.roo
 print(ct.convert(study.cohort["image"][0], list=True))
 print(ct.convert(study.cohort["image"][0], study.root / "one.nii.gz"))
 try:
-    ct.preprocess(study, workers=2)
+    ct.check(study, workers=2)
 except ct.CtboneError as error:
     print("refused:", error.problem)
 """

@@ -8,13 +8,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
-STAGES = {"phantom", "dicom", "preprocess", "training", "inference", "fusion", "report"}
+STAGES = {"phantom", "dicom", "preprocessing", "training", "inference", "fusion", "reporting"}
 SHARED = {
-    "document": {"preprocess", "training", "report"},
+    "document": {"preprocessing", "training", "reporting"},
     "learning": {"training"},
     "models": {"learning", "training", "inference", "transforms"},
 }
-ABOVE = {"transforms": {"dicom", "preprocess"}}
+ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
 ORDER = {"workflow", "cases", "results", "cli", "__main__", "__init__"}
 

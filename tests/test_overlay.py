@@ -10,7 +10,7 @@ from ctbone.errors import StudyError
 from ctbone.grid import Grid
 from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space, to_scanner
-from ctbone.preprocess import preprocess_case
+from ctbone.preprocessing import preprocess_case
 from ctbone.study import Study, record_of
 
 from .preprocess.scans import affine, ball, case_of, grids, world

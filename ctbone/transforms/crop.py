@@ -17,10 +17,10 @@ from ctbone.config import Crop3D, Images2D
 from ctbone.errors import PreprocessError
 from ctbone.grid import Grid
 from ctbone.overlay import CropSpace, to_scanner
-from ctbone.preprocess.crops import crop_cube, crop_views
-from ctbone.preprocess.mask import Mask, check_overlap, touches_border
-from ctbone.preprocess.measures import measure
-from ctbone.preprocess.placement import view_names
+from ctbone.preprocessing.crops import crop_cube, crop_views
+from ctbone.preprocessing.mask import Mask, check_overlap, touches_border
+from ctbone.preprocessing.measures import measure
+from ctbone.preprocessing.placement import view_names
 from ctbone.resample import Interpolation, Slab, covers
 from ctbone.transforms.tensors import mask_of, slab_of, tensor_of, without_slab
 

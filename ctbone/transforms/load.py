@@ -19,10 +19,10 @@ from ctbone.dicom.series import taken_series
 from ctbone.errors import PreprocessError
 from ctbone.grid import Grid
 from ctbone.nifti import NiftiFile, to_hu
-from ctbone.preprocess.check import read_lesion
-from ctbone.preprocess.components import Components
-from ctbone.preprocess.crops import needed, read_around, read_whole
-from ctbone.preprocess.mask import Mask, open_volume
+from ctbone.preprocessing.check import read_lesion
+from ctbone.preprocessing.components import Components
+from ctbone.preprocessing.crops import needed, read_around, read_whole
+from ctbone.preprocessing.mask import Mask, open_volume
 from ctbone.resample import Slab, cut_slab
 from ctbone.transforms.tensors import mask_tensor, slab_tensor
 

@@ -23,7 +23,7 @@ from timing import added_memory, machine, paired_ratio, print_added_memory, take
 from ctbone.cases import CaseJob, prepare_case
 from ctbone.cohort import Case
 from ctbone.nifti import write_nifti
-from ctbone.preprocess import preprocess_case
+from ctbone.preprocessing import preprocess_case
 from ctbone.study import Study, file_hash, record_of, write_json
 from ctbone.transforms import crop_case
 from ctbone.workers import map_cases

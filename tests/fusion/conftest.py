@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from ctbone.study import Study
-from tests.report.synthetic_study import Sizes, make_study
+from tests.reporting.synthetic_study import Sizes, make_study
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from ctbone.errors import CtboneError, ScoreError
 from ctbone.fusion import FusionError, fuse
 from ctbone.predictions import read_predictions
 from ctbone.study import Study, read_json, record_of
-from tests.report.synthetic_study import Sizes, make_study
+from tests.reporting.synthetic_study import Sizes, make_study
 
 CLASSES = ("benign", "malignant")
 

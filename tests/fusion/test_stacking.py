@@ -191,7 +191,7 @@ def test_a_stack_with_the_reader_needs_scores(study):
 
 
 def test_more_than_two_classes_stack(tmp_path):
-    from tests.report.synthetic_study import Sizes, make_study
+    from tests.reporting.synthetic_study import Sizes, make_study
 
     three = ("benign", "intermediate", "malignant")
     study = make_study(

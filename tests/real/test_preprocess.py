@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from ctbone.cohort import Case
 from ctbone.dicom import convert_case, grid_of
-from ctbone.preprocess import check_case, preprocess_case
+from ctbone.preprocessing import check_case, preprocess_case
 from ctbone.study import Study, record_of
 from ctbone.transforms import CropLesiond, LesionViewsd, LoadHounsfieldd
 

@@ -116,13 +116,13 @@ def _plain(tmp_path_factory, kept={}):  # noqa: B006 (one training serves all ch
 
 def test_balanced_class_weights_come_from_the_training_part_alone(tmp_path, monkeypatch):
     seen = []
-    real = task.Loss
+    real = task.make_loss
 
-    def spy(name, **given):
-        seen.append(given["weights"])
-        return real(name, **given)
+    def spy(training, weights, folder):
+        seen.append(weights)
+        return real(training, weights, folder)
 
-    monkeypatch.setattr(task, "Loss", spy)
+    monkeypatch.setattr(task, "make_loss", spy)
     model = model_of("3d", training={"epochs": 1, "class_weights": "balanced"})
     study = small_study(tmp_path, models={"m": model}, patients=31, external=0)
     train(study, "m", fold=0)

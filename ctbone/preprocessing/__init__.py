@@ -1,0 +1,20 @@
+"""Preprocess a volume and its lesion mask: one 3D crop and three 2D images a case."""
+
+from ctbone.errors import PreprocessError
+from ctbone.preprocessing.case import preprocess_case, up_to_date
+from ctbone.preprocessing.check import MaskCheck, check_case
+from ctbone.preprocessing.quality import write_quality
+from ctbone.preprocessing.sheet import draw_sheet
+from ctbone.preprocessing.summary import CropSummary, write_summary
+
+__all__ = [
+    "CropSummary",
+    "MaskCheck",
+    "PreprocessError",
+    "check_case",
+    "draw_sheet",
+    "preprocess_case",
+    "up_to_date",
+    "write_quality",
+    "write_summary",
+]

@@ -1,0 +1,78 @@
+"""Read a case's lesion and check it against the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ctbone.cohort import Case
+from ctbone.config import PreprocessSettings
+from ctbone.errors import CtboneError
+from ctbone.grid import Grid
+from ctbone.preprocessing.components import Components, choose_components
+from ctbone.preprocessing.mask import Mask, check_overlap, read_mask, touches_border
+from ctbone.study import Study
+
+
+@dataclass(frozen=True)
+class MaskCheck:
+    """Result of checking a case's mask.
+
+    Attributes
+    ----------
+    fault
+        Why no crop can be made of it; None where one can.
+    note
+        A remark on a mask that can be used; None where there is none.
+    """
+
+    fault: CtboneError | None = None
+    note: str | None = None
+
+
+def read_lesion(
+    case: Case, settings: PreprocessSettings, image: Grid | None
+) -> tuple[Mask, Components]:
+    """Read a case's mask, choose its lesion, and check that it lies in the image.
+
+    Parameters
+    ----------
+    case
+        The case.
+    settings
+        Which label and which separate parts are the lesion.
+    image
+        The image's grid; None checks the mask alone.
+
+    Raises
+    ------
+    PreprocessError
+        The mask is missing, unreadable or ambiguous, or does not lie in the image.
+    """
+    drawn = read_mask(case, settings.mask_label, image)
+    mask, components = choose_components(drawn, settings.lesions, case)
+    if image is not None:
+        check_overlap(mask, image, case)
+    return mask, components
+
+
+def check_case(study: Study, case: Case, image: Grid | None = None) -> MaskCheck:
+    """Read the mask and check that crops can be made of it.
+
+    Parameters
+    ----------
+    study
+        The study of the case.
+    case
+        The case.
+    image
+        The image's grid from its headers (``ctbone.dicom.grid_of``); None checks the mask alone.
+    """
+    try:
+        mask, components = read_lesion(case, study.settings.preprocess, image)
+    except CtboneError as error:
+        return MaskCheck(fault=error)
+    notes = []
+    if image is not None and touches_border(mask, image):
+        notes.append("the lesion touches the border of the scan: is part of it missing?")
+    notes += [components.note] if components.note else []
+    return MaskCheck(note="; ".join(notes) or None)

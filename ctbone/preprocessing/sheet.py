@@ -1,0 +1,334 @@
+"""Contact sheet of a case: the scan, the cube and the images, with the lesion's outline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ctbone.config import WIDE, Window
+from ctbone.grid import Grid
+from ctbone.input_kind import CT_CUBE, CT_PLANES, INPUT_KINDS
+from ctbone.nifti import open_nifti
+from ctbone.overlay import CropSpace, crop_space
+from ctbone.preprocessing.components import Components
+from ctbone.resample import Slab, read_slab, sample
+from ctbone.study import Study, atomic_path, content_hash, read_json, record_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PAPER, _INK, _QUIET = "#101214", "#f2f2f2", "#9aa0a6"
+_OUTLINE, _BOX, _WARNING = "#ffb000", "#56b4e9", "#ff8c5a"
+_PANEL, _GAP, _EDGE, _HEAD, _TITLE = 74.0, 3.0, 8.0, 20.0, 9.5  # mm
+_DPI = 150
+_SCAN_PIXELS = 440
+_LETTERS = ("LR", "PA", "IS")  # at the low and the high end of each axis
+_ROUND_MM = (200, 100, 50, 20, 10, 5, 2, 1)
+_DRAWN_WITH = 1  # raise it when the drawing changes, so that older sheets are drawn again
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One panel: HU and lesion on a plane of square pixels, and which patient axes it shows."""
+
+    name: str
+    hu: np.ndarray
+    lesion: np.ndarray
+    axes: tuple[int, int]
+    pixel_mm: float
+    box: tuple[float, float, float, float] | None = (
+        None  # x, y, width, height of the cube, in pixels
+    )
+
+
+def draw_sheet(study: Study, case_id: str) -> Path:
+    """Draw the contact sheet of a case that has its crops; one that is up to date is kept.
+
+    Radiological convention: axial from the feet, coronal from the front, sagittal from the left.
+
+    Returns
+    -------
+    pathlib.Path
+        ``study.qc_sheet(case_id)``, a PNG.
+
+    Raises
+    ------
+    StudyError
+        The crops or their records are missing.
+    """
+    out = study.qc_sheet(case_id)
+    records = [read_json(record_of(study.crop(case_id, dim))) for dim in INPUT_KINDS]
+    mark = content_hash([records, _DRAWN_WITH])
+    if _mark_of(out) == mark:
+        return out
+    cube, images = crop_space(study, case_id, "3d"), crop_space(study, case_id, "2d")
+    lesion = open_nifti(study.crop_mask(case_id, "3d"), case_id).read()
+    rows = [
+        ("Scan", WIDE, _scan(study, case_id, cube, lesion)),
+        ("What the 3D network sees", CT_CUBE.window, _cube(study, case_id, cube, lesion)),
+        ("What the 2D network sees", CT_PLANES.window, _images(study, case_id, images, records[1])),
+    ]
+    _render(out, mark, case_id, record=records[0], rows=rows, study=study)
+    return out
+
+
+def _scan(study: Study, case_id: str, cube: CropSpace, lesion: np.ndarray) -> list[_Picture]:
+    """Cut the scan where the lesion is largest, as wide as its axial slices are."""
+    low, high = cube.scanner.corners().min(axis=0), cube.scanner.corners().max(axis=0)
+    edge = float((high - low)[:2].max()) + max(cube.scanner.spacing)
+    field = cube.grids[0]
+    center = field.corners().mean(axis=0)
+    # As far as the scan reaches, each panel is filled; beyond that the lesion stays in sight.
+    middle = np.where(
+        high - low <= edge,
+        (low + high) / 2,
+        np.clip(center, np.minimum(low + edge / 2, high), np.maximum(high - edge / 2, low)),
+    )
+    pixel = edge / _SCAN_PIXELS
+    planes, grids = [], []
+    for name, normal in (("axial", 2), ("coronal", 1), ("sagittal", 0)):
+        first, second = (axis for axis in range(3) if axis != normal)
+        affine = np.zeros((4, 4))
+        affine[first, 0] = affine[second, 1] = affine[normal, 2] = pixel
+        affine[:3, 3] = middle - edge / 2 + pixel / 2
+        affine[normal, 3] = field.affine[normal, 3] + field.spacing[0] * _largest(lesion, normal)
+        affine[3, 3] = 1
+        grids.append(Grid((_SCAN_PIXELS, _SCAN_PIXELS, 1), affine))
+        planes.append((name, first, second))
+    slab = read_slab(open_nifti(study.nifti(case_id), case_id), grids)
+    drawn = Slab(lesion, np.zeros(3, int), field)
+    pictures = []
+    for (name, first, second), grid in zip(planes, grids, strict=True):
+        corner = (field.affine[:3, 3] - field.spacing[0] / 2 - grid.affine[:3, 3]) / pixel
+        wide = field.shape[0] * field.spacing[0] / pixel
+        hu, inside = sample(slab, grid)[..., 0], sample(drawn, grid, outside=0)[..., 0]
+        box = (float(corner[first]), float(corner[second]), wide, wide)
+        pictures.append(_Picture(name, hu, inside, (first, second), pixel, box))
+    return pictures
+
+
+def _cube(study: Study, case_id: str, cube: CropSpace, lesion: np.ndarray) -> list[_Picture]:
+    hu = open_nifti(study.crop(case_id, "3d"), case_id).read()
+    pixel = cube.grids[0].spacing[0]
+    pictures = []
+    for name, normal in (("axial", 2), ("coronal", 1), ("sagittal", 0)):
+        first, second = (axis for axis in range(3) if axis != normal)
+        at = _largest(lesion, normal)
+        pictures.append(
+            _Picture(name, hu.take(at, normal), lesion.take(at, normal), (first, second), pixel)
+        )
+    return pictures
+
+
+def _images(
+    study: Study, case_id: str, images: CropSpace, record: dict[str, Any]
+) -> list[_Picture]:
+    hu = open_nifti(study.crop(case_id, "2d"), case_id).read()
+    lesion = open_nifti(study.crop_mask(case_id, "2d"), case_id).read()
+    pictures = []
+    for number, (grid, view) in enumerate(zip(images.grids, record["views"], strict=True)):
+        first, second = (int(np.abs(grid.affine[:3, column]).argmax()) for column in (0, 1))
+        name = f"{str(view['name']).replace('_', ', ')} · {float(view['area_mm2']) / 100:.3g} cm²"
+        pictures.append(
+            _Picture(name, hu[..., number], lesion[..., number], (first, second), grid.spacing[0])
+        )
+    return pictures
+
+
+def _largest(lesion: np.ndarray, normal: int) -> int:
+    """Return the plane with the largest section; of several the middle one."""
+    areas = np.count_nonzero(lesion, axis=tuple(axis for axis in range(3) if axis != normal))
+    equal = np.flatnonzero(areas == areas.max())
+    return int(equal[(len(equal) - 1) // 2])
+
+
+def _render(
+    out: Path,
+    mark: str,
+    case_id: str,
+    record: dict[str, Any],
+    rows: list[tuple[str, Window, list[_Picture]]],
+    study: Study,
+) -> None:
+    from matplotlib import rc_context, rcdefaults
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    width = 2 * _EDGE + 3 * _PANEL + 2 * _GAP
+    height = _HEAD + len(rows) * (_TITLE + _PANEL) + _EDGE
+    with rc_context():
+        rcdefaults()
+        figure = Figure(figsize=(width / 25.4, height / 25.4), dpi=_DPI, facecolor=_PAPER)
+        _head(figure, case_id, record, width, height, study)
+        for number, (title, window, pictures) in enumerate(rows):
+            top = height - _HEAD - number * (_TITLE + _PANEL)
+            told = f"window: center {window.center:g}, width {window.width:g} HU"
+            _text(figure, _EDGE, top - 7.2, title, width, height, size=9.5, weight="bold")
+            _text(
+                figure,
+                width - _EDGE,
+                top - 7.2,
+                told,
+                width,
+                height,
+                size=7.5,
+                color=_QUIET,
+                ha="right",
+            )
+            for column, picture in enumerate(pictures):
+                left = _EDGE + column * (_PANEL + _GAP)
+                place = (
+                    left / width,
+                    (top - _TITLE - _PANEL) / height,
+                    _PANEL / width,
+                    _PANEL / height,
+                )
+                _panel(figure.add_axes(place), picture, window)
+        with atomic_path(out) as temporary:
+            FigureCanvasAgg(figure).print_png(
+                temporary, metadata={"Software": "ctbone", "Source": mark}
+            )
+
+
+def _head(
+    figure: Figure, case_id: str, record: dict[str, Any], width: float, height: float, study: Study
+) -> None:
+    summary, settings = record["summary"], study.settings.preprocess.crop_3d
+    spacing = " × ".join(f"{mm:.3g}" for mm in summary["spacing"])
+    edge = settings.spacing / record["scale_factor"]
+    facts = (
+        f"{summary['lesion_ml']:.3g} ml",
+        f"longest {summary['longest_mm']:.3g} mm",
+        f"mean {summary['mean_hu']:.0f} HU",
+        f"scanner's voxels {spacing} mm",
+        f"cube {settings.size} × {edge:.3g} mm",
+    )
+    _text(figure, _EDGE, height - 9, case_id, width, height, size=15, weight="bold")
+    _text(figure, _EDGE, height - 14.8, "    ".join(facts), width, height, size=8.5)
+    warnings = "    ".join(warnings_of(record, settings.mode))
+    _text(figure, _EDGE, height - 19.6, warnings, width, height, size=8.5, color=_WARNING)
+    _text(
+        figure,
+        width - _EDGE,
+        height - 9,
+        "— lesion",
+        width,
+        height,
+        size=8.5,
+        color=_OUTLINE,
+        ha="right",
+    )
+    _text(
+        figure,
+        width - _EDGE - 19,
+        height - 9,
+        "- - cube",
+        width,
+        height,
+        size=8.5,
+        color=_BOX,
+        ha="right",
+    )
+
+
+def warnings_of(record: dict[str, Any], mode: str) -> list[str]:
+    """Return what a person should know of a case whatever the others are like.
+
+    Parameters
+    ----------
+    record
+        Of its 3D crop.
+    mode
+        ``crop_3d.mode``: where the box fills the cube anyway, being shrunk says nothing.
+    """
+    told = []
+    if mode == "physical" and record["scale_factor"] < 1:
+        told.append(f"shrunk to fit the cube: × {record['scale_factor']:.2f}")
+    parts = record["case"]
+    note = Components(tuple(parts["parts_ml"]), parts["taken"], parts["parts_reach_mm"]).note
+    told += [note] if note else []
+    if record["case"]["touches_border"]:
+        told.append("the lesion touches the border of the scan")
+    return told
+
+
+def _text(
+    figure: Figure, x: float, y: float, text: str, width: float, height: float, **how: Any
+) -> None:
+    how = {"color": _INK, "family": "DejaVu Sans", **how}
+    figure.text(x / width, y / height, text.replace("$", r"\$"), va="baseline", **how)
+
+
+def _panel(axes: Axes, picture: _Picture, window: Window) -> None:
+    """Draw a plane: its first axis across, its second upwards, in radiological orientation."""
+    from matplotlib.patches import Rectangle
+
+    rows, columns = picture.hu.shape[1], picture.hu.shape[0]
+    low, high = window.center - window.width / 2, window.center + window.width / 2
+    axes.imshow(
+        picture.hu.T, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="bilinear"
+    )
+    if picture.lesion.any():
+        axes.contour(picture.lesion.T, levels=[0.5], colors=_OUTLINE, linewidths=0.9)
+    if picture.box is not None:
+        x, y, wide, tall = picture.box
+        axes.add_patch(
+            Rectangle(
+                (x - 0.5, y - 0.5), wide, tall, fill=False, color=_BOX, lw=0.9, ls=(0, (4, 3))
+            )
+        )
+    # Right and anterior grow towards the reader's left, so both across-axes are mirrored.
+    axes.set(xlim=(columns - 0.5, -0.5), ylim=(-0.5, rows - 0.5))
+    axes.set_axis_off()
+    across, up = (_LETTERS[axis] for axis in picture.axes)
+    _label(axes, 0.018, 0.5, across[1], ha="left", va="center")
+    _label(axes, 0.982, 0.5, across[0], ha="right", va="center")
+    _label(axes, 0.5, 0.982, up[1], ha="center", va="top")
+    _label(axes, 0.5, 0.018, up[0], ha="center", va="bottom")
+    _label(axes, 0.018, 0.982, picture.name, ha="left", va="top", fontsize=7.5)
+    _scale_bar(axes, columns * picture.pixel_mm)
+
+
+def _scale_bar(axes: Axes, field_mm: float) -> None:
+    from matplotlib.patheffects import withStroke
+
+    length = next((mm for mm in _ROUND_MM if mm <= 0.3 * field_mm), 0.5)
+    share = length / field_mm
+    edge = [withStroke(linewidth=3.2, foreground="black")]
+    ends = ([0.97 - share, 0.97], [0.03, 0.03])
+    axes.plot(
+        *ends,
+        color=_INK,
+        lw=1.6,
+        transform=axes.transAxes,
+        solid_capstyle="butt",
+        path_effects=edge,
+    )
+    _label(axes, 0.97 - share / 2, 0.042, f"{length:g} mm", ha="center", va="bottom", fontsize=7)
+
+
+def _label(axes: Axes, x: float, y: float, text: str, **how: Any) -> None:
+    """Write on a picture, legible on bright bone too."""
+    from matplotlib.patheffects import withStroke
+
+    how = {"color": _INK, "fontsize": 8.5, "family": "DejaVu Sans", **how}
+    stroke = [withStroke(linewidth=1.8, foreground="black")]
+    axes.text(x, y, text, transform=axes.transAxes, path_effects=stroke, **how)
+
+
+def _mark_of(sheet: Path) -> str | None:
+    """Return what a sheet says it was drawn from."""
+    from PIL import Image
+
+    try:
+        with Image.open(sheet) as image:
+            found = image.info.get("Source")
+            image.verify()
+            return found if isinstance(found, str) else None
+    except (OSError, SyntaxError, ValueError):
+        return None

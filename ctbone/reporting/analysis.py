@@ -1,0 +1,326 @@
+"""Judge every model on every set of cases, compare the models, fill ``metrics.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ctbone.config import EvaluationSettings
+from ctbone.progress import Progress
+from ctbone.reporting.metrics import (
+    fold_means,
+    many_class_estimates,
+    two_class_estimates,
+)
+from ctbone.reporting.scored_cases import CaseSet, ScoredCases, shared_cases
+from ctbone.stats import (
+    Comparison,
+    Confusion,
+    Estimate,
+    TestResult,
+    confusion,
+    delong_test,
+    holm,
+    hosmer_lemeshow,
+)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The judged sets of a report.
+
+    Attributes
+    ----------
+    sets
+        The leading one first: internal test where there is one.
+    settings
+        Threshold, confidence level, resamples, seed.
+    """
+
+    sets: tuple[JudgedSet, ...]
+    settings: EvaluationSettings
+
+    @property
+    def lead(self) -> JudgedSet:
+        """The set whose numbers come first."""
+        return self.sets[0]
+
+    @property
+    def reported(self) -> tuple[JudgedSet, ...]:
+        """The test sets; the validation set only if there is no other."""
+        kept = tuple(judged for judged in self.sets if judged.case_set.key != "validation")
+        return kept or self.sets
+
+    def of(self, key: str) -> JudgedSet | None:
+        """Return one set by its key, or None if it is missing."""
+        return next((judged for judged in self.sets if judged.case_set.key == key), None)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model of any set, in order."""
+        return tuple(dict.fromkeys(j.name for judged in self.sets for j in judged.judgements))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, which all sets share."""
+        return self.lead.case_set.classes
+
+    @property
+    def positive(self) -> str:
+        """The positive class where there are two."""
+        return self.lead.case_set.positive
+
+    @property
+    def two_class(self) -> bool:
+        """Whether there are two classes."""
+        return self.lead.case_set.two_class
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the content of ``metrics.json``: the leading set, then further sets by key."""
+        content: dict[str, Any] = {
+            "classes": list(self.classes),
+            "positive": self.positive if self.two_class else None,
+            "confidence": self.settings.confidence,
+            "threshold": self.settings.threshold,
+            "prevalence": self.settings.prevalence,
+            "set": self.lead.case_set.key,
+            **self.lead.as_dict(),
+        }
+        return content | {judged.case_set.key: judged.as_dict() for judged in self.sets[1:]}
+
+
+@dataclass(frozen=True)
+class JudgedSet:
+    """A set of cases with the numbers of every model on it.
+
+    Attributes
+    ----------
+    case_set
+        The set.
+    judgements
+        One entry a model, in the order of ``case_set.scored``.
+    comparisons
+        Every pair of models; empty for the validation set, which was used to choose among them.
+    """
+
+    case_set: CaseSet
+    judgements: tuple[Judgement, ...]
+    comparisons: tuple[ModelComparison, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``{title, models, comparisons}`` of ``metrics.json``."""
+        return {
+            "title": self.case_set.title,
+            "models": {judgement.name: judgement.as_dict() for judgement in self.judgements},
+            "comparisons": [comparison.as_dict() for comparison in self.comparisons],
+        }
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The numbers of one model on one set of cases.
+
+    Attributes
+    ----------
+    name
+        The model.
+    n, positives
+        Cases, and those of the positive class.
+    estimates
+        Name of each metric and its estimate.
+    matrix
+        Cases by true class (rows) and called class (columns), shape (classes, classes); with two
+        classes the negative one first.
+    thresholds
+        The distinct thresholds that were used.
+    folds
+        The judgement of each fold, if cases are tested in two folds or more.
+    mean_of_folds
+        Mean over the folds of some metrics, if there are two folds or more.
+    hosmer_lemeshow
+        Test of calibration with two classes, else None; it treats cases as independent.
+    """
+
+    name: str
+    n: int
+    positives: int
+    estimates: Mapping[str, Estimate]
+    matrix: np.ndarray
+    thresholds: tuple[float, ...]
+    folds: Mapping[int, Judgement] = field(default_factory=dict)
+    mean_of_folds: Mapping[str, Estimate] = field(default_factory=dict)
+    hosmer_lemeshow: TestResult | None = None
+
+    @property
+    def confusion(self) -> Confusion:
+        """The counts of a two-class decision."""
+        (tn, fp), (fn, tp) = self.matrix.tolist()
+        return Confusion(tn=tn, fp=fp, fn=fn, tp=tp)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the entry of ``metrics.json``."""
+        counts = self.confusion.as_dict() if len(self.matrix) == 2 else self.matrix.tolist()
+        content: dict[str, Any] = {
+            name: estimate.as_dict() for name, estimate in self.estimates.items()
+        }
+        content |= {
+            "confusion": counts,
+            "n": self.n,
+            "positives": self.positives,
+            "thresholds": list(self.thresholds),
+        }
+        if self.hosmer_lemeshow is not None:
+            content["hosmer_lemeshow"] = self.hosmer_lemeshow.as_dict()
+        if self.folds:
+            content["folds"] = {
+                str(fold): judgement.as_dict() for fold, judgement in self.folds.items()
+            }
+        if self.mean_of_folds:
+            content["mean_of_folds"] = {
+                name: estimate.as_dict() for name, estimate in self.mean_of_folds.items()
+            }
+        return content
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """Comparison of two models on the same cases, first minus second.
+
+    Attributes
+    ----------
+    a, b
+        The models.
+    n
+        Cases that both models have.
+    result
+        Difference of the AUCs.
+    adjusted
+        p-value after Holm's adjustment over the comparisons of the set.
+    """
+
+    a: str
+    b: str
+    n: int
+    result: Comparison
+    adjusted: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the entry of ``metrics.json``."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "metric": "auc",
+            **self.result.as_dict(),
+            "p_value_holm": self.adjusted,
+            "n": self.n,
+        }
+
+
+def analyse(
+    sets: Sequence[CaseSet],
+    settings: EvaluationSettings,
+    *,
+    bands: bool,
+    bar: Progress | None = None,
+) -> Analysis:
+    """Judge every model on every set and compare the models.
+
+    Parameters
+    ----------
+    sets
+        The leading one first.
+    settings
+        Confidence level, resamples, seed.
+    bands
+        Whether to compute slow bootstrap intervals.
+    bar
+        Advanced once a model and set.
+    """
+    judged_sets = []
+    for case_set in sets:
+        chosen_on = case_set.key == "validation"
+        judgements = []
+        for scored in case_set.scored:
+            judgements.append(judge(scored, settings, bands=bands and not chosen_on))
+            if bar is not None:
+                bar.advance(note=f"{scored.name}, {case_set.title.lower()}")
+        comparisons = [] if chosen_on else compare(case_set, settings)
+        judged_sets.append(JudgedSet(case_set, tuple(judgements), tuple(comparisons)))
+    return Analysis(tuple(judged_sets), settings)
+
+
+def judge(scored: ScoredCases, settings: EvaluationSettings, *, bands: bool = True) -> Judgement:
+    """Compute every metric of one model on one set of cases.
+
+    Parameters
+    ----------
+    scored
+        Probabilities, labels and thresholds.
+    settings
+        Confidence level, resamples, seed, and the dangerous error if one is named.
+    bands
+        Whether to compute bootstrap intervals of ICI, E50, E90 and Emax, which take seconds.
+
+    Returns
+    -------
+    Judgement
+        With the judgement of each fold and the mean over the folds if cases are tested in several.
+
+    Raises
+    ------
+    ReportError
+        The dangerous error names an unknown class.
+    """
+    folds = scored.folds if len(scored.folds) > 1 else ()
+    by_fold = {fold: _judge_once(scored.of_fold(fold), settings, bands=False) for fold in folds}
+    whole = _judge_once(scored, settings, bands=bands)
+    means = fold_means(scored, folds, settings) if folds else {}
+    return replace(whole, folds=by_fold, mean_of_folds=means)
+
+
+def _judge_once(scored: ScoredCases, settings: EvaluationSettings, *, bands: bool) -> Judgement:
+    if not scored.two_class:
+        estimates, matrix = many_class_estimates(scored, settings)
+        return Judgement(
+            name=scored.name,
+            n=len(scored),
+            positives=0,
+            estimates=estimates,
+            matrix=matrix,
+            thresholds=(),
+        )
+    counts = confusion(scored.truth, scored.called.astype(float), 0.5)
+    return Judgement(
+        name=scored.name,
+        n=len(scored),
+        positives=int(scored.truth.sum()),
+        estimates=two_class_estimates(scored, settings, bands=bands),
+        matrix=np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]]),
+        thresholds=tuple(sorted(set(scored.cases["threshold"].round(12)))),
+        hosmer_lemeshow=hosmer_lemeshow(scored.truth, scored.p),
+    )
+
+
+def compare(case_set: CaseSet, settings: EvaluationSettings) -> list[ModelComparison]:
+    """Compare the AUCs of every pair of models on the cases that both have.
+
+    DeLong's paired test, by patient (Obuchowski) if a patient has several cases; p-values adjusted
+    by Holm's method over the pairs.
+    """
+    pairs: list[tuple[str, str, int, Comparison]] = []
+    compared = [scored for scored in case_set.scored if scored.name not in case_set.uncompared]
+    for first, second in combinations(compared, 2):
+        a, b = shared_cases(first, second)
+        if not a.two_class or not len(a):
+            continue
+        result = delong_test(a.truth, a.p, b.p, level=settings.confidence, groups=a.patients)
+        pairs.append((a.name, b.name, len(a), result))
+    adjusted = holm([result.p_value for *_, result in pairs])
+    return [
+        ModelComparison(a=a, b=b, n=n, result=result, adjusted=p)
+        for (a, b, n, result), p in zip(pairs, adjusted, strict=True)
+    ]

@@ -1,0 +1,267 @@
+"""The section on decision curves: net benefit of models, treat-all and treat-none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from ctbone.document import (
+    INK,
+    MM_PER_INCH,
+    Block,
+    Cell,
+    DrawnFigure,
+    FigureBlock,
+    Section,
+    Table,
+    TableColumn,
+    finish,
+    line_styles,
+    model_handles,
+    panels,
+    plain_table,
+    shorten,
+    small_multiples,
+    style,
+)
+from ctbone.reporting.analysis import Analysis, JudgedSet
+from ctbone.reporting.metrics import resamples_for
+from ctbone.stats import (
+    DecisionCurve,
+    decision_curve,
+    treat_all,
+    treat_none,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CurvesBySet: TypeAlias = Mapping[str, Mapping[str, DecisionCurve]]
+"""By the key of the set, then by model, ``treat_all`` and ``treat_none`` among them."""
+
+_TREAT = {"treat_all": ("Treat all", INK, (0, (1.2, 1.2))), "treat_none": ("Treat none", INK, "-")}
+
+
+def decision_section(analysis: Analysis, curves: CurvesBySet, *, bands: bool) -> Section:
+    """Draw the decision curves of all models, and each with its band if there are bands."""
+    blocks: list[Block] = [FigureBlock(decision(analysis, curves))]
+    if bands:
+        blocks += [
+            FigureBlock(decision_bands(analysis, judged, curves[judged.case_set.key]))
+            for judged in analysis.reported
+        ]
+    return Section("decision", "Decision curves", tuple(blocks))
+
+
+def curves_by_set(analysis: Analysis, *, bands: bool) -> CurvesBySet:
+    """Compute the decision curves of every reported set; none with more than two classes.
+
+    The bootstrap of the bands takes seconds: compute the curves once for all figures and tables.
+    """
+    if not analysis.two_class:
+        return {}
+    return {
+        judged.case_set.key: curves_of_set(analysis, judged, bands=bands)
+        for judged in analysis.reported
+    }
+
+
+def curves_of_set(
+    analysis: Analysis, judged: JudgedSet, *, bands: bool = True
+) -> dict[str, DecisionCurve]:
+    """Compute the decision curves of every model, and of treat-all and treat-none on all cases."""
+    settings = analysis.settings
+    curves = {}
+    for scored in judged.case_set.scored:
+        curves[scored.name] = decision_curve(
+            scored.truth,
+            scored.p,
+            prevalence=settings.prevalence,
+            replicates=resamples_for(len(scored), settings) if bands else 0,
+            level=settings.confidence,
+            seed=settings.seed,
+            groups=scored.patients,
+        )
+    truth = _truth_of_all(judged)
+    return {
+        **curves,
+        "treat_all": treat_all(truth, prevalence=settings.prevalence),
+        "treat_none": treat_none(truth, prevalence=settings.prevalence),
+    }
+
+
+def _truth_of_all(judged: JudgedSet) -> np.ndarray:
+    """Return the labels of all cases that any model has, each case once."""
+    truth, known = [], set[str]()
+    for scored in judged.case_set.scored:
+        names = scored.cases["case_id"]
+        truth.append(scored.truth[~names.isin(known).to_numpy()])
+        known |= set(names)
+    return np.concatenate(truth)
+
+
+def decision(analysis: Analysis, curves: CurvesBySet) -> DrawnFigure:
+    """Draw the decision curves of all models, treat-all and treat-none, one panel a set of cases.
+
+    Parameters
+    ----------
+    analysis
+        The sets and models.
+    curves
+        As ``curves_by_set`` returns them.
+    """
+    lines = line_styles(analysis.models)
+    sets = analysis.reported
+    entries = len(analysis.models) + 2
+    with style():
+        columns = min(4, entries) if len(sets) > 1 else 2
+        rows = -(-entries // columns)
+        figure, all_axes = panels(
+            len(sets),
+            columns=2,
+            size=(70, 58),
+            gap=(18, 0),
+            margin=(14, 8 if len(sets) > 1 else 30, 16 + 4.2 * rows, 7),
+        )
+        for axes, judged in zip(all_axes, sets, strict=True):
+            found = curves[judged.case_set.key]
+            for name, curve in found.items():
+                if name in _TREAT:
+                    _, colour, dash = _TREAT[name]
+                    axes.plot(
+                        curve.thresholds,
+                        curve.net_benefit,
+                        color=colour,
+                        linewidth=0.8,
+                        linestyle=dash,
+                    )
+                else:
+                    stroke = lines[name]
+                    axes.plot(
+                        curve.thresholds,
+                        curve.net_benefit,
+                        color=stroke.colour,
+                        linestyle=stroke.dash,
+                    )
+            _benefit_axes(axes, found)
+            axes.set_title(judged.case_set.title)
+        figure.legend(
+            handles=[*model_handles(lines, analysis.models), *_treat_handles()],
+            loc="lower left",
+            bbox_to_anchor=(14 / (figure.get_figwidth() * MM_PER_INCH), 0.01),
+            ncol=columns,
+        )
+        return finish(
+            figure,
+            key="decision",
+            title="Decision curves",
+            alt="Net benefit of every model against the threshold probability, with treat-all and "
+            "treat-none.",
+            note="A case is treated if its probability reaches the threshold probability. A model "
+            "is useful where its curve lies above both treat-all and "
+            f"treat-none.{_prevalence(analysis)}",
+        )
+
+
+def decision_bands(
+    analysis: Analysis, judged: JudgedSet, curves: Mapping[str, DecisionCurve]
+) -> DrawnFigure:
+    """Draw the decision curve of each model with its bootstrap band, one panel a model."""
+    lines = line_styles(analysis.models)
+    names = [scored.name for scored in judged.case_set.scored]
+    with style():
+        figure, all_axes = small_multiples(len(names))
+        for axes, name in zip(all_axes, names, strict=True):
+            for key, (_, colour, dash) in _TREAT.items():
+                axes.plot(
+                    curves[key].thresholds,
+                    curves[key].net_benefit,
+                    color=colour,
+                    linewidth=0.7,
+                    linestyle=dash,
+                )
+            curve, colour = curves[name], lines[name].colour
+            axes.fill_between(
+                curve.thresholds, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0
+            )
+            axes.plot(curve.thresholds, curve.net_benefit, color=colour)
+            _benefit_axes(axes, curves)
+            axes.set_title(shorten(name, 20))
+        return finish(
+            figure,
+            key=f"decision_bands_{judged.case_set.key}",
+            title=f"Decision curve of each model, {judged.case_set.title.lower()}",
+            alt="One panel a model: net benefit with its band; treat-all dotted, treat-none solid.",
+            note=f"{_band_method([curves[name] for name in names])}. Dotted: treat all; solid: "
+            "treat none.",
+        )
+
+
+def _prevalence(analysis: Analysis) -> str:
+    """State the prevalence if the settings give it; otherwise it is that of the cases."""
+    prevalence = analysis.settings.prevalence
+    return (
+        ""
+        if prevalence is None
+        else f" The prevalence is set to {100 * prevalence:g} %, not that of the cases."
+    )
+
+
+def _band_method(curves: Sequence[DecisionCurve]) -> str:
+    """Return the longest method text: it also states gaps, which other curves may not have."""
+    method = max((curve.method for curve in curves), key=len)
+    return method[0].upper() + method[1:]
+
+
+def _benefit_axes(axes: Axes, curves: Mapping[str, DecisionCurve]) -> None:
+    values = np.concatenate([curve.net_benefit for curve in curves.values()])
+    top = 1.08 * max(0.05, float(values[np.isfinite(values)].max()))  # treat-none is always finite
+    axes.set(
+        xlim=(0, 1), ylim=(-0.18 * top, top), xlabel="Threshold probability", ylabel="Net benefit"
+    )
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    axes.grid(color="#e4e4e4", linewidth=0.4)
+
+
+def _treat_handles() -> list[object]:
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], color=colour, linewidth=0.8, linestyle=dash, label=title)
+        for title, colour, dash in _TREAT.values()
+    ]
+
+
+def decision_table(
+    analysis: Analysis, judged: JudgedSet, curves: Mapping[str, DecisionCurve]
+) -> Table:
+    """List the net benefit of every model, treat-all and treat-none over the thresholds."""
+    columns = [
+        TableColumn("model", "Model", "text"),
+        TableColumn("threshold", "Threshold", digits=2),
+    ]
+    columns += [TableColumn(name, name) for name in ("net_benefit", "low", "high")]
+    columns += [
+        TableColumn(name, name) for name in ("standardized_net_benefit", "interventions_avoided")
+    ]
+    rows: list[tuple[Cell, ...]] = []
+    for name, curve in curves.items():
+        content = (
+            curve.thresholds,
+            curve.net_benefit,
+            curve.low,
+            curve.high,
+            curve.standardized_net_benefit,
+            curve.interventions_avoided,
+        )
+        rows += [(name, *map(float, values)) for values in zip(*content, strict=True)]
+    leading = judged is analysis.lead
+    key = "decision_curve" if leading else f"decision_curve_{judged.case_set.key}"
+    return plain_table(
+        key=key,
+        title=f"Decision curves, {judged.case_set.inline_title}",
+        columns=columns,
+        rows=rows,
+    )

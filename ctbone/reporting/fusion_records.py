@@ -1,0 +1,335 @@
+"""Records of the fused tables: weights, method, inputs, and whether a table is out of date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ctbone.config import READER
+from ctbone.document import Notice
+from ctbone.errors import ReportError
+from ctbone.reporting.sources import Source
+from ctbone.study import Study, file_hash, read_json, record_of
+
+STACKING_NUMBERS = {
+    "coefficients": "coefficients per standard deviation, or per level",
+    "importances": "importances, which add up to 1 and have no direction",
+}
+
+
+@dataclass(frozen=True)
+class FusionRecord:
+    """How one fusion was made.
+
+    Attributes
+    ----------
+    name, parts
+        The fusion and what it fuses.
+    how
+        How the weights were chosen, as text.
+    folds, mean, spread
+        Weight of each part: in each fold, mean and standard deviation over the folds.
+    reader
+        ``reader_id`` of the reader in the fusion, or None.
+    curve
+        Validation AUC against the weight, if there are two parts.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    how: str
+    folds: dict[str, dict[str, float]]
+    mean: dict[str, float]
+    spread: dict[str, float] | None
+    reader: str | None
+    curve: WeightCurve | None
+
+
+@dataclass(frozen=True)
+class WeightCurve:
+    """Validation AUC of each fold over the weight of one part."""
+
+    part: str
+    weight: tuple[float, ...]
+    auc: dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class StackingRecord:
+    """How one stacked table was made.
+
+    Attributes
+    ----------
+    name, parts, columns
+        The table, the models in it and its clinical columns.
+    how
+        The stacking model, as text.
+    kind
+        ``coefficients`` or ``importances``.
+    folds
+        By fold, the coefficient or importance of each encoded feature.
+    reader
+        ``reader_id`` of the reader in the stack, or None.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    columns: tuple[str, ...]
+    how: str
+    kind: str
+    folds: dict[str, dict[str, float]]
+    reader: str | None
+
+
+@dataclass(frozen=True)
+class RecalibrationRecord:
+    """How a table of probabilities was recalibrated.
+
+    Attributes
+    ----------
+    name, of
+        The recalibrated table, and the table that it recalibrates.
+    how
+        The method, as text.
+    folds
+        By fold, the parameters of the map.
+    reader
+        ``reader_id`` of the reader in the table, or None.
+    """
+
+    name: str
+    of: str
+    how: str
+    folds: dict[str, dict[str, float]]
+    reader: str | None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The table that it recalibrates."""
+        return (self.of,)
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of all fused tables.
+
+    Attributes
+    ----------
+    fusions, stacks, recalibrations
+        In the order of the sources.
+    """
+
+    fusions: tuple[FusionRecord, ...] = ()
+    stacks: tuple[StackingRecord, ...] = ()
+    recalibrations: tuple[RecalibrationRecord, ...] = ()
+
+    @property
+    def all(self) -> tuple[FusionRecord | StackingRecord | RecalibrationRecord, ...]:
+        """Every record."""
+        return (*self.fusions, *self.stacks, *self.recalibrations)
+
+    @property
+    def names(self) -> list[str]:
+        """The fused tables."""
+        return [record.name for record in self.all]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``fusion``, ``stacking`` and ``recalibration`` of ``metrics.json``."""
+        return {
+            "fusion": {
+                r.name: {
+                    "parts": list(r.parts),
+                    "folds": r.folds,
+                    "mean": r.mean,
+                    "sd": r.spread,
+                    "reader": r.reader,
+                }
+                for r in self.fusions
+            },
+            "stacking": {
+                r.name: {
+                    "parts": list(r.parts),
+                    "columns": list(r.columns),
+                    r.kind: r.folds,
+                    "reader": r.reader,
+                }
+                for r in self.stacks
+            },
+            "recalibration": {
+                r.name: {"of": r.of, "how": r.how, "folds": r.folds, "reader": r.reader}
+                for r in self.recalibrations
+            },
+        }
+
+
+def fusion_records(study: Study, tables: Sequence[Source]) -> Records:
+    """Read the records of the weighted fusions, stacks and recalibrations that have one.
+
+    Raises
+    ------
+    ReportError
+        A record is not what ``ctbone fuse`` writes.
+    """
+    fusions, stacks, recalibrations = [], [], []
+    for source in tables:
+        path = record_of(source.path)
+        if not source.fused or not path.is_file():
+            continue
+        content = read_json(path)
+        try:
+            if "stacker" in content:
+                stacks.append(_stack(source.name, content))
+            elif "method" in content:
+                recalibrations.append(_recalibration(source.name, content))
+            else:
+                fusions.append(_record(source.name, content))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ReportError(
+                "not the record of a fusion",
+                file=path,
+                found=repr(error),
+                remedy="run 'ctbone fuse' again",
+            ) from error
+    return Records(tuple(fusions), tuple(stacks), tuple(recalibrations))
+
+
+def _record(name: str, content: dict[str, Any]) -> FusionRecord:
+    weights, curve = content["weights"], content.get("curve")
+    parts = tuple(str(part) for part in content["parts"])
+    return FusionRecord(
+        name=name,
+        parts=parts,
+        how=str(content["how"]),
+        folds={
+            str(int(fold)): {part: float(of[part]) for part in parts}
+            for fold, of in weights["folds"].items()
+        },
+        mean={part: float(weights["mean"][part]) for part in parts},
+        spread={part: float(weights["sd"][part]) for part in parts} if weights.get("sd") else None,
+        reader=content.get("reader"),
+        curve=WeightCurve(
+            str(curve["part"]),
+            tuple(map(float, curve["weight"])),
+            {str(fold): tuple(map(float, areas)) for fold, areas in curve["auc"].items()},
+        )
+        if curve
+        else None,
+    )
+
+
+def _stack(name: str, content: dict[str, Any]) -> StackingRecord:
+    learned = content["learned"]
+    kind = str(learned["kind"])
+    return StackingRecord(
+        name=name,
+        parts=tuple(map(str, content["parts"])),
+        columns=tuple(map(str, content["columns"])),
+        how=str(content["how"]),
+        kind=kind if kind in STACKING_NUMBERS else _refuse(kind),
+        folds=_by_fold(learned["folds"]),
+        reader=content.get("reader"),
+    )
+
+
+def _recalibration(name: str, content: dict[str, Any]) -> RecalibrationRecord:
+    return RecalibrationRecord(
+        name=name,
+        of=str(content["of"]),
+        how=str(content["how"]),
+        folds=_by_fold(content["learned"]),
+        reader=content.get("reader"),
+    )
+
+
+def _by_fold(learned: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {
+        str(int(fold)): {str(feature): float(value) for feature, value in of_fold.items()}
+        for fold, of_fold in learned.items()
+    }
+
+
+def _refuse(kind: str) -> str:
+    raise ValueError(f"unknown kind {kind}")
+
+
+def stale_notices(study: Study, tables: Sequence[Source]) -> list[Notice]:
+    """Warn of fused tables, the reader's included, whose inputs or settings have changed."""
+    texts = []
+    for source in tables:
+        if source.path.parent != study.fusion(source.name).parent:
+            continue
+        reasons = _reasons(study, source)
+        if reasons:
+            texts.append(f"{source.name} ({', '.join(reasons)})")
+    if not texts:
+        return []
+    text = (
+        "These fused tables do not belong to the current probabilities, scores and settings: "
+        f"{'; '.join(texts)}. Run 'ctbone fuse' again, or delete the tables that are not needed."
+    )
+    return [Notice("Out of date.", text)]
+
+
+def _reasons(study: Study, source: Source) -> list[str]:
+    path = record_of(source.path)
+    if not path.is_file():
+        return ["no record of its inputs"]
+    content = read_json(path)
+    inputs = content.get("inputs")
+    if not isinstance(inputs, dict):
+        return ["no inputs in its record"]
+    reasons = [
+        reason
+        for name, digest in inputs.items()
+        if (reason := _changed(study, name=str(name), digest=digest, content=content))
+    ]
+    if source.name != READER:
+        reasons += _settings_changed(study, source.name, content)
+    made_of = content.get("of")
+    if isinstance(made_of, str) and made_of != READER and study.fusion(made_of).is_file():
+        reasons += _reasons(study, Source(made_of, study.fusion(made_of), fused=True))
+    return list(dict.fromkeys(reasons))
+
+
+def _changed(study: Study, name: str, digest: object, content: dict[str, Any]) -> str | None:
+    if name == READER:
+        place = content.get("scores")
+        if not isinstance(place, str):
+            return None  # the scores were outside the study; the record has no path
+        path, subject, verb = study.root / place, "the scores", ("are", "have")
+    elif name == study.cohort_csv.name:
+        path, subject, verb = study.cohort_csv, name, ("is", "has")
+    else:
+        path, subject, verb = study.predictions_csv(name), name, ("is", "has")
+    if not path.is_file():
+        return f"{subject} {verb[0]} gone"
+    return f"{subject} {verb[1]} changed" if file_hash(path) != digest else None
+
+
+def _settings_changed(study: Study, name: str, content: dict[str, Any]) -> list[str]:
+    """Compare the settings in the record with the current ones."""
+    fusion = study.settings.fusion
+    if name in fusion.stacking:
+        stacking = fusion.stacking[name]
+        now: tuple[object, ...] = (list(stacking.parts), list(stacking.columns), stacking.model)
+        then: tuple[object, ...] = (
+            content.get("parts"),
+            content.get("columns"),
+            content.get("stacker"),
+        )
+    elif name in fusion.recalibration:
+        recalibration = fusion.recalibration[name]
+        now, then = (
+            (recalibration.of, recalibration.method),
+            (content.get("of"), content.get("method")),
+        )
+    elif name in fusion.combinations:
+        rule = fusion.weights if isinstance(fusion.weights, str) else "given"
+        now, then = (
+            (list(fusion.combinations[name]), rule),
+            (content.get("parts"), content.get("chosen_by")),
+        )
+    else:
+        return ["the settings no longer name it"]
+    return [] if now == then else ["the settings have changed"]

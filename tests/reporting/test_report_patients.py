@@ -1,0 +1,82 @@
+"""Table 1 against SciPy, and the flow of the cases."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import chi2_contingency, ttest_ind
+
+from ctbone.cohort import read_cohort
+from ctbone.reporting.analysis import analyse
+from ctbone.reporting.patients import baseline_table, flow
+from ctbone.reporting.sources import case_sets, sources
+
+
+@pytest.fixture(scope="module")
+def cohort_table(fused_study) -> pd.DataFrame:
+    return pd.read_csv(fused_study.cohort_csv)
+
+
+@pytest.fixture(scope="module")
+def baseline(fused_study) -> pd.DataFrame:
+    table = baseline_table(read_cohort(fused_study), fused_study.settings.classes)
+    return table.frame().set_index(["characteristic", "level"])
+
+
+def test_numbers_are_compared_by_welch(cohort_table, baseline):
+    internal = cohort_table[cohort_table["cohort"] == "internal"]
+    groups = [
+        internal.loc[internal["label"] == name, "age"].dropna() for name in ("benign", "malignant")
+    ]
+    row = baseline.loc[("age", "mean ± SD")]
+    assert row["internal_p"] == pytest.approx(ttest_ind(*groups, equal_var=False).pvalue)
+    assert row["internal_benign"] == f"{groups[0].mean():.1f} ± {groups[0].std():.1f}"
+    assert row["internal_all"] == f"{internal['age'].mean():.1f} ± {internal['age'].std():.1f}"
+    missing = baseline.loc[("age", "missing")]
+    assert missing["internal_all"] + missing["external_all"] == cohort_table["age"].isna().sum()
+
+
+@pytest.mark.parametrize("name", ["sex", "site"])
+def test_counts_are_compared_by_chi_squared(cohort_table, baseline, name):
+    external = cohort_table[cohort_table["cohort"] != "internal"]
+    counts = pd.crosstab(external["label"], external[name])
+    first = counts.columns[0]
+    expected = chi2_contingency(counts, correction=counts.shape == (2, 2)).pvalue
+    assert baseline.loc[(name, first), "external_p"] == pytest.approx(expected)
+    share = 100 * counts.loc["malignant", first] / counts.loc["malignant"].sum()
+    assert (
+        baseline.loc[(name, first), "external_malignant"]
+        == f"{counts.loc['malignant', first]} ({share:.1f})"
+    )
+
+
+def test_counts_of_cases(cohort_table, baseline):
+    row = baseline.loc[("Cases", "")]
+    assert row["internal_all"] == (cohort_table["cohort"] == "internal").sum()
+    assert (
+        row["external_malignant"]
+        == ((cohort_table["cohort"] != "internal") & (cohort_table["label"] == "malignant")).sum()
+    )
+
+
+def test_the_flow_says_who_was_left_out_and_why(study):
+    cohort = read_cohort(study)
+    lost = [case.case_id for case in cohort.internal][:3]
+    for path in (study.predictions_csv("3d"), study.predictions_csv("2d")):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table[~table["case_id"].isin(lost)].to_csv(path, index=False)
+    rows = [
+        (lost[0], "failed", "the mask is empty", "1"),
+        (lost[1], "failed", "the mask is empty", "1"),
+    ]
+    pd.DataFrame(rows, columns=["case_id", "status", "reason", "seconds"]).to_csv(
+        study.preprocess_csv, index=False
+    )
+    analysis = analyse(
+        case_sets(study, cohort, sources(study)[:2]), study.settings.evaluation, bands=False
+    )
+    root = flow(study, cohort, analysis).root
+    assert root.heading == f"{len(cohort)} cases in the cohort"
+    assert root.aside == ("3 cases excluded", "2 × the mask is empty", "1 × no probability")
+    kept = [int(box.heading.split(": ")[1].split()[0]) for box in root.below]
+    assert sum(kept) + 3 == len(cohort)
+    assert np.isclose(sum(kept), len(cohort) - 3)
