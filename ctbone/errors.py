@@ -131,6 +131,10 @@ class PreprocessError(CtboneError):
     """No crop can be made from a volume and its mask."""
 
 
+class CustodyError(CtboneError):
+    """A file of the study does not belong to what it was made from."""
+
+
 class ModelError(CtboneError):
     """A network, its weights or its inputs do not match the settings."""
 
