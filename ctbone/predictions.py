@@ -47,7 +47,7 @@ def write_predictions(
     classes
         The classes of the study, in order.
     record
-        The content of the JSON file beside the table, which also holds the table's hash.
+        The content of the JSON file beside the table; ``table``, the hash of the CSV, is added.
     """
     ordered = table[[*COLUMNS, *probability_columns(classes)]].copy()
     ordered["fold"] = ordered["fold"].astype("Int64")

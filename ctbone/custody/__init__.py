@@ -6,7 +6,7 @@ Every stage calls ``require_current`` before it reads; ``ctbone status`` shows t
 
 from ctbone.custody.chain import Chain, Link, inspect, require_crops, require_current
 from ctbone.custody.images import crop_digests, source_content, source_place, source_stat
-from ctbone.custody.made import settings_key
+from ctbone.custody.made import settings_key, subject_of
 from ctbone.errors import CustodyError
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "source_content",
     "source_place",
     "source_stat",
+    "subject_of",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ctbone.cohort import Case, Cohort, read_cohort
 from ctbone.config import READER
 from ctbone.custody.images import CaseLinks
-from ctbone.custody.link import Kind, Link
+from ctbone.custody.link import KINDS, Kind, Link
 from ctbone.custody.made import MadeLinks
 from ctbone.custody.memory import Memory
 from ctbone.errors import CustodyError
@@ -17,6 +17,15 @@ from ctbone.study import Study
 
 _NAMED = 5
 """Names that an error lists; the others are counted."""
+_SUBJECTS: dict[Kind, str] = {
+    "volume": "the volume is",
+    "crop": "the {link.part} crop is",
+    "folds": "the folds are",
+    "weights": "the weights of {link.name} are",
+    "predictions": "the {link.part} predictions of '{link.name}' are",
+    "fusion": "the fusion '{link.name}' is",
+    "report": "the report is",
+}
 
 
 @dataclass(frozen=True)
@@ -62,15 +71,7 @@ def inspect(study: Study) -> Chain:
     links += [made.fusion(name) for name in dict.fromkeys([*wanted, *fused])]
     links.append(made.report())
     memory.save()
-    return Chain(tuple(sorted(links, key=lambda link: _ORDER[link.kind])))
-
-
-_ORDER = {
-    kind: place
-    for place, kind in enumerate(
-        ("volume", "crop", "folds", "weights", "predictions", "fusion", "report")
-    )
-}
+    return Chain(tuple(sorted(links, key=lambda link: KINDS.index(link.kind))))
 
 
 def require_current(
@@ -156,15 +157,9 @@ def _refuse(links: Sequence[Link], settings: bool) -> None:
     if others:
         rest = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         more = f"; out of date too: {', '.join(others[:_NAMED])}{rest}"
-    is_case = first.kind in ("volume", "crop")
-    subject = {"crop": f"the {first.part} crop", "volume": "the volume"}.get(
-        first.kind, f"the {first.kind} '{first.name}'"
-    )
     raise CustodyError(
-        f"{subject} is out of date: {first.because}{more}"
-        if not is_case or first.kind
-        else first.because,
-        case=first.name if is_case else None,
+        f"{_SUBJECTS[first.kind].format(link=first)} out of date: {first.because}{more}",
+        case=first.name if first.kind in ("volume", "crop") else None,
         file=first.path,
         found=first.found or None,
         expected=first.expected or None,

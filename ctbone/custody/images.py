@@ -122,9 +122,10 @@ class CaseLinks:
         if self._failed is None:
             self._failed = {}
             if self.study.preprocess_csv.is_file():
-                table = read_table(self.study.preprocess_csv, ("case_id", "status", "reason"))
-                rows = table[table["status"] == "failed"]
-                self._failed = dict(zip(rows["case_id"], rows["reason"], strict=True))
+                table = read_table(self.study.preprocess_csv, ("case_id",))
+                if {"status", "reason"} <= set(table.columns):  # other programs may lack them
+                    rows = table[table["status"] == "failed"]
+                    self._failed = dict(zip(rows["case_id"], rows["reason"], strict=True))
         return self._failed
 
     def _verify(self, case: Case) -> dict[str, Link]:
@@ -226,7 +227,7 @@ class CaseLinks:
             then, now = {**then, "lesion": lesion}, {**now, "lesion": case.lesion}
         if then != now:
             cause: Cause = "settings" if lesion == case.lesion else "data"
-            found, expected = _apart(then, now)
+            found, expected = apart(then, now)
             return _stale("it was made with other settings", cause, found=found, expected=expected)
         if not isinstance(inputs, Mapping) or "file" not in record or "image" not in inputs:
             because = "its record holds no hashes"
@@ -257,7 +258,7 @@ class CaseLinks:
         return Link("crop", case.case_id, path, "current", part=dim)
 
 
-def _apart(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str]:
+def apart(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str]:
     """Return the settings that differ, as text: those of then, and those of now."""
     found, expected = [], []
     for name, value in now.items():

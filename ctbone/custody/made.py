@@ -9,7 +9,7 @@ from typing import Any
 
 from ctbone.cohort import Case, Cohort
 from ctbone.config import READER
-from ctbone.custody.images import CaseLinks, crop_digests, first_stale
+from ctbone.custody.images import CaseLinks, apart, crop_digests, first_stale
 from ctbone.custody.link import Cause, Kind, Link, State
 from ctbone.custody.memory import Memory
 from ctbone.errors import CtboneError
@@ -18,6 +18,21 @@ from ctbone.input_kind import INPUT_KINDS
 from ctbone.study import Study, content_hash, read_json, record_of
 
 _NO_RECORD = "no record of ctbone describes it"
+
+
+_SUBJECTS = {
+    "dim": "dimensions",
+    "training": "training settings",
+    "preprocess": "preprocessing settings",
+    "metadata_values": "values of its metadata",
+    "computed_in": "arithmetic",
+    "plugins": "source code of its plug-ins",
+}
+
+
+def subject_of(entry: str) -> str:
+    """Return what messages call an entry of the training key."""
+    return _SUBJECTS.get(entry, entry)
 
 
 def settings_key(study: Study, model: str) -> dict[str, Any]:
@@ -112,23 +127,25 @@ class MadeLinks:
             key, inputs = dict(card["training_key"]), dict(card["provenance"]["inputs"])
             recorded = card["weights_sha256"]
         except (CtboneError, KeyError, TypeError, ValueError):
-            return _stale("its card cannot be read")
+            return _stale("the card cannot be read")
         if self.memory.hash(path) != recorded:
-            return _stale("the weights are missing or not those of the card")
+            return _stale("the file is missing or not that of the card")
         folds = self.folds()
         if folds.state == "stale":
             return _stale(f"{folds.because} (folds.csv)", folds.cause, folds.remedy)
         if key.get("folds") != self.memory.hash(self.study.folds_csv):
-            return _stale("it was trained in other folds")
+            return _stale("they were trained in other folds")
         crop = self.crop_states(model, self.cohort.internal)
         if crop is not None and crop.cause == "data":
             return _stale(f"crop of case {crop.name}: {crop.because}", remedy=crop.remedy)
         digests = {case.case_id: self.digests(model)[case.case_id] for case in self.cohort.internal}
         if inputs.get("crops", content_hash(digests)) != content_hash(digests):
-            return _stale("it was trained on other crops")
+            return _stale("they were trained on other crops")
         for entry, now in settings_key(self.study, model).items():
             if key.get(entry) != now:
-                return _stale(f"it was trained with other settings: {entry}", "settings")
+                found, expected = apart({entry: key.get(entry)}, {entry: now})
+                because = f"they were trained with other {subject_of(entry)}"
+                return _stale(because, "settings", found=found, expected=expected)
         return Link("weights", name, path, "current")
 
     def predictions(self, name: str) -> tuple[Link, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pydicom
 import ctbone
 from ctbone.cohort import Case
 from ctbone.config import DicomSettings
-from ctbone.dicom.headers import walk
+from ctbone.custody import source_content, source_place, source_stat
 from ctbone.dicom.irregular import untilted_grid
 from ctbone.dicom.series import Series, list_series, taken_series
 from ctbone.dicom.volume import Volume, read_series
@@ -21,7 +22,6 @@ from ctbone.grid import Grid
 from ctbone.nifti import open_nifti, to_hu, write_nifti
 from ctbone.study import (
     Study,
-    content_hash,
     file_hash,
     provenance,
     read_json,
@@ -73,22 +73,29 @@ def convert_case(study: Study, case: Case) -> Path:
         The image cannot be converted; the error names the case and the path in the cohort table.
     """
     out = study.nifti(case.case_id)
-    source = _source_hash(study, case)
-    if _is_fresh(out, source):
+    source = _source(study, case)
+    if _is_fresh(study, case, source):
         return out
-    try:
-        if _is_nifti(case.image):
-            record = _convert_nifti(case, out)
-        else:
-            found = list_series(case.image, study.settings.dicom)
-            volume = read_series(taken_series(found, case.image, case.case_id))
-            write_nifti(out, volume.data, volume.affine)
-            record = _record(volume, found)
-    except (DicomError, StudyError) as error:
-        error.case = case.case_id
-        raise
-    content = {"source": source, "volume": file_hash(out), **record, **provenance(study, "dicom")}
-    write_json(record_of(out), content)
+    with ThreadPoolExecutor(1) as aside:
+        content = aside.submit(source_content, case)
+        try:
+            if _is_nifti(case.image):
+                record = _convert_nifti(case, out)
+            else:
+                found = list_series(case.image, study.settings.dicom)
+                volume = read_series(taken_series(found, case.image, case.case_id))
+                write_nifti(out, volume.data, volume.affine)
+                record = _record(volume, found)
+        except (DicomError, StudyError) as error:
+            error.case = case.case_id
+            raise
+        origin = {
+            "source": source,
+            "place": source_place(study, case.image),
+            "content": content.result(),
+            "volume": file_hash(out),
+        }
+    write_json(record_of(out), {**origin, **record, **provenance(study, "dicom")})
     return out
 
 
@@ -100,7 +107,7 @@ def is_converted(study: Study, case: Case) -> bool:
     DicomError
         The image does not exist.
     """
-    return _is_fresh(study.nifti(case.case_id), _source_hash(study, case))
+    return _is_fresh(study, case, _source(study, case))
 
 
 def grid_of(study: Study, case: Case) -> Grid:
@@ -132,24 +139,26 @@ def _is_nifti(path: Path) -> bool:
     return path.name.endswith((".nii", ".nii.gz"))
 
 
-def _source_hash(study: Study, case: Case) -> str:
-    """Hash path, size and modification time of every file, and the settings."""
-    if not case.image.exists():
+def _source(study: Study, case: Case) -> str:
+    source = source_stat(study, case)
+    if not source:
         raise DicomError("the image does not exist", case=case.case_id, file=case.image)
-    root = case.image if case.image.is_dir() or _is_nifti(case.image) else case.image.parent
-    files = []
-    for path in walk(root):
-        status = path.stat()
-        files.append((str(path.relative_to(root)), status.st_size, status.st_mtime_ns))
-    settings = study.settings.dicom.model_dump(mode="json")
-    return content_hash([case.image.name, files, settings, ctbone.__version__])
+    return source
 
 
-def _is_fresh(out: Path, source: str) -> bool:
+def _is_fresh(study: Study, case: Case, source: str) -> bool:
+    """Whether the volume was made from these files, or from copies of them."""
+    out = study.nifti(case.case_id)
     try:
         record = read_json(record_of(out))
-        return record.get("source") == source and record.get("volume") == file_hash(out)
-    except (CtboneError, OSError):
+        if record.get("volume") != file_hash(out):
+            return False
+        if record.get("source") == source:
+            return True
+        made_with = (record["ctbone"], record["settings"]["dicom"])
+        now = (ctbone.__version__, study.settings.dicom.model_dump(mode="json"))
+        return made_with == now and record.get("content") == source_content(case)
+    except (CtboneError, OSError, KeyError, TypeError):
         return False
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ctbone.cohort import Cohort, read_cohort
 from ctbone.config import READER, Recalibration, Settings, Stacking
+from ctbone.custody import require_current
 from ctbone.errors import FusionError
 from ctbone.fusion.parts import Parts, align, read_part
 from ctbone.fusion.reader import ReaderPart, read_reader, with_reader
@@ -109,10 +110,13 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
     FusionError
         The parts differ in cases, labels or folds; the reader cannot be chosen; given weights lack
         a part; a clinical column is missing or not usable. Nothing is written.
+    CustodyError
+        A model's predictions were made from other crops, weights or folds than those of now.
     PredictionError, ScoreError, CohortError, StudyError
         A table is missing or has errors.
     """
     settings, cohort = study.settings, read_cohort(study)
+    require_current(study, "predictions", settings.fusion.tables, settings=False)
     if READER in settings.fusion.combinations:
         raise FusionError(
             f"a combination cannot be called '{READER}'", remedy="rename it in fusion.combinations"

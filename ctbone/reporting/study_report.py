@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ctbone.cohort import Cohort, read_cohort
+from ctbone.custody import require_current
 from ctbone.document import Block, Notice, Page, write_page
 from ctbone.progress import progress
 from ctbone.reporting.analysis import Analysis, analyse
@@ -54,11 +55,16 @@ def report(study: Study) -> Path:
     ------
     ReportError
         There are no probabilities yet, or they do not fit the cohort. Nothing is written then.
+    CustodyError
+        A table was made from other crops, weights, folds or scores than those of now.
     CohortError, PredictionError, ScoreError, StudyError
         A table is missing or faulty.
     """
     cohort = read_cohort(study)
     tables = sources(study)
+    for kind in ("predictions", "fusion"):
+        names = [table.path.stem for table in tables if table.path.parent.name == kind]
+        require_current(study, kind, names, settings=False)
     sets = case_sets(study, cohort, tables)
     records = fusion_records(study, tables)
     scores = reader_scores(study, cohort)
@@ -111,7 +117,7 @@ def _page(made: _Made) -> Page:
     settings, synthetic = study.settings, is_synthetic(study)
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
     summary += [
-        *stale_notices(study, made.tables),
+        *stale_notices(study),
         *uneven_notices(analysis),
         headline(analysis),
         *summary_tables(analysis),

@@ -40,7 +40,7 @@ from ctbone.models.trained import (
     weights_file,
 )
 from ctbone.models.training_key import model_settings, refuse_other
-from ctbone.study import Study, provenance
+from ctbone.study import Study, content_hash, provenance
 from ctbone.training.epochs import predict, train_fold, try_batch
 from ctbone.training.task import SCORE, FoldTask, prepare
 
@@ -249,6 +249,7 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: TrainingState) -> C
     digest = save_weights(weights_file(study, name, fold), state.best)
     origin = provenance(study, "training", {"cohort": study.cohort_csv, "folds": study.folds_csv})
     record = {**_record(task, digest), "provenance": origin}
+    inputs = {**origin["inputs"], "crops": content_hash(record["crops"])}
     write_fold_table(study, name, fold, part="internal", rows=rows, record=record)
     draw_curves(
         task.run.checkpoint.with_name("curves.png"),
@@ -264,7 +265,7 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: TrainingState) -> C
         score=best.score,
         validation_loss=best.validation_loss,
         weights_sha256=digest,
-        provenance=origin,
+        provenance={**origin, "inputs": inputs},
         metadata=None if task.encoding is None else task.encoding.to_json(),
     )
     save_trained(study, name, card)
@@ -274,7 +275,7 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: TrainingState) -> C
 
 
 def _record(task: FoldTask, weights: str) -> dict[str, Any]:
-    return table_record(weights, task.cohort, part="internal", columns=task.model.metadata)
+    return table_record(task.study, task.name, weights=weights, cohort=task.cohort, part="internal")
 
 
 def _rows(task: FoldTask, network: torch.nn.Module, role: Literal["val", "test"]) -> pd.DataFrame:
