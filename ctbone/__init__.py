@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         preprocess,
         report,
         run,
+        status,
         train,
     )
 
@@ -50,6 +51,7 @@ __all__ = [
     "preprocess",
     "report",
     "run",
+    "status",
     "train",
 ]
 

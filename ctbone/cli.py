@@ -402,6 +402,23 @@ def report(study: StudyDir = HERE) -> None:
 
 
 @app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+    study: StudyDir = HERE,
+) -> None:
+    """Show what is there, current, out of date or missing, and what 'ctbone run' would make."""
+    from ctbone import workflow
+
+    found = workflow.status(study)
+    if as_json:
+        import json
+
+        print(json.dumps(found.record, indent=1, ensure_ascii=False))
+    else:
+        print(found)
+
+
+@app.command()
 def run(
     with_reader: Annotated[
         Path | None,
@@ -413,7 +430,10 @@ def run(
     workers: WorkersOption = None,
     study: StudyDir = HERE,
 ) -> None:
-    """Run all stages that are not up to date, from check to report."""
+    """Make what 'ctbone status' calls stale or missing, from check to report.
+
+    Trained folds that are out of date are moved to runs/replaced, not deleted.
+    """
     from ctbone import workflow
 
     print(workflow.run(study, with_reader=with_reader, workers=_processes(workers)))

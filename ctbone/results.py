@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ctbone.custody import KINDS, STATES, Chain, Link, Step
 from ctbone.errors import CtboneError
 from ctbone.predictions import read_predictions
 from ctbone.study import Study, read_json
@@ -296,6 +298,103 @@ class Report(Result):
             table = table.pivot(index="model", columns="metric", values="value").round(3)
         link = f'<a href="{escape(self.path.as_posix())}">{escape(str(self.path))}</a>'
         return f"<p>Report: {link}</p>{table.to_html(border=0, na_rep='')}"
+
+
+@dataclass(frozen=True, repr=False)
+class Status(Result):
+    """What a study holds, and what ``ctbone run`` would make.
+
+    Attributes
+    ----------
+    study
+        The study.
+    chain
+        Every file that ctbone makes, and whether it belongs to what it was made from.
+    steps
+        The stages that have something to make, in order.
+    """
+
+    study: Study
+    chain: Chain
+    steps: Sequence[Step]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is nothing to make."""
+        return not self.steps
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a kind of file: how many are in each state, and why the first is not current."""
+        rows = []
+        for kind in KINDS:
+            links = self.chain.of(kind)
+            counts = Counter(link.state for link in links)
+            states = {state: counts[state] for state in STATES}
+            rows.append({"kind": kind, **states, "because": "; ".join(_reasons(links))})
+        return pd.DataFrame(rows)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The status as JSON: every file that is not current, the counts, and the steps."""
+        links = [link for link in self.chain.links if link.state != "current"]
+        names = ("kind", "name", "part", "state", "because", "remedy")
+        return {
+            "counts": {
+                row["kind"]: {state: int(row[state]) for state in STATES}
+                for row in self.table.to_dict("records")
+            },
+            "not_current": [{name: getattr(link, name) for name in names} for link in links],
+            "steps": [asdict(step) for step in self.steps],
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{'':<12} {'current':>8} {'stale':>8} {'missing':>8} {'elsewhere':>10}"]
+        for kind in KINDS:
+            links = self.chain.of(kind)
+            counts = Counter(link.state for link in links)
+            cells = [counts[state] or "-" for state in STATES]
+            lines.append(
+                f"{kind:<12} {cells[0]:>8} {cells[1]:>8} {cells[2]:>8} {cells[3]:>10}".rstrip()
+            )
+            lines += [f"    {reason}" for reason in _reasons(links)]
+        if not self.steps:
+            return "\n".join([*lines, "'ctbone run' has nothing to make"])
+        total = sum(step.seconds or 0 for step in self.steps)
+        unknown = any(step.seconds is None for step in self.steps)
+        about = f"about {_duration(total)}" if total or not unknown else "no times are recorded yet"
+        rest = " and the steps without a recorded time" if unknown and total else ""
+        lines.append(f"'ctbone run' would make ({about}{rest}):")
+        for step in self.steps:
+            time = "" if step.seconds is None else f"  {_duration(step.seconds)}"
+            lines.append(f"    {step.command:<10}  {step.what}{time}")
+        return "\n".join(lines)
+
+
+_REASONS = 4
+"""Reasons of one kind of file that the status lists at most."""
+
+
+def _reasons(links: Iterable[Link]) -> list[str]:
+    """Return why files are not current, each reason once with the number of files."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for link in links:
+        if link.state != "current":
+            name = f"{link.name} ({link.part})" if link.part else link.name
+            names.setdefault((link.state, link.because), []).append(name)
+    texts = []
+    for (state, because), of in list(names.items())[:_REASONS]:
+        more = f" and {len(of) - 1} more" if len(of) > 1 else ""
+        texts.append(f"{state}: {of[0]}{more}: {because}")
+    if len(names) > _REASONS:
+        texts.append(f"and {len(names) - _REASONS} more reasons")
+    return texts
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def problem_lines(problems: Iterable[CtboneError]) -> Iterator[str]:

@@ -33,12 +33,14 @@ from ctbone.results import (
     Prediction,
     Preprocessing,
     Report,
+    Status,
     Training,
 )
-from ctbone.study import Study, write_text
+from ctbone.study import Study, record_of, write_text
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:
+    from ctbone.custody import Chain
     from ctbone.preprocessing import CropSummary
 
 DEMO_MARK = ".ctbone-demo"
@@ -345,10 +347,14 @@ def predict(study: Study | AnyPath = ".", *, dim: Dim | None = None) -> Predicti
     >>> ct.predict("my_study").table  # doctest: +SKIP
     """
     study = _opened(study)
-    from ctbone import inference
+    return Prediction(study, {name: _predict(study, name) for name in models_of(study, dim)})
 
-    names = models_of(study, dim)
-    return Prediction(study, {name: inference.predict_external(study, name) for name in names})
+
+def _predict(study: Study, model: str) -> Path:
+    from ctbone import custody, inference
+
+    with custody.timed(study, f"predict {model}"):
+        return inference.predict_external(study, model)
 
 
 def fuse(
@@ -381,12 +387,13 @@ def fuse(
     >>> ct.fuse("my_study", with_reader="scores.csv").table  # doctest: +SKIP
     """
     study = _opened(study)
-    from ctbone import fusion
+    from ctbone import custody, fusion
 
     scores = None if with_reader is None else Path(with_reader)
     if scores is not None and not scores.exists():
         scores = study.root / scores
-    return Fusion(fusion.fuse(study, scores=scores, reader=reader))
+    with custody.timed(study, "fuse"):
+        return Fusion(fusion.fuse(study, scores=scores, reader=reader))
 
 
 def evaluate(
@@ -482,15 +489,49 @@ def report(study: Study | AnyPath = ".") -> Report:
     >>> ct.report("my_study").metrics["models"]["3d"]["auc"]  # doctest: +SKIP
     """
     study = _opened(study)
+    from ctbone import custody
     from ctbone.reporting import report as report_study
 
-    return Report(report_study(study))
+    with custody.timed(study, "report"):
+        return Report(report_study(study))
+
+
+def status(study: Study | AnyPath = ".") -> Status:
+    """Verify every file of a study, and list what ``run`` would make.
+
+    Parameters
+    ----------
+    study
+        The study or its folder.
+
+    Returns
+    -------
+    Status
+
+    Raises
+    ------
+    CohortError, StudyError, ConfigError
+        The cohort or the settings are not valid.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.status("my_study").table  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone import custody
+
+    chain = custody.inspect(study)
+    return Status(study, chain, custody.plan(study, chain))
 
 
 def run(
     study: Study | AnyPath = ".", *, with_reader: AnyPath | None = None, workers: int = 1
 ) -> Report:
-    """Run every stage that is not up to date, from the check to the report.
+    """Make what ``status`` calls stale or missing, from the check to the report.
+
+    Trained folds that are out of date are moved to ``runs/replaced/``, and folds of another cohort
+    to ``runs/replaced/folds``; nothing is deleted.
 
     Parameters
     ----------
@@ -523,11 +564,48 @@ def run(
         raise problem
     for problem in preprocess(study, workers=workers).problems:
         raise problem
+    from ctbone import custody
+
+    _set_aside(study, custody.inspect(study))
     train(study)
-    if read_cohort(study).external:
-        predict(study)
-    fuse(study, with_reader=scores)
+    due = [link for link in custody.inspect(study).of("predictions") if custody.is_due(link)]
+    for name in models_of(study):
+        if any((link.name, link.part) == (name, "external") for link in due):
+            _predict(study, name)
+    fusions = custody.inspect(study).of("fusion")
+    if with_reader is not None or any(link.state != "current" for link in fusions):
+        fuse(study, with_reader=scores)
+    if all(link.state == "current" for link in custody.inspect(study).of("report")):
+        return Report(study.report / "index.html")
     return report(study)
+
+
+def _trained(study: Study, model: str) -> list[Path]:
+    """Return the folders of a model's folds, finished or not."""
+    return sorted(study.run(model, 0).parent.glob("fold*"))
+
+
+def _set_aside(study: Study, chain: Chain) -> None:
+    """Move folds and trained folds that are out of date to ``runs/replaced``."""
+    aside = study.root / "runs" / "replaced"
+    number = sum(1 for _ in aside.glob("*")) + 1
+    stale = [link for link in chain.of("weights") if link.state == "stale"]
+    moves = {link.path.parent: link.name for link in stale}
+    if any(link.state == "stale" for link in chain.of("folds")):
+        moves |= {path: path.name for path in (study.folds_csv, record_of(study.folds_csv))}
+        every = [path for name in models_of(study) for path in _trained(study, name)]
+        moves |= {path: f"{path.parent.name}/{path.name}" for path in every}
+    for path, name in moves.items():
+        if path.exists():
+            target = aside / str(number) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    if moves:
+        print(
+            f"note: out of date, moved to {aside / str(number)}: {', '.join(moves.values())}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def demo(

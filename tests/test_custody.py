@@ -311,3 +311,79 @@ def test_a_verified_study_hashes_nothing_again(study, monkeypatch):
     monkeypatch.setattr("ctbone.custody.memory.file_hash", _fail)
     monkeypatch.setattr("ctbone.custody.images.file_hash", _fail)
     assert {state for _, state in states(study)} == {"current"}
+
+
+def status_of(study: Path) -> dict:
+    return json.loads(good(study, "status", "--json"))
+
+
+def test_status_of_a_finished_study(study):
+    found = status_of(study)
+    assert found["counts"]["volume"] == {"current": 18, "stale": 0, "missing": 0, "elsewhere": 0}
+    assert found["not_current"] == []
+    assert found["steps"] == []
+    assert "'ctbone run' has nothing to make" in good(study, "status")
+
+
+def test_run_makes_nothing_where_status_finds_nothing(study):
+    def _times():
+        files = [path for path in study.rglob("*") if path.is_file()]
+        return {
+            path: path.stat().st_mtime_ns
+            for path in files
+            if path.parent.name in ("fusion", "report", "fold0", "fold1", "3d", "2d", "nifti")
+        }
+
+    before = _times()
+    good(study, "run", "--workers", "1")
+    assert _times() == before
+
+
+def test_status_of_an_untrained_study_names_the_steps_and_their_time(untrained):
+    found = status_of(untrained)
+    assert [step["command"] for step in found["steps"]] == [
+        "train",
+        "predict",
+        "fuse",
+        "report",
+    ]
+    assert found["counts"]["weights"]["missing"] == 2
+    (untrained / "crops/3d/S03.nii").unlink()
+    step = status_of(untrained)["steps"][0]
+    assert (step["command"], step["what"]) == ("preprocess", "1 case")
+    assert step["seconds"] > 0
+
+
+def test_run_makes_what_status_calls_stale(study):
+    old = (study / "runs/3d/fold1/card.json").read_bytes()
+    draw(study / "masks/S06.nii.gz", 4, 9)
+    found = status_of(study)
+    assert found["counts"]["crop"]["stale"] == 1
+    assert found["counts"]["weights"]["stale"] == 2
+    assert {step["command"] for step in found["steps"]} == {
+        *("preprocess", "train", "predict", "fuse", "report"),
+    }
+    assert "crop of case S06" in good(study, "status")
+    assert "runs/replaced/1" in good(study, "run", "--workers", "1")
+    assert status_of(study)["steps"] == []
+    assert (study / "runs/replaced/1/3d/fold1/card.json").read_bytes() == old
+
+
+def test_run_draws_new_folds_for_another_cohort(study):
+    table = all_rows()
+    table[4]["label"] = "malignant"
+    write_rows(study / "cohort.csv", table)
+    assert status_of(study)["counts"]["folds"]["stale"] == 1
+    good(study, "run", "--workers", "1")
+    assert status_of(study)["steps"] == []
+    assert (study / "runs/replaced/1/folds.csv").is_file()
+
+
+def test_run_predicts_again_what_an_external_mask_changed_and_trains_nothing(study):
+    before = file_hash(study / "runs/3d/fold0/card.json")
+    draw(study / "masks/S16.nii.gz", 4, 9)
+    commands = [step["command"] for step in status_of(study)["steps"]]
+    assert commands == ["preprocess", "predict", "fuse", "report"]
+    good(study, "run", "--workers", "1")
+    assert status_of(study)["steps"] == []
+    assert file_hash(study / "runs/3d/fold0/card.json") == before

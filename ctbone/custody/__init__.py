@@ -6,15 +6,22 @@ Every stage calls ``require_current`` before it reads; ``ctbone status`` shows t
 
 from ctbone.custody.chain import Chain, Link, inspect, require_crops, require_current
 from ctbone.custody.images import crop_digests, source_content, source_place, source_stat
+from ctbone.custody.link import KINDS, STATES
 from ctbone.custody.made import settings_key, subject_of
+from ctbone.custody.plan import Step, is_due, plan, timed
 from ctbone.errors import CustodyError
 
 __all__ = [
+    "KINDS",
+    "STATES",
     "Chain",
     "CustodyError",
     "Link",
+    "Step",
     "crop_digests",
     "inspect",
+    "is_due",
+    "plan",
     "require_crops",
     "require_current",
     "settings_key",
@@ -22,4 +29,5 @@ __all__ = [
     "source_place",
     "source_stat",
     "subject_of",
+    "timed",
 ]

@@ -21,6 +21,7 @@ KINDS: tuple[Kind, ...] = (
     "report",
 )
 """In the order of the stages."""
+STATES: tuple[State, ...] = ("current", "stale", "missing", "elsewhere")
 
 
 @dataclass(frozen=True)
