@@ -339,11 +339,12 @@ class Status(Result):
         """The status as JSON: every file that is not current, the counts, and the steps."""
         links = [link for link in self.chain.links if link.state != "current"]
         names = ("kind", "name", "part", "state", "because", "remedy")
+        counts: dict[str, dict[str, int]] = {}
+        for kind in KINDS:
+            found = Counter(link.state for link in self.chain.of(kind))
+            counts[kind] = {state: found[state] for state in STATES}
         return {
-            "counts": {
-                row["kind"]: {state: int(row[state]) for state in STATES}
-                for row in self.table.to_dict("records")
-            },
+            "counts": counts,
             "not_current": [{name: getattr(link, name) for name in names} for link in links],
             "steps": [asdict(step) for step in self.steps],
         }

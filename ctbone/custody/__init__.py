@@ -4,9 +4,9 @@ The links are: row of the cohort → volume → crop → folds → weights → p
 Every stage calls ``require_current`` before it reads; ``ctbone status`` shows the chain.
 """
 
-from ctbone.custody.chain import Chain, Link, inspect, require_crops, require_current
+from ctbone.custody.chain import Chain, inspect, require_crops, require_current
 from ctbone.custody.images import crop_digests, source_content, source_place, source_stat
-from ctbone.custody.link import KINDS, STATES
+from ctbone.custody.link import KINDS, STATES, Link
 from ctbone.custody.made import settings_key, subject_of
 from ctbone.custody.plan import Step, is_due, plan, timed
 from ctbone.errors import CustodyError

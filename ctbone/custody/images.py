@@ -23,9 +23,8 @@ _REMAKE = f"{_PREPROCESS}; it makes outdated crops again"
 
 def source_place(study: Study, path: Path) -> str:
     """Return a hash of a path of the cohort table, relative to the study where it lies inside."""
-    root, path = os.path.abspath(study.root), os.path.abspath(path)  # noqa: PTH100 (symlinks stay)
-    inside = path.startswith(root + os.sep)
-    return content_hash(Path(os.path.relpath(path, root) if inside else path).as_posix())
+    root, full = os.path.abspath(study.root), os.path.abspath(path)  # noqa: PTH100 (symlinks stay)
+    return content_hash(full.removeprefix(root + os.sep).replace(os.sep, "/"))
 
 
 def source_stat(study: Study, case: Case) -> str:
@@ -36,10 +35,10 @@ def source_stat(study: Study, case: Case) -> str:
     root = _source_root(case)
     if not root.exists():
         return ""
-    files = []
+    files, start = [], len(str(root)) + 1
     for path in source_files(root):
         status = os.stat(path)  # noqa: PTH116 (a string here, and there may be many)
-        files.append((os.path.relpath(path, root), status.st_size, status.st_mtime_ns))
+        files.append((path[start:], status.st_size, status.st_mtime_ns))
     settings = study.settings.dicom.model_dump(mode="json")
     place = source_place(study, case.image)
     return content_hash([place, files, settings, ctbone.__version__])
@@ -107,8 +106,12 @@ class CaseLinks:
 
     study: Study
     memory: Memory
+    settings: str = field(init=False)
     _failed: dict[str, str] | None = None
     _known: dict[Case, dict[str, Link]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.settings = content_hash(self.study.settings.preprocess.model_dump(mode="json"))
 
     def links(self, case: Case) -> dict[str, Link]:
         """Return the links of a case by name: ``volume``, and one a dimension."""
@@ -134,24 +137,21 @@ class CaseLinks:
         seen = content_hash(
             [
                 source,
-                [source_place(study, path) for path in (case.image, case.mask) if path],
-                case.lesion,
+                [str(case.image), str(case.mask), case.lesion],
                 [stat_of(path) for path in self._files(case)],
-                study.settings.preprocess.model_dump(mode="json"),
+                self.settings,
                 self.failed.get(name),
             ]
         )
         if self.memory.knows_case(name, seen):
-            paths = {"volume": study.nifti(name)}
-            paths |= {dim: study.crop(name, dim) for dim in INPUT_KINDS}
-            return {
-                key: Link("volume", name, path, "current")
-                if key == "volume"
-                else Link("crop", name, path, "current", part=key)
-                for key, path in paths.items()
-            }
+            links = {"volume": Link("volume", name, study.nifti(name), "current")}
+            for dim in INPUT_KINDS:
+                links[dim] = Link("crop", name, study.crop(name, dim), "current", part=dim)
+            return links
         volume = self._volume(case, source)
-        links = {"volume": volume, **{dim: self._crop(case, dim, volume) for dim in INPUT_KINDS}}
+        links = {"volume": volume}
+        for dim in INPUT_KINDS:
+            links[dim] = self._crop(case, dim, volume)
         if all(link.state == "current" for link in links.values()):
             self.memory.keep_case(name, seen)
         return links

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ Stat = tuple[int, int, int, int]
 def stat_of(path: Path) -> Stat | None:
     """Return size, mtime, ctime (ns) and inode of a file; None where there is none."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 (called ten times a case)
     except OSError:
         return None
     return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
@@ -34,7 +35,7 @@ class Memory:
     """
 
     def __init__(self, study: Study) -> None:
-        self._root = study.root
+        self._root = f"{study.root}{os.sep}"
         self._file = study.root / ".custody.json"
         self._changed = False
         content: dict[str, Any] = {}
@@ -66,13 +67,12 @@ class Memory:
         renamed or copied after it was written.
         """
         file, beside = stat_of(path), stat_of(record)
-        if (
-            file
-            and beside
-            and max(file[1], file[2]) < beside[1]
-            and beside[2] - beside[1] < _RENAMED
-        ):
-            return recorded
+        if file and beside:
+            written_before = max(file[1], file[2]) < beside[1]
+            if written_before and beside[2] - beside[1] < _RENAMED:
+                self._hashes[self._key(path)] = [*file, recorded]
+                self._changed = True
+                return recorded
         return self.hash(path)
 
     def knows_case(self, case_id: str, digest: str) -> bool:
@@ -108,7 +108,7 @@ class Memory:
         self._changed = False
 
     def _key(self, path: Path) -> str:
-        return str(path.relative_to(self._root)) if path.is_relative_to(self._root) else str(path)
+        return str(path).removeprefix(self._root)
 
 
 def _table(content: object) -> dict[str, Any]:
