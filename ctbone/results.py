@@ -330,7 +330,7 @@ class Status(Result):
         for kind in KINDS:
             links = self.chain.of(kind)
             counts = Counter(link.state for link in links)
-            states = {state: counts[state] for state in STATES}
+            states: dict[str, Any] = {state: counts[state] for state in STATES}
             rows.append({"kind": kind, **states, "because": "; ".join(_reasons(links))})
         return pd.DataFrame(rows)
 
