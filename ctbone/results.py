@@ -298,6 +298,21 @@ class Report(Result):
         return f"<p>Report: {link}</p>{table.to_html(border=0, na_rep='')}"
 
 
+@dataclass(frozen=True, repr=False)
+class Evaluation(Report):
+    """The report of one table of probabilities."""
+
+    @property
+    def positive(self) -> str | None:
+        """The positive class; None with more than two classes."""
+        positive = self.metrics["positive"]
+        return None if positive is None else str(positive)
+
+    def __str__(self) -> str:
+        end = "" if self.positive is None else f"\npositive class: {self.positive}"
+        return f"{super().__str__()}{end}"
+
+
 def problem_lines(problems: Iterable[CtboneError]) -> Iterator[str]:
     """Yield each kind of problem once, with the cases that have it."""
     kinds: dict[tuple[str, str | None, str | None], list[CtboneError]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +15,20 @@ from ctbone.predictions import case_probabilities, probability_columns
 from ctbone.stats import youden_threshold
 
 SetKey = Literal["validation", "internal", "external"]
+Origin = Literal["ctbone", "in part", "elsewhere"]
+"""Who made a table; ``in part`` is a fusion of ctbone with a part that was made elsewhere."""
 SET_TITLES: dict[SetKey, str] = {
     "internal": "Internal test, out-of-fold",
     "external": "External test",
     "validation": "Validation",
 }
+
+
+def set_title(key: SetKey, *, verified: bool) -> str:
+    """Return the title of a set; out-of-fold only if the folds of a model are verified."""
+    return SET_TITLES[key] if verified or key != "internal" else "Internal test"
+
+
 _RESERVED = ("treat_all", "treat_none")  # rows of the decision-curve tables
 
 
@@ -142,12 +151,15 @@ class CaseSet:
         One entry a model, at least one.
     uncompared
         Models that are not compared with others, because they only recalibrate one of them.
+    unverified
+        Models whose folds and training cannot be verified, and who made them.
     """
 
     key: SetKey
     title: str
     scored: tuple[ScoredCases, ...]
     uncompared: frozenset[str] = frozenset()
+    unverified: Mapping[str, Origin] = field(default_factory=dict)
 
     @property
     def inline_title(self) -> str:

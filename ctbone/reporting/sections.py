@@ -34,6 +34,13 @@ from ctbone.reporting.metrics import (
     metric_columns,
     metric_title,
 )
+from ctbone.reporting.scored_cases import SET_TITLES
+
+_ORIGINS = {
+    "ctbone": "",
+    "in part": "a part was made elsewhere",
+    "elsewhere": "made elsewhere: folds and training not verifiable",
+}
 
 
 def result_sections(
@@ -83,7 +90,10 @@ def summary_tables(analysis: Analysis) -> tuple[Block, ...]:
 
 
 def summary_table(judged: JudgedSet) -> Table:
-    """Show AUC, sensitivity, specificity, accuracy and Brier score of every model."""
+    """Show AUC, sensitivity, specificity, accuracy and Brier score of every model.
+
+    Models whose folds and training are not verifiable are marked.
+    """
     names = SUMMARY_METRICS if judged.case_set.two_class else MANY_CLASS_METRICS
     columns = [
         TableColumn("model", "Model", "text"),
@@ -93,6 +103,10 @@ def summary_table(judged: JudgedSet) -> Table:
     rows: list[list[Cell]] = [
         [j.name, j.n, *(j.estimates.get(name) for name in names)] for j in judged.judgements
     ]
+    unverified = judged.case_set.unverified
+    if unverified:
+        columns.append(TableColumn("origin", "Origin", "text"))
+        rows = [[*row, _ORIGINS[unverified.get(str(row[0]), "ctbone")]] for row in rows]
     return plain_table(
         key=f"summary_{judged.case_set.key}",
         title=judged.case_set.title,
@@ -147,14 +161,22 @@ def statistics(analysis: Analysis) -> tuple[Block, ...]:
 
 
 def _sentence(analysis: Analysis, judged: JudgedSet) -> str:
-    where = {
-        "internal": "On internal test, where each case is predicted by the one model that has not "
-        "seen its patient",
-        "external": "On external test, where the models of the folds are averaged",
-        "validation": "On the validation cases, which were used to choose the models",
+    where, proven = {
+        "internal": (
+            "On internal test",
+            "where each case is predicted by the one model that has not seen its patient",
+        ),
+        "external": ("On external test", "where the models of the folds are averaged"),
+        "validation": ("On the validation cases", "which were used to choose the models"),
     }[judged.case_set.key]
+    unverified = [j.name for j in judged.judgements if j.name in judged.case_set.unverified]
+    verified = judged.case_set.title.startswith(SET_TITLES[judged.case_set.key])
     if judged.case_set.title == "All cases":
         where = "On all cases"
+    elif verified and not unverified:
+        where = f"{where}, {proven}"
+    elif verified and len(unverified) < len(judged.judgements):
+        where = f"{where}, {proven} (not verifiable for {', '.join(unverified)})"
     first = judged.judgements[0]
     start = f"{where} ({_count(first, analysis)})"
     known = [j for j in judged.judgements if j.estimates["auc"].value is not None]

@@ -24,7 +24,7 @@ from ctbone.reporting.sections import (
     summary_tables,
     uneven_notices,
 )
-from ctbone.reporting.sources import Source, case_sets, sources
+from ctbone.reporting.sources import Source, case_sets, elsewhere_notices, sources
 from ctbone.reporting.worst_cases import worst_cases
 from ctbone.study import Study, provenance
 
@@ -112,6 +112,7 @@ def _page(made: _Made) -> Page:
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
     summary += [
         *stale_notices(study, made.tables),
+        *elsewhere_notices(made.tables),
         *uneven_notices(analysis),
         headline(analysis),
         *summary_tables(analysis),
@@ -152,6 +153,7 @@ def _page(made: _Made) -> Page:
         **analysis.metrics(),
         **({"readers": readers.as_dict()} if readers is not None else {}),
         **records.as_dict(),
+        "made_elsewhere": [source.name for source in made.tables if source.origin == "elsewhere"],
         "provenance": made.provenance,
     }
     return Page(
