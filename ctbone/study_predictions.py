@@ -73,15 +73,15 @@ def read_study_predictions(study: Study, path: Path, cohort: Cohort) -> pd.DataF
         for column in _FROM_COHORT
     }
     for column, values in of_cohort.items():
-        table[column] = (
-            values.where(table[column] == "", table[column]) if column in table else values
-        )
+        given = table.get(column, values)
+        table[column] = values.where(given == "", given)
+    for column in ("patient_id", "cohort"):
+        _refuse_other_value(table, column, of_cohort[column], path)
     external = (of_cohort["cohort"] != INTERNAL).to_numpy()
     if "split" not in table:
         table["split"] = np.where(external, "external", "test")
     table = checked_predictions(table, classes, path)
-    for column, values in of_cohort.items():
-        _refuse_other_value(table, column, values, path)
+    _refuse_other_value(table, "label", of_cohort["label"], path)
     _refuse_other_side(table, external, path)
     if study.folds_csv.is_file():
         _refuse_other_roles(table, read_drawn_folds(study), path)

@@ -191,13 +191,17 @@ def _sets(
         )
         for key, scored in found.items():
             by_key[key].append(scored)
-    verified = not made_elsewhere(path)
-    titles = {key: set_title(key, verified=verified) for key in SET_TITLES}
+    recorded = not made_elsewhere(path)
+    titles = {key: set_title(key, recorded=recorded) for key in SET_TITLES}
     if not any(by_key[key] for key in ("external", "validation")):
         titles["internal"] = f"Test, without {trained} training rows" if trained else "All cases"
     elif trained:
         titles = {key: f"{title}, without {trained} training rows" for key, title in titles.items()}
-    return [CaseSet(key, titles[key], tuple(scored)) for key, scored in by_key.items() if scored]
+    return [
+        CaseSet(key=key, title=titles[key], scored=tuple(scored), recorded=recorded)
+        for key, scored in by_key.items()
+        if scored
+    ]
 
 
 def _label_column(table: pd.DataFrame, label: str | None, path: Path) -> str:

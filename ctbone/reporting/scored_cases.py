@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -24,9 +24,9 @@ SET_TITLES: dict[SetKey, str] = {
 }
 
 
-def set_title(key: SetKey, *, verified: bool) -> str:
-    """Return the title of a set; out-of-fold only if the folds of a model are verified."""
-    return SET_TITLES[key] if verified or key != "internal" else "Internal test"
+def set_title(key: SetKey, *, recorded: bool) -> str:
+    """Return the title of a set; out-of-fold only if records prove the folds."""
+    return SET_TITLES[key] if recorded or key != "internal" else "Internal test"
 
 
 _RESERVED = ("treat_all", "treat_none")  # rows of the decision-curve tables
@@ -151,15 +151,16 @@ class CaseSet:
         One entry a model, at least one.
     uncompared
         Models that are not compared with others, because they only recalibrate one of them.
-    unverified
-        Models whose folds and training cannot be verified, and who made them.
+    recorded
+        Whether records prove the folds and the training behind every table. If not, the page
+        claims nothing about them.
     """
 
     key: SetKey
     title: str
     scored: tuple[ScoredCases, ...]
     uncompared: frozenset[str] = frozenset()
-    unverified: Mapping[str, Origin] = field(default_factory=dict)
+    recorded: bool = True
 
     @property
     def inline_title(self) -> str:

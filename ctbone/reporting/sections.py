@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ctbone.document import (
     Block,
@@ -34,7 +34,7 @@ from ctbone.reporting.metrics import (
     metric_columns,
     metric_title,
 )
-from ctbone.reporting.scored_cases import SET_TITLES
+from ctbone.reporting.scored_cases import Origin
 
 _ORIGINS = {
     "ctbone": "",
@@ -84,15 +84,17 @@ def further_tables(analysis: Analysis, curves: CurvesBySet) -> tuple[Table, ...]
     return tuple(tables)
 
 
-def summary_tables(analysis: Analysis) -> tuple[Block, ...]:
+def summary_tables(
+    analysis: Analysis, origins: Mapping[str, Origin] | None = None
+) -> tuple[Block, ...]:
     """Return one table of the models for each set of cases."""
-    return tuple(TableBlock(summary_table(judged)) for judged in analysis.reported)
+    return tuple(TableBlock(summary_table(judged, origins or {})) for judged in analysis.reported)
 
 
-def summary_table(judged: JudgedSet) -> Table:
+def summary_table(judged: JudgedSet, origins: Mapping[str, Origin]) -> Table:
     """Show AUC, sensitivity, specificity, accuracy and Brier score of every model.
 
-    Models whose folds and training are not verifiable are marked.
+    Models in ``origins`` that were not made by ctbone are marked.
     """
     names = SUMMARY_METRICS if judged.case_set.two_class else MANY_CLASS_METRICS
     columns = [
@@ -103,10 +105,10 @@ def summary_table(judged: JudgedSet) -> Table:
     rows: list[list[Cell]] = [
         [j.name, j.n, *(j.estimates.get(name) for name in names)] for j in judged.judgements
     ]
-    unverified = judged.case_set.unverified
-    if unverified:
+    marks = [_ORIGINS[origins.get(j.name, "ctbone")] for j in judged.judgements]
+    if any(marks):
         columns.append(TableColumn("origin", "Origin", "text"))
-        rows = [[*row, _ORIGINS[unverified.get(str(row[0]), "ctbone")]] for row in rows]
+        rows = [[*row, mark] for row, mark in zip(rows, marks, strict=True)]
     return plain_table(
         key=f"summary_{judged.case_set.key}",
         title=judged.case_set.title,
@@ -161,22 +163,16 @@ def statistics(analysis: Analysis) -> tuple[Block, ...]:
 
 
 def _sentence(analysis: Analysis, judged: JudgedSet) -> str:
-    where, proven = {
-        "internal": (
-            "On internal test",
-            "where each case is predicted by the one model that has not seen its patient",
-        ),
-        "external": ("On external test", "where the models of the folds are averaged"),
-        "validation": ("On the validation cases", "which were used to choose the models"),
+    where = {
+        "internal": "On internal test, where each case is predicted by the one model that has not "
+        "seen its patient",
+        "external": "On external test, where the models of the folds are averaged",
+        "validation": "On the validation cases, which were used to choose the models",
     }[judged.case_set.key]
-    unverified = [j.name for j in judged.judgements if j.name in judged.case_set.unverified]
-    verified = judged.case_set.title.startswith(SET_TITLES[judged.case_set.key])
     if judged.case_set.title == "All cases":
         where = "On all cases"
-    elif verified and not unverified:
-        where = f"{where}, {proven}"
-    elif verified and len(unverified) < len(judged.judgements):
-        where = f"{where}, {proven} (not verifiable for {', '.join(unverified)})"
+    elif not judged.case_set.recorded:
+        where = f"On {judged.case_set.inline_title}"
     first = judged.judgements[0]
     start = f"{where} ({_count(first, analysis)})"
     known = [j for j in judged.judgements if j.estimates["auc"].value is not None]

@@ -152,15 +152,18 @@ def case_sets(study: Study, cohort: Cohort, tables: Sequence[Source]) -> list[Ca
         for key, scored in by_set.items():
             by_key[key].append(scored)
     uncompared = frozenset(settings.fusion.recalibration)
-    origins = {source.name: source.origin for source in tables if source.origin != "ctbone"}
-    return [
-        CaseSet(
-            key=key,
-            title=set_title(key, verified=any(scored.name not in origins for scored in models)),
-            scored=tuple(models),
-            uncompared=uncompared,
-            unverified={s.name: origins[s.name] for s in models if s.name in origins},
-        )
-        for key, models in by_key.items()
-        if models
-    ]
+    made_here = {source.name for source in tables if source.origin == "ctbone"}
+    sets = []
+    for key, models in by_key.items():
+        recorded = made_here.issuperset(scored.name for scored in models)
+        if models:
+            sets.append(
+                CaseSet(
+                    key=key,
+                    title=set_title(key, recorded=recorded),
+                    scored=tuple(models),
+                    uncompared=uncompared,
+                    recorded=recorded,
+                )
+            )
+    return sets

@@ -115,7 +115,7 @@ def _page(made: _Made) -> Page:
         *elsewhere_notices(made.tables),
         *uneven_notices(analysis),
         headline(analysis),
-        *summary_tables(analysis),
+        *summary_tables(analysis, {source.name: source.origin for source in made.tables}),
     ]
     curves = curves_by_set(analysis, bands=True)
     sections = [
