@@ -233,7 +233,8 @@ def refuse_leaks(table: pd.DataFrame, path: Path) -> None:
     ------
     PredictionError
         An external row is of the cohort ``internal``; a patient is internal and external; the
-        validation rows of a fold are its test rows; or a patient has two splits in one fold.
+        validation rows of a fold are its test rows; a patient has two splits in one fold; or only
+        some of the validation and test rows have a fold.
     """
     external = (table["split"] == "external").to_numpy()
     called_internal = (table["cohort"].str.strip().str.casefold() == INTERNAL).to_numpy()
@@ -257,6 +258,16 @@ def refuse_leaks(table: pd.DataFrame, path: Path) -> None:
     inside = table.loc[~external, ["case_id", "patient_id", "fold", "split"]].drop_duplicates()
     inside["fold"] = inside["fold"].fillna(_NO_FOLD).astype(int)
     inside = inside[((inside["split"] != "train") | (inside["fold"] != _NO_FOLD)).to_numpy()]
+    unknown = (inside["fold"] == _NO_FOLD).to_numpy()
+    if (inside["split"] == "val").any() and unknown.any() and not unknown.all():
+        row = inside[unknown].iloc[0]
+        raise PredictionError(
+            f"the {row['split']} row has no fold, although others have one",
+            case=str(row["case_id"]),
+            file=path,
+            expected="the fold of every row, because the table has validation rows",
+            remedy="fill the column fold, or leave out the validation rows",
+        )
     for fold, rows in inside.groupby("fold"):
         _refuse_two_splits(rows, "" if fold == _NO_FOLD else f" of fold {fold}", path)
 

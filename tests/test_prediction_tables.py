@@ -132,6 +132,10 @@ def validation_is_test(table):
     return pd.concat([test, test.assign(split="val")])
 
 
+def rows_without_folds(table):
+    return table.assign(fold=table["fold"].where(table["split"] != "test", ""))
+
+
 def two_splits_in_a_fold(table):
     """One of a patient's two cases is validated in the fold in which the other is tested."""
     test = table[table["split"] == "test"]
@@ -159,6 +163,7 @@ CONTRADICTIONS = {
     validated_where_trained: ["contradicts folds.csv", "val in fold", "train in fold"],
     an_unknown_fold: ["contradicts folds.csv", "a fold from 0 to 2"],
     validation_is_test: ["the validation rows of fold", "are its test rows"],
+    rows_without_folds: ["the test row has no fold, although others have one"],
     two_splits_in_a_fold: ["has two splits in the rows of fold"],
     the_label: ["is the label, not a probability"],
 }
