@@ -354,6 +354,14 @@ def evaluate(
         str | None,
         typer.Option(metavar="CLASS", help="The label that the probabilities refer to."),
     ] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="The column of the patient, or none if every case is another patient; "
+            "default: patient_id.",
+        ),
+    ] = None,
     threshold: Annotated[
         str,
         typer.Option(
@@ -385,6 +393,7 @@ def evaluate(
             label=label,
             prob=prob or [],
             positive=positive,
+            patient=patient,
             threshold=threshold,
             prevalence=prevalence,
             bands=bands,

@@ -74,30 +74,14 @@ def read_folds(study: Study, cohort: Cohort) -> Folds:
         The file, the cohort's cases, patients or labels, or the settings of the folds changed
         after the folds were drawn; or a patient has two roles in one fold.
     """
-    remedy = (
-        f"undo the change; or delete {study.folds_csv.name} and the folder runs, and train again"
-    )
-    table = read_table(
-        study.folds_csv,
-        ("case_id", "patient_id", "label", "fold"),
-        remedy="run 'ctbone train' first",
-    )
-    try:
-        record = read_json(record_of(study.folds_csv))
-    except StudyError as error:
-        raise FoldError(
-            "the folds have no readable record", file=error.file, remedy=remedy
-        ) from error
-    digest = file_hash(study.folds_csv)
-    if record.get("sha256") != digest:
-        raise FoldError(
-            "the folds were changed after they were drawn", file=study.folds_csv, remedy=remedy
-        )
+    remedy = _remedy(study)
+    drawn = read_drawn_folds(study)
+    record = read_json(record_of(study.folds_csv))
     if record.get("cohort") != cohort.identity():
         raise FoldError(
             "the folds do not belong to this cohort",
             file=study.folds_csv,
-            found=_difference(table, cohort.internal),
+            found=_difference(drawn.table, cohort.internal),
             remedy=remedy,
         )
     settings = study.settings.folds.model_dump(mode="json")
@@ -109,8 +93,41 @@ def read_folds(study: Study, cohort: Cohort) -> Folds:
             expected=settings,
             remedy=remedy,
         )
+    return drawn
+
+
+def read_drawn_folds(study: Study) -> Folds:
+    """Read ``folds.csv`` as it was drawn, whatever the cohort and the settings are now.
+
+    Raises
+    ------
+    FoldError
+        The file changed after the folds were drawn, or a patient has two roles in one fold.
+    """
+    table = read_table(
+        study.folds_csv,
+        ("case_id", "patient_id", "label", "fold"),
+        remedy="run 'ctbone train' first",
+    )
+    try:
+        record = read_json(record_of(study.folds_csv))
+    except StudyError as error:
+        raise FoldError(
+            "the folds have no readable record", file=error.file, remedy=_remedy(study)
+        ) from error
+    digest = file_hash(study.folds_csv)
+    if record.get("sha256") != digest:
+        raise FoldError(
+            "the folds were changed after they were drawn",
+            file=study.folds_csv,
+            remedy=_remedy(study),
+        )
     _refuse_overlap(table, study)
-    return Folds(table, study.settings.folds.count, digest)
+    return Folds(table, sum(name.startswith("role_") for name in table.columns), digest)
+
+
+def _remedy(study: Study) -> str:
+    return f"undo the change; or delete {study.folds_csv.name} and the folder runs, and train again"
 
 
 def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:

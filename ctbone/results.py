@@ -301,6 +301,21 @@ class Report(Result):
 
 
 @dataclass(frozen=True, repr=False)
+class Evaluation(Report):
+    """The report of one table of probabilities."""
+
+    @property
+    def positive(self) -> str | None:
+        """The positive class; None with more than two classes."""
+        positive = self.metrics["positive"]
+        return None if positive is None else str(positive)
+
+    def __str__(self) -> str:
+        end = "" if self.positive is None else f"\npositive class: {self.positive}"
+        return f"{super().__str__()}{end}"
+
+
+@dataclass(frozen=True, repr=False)
 class Status(Result):
     """What a study holds, and what ``ctbone run`` would make.
 

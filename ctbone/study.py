@@ -145,13 +145,14 @@ class Study:
         StudyError
             Neither folder has a table of that name; the message lists the names.
         PredictionError
-            The table has errors.
+            The table has errors, or contradicts the cohort, the folds or itself.
         """
-        from ctbone.predictions import read_predictions
+        from ctbone.cohort import read_cohort
+        from ctbone.study_predictions import read_study_predictions
 
         for path in (self.predictions_csv(name), self.fusion(name)):
             if path.is_file():
-                return read_predictions(path, self.settings.classes)
+                return read_study_predictions(self, path, read_cohort(self))
         folders = (self.predictions_csv(name).parent, self.fusion(name).parent)
         known = [path.stem for folder in folders for path in sorted(folder.glob("[!.]*.csv"))]
         raise StudyError(

@@ -29,6 +29,7 @@ from ctbone.progress import progress
 from ctbone.results import (
     CohortCheck,
     Conversion,
+    Evaluation,
     Fusion,
     Prediction,
     Preprocessing,
@@ -402,11 +403,12 @@ def evaluate(
     label: str | None = None,
     prob: str | Sequence[str] = (),
     positive: str | None = None,
+    patient: str | None = None,
     threshold: float | str = 0.5,
     prevalence: float | None = None,
     bands: bool = False,
     out: AnyPath = "evaluation",
-) -> Report:
+) -> Evaluation:
     r"""Analyse a table of probabilities: discrimination, calibration, decision curves, comparisons.
 
     Parameters
@@ -418,7 +420,11 @@ def evaluate(
     prob
         The columns of probabilities; empty looks for ``p_<class>`` and similar names.
     positive
-        The label that the probabilities refer to.
+        The label that the probabilities refer to; None infers it from the names of the labels and
+        columns, or asks. Not with more than two classes.
+    patient
+        The column of the patient, whose cases are not independent; None is ``patient_id``, and
+        ``none`` means that every case is another patient.
     threshold
         Probability from which a case counts as positive, or ``youden`` (needs validation rows).
     prevalence
@@ -430,11 +436,11 @@ def evaluate(
 
     Returns
     -------
-    Report
+    Evaluation
 
     Raises
     ------
-    ReportError, StudyError, ConfigError
+    ReportError, PredictionError, StudyError, ConfigError
         The table or an option is not valid; nothing is written.
 
     Examples
@@ -459,11 +465,12 @@ def evaluate(
         label=label,
         prob=[prob] if isinstance(prob, str) else [*prob],
         positive=positive,
+        patient=patient,
         bands=bands,
         out=Path(out),
         settings=settings,
     )
-    return Report(page)
+    return Evaluation(page)
 
 
 def report(study: Study | AnyPath = ".") -> Report:

@@ -130,7 +130,7 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
     }
     parts_used = dict.fromkeys(part for parts in possible.values() for part in parts)
     models = {
-        name: read_part(study.predictions_csv(name), cohort, settings.classes)
+        name: read_part(study, study.predictions_csv(name), cohort)
         for name in parts_used
         if name != READER
     }
@@ -334,7 +334,7 @@ def _source(
         return Parts((name,), fused.parts.rows, fused.probabilities[None]), fused.origin
     if name == READER or name in fusion.combinations or name in fusion.stacking:
         return None
-    table = read_part(study.predictions_csv(name), cohort, study.settings.classes)
+    table = read_part(study, study.predictions_csv(name), cohort)
     parts = align({name: table}, cohort, study.settings.classes, fitted=True)
     return parts, _origin(study, parts, None)
 

@@ -25,7 +25,7 @@ from ctbone.reporting.sections import (
     summary_tables,
     uneven_notices,
 )
-from ctbone.reporting.sources import Source, case_sets, sources
+from ctbone.reporting.sources import Source, case_sets, elsewhere_notices, sources
 from ctbone.reporting.worst_cases import worst_cases
 from ctbone.study import Study, provenance
 
@@ -118,9 +118,10 @@ def _page(made: _Made) -> Page:
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
     summary += [
         *stale_notices(study),
+        *elsewhere_notices(made.tables),
         *uneven_notices(analysis),
         headline(analysis),
-        *summary_tables(analysis),
+        *summary_tables(analysis, {source.name: source.origin for source in made.tables}),
     ]
     curves = curves_by_set(analysis, bands=True)
     sections = [
@@ -158,6 +159,7 @@ def _page(made: _Made) -> Page:
         **analysis.metrics(),
         **({"readers": readers.as_dict()} if readers is not None else {}),
         **records.as_dict(),
+        "made_elsewhere": [source.name for source in made.tables if source.origin == "elsewhere"],
         "provenance": made.provenance,
     }
     return Page(

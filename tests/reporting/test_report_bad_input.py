@@ -63,7 +63,7 @@ EVALUATE = {
     ),
     "a third label": (
         lambda t: t.assign(truth=t["truth"].astype(str).where(t.index != 2, "maybe")),
-        "labels 0, maybe",
+        "labels 0, 1, maybe",
     ),
     "header only": (lambda t: t.iloc[:0], "no rows"),
 }

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ctbone.custody import inspect
-from ctbone.errors import CustodyError
+from ctbone.errors import CustodyError, PredictionError
 from ctbone.fusion import fuse
 from ctbone.predictions import read_predictions
 from ctbone.reporting import ReportError, report
@@ -220,7 +220,7 @@ def test_a_table_that_does_not_fit_the_cohort_is_refused(study, column, value, w
     case = table.loc[table["label"] == "malignant", "case_id"].iloc[0]
     table.loc[table["case_id"] == case, column] = value
     table.to_csv(study.predictions_csv("3d"), index=False)
-    with pytest.raises(ReportError, match=words):
+    with pytest.raises(PredictionError, match=words):
         report(study)
     assert not study.report.exists()
 
