@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
 import shutil
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from subprocess import CompletedProcess
+from unittest import mock
 
 import nibabel as nib
 import numpy as np
@@ -12,9 +19,9 @@ import pydicom
 import pytest
 from scipy import ndimage
 
+from ctbone.cli import main
 from tests.conftest import write_rows
 from tests.dicom.writer import Plan, write_series
-from tests.test_cli import ctbone
 
 SETTINGS = """
 name: small
@@ -30,6 +37,20 @@ fusion: {combinations: {}}
 """
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 INTERNAL, EXTERNAL = 12, 2
+
+
+def ctbone(*arguments) -> CompletedProcess[str]:
+    """Run a command line in this process, which imports torch and MONAI once for all tests."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = ["ctbone", *map(str, arguments)]
+    with (
+        mock.patch.object(sys, "argv", argv),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as stopped,
+    ):
+        main()
+    return CompletedProcess(argv, int(stopped.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def scan(seed: int, noise: float = 0) -> np.ndarray:
@@ -78,7 +99,7 @@ def clean(tmp_path_factory):
         save(root / row["image"], scan(number))
         save(root / row["mask"], mask())
     done = ctbone("preprocess", "--study", root, "--workers", 1)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.returncode == 0, done.stderr
     assert "note" not in done.stdout
     return root
 
@@ -121,12 +142,9 @@ def refused(done, code: int, *words: str) -> None:
 @pytest.mark.parametrize("case", ["S07", "S13"])
 def test_one_scan_under_two_patients_with_another_mask(study, case, command):
     """S07 is internal, S13 external; S02 is the case with the same scan."""
-    if command == "train":
-        edit(study, case, patient_id="P02", cohort="internal")  # as if one patient, who may
     plant(study, case, scan(2))
     if command == "train":
-        assert preprocess(study).returncode == 0
-        edit(study, case, **next(row for row in rows() if row["case_id"] == case))
+        preprocess(study)
     done = ctbone(command, "--study", study, *([] if command == "train" else ["--workers", 1]))
     refused(
         done,
@@ -141,10 +159,7 @@ def test_predict_refuses_an_external_scan_that_was_trained_on(study):
     assert ctbone("predict", "--study", study).returncode == 0
     plant(study, "S13", scan(2))
     assert preprocess(study).returncode == 1
-    done = ctbone("predict", "--study", study)
-    assert done.returncode == 2
-    if "same" not in done.stderr:  # an error of the scans, not of outdated files
-        refused(done, 2, "S13", "S02")
+    refused(ctbone("predict", "--study", study), 2, "S13", "S02", "that of another patient")
 
 
 @pytest.mark.parametrize("missing", [0, 20, 43])
@@ -177,9 +192,7 @@ def test_one_hounsfield_unit_of_noise_on_a_copy(study, missing):
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("note: ")]
     picture = Path(line.rsplit("see ", 1)[1])
-    assert [word for word in ("S02", "P02", "S07", "P07", "0.999", "nearly") if word in line][
-        :4
-    ] == ["S02", "P02", "S07", "P07"]
+    assert [word for word in ("S02", "P02", "S07", "P07", "nearly") if word not in line] == []
     assert picture.read_bytes()[:4] == b"\x89PNG"
     checked = ctbone("check", "--study", study, "--workers", 1)
     assert (checked.returncode, line in checked.stdout) == (0, True)
@@ -198,25 +211,29 @@ def test_several_lesions_and_several_scans_of_one_patient_are_in_order(study, ot
     plant(study, "S07", other)
     for command in ("preprocess", "check"):
         done = ctbone(command, "--study", study, "--workers", 1)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0, done.stderr
         assert "note" not in done.stdout
 
 
 def dicom_study(root, exams: list[str]) -> Path:
-    """A study of two cases whose images are DICOM folders; it has too few cases for folds."""
+    """A study whose images are DICOM folders, one an exam."""
     (root / "study.yaml").write_text(SETTINGS)
     table = rows()[: len(exams)]
     for row, exam in zip(table, exams, strict=True):
         row["image"] = f"dicom/{exam}"
-        save(root / row["mask"], np.pad(np.ones((4, 4, 3), np.uint8), ((3, 3), (4, 4), (6, 6))))
+        drawn = np.pad(np.ones((4, 4, 3), np.uint8), ((3, 3), (4, 4), (6, 6)))
+        save(root / row["mask"], drawn, plan(0).affine)
     write_rows(root / "cohort.csv", table)
     return root
 
 
-def series(root, name: str, seed: int) -> Path:
+def plan(seed: int) -> Plan:
     stored = np.random.default_rng(seed).integers(900, 1200, (15, 12, 10)).astype(np.uint16)
-    plan = Plan(stored, study=f"1.2.{seed + 1}", patient=f"SECRET{seed}", pixel=(1.0, 1.0))
-    write_series(root / "dicom" / name, plan)
+    return Plan(stored, study=f"1.2.{seed + 1}", patient=f"SECRET{seed}", pixel=(1.0, 1.0))
+
+
+def series(root, name: str, seed: int) -> Path:
+    write_series(root / "dicom" / name, plan(seed))
     return root / "dicom" / name
 
 
@@ -224,11 +241,13 @@ def test_check_finds_one_examination_under_two_patients_in_the_headers(tmp_path)
     first = series(tmp_path, "a", 1)
     shutil.copytree(first, tmp_path / "dicom" / "b")
     (sorted((tmp_path / "dicom" / "b").iterdir())[0]).unlink()  # the first slice is missing
-    series(tmp_path, "c", 2)
-    study = dicom_study(tmp_path, ["a", "b", "c"])
+    for seed, name in enumerate("cd", start=2):
+        series(tmp_path, name, seed)
+    study = dicom_study(tmp_path, ["a", "b", "c", "d"])
     done = ctbone("check", "--study", study, "--workers", 1)
     refused(done, 2, "S00", "S01", "P00", "P01", "14 of 14 DICOM images")
-    assert "S02" not in done.stderr
+    assert "that of another patient" in done.stderr
+    assert "1 problem in" in done.stderr
 
 
 def test_no_uid_in_any_record_or_message(tmp_path):
@@ -246,9 +265,6 @@ def test_no_uid_in_any_record_or_message(tmp_path):
     written = [path for path in study.rglob("*") if path.is_file() and "dicom" not in path.parts]
     text = [done.stdout, done.stderr, *(p.read_bytes().decode("latin-1") for p in written)]
     assert not [uid for uid in [*uids, "SECRET"] for one in text if uid in one]
-    import base64
-    import hashlib
-
     record = json.loads((study / "nifti" / "S00.json").read_text())["identity"]
     stored = base64.b64decode(record["instances"])
     unsalted = [hashlib.sha256(uid.encode()).digest()[:8] for uid in uids]
