@@ -83,12 +83,6 @@ def shared_scans(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list
     -----
     The time grows as n log n with the number of slices: all digests are sorted once.
     """
-    found = _shared(cohort, identities)
-    return [_error(first, second, what) for first, second, what in found]
-
-
-def _shared(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list[tuple[Case, Case, str]]:
-    """Return the pairs of cases that share a scan and may not, and what is identical."""
     cases = [case for case in cohort if case.case_id in identities]
     ours = [identities[case.case_id] for case in cases]
     evidence = (
@@ -102,16 +96,20 @@ def _shared(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list[tupl
         for pair, count in _pairs(keys, _groups(cases)).items():
             total = min(len(keys[row]) for row in pair)
             found.setdefault(pair, words.format(count=count, total=total))
-    return [(cases[a], cases[b], what) for (a, b), what in sorted(found.items())]
+    return [_error(cases[a], cases[b], what) for (a, b), what in sorted(found.items())]
 
 
-def near_scans(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list[NearScans]:
+def near_scans(
+    cohort: Cohort, identities: Mapping[str, ScanIdentity], shared: Sequence[CohortError] = ()
+) -> list[NearScans]:
     """List the cases whose scan is nearly that of another patient, or of the other side.
 
     Parameters
     ----------
     cohort, identities
-        As for ``shared_scans``; the cases that it names are left out.
+        As for ``shared_scans``.
+    shared
+        What ``shared_scans`` found; these cases are left out.
 
     Returns
     -------
@@ -127,7 +125,7 @@ def near_scans(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list[N
     cases = [case for case in cohort if case.case_id in fingerprints]
     if len(cases) < 2:
         return []
-    shared = {second.case_id for _, second, _ in _shared(cohort, identities)}
+    named = {error.case for error in shared}
     slabs = np.stack([_unit(fingerprints[case.case_id]) for case in cases], axis=1)
     groups = _groups(cases)
     near = []
@@ -139,7 +137,7 @@ def near_scans(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list[N
         best = correlation.argmax(axis=1)
         for row in np.flatnonzero(correlation.max(axis=1) > NEAR):
             first, second = cases[best[row]], cases[start + row]
-            if second.case_id not in shared:
+            if second.case_id not in named:
                 near.append(NearScans(first, second, float(correlation[row, best[row]])))
     return near
 

@@ -149,12 +149,13 @@ def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck
     for case_id, keys in file_keys([case for case in cohort if case.image.is_file()]).items():
         found = identities.get(case_id, ScanIdentity())
         identities[case_id] = dataclasses.replace(found, files=keys)
+    shared = shared_scans(cohort, identities)
     return CohortCheck(
         study=study,
-        problems=[*problems, *shared_scans(cohort, identities)],
+        problems=[*problems, *shared],
         notes=[
             *(notes[case.case_id] for case in cohort if case.case_id in notes),
-            *_near_notes(study, near_scans(cohort, identities), draw=False),
+            *_near_notes(study, near_scans(cohort, identities, shared), draw=False),
         ],
         internal=len(cohort.internal),
         external=len(cohort.external),
@@ -279,12 +280,9 @@ def preprocess(
     for one in cohort:
         if one not in cases and (identity := converted_identity(CaseJob(study, one))):
             identities[one.case_id] = identity
-    return Preprocessing(
-        study,
-        outcomes,
-        shared=shared_scans(cohort, identities),
-        notes=_near_notes(study, near_scans(cohort, identities), draw=True),
-    )
+    shared = shared_scans(cohort, identities)
+    notes = _near_notes(study, near_scans(cohort, identities, shared), draw=True)
+    return Preprocessing(study, outcomes, shared, notes)
 
 
 def _near_notes(study: Study, near: Sequence[NearScans], *, draw: bool) -> list[str]:
