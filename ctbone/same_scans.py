@@ -23,6 +23,7 @@ from ctbone.study import Study, file_hash, read_json, record_of
 
 NEAR = 0.999
 """Correlation of fingerprints above which two scans are nearly the same (docs/method.md)."""
+_BY_UID = "identical by UID"
 _ROWS_AT_ONCE = 1024
 """Rows of the matrix of correlations that are computed at once, which limits the memory."""
 _SAMPLE_BYTES = 1 << 16
@@ -47,9 +48,8 @@ class NearScans:
 
     def __str__(self) -> str:
         return (
-            f"cases {self.first.case_id} (patient {self.first.patient_id}) and "
-            f"{self.second.case_id} (patient {self.second.patient_id}) have nearly the same scan: "
-            f"correlation {self.correlation:.5f}"
+            f"cases {_described(self.first)} and {_described(self.second)} have nearly the same "
+            f"scan: correlation {self.correlation:.5f}"
         )
 
 
@@ -88,7 +88,7 @@ def shared_scans(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list
     evidence = (
         ("all voxels identical", [_voxel_key(one) for one in ours]),
         ("the same file", [one.files for one in ours]),
-        ("{count} of {total} DICOM images identical by UID", [one.instances for one in ours]),
+        ("{count} of {total} DICOM images " + _BY_UID, [one.instances for one in ours]),
         ("{count} of {total} slices identical", [one.slices for one in ours]),
     )
     found: dict[tuple[int, int], str] = {}
@@ -239,21 +239,23 @@ def _pairs(keys: Sequence[np.ndarray], groups: np.ndarray) -> dict[tuple[int, in
 
 def _error(first: Case, second: Case, what: str) -> CohortError:
     if first.patient_id != second.patient_id:
-        return CohortError(
-            "the scan is also that of another patient",
-            case=second.case_id,
-            found=f"{first.case_id} of patient {first.patient_id} and {second.case_id} of patient "
-            f"{second.patient_id}: {what}",
-            remedy="give both cases the same patient_id if they are one patient, "
-            "or correct their image paths",
-        )
+        problem = "the scan is also that of another patient"
+        remedy = "give both cases the same patient_id if they are one patient"
+    else:
+        problem = "the scan is both internal and external"
+        remedy = "leave out one of the cases, or correct its cohort"
+    uids = what.endswith(_BY_UID)
     return CohortError(
-        "the scan is both internal and external",
+        problem,
         case=second.case_id,
-        found=f"{first.case_id} ({first.cohort}) and {second.case_id} ({second.cohort}) of patient "
-        f"{first.patient_id}: {what}",
-        remedy="leave out one of the cases, or correct its cohort or its image path",
+        found=f"{_described(first)} and {_described(second)}: {what}",
+        remedy=f"{remedy}, or correct the image paths and run 'ctbone preprocess'"
+        + uids * "; if the anonymisation gave one UID to several images, export them again",
     )
+
+
+def _described(case: Case) -> str:
+    return f"{case.case_id} (patient {case.patient_id}, {case.cohort})"
 
 
 def _unit(fingerprint: np.ndarray) -> np.ndarray:

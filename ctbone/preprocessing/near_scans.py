@@ -40,7 +40,7 @@ def draw_near_scans(study: Study, near: NearScans) -> Path:
     made = max(record_of(study.nifti(case.case_id)).stat().st_mtime_ns for case in cases)
     if out.is_file() and out.stat().st_mtime_ns > made:
         return out
-    figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=_INCHES, dpi=_DPI, layout="compressed")
     figure.suptitle(f"Correlation of the fingerprints: {near.correlation:.5f}")
     low, high = WIDE.center - WIDE.width / 2, WIDE.center + WIDE.width / 2
     for column, (case, axes) in enumerate(zip(cases, figure.subplots(2, 2).T, strict=True)):
