@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ctbone.config import PreprocessSettings
     from ctbone.preprocessing import CropSummary, MaskCheck
     from ctbone.preprocessing.crops import CaseCrops
+    from ctbone.scan_identity import ScanIdentity
 
 TRANSFORMS = "ctbone.transforms"
 """The module that imports MONAI, which takes seconds; needed only if a crop is to be made."""
@@ -30,12 +31,28 @@ class CaseJob:
     case: Case
 
 
-def check_one(job: CaseJob) -> MaskCheck:
+@dataclass(frozen=True)
+class CaseCheck:
+    """Result of checking a case: its mask, and what identifies its scan."""
+
+    mask: MaskCheck
+    identity: ScanIdentity
+
+
+def check_one(job: CaseJob) -> CaseCheck:
     """Check the headers of a case's images and its mask."""
-    from ctbone.dicom import grid_of
+    from ctbone.dicom import read_header
     from ctbone.preprocessing import check_case
 
-    return check_case(job.study, job.case, grid_of(job.study, job.case))
+    header = read_header(job.study, job.case)
+    return CaseCheck(check_case(job.study, job.case, header.grid), header.identity)
+
+
+def converted_identity(job: CaseJob) -> ScanIdentity | None:
+    """Return the identity of a case's volume; None if it is not made from the present files."""
+    from ctbone.dicom import recorded_identity
+
+    return recorded_identity(job.study, job.case)
 
 
 def prepare_case(job: CaseJob) -> CropSummary:

@@ -243,6 +243,7 @@ def preprocess(
     done = workflow.preprocess(
         study, case=case, workers=_processes(workers), cluster=cluster, qc=qc
     )
+    _print_lines(f"note: {note}" for note in done.notes)
     _print_lines(problem_lines(done.problems), sys.stderr)
     print(done.summary)
     if qc:

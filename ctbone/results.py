@@ -137,10 +137,17 @@ class Preprocessing(Result):
         The study.
     outcomes
         One a case: its summary, or the error that stopped it.
+    shared
+        Errors of cases that have the scan of another patient, or of the other side of internal and
+        external validation.
+    notes
+        Findings that may be right, one line each: scans that are nearly the same.
     """
 
     study: Study
     outcomes: Sequence[Outcome[Any, CropSummary]]
+    shared: Sequence[CtboneError] = ()
+    notes: Sequence[str] = ()
 
     def __iter__(self) -> Iterator[Outcome[Any, CropSummary]]:
         return iter(self.outcomes)
@@ -150,18 +157,18 @@ class Preprocessing(Result):
 
     @property
     def problems(self) -> list[CtboneError]:
-        """The errors of the cases that failed."""
-        return [outcome.error for outcome in self.outcomes if outcome.error]
+        """The errors of the cases that failed, and the scans that may not be the same."""
+        return [*(outcome.error for outcome in self.outcomes if outcome.error), *self.shared]
 
     @property
     def ok(self) -> bool:
-        """Whether no case failed."""
+        """Whether there is no problem."""
         return not self.problems
 
     @property
     def summary(self) -> str:
         """The result in one line."""
-        failed = len(self.problems)
+        failed = sum(outcome.error is not None for outcome in self.outcomes)
         ready = len(self.outcomes) - failed
         return f"{ready} cases are ready in {self.study.root / 'crops'}, {failed} failed"
 
@@ -179,7 +186,8 @@ class Preprocessing(Result):
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        return "\n".join([self.summary, *problem_lines(self.problems)])
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([self.summary, *notes, *problem_lines(self.problems)])
 
 
 @dataclass(frozen=True, repr=False)

@@ -188,6 +188,11 @@ class Study:
         """The folds; the record beside the table holds the hash that later stages check."""
         return self.root / "folds.csv"
 
+    @property
+    def salt_file(self) -> Path:
+        """The random salt of the digests of SOPInstanceUIDs."""
+        return self.root / ".scan-salt"
+
     def nifti(self, case_id: str) -> Path:
         """Return the path of the case's volume in HU; its record is at ``record_of(path)``."""
         return self.root / "nifti" / f"{case_id}.nii.gz"
@@ -211,6 +216,10 @@ class Study:
     def qc_sheet(self, case_id: str) -> Path:
         """Return the path of a case's contact sheet."""
         return self.qc / f"{case_id}.png"
+
+    def qc_pair(self, first: str, second: str) -> Path:
+        """Return the path of the picture of two cases whose scans are nearly the same."""
+        return self.qc / "near_scans" / f"{first}--{second}.png"
 
     def run(self, model: str, fold: int) -> Path:
         """Return the folder of one trained fold: checkpoint, weights, ``metrics.csv``."""

@@ -15,6 +15,7 @@ from ctbone.cases import (
     TRANSFORMS,
     CaseJob,
     check_one,
+    converted_identity,
     finished_jobs,
     modules_to_preload,
     prepare_and_draw,
@@ -43,11 +44,14 @@ from ctbone.workers import default_workers, map_cases, require_main_guard
 if TYPE_CHECKING:
     from ctbone.custody import Chain
     from ctbone.preprocessing import CropSummary
+    from ctbone.same_scans import NearScans
 
 DEMO_MARK = ".ctbone-demo"
 """File that marks the folder of a demo and holds its options."""
 _SHOWN = 4
 """Number of differing settings that a note lists at most."""
+_MOST_PAIRS = 20
+"""Pairs of nearly identical scans that are listed and drawn at most."""
 
 AnyPath = str | os.PathLike[str]
 
@@ -126,7 +130,10 @@ def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
 
 def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck:
     """Check a study; its processes import the modules of ``preload`` for later stages."""
-    problems, notes = check_cohort(study), {}
+    from ctbone.same_scans import file_keys, near_scans, shared_scans
+    from ctbone.scan_identity import ScanIdentity
+
+    problems, notes, identities = check_cohort(study), {}, {}
     if problems:
         return CohortCheck(study, problems, [])
     cohort = read_cohort(study)
@@ -134,15 +141,25 @@ def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck
     with progress("Check", total=len(jobs)) as bar:
         for outcome in map_cases(check_one, jobs, workers=workers, preload=preload):
             case_id = outcome.item.case.case_id
-            fault = outcome.error or (outcome.result.fault if outcome.result else None)
+            mask = outcome.result.mask if outcome.result else None
+            fault = outcome.error or (mask.fault if mask else None)
             problems += [fault] if fault else []
-            if outcome.result and outcome.result.note:
-                notes[case_id] = f"case {case_id}: {outcome.result.note}"
+            if mask and mask.note:
+                notes[case_id] = f"case {case_id}: {mask.note}"
+            if outcome.result:
+                identities[case_id] = outcome.result.identity
             bar.advance(note=case_id)
+    for case_id, keys in file_keys([case for case in cohort if case.image.is_file()]).items():
+        found = identities.get(case_id, ScanIdentity())
+        identities[case_id] = dataclasses.replace(found, files=keys)
+    shared = shared_scans(cohort, identities)
     return CohortCheck(
         study=study,
-        problems=problems,
-        notes=[notes[case.case_id] for case in cohort if case.case_id in notes],
+        problems=[*problems, *shared],
+        notes=[
+            *(notes[case.case_id] for case in cohort if case.case_id in notes),
+            *_near_notes(study, near_scans(cohort, identities, shared), draw=False),
+        ],
         internal=len(cohort.internal),
         external=len(cohort.external),
     )
@@ -217,7 +234,9 @@ def preprocess(
     Returns
     -------
     Preprocessing
-        The errors of failed cases are in ``problems``, and in ``preprocess.csv``.
+        The errors of failed cases are in ``problems``, and in ``preprocess.csv``. ``problems``
+        also names the scans that two patients, or an internal and an external case, have in
+        common, and ``notes`` those that are nearly the same.
 
     Raises
     ------
@@ -233,8 +252,11 @@ def preprocess(
     """
     study = _opened(study)
     from ctbone.preprocessing import write_quality, write_summary
+    from ctbone.same_scans import near_scans, read_identities, shared_scans
+    from ctbone.scan_identity import study_salt
 
     cohort = read_cohort(study)
+    study_salt(study)  # drawn once, before several workers need it
     cases = [cohort.case(case)] if case else [*cohort]
     jobs = [CaseJob(study, one) for one in cases]
     done = [] if cluster is not None else finished_jobs(jobs, threads=workers)
@@ -256,7 +278,29 @@ def preprocess(
     write_summary(study, results)
     if qc:
         write_quality(study, [one.case_id for one in cohort])
-    return Preprocessing(study, outcomes)
+    ready = [outcome.item.case for outcome in outcomes if outcome.error is None]
+    identities = read_identities(study, ready)
+    for one in cohort:
+        if one not in cases and (identity := converted_identity(CaseJob(study, one))):
+            identities[one.case_id] = identity
+    shared = shared_scans(cohort, identities)
+    notes = _near_notes(study, near_scans(cohort, identities, shared), draw=True)
+    return Preprocessing(study, outcomes, shared, notes)
+
+
+def _near_notes(study: Study, near: Sequence[NearScans], *, draw: bool) -> list[str]:
+    """Return a line for each pair of scans that are nearly the same, with its picture."""
+    from ctbone.preprocessing import draw_near_scans
+
+    notes = []
+    for pair in near[:_MOST_PAIRS]:
+        picture = study.qc_pair(pair.first.case_id, pair.second.case_id)
+        if draw:
+            draw_near_scans(study, pair)
+        notes.append(f"{pair}; see {picture}" if picture.is_file() else str(pair))
+    if len(near) > _MOST_PAIRS:
+        notes.append(f"{len(near) - _MOST_PAIRS} more cases have nearly the scan of another case")
+    return notes
 
 
 def train(
@@ -569,8 +613,11 @@ def run(
     preload = modules_to_preload(study)
     for problem in _check(study, workers=workers, preload=preload).problems:
         raise problem
-    for problem in preprocess(study, workers=workers).problems:
+    prepared = preprocess(study, workers=workers)
+    for problem in prepared.problems:
         raise problem
+    for note in prepared.notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
     from ctbone import custody
 
     _set_aside(study, custody.inspect(study))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ from ctbone.dicom.volume import Volume, read_series
 from ctbone.errors import CtboneError, DicomError, StudyError
 from ctbone.grid import Grid
 from ctbone.nifti import open_nifti, to_hu, write_nifti
+from ctbone.scan_identity import (
+    ScanIdentity,
+    identify,
+    identity_of_record,
+    instance_keys,
+    study_salt,
+)
 from ctbone.study import (
     Study,
     file_hash,
@@ -80,12 +88,15 @@ def convert_case(study: Study, case: Case) -> Path:
         content = aside.submit(source_content, case)
         try:
             if _is_nifti(case.image):
-                record = _convert_nifti(case, out)
+                record, identity = _convert_nifti(case, out)
             else:
                 found = list_series(case.image, study.settings.dicom)
-                volume = read_series(taken_series(found, case.image, case.case_id))
+                series = taken_series(found, case.image, case.case_id)
+                volume = read_series(series)
                 write_nifti(out, volume.data, volume.affine)
                 record = _record(volume, found)
+                instances = _instance_keys(series, study_salt(study))
+                identity = identify(volume.data, volume.affine, instances)
         except (DicomError, StudyError) as error:
             error.case = case.case_id
             raise
@@ -94,6 +105,8 @@ def convert_case(study: Study, case: Case) -> Path:
             "place": source_place(study, case.image),
             "content": content.result(),
             "volume": file_hash(out),
+            "salt": _salt_digest(study),
+            "identity": identity.to_record(),
         }
     write_json(record_of(out), {**origin, **record, **provenance(study, "dicom")})
     return out
@@ -110,16 +123,34 @@ def is_converted(study: Study, case: Case) -> bool:
     return _is_fresh(study, case, _source(study, case))
 
 
-def grid_of(study: Study, case: Case) -> Grid:
-    """Return the grid of a case's volume from headers alone, as ``ctbone check`` needs it.
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the headers of a case's image say.
+
+    Attributes
+    ----------
+    grid
+        The grid of the volume.
+    identity
+        That of the study's volume if it was made from the present files, else without voxels. Its
+        ``instances`` are digested without the study's salt and must not be written.
+    """
+
+    grid: Grid
+    identity: ScanIdentity
+
+
+def read_header(study: Study, case: Case) -> ImageHeader:
+    """Read the headers of a case's image, as ``ctbone check`` needs them.
 
     Raises
     ------
     DicomError, NiftiError
         As ``convert_case``, for errors that the headers show.
     """
+    recorded = recorded_identity(study, case) or ScanIdentity()
     if _is_nifti(case.image):
-        return open_nifti(case.image, case.case_id).grid
+        return ImageHeader(open_nifti(case.image, case.case_id).grid, recorded)
     try:
         series = taken_series(
             list_series(case.image, study.settings.dicom), case.image, case.case_id
@@ -128,11 +159,28 @@ def grid_of(study: Study, case: Case) -> Grid:
         error.case = case.case_id
         raise
     assert series.stack is not None
-    return (
+    grid = (
         untilted_grid(series.stack)
         if series.stack.irregularity
         else Grid(series.stack.shape, series.stack.affine)
     )
+    return ImageHeader(grid, replace(recorded, instances=_instance_keys(series, salt=b"")))
+
+
+def recorded_identity(study: Study, case: Case) -> ScanIdentity | None:
+    """Return the identity of a volume that was made from the present files, else None."""
+    try:
+        record = read_json(record_of(study.nifti(case.case_id)))
+        identity = identity_of_record(record)
+        current = identity is not None and record.get("source") == _source_hash(study, case)
+    except CtboneError:
+        return None
+    return identity if current else None
+
+
+def _instance_keys(series: Series, salt: bytes) -> np.ndarray:
+    assert series.stack is not None
+    return instance_keys((frame.instance for frame in series.stack.frames), salt)
 
 
 def _is_nifti(path: Path) -> bool:
@@ -146,12 +194,17 @@ def _source(study: Study, case: Case) -> str:
     return source
 
 
+def _salt_digest(study: Study) -> str:
+    """Return the hash of the study's salt: digests made with another salt cannot be compared."""
+    return hashlib.sha256(study_salt(study)).hexdigest()
+
+
 def _is_fresh(study: Study, case: Case, source: str) -> bool:
     """Whether the volume was made from these files, or from copies of them."""
     out = study.nifti(case.case_id)
     try:
         record = read_json(record_of(out))
-        if record.get("volume") != file_hash(out):
+        if record.get("volume") != file_hash(out) or record.get("salt") != _salt_digest(study):
             return False
         if record.get("source") == source:
             return True
@@ -162,7 +215,7 @@ def _is_fresh(study: Study, case: Case, source: str) -> bool:
         return False
 
 
-def _convert_nifti(case: Case, out: Path) -> dict[str, Any]:
+def _convert_nifti(case: Case, out: Path) -> tuple[dict[str, Any], ScanIdentity]:
     nifti = open_nifti(case.image, case.case_id)
     values = nifti.read()
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -175,7 +228,8 @@ def _convert_nifti(case: Case, out: Path) -> dict[str, Any]:
         )
     hu, below = to_hu(values)
     write_nifti(out, hu, nifti.grid.affine)
-    return {"from": "nifti", "geometry": _geometry(nifti.grid), "air_voxels": below}
+    identity = identify(hu, nifti.grid.affine, instance_keys([], salt=b""))
+    return {"from": "nifti", "geometry": _geometry(nifti.grid), "air_voxels": below}, identity
 
 
 def _record(volume: Volume, found: list[Series]) -> dict[str, Any]:

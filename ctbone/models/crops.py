@@ -18,6 +18,7 @@ from ctbone.custody import require_crops
 from ctbone.errors import ModelError, NiftiError, StudyError
 from ctbone.input_kind import AXES_3D, INPUT_KINDS, Dim, InputKind
 from ctbone.nifti import open_nifti
+from ctbone.same_scans import read_identities, shared_scans
 from ctbone.study import Study, content_hash, read_json, read_table, record_of
 
 _NAMED = 5
@@ -216,7 +217,9 @@ def dilate(lesion: np.ndarray, distance: float) -> np.ndarray:
 
 
 def refuse_shared_voxels(study: Study, cohort: Cohort, crops: Crops) -> None:
-    """Stop where two patients have identical voxels, in the volume or in the crop.
+    """Stop where two patients have identical voxels, in the crop or in the scan.
+
+    A scan that is both internal and external stops it, too, whatever the masks are.
 
     Parameters
     ----------
@@ -230,8 +233,8 @@ def refuse_shared_voxels(study: Study, cohort: Cohort, crops: Crops) -> None:
 
     Raises
     ------
-    ModelError
-        Two patients share voxels; both cases are named.
+    ModelError, CohortError
+        Two patients, or an internal and an external case, share voxels; both cases are named.
     """
     _refuse_shared(cohort, dict(zip(crops.case_ids, crops.digests, strict=True)), "crops")
     if study.preprocess_csv.is_file():
@@ -239,6 +242,8 @@ def refuse_shared_voxels(study: Study, cohort: Cohort, crops: Crops) -> None:
         if "voxel_hash" in table:
             volumes = dict(zip(table["case_id"], table["voxel_hash"], strict=True))
             _refuse_shared(cohort, volumes, "volumes")
+    for problem in shared_scans(cohort, read_identities(study, cohort)):
+        raise problem
 
 
 def _refuse_shared(cohort: Cohort, digests: Mapping[str, str], kind: str) -> None:

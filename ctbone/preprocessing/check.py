@@ -65,7 +65,8 @@ def check_case(study: Study, case: Case, image: Grid | None = None) -> MaskCheck
     case
         The case.
     image
-        The image's grid from its headers (``ctbone.dicom.grid_of``); None checks the mask alone.
+        The image's grid from its headers (``ctbone.dicom.read_header``); None checks the mask
+        alone.
     """
     try:
         mask, components = read_lesion(case, study.settings.preprocess, image)
