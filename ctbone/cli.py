@@ -304,7 +304,10 @@ def predict(
     dim: DimOption = None,
     study: StudyDir = HERE,
 ) -> None:
-    """Predict the external centres with the ensemble of all folds."""
+    """Predict the external centres with the ensemble of all folds.
+
+    A model with a fold that is not trained is left out and named.
+    """
     if image is not None or mask is not None:
         not_yet(
             "does not predict a single new patient",
@@ -320,7 +323,10 @@ def predict(
 def fuse(
     with_reader: Annotated[
         Path | None,
-        typer.Option(metavar="SCORES.csv", help="The radiologists' scores; default: no reader."),
+        typer.Option(
+            metavar="SCORES.csv",
+            help="The radiologists' scores, here or in the study folder; default: no reader.",
+        ),
     ] = None,
     reader: Annotated[
         str | None, typer.Option(help="The reader, if several scored every case.")
@@ -329,7 +335,8 @@ def fuse(
 ) -> None:
     """Fuse the models with each other and with a radiologist.
 
-    The weights are fitted on the validation cases of each fold, not on the reported cases.
+    The weights are fitted on the validation cases of each fold, not on the reported cases. A
+    fusion with a model that is not trained is left out and named.
     """
     from ctbone import workflow
 
@@ -407,8 +414,12 @@ def run(
         Path | None,
         typer.Option(
             metavar="SCORES.csv",
-            help="The radiologists' scores; default: the study's scores.csv, if it exists.",
+            help="The radiologists' scores, here or in the study folder; default: the study's "
+            "scores.csv, if it exists.",
         ),
+    ] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="The reader, if several scored every case.")
     ] = None,
     workers: WorkersOption = None,
     study: StudyDir = HERE,
@@ -416,7 +427,8 @@ def run(
     """Run all stages that are not up to date, from check to report."""
     from ctbone import workflow
 
-    print(workflow.run(study, with_reader=with_reader, workers=_processes(workers)))
+    done = workflow.run(study, with_reader=with_reader, reader=reader, workers=_processes(workers))
+    print(done)
 
 
 @app.command()

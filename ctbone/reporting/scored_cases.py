@@ -142,12 +142,16 @@ class CaseSet:
         One entry a model, at least one.
     uncompared
         Models that are not compared with others, because they only recalibrate one of them.
+    recorded
+        Whether records prove the folds and the training behind every table. If not, the page
+        claims nothing about them.
     """
 
     key: SetKey
     title: str
     scored: tuple[ScoredCases, ...]
     uncompared: frozenset[str] = frozenset()
+    recorded: bool = True
 
     @property
     def inline_title(self) -> str:

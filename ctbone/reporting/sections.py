@@ -155,6 +155,8 @@ def _sentence(analysis: Analysis, judged: JudgedSet) -> str:
     }[judged.case_set.key]
     if judged.case_set.title == "All cases":
         where = "On all cases"
+    elif not judged.case_set.recorded:
+        where = f"On {judged.case_set.inline_title}"
     first = judged.judgements[0]
     start = f"{where} ({_count(first, analysis)})"
     known = [j for j in judged.judgements if j.estimates["auc"].value is not None]

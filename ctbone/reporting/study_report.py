@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,13 @@ from ctbone.reporting.fusion_section import fusion_section
 from ctbone.reporting.method import method_section
 from ctbone.reporting.patients import patients_section
 from ctbone.reporting.readers import JudgedReaders, judge_readers, reader_scores, readers_section
+from ctbone.reporting.run_records import (
+    RunRecords,
+    record_notices,
+    run_records,
+    settings_as_run,
+)
+from ctbone.reporting.scored_cases import CaseSet
 from ctbone.reporting.sections import (
     further_tables,
     headline,
@@ -59,7 +66,8 @@ def report(study: Study) -> Path:
     """
     cohort = read_cohort(study)
     tables = sources(study)
-    sets = case_sets(study, cohort, tables)
+    runs = run_records(study, cohort, tables)
+    sets = [_without_claims(one, runs) for one in case_sets(study, cohort, tables)]
     records = fusion_records(study, tables)
     scores = reader_scores(study, cohort)
     steps = sum(len(case_set.scored) for case_set in sets)
@@ -78,6 +86,7 @@ def report(study: Study) -> Path:
             tables=tables,
             analysis=analysis,
             readers=readers,
+            runs=runs,
             records=records,
             provenance=provenance(study, "report", inputs),
         )
@@ -97,8 +106,17 @@ class _Made:
     tables: list[Source]
     analysis: Analysis
     readers: JudgedReaders | None
+    runs: RunRecords
     records: Records
     provenance: dict[str, Any]
+
+
+def _without_claims(case_set: CaseSet, runs: RunRecords) -> CaseSet:
+    """Mark a set with tables whose folds no record proves; its title then claims no folds."""
+    if runs.proves(scored.name for scored in case_set.scored):
+        return case_set
+    title = "Internal test" if case_set.key == "internal" else case_set.title
+    return replace(case_set, title=title, recorded=False)
 
 
 def is_synthetic(study: Study) -> bool:
@@ -108,9 +126,11 @@ def is_synthetic(study: Study) -> bool:
 
 def _page(made: _Made) -> Page:
     study, analysis, records, readers = made.study, made.analysis, made.records, made.readers
+    runs = made.runs
     settings, synthetic = study.settings, is_synthetic(study)
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
     summary += [
+        *record_notices(study, made.tables, runs),
         *stale_notices(study, made.tables),
         *uneven_notices(analysis),
         headline(analysis),
@@ -118,7 +138,7 @@ def _page(made: _Made) -> Page:
     ]
     curves = curves_by_set(analysis, bands=True)
     sections = [
-        patients_section(study, made.cohort, analysis),
+        patients_section(study, made.cohort, analysis, runs),
         *result_sections(analysis, curves, bands=True, fusions=records.names),
     ]
     if readers is not None:
@@ -128,9 +148,9 @@ def _page(made: _Made) -> Page:
     sections.append(worst_cases(study, analysis, made.tables))
     sections.append(
         method_section(
-            settings=settings,
+            settings=settings_as_run(study, made.tables, runs),
             analysis=analysis,
-            tables=made.tables,
+            runs=runs,
             records=records,
             record=made.provenance,
         )
@@ -140,7 +160,7 @@ def _page(made: _Made) -> Page:
             study=study,
             cohort=made.cohort,
             analysis=analysis,
-            tables=made.tables,
+            runs=runs,
             fusions=records.all,
             record=made.provenance,
             sections=sections,
