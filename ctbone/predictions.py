@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ctbone.errors import PredictionError
-from ctbone.study import read_table, record_of, write_json, write_table
+from ctbone.study import file_hash, read_table, record_of, write_json, write_table
 
 Split = Literal["val", "test", "external"]
 COLUMNS = ("case_id", "patient_id", "cohort", "model", "fold", "split", "view", "label")
@@ -47,14 +47,14 @@ def write_predictions(
     classes
         The classes of the study, in order.
     record
-        The content of the JSON file beside the table.
+        The content of the JSON file beside the table; ``table``, the hash of the CSV, is added.
     """
     ordered = table[[*COLUMNS, *probability_columns(classes)]].copy()
     ordered["fold"] = ordered["fold"].astype("Int64")
     checked = ordered.assign(view=ordered["view"].fillna(""))
     _check(checked, classes, path)
     write_table(path, checked)
-    write_json(record_of(path), record)
+    write_json(record_of(path), {**record, "table": file_hash(path)})
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:

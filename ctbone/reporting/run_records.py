@@ -181,9 +181,12 @@ def _trained(study: Study, source: Source, drawn: FoldSettings | None) -> Traine
         return None
     folds = []
     for name, digest in weights.items():
-        card = _read(study.run(source.name, 0).with_name(str(name)) / "card.json")
+        number = str(name).removeprefix("fold")
+        if not number.isdecimal():
+            return None
+        card = _read(study.run(source.name, int(number)) / "card.json")
         fold = _fold(card) if card.get("weights_sha256") == digest else None
-        if fold is None or f"fold{fold.fold}" != name:
+        if fold is None or fold.fold != int(number):
             return None
         folds.append(fold)
     folds.sort(key=lambda fold: fold.fold)

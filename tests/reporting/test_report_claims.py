@@ -242,3 +242,8 @@ def test_a_table_of_other_weights_is_not_described(study):
     content = json.loads(card.read_text())
     card.write_text(json.dumps({**content, "weights_sha256": "0" * 64}))
     assert "Made elsewhere, or fused from such tables: 3d." in page_of(study)
+
+
+def test_a_table_that_replaced_a_trained_one_is_not_described(study):
+    elsewhere(study, "3d")
+    assert "Made elsewhere, or fused from such tables: 3d." in page_of(study)
