@@ -305,7 +305,10 @@ def predict(
     dim: DimOption = None,
     study: StudyDir = HERE,
 ) -> None:
-    """Predict the external centres with the ensemble of all folds."""
+    """Predict the external centres with the ensemble of all folds.
+
+    A model with a fold that is not trained is left out and named.
+    """
     if image is not None or mask is not None:
         not_yet(
             "does not predict a single new patient",
@@ -321,7 +324,10 @@ def predict(
 def fuse(
     with_reader: Annotated[
         Path | None,
-        typer.Option(metavar="SCORES.csv", help="The radiologists' scores; default: no reader."),
+        typer.Option(
+            metavar="SCORES.csv",
+            help="The radiologists' scores, here or in the study folder; default: no reader.",
+        ),
     ] = None,
     reader: Annotated[
         str | None, typer.Option(help="The reader, if several scored every case.")
@@ -330,7 +336,8 @@ def fuse(
 ) -> None:
     """Fuse the models with each other and with a radiologist.
 
-    The weights are fitted on the validation cases of each fold, not on the reported cases.
+    The weights are fitted on the validation cases of each fold, not on the reported cases. A
+    fusion with a model that is not trained is left out and named.
     """
     from ctbone import workflow
 
@@ -434,8 +441,12 @@ def run(
         Path | None,
         typer.Option(
             metavar="SCORES.csv",
-            help="The radiologists' scores; default: the study's scores.csv, if it exists.",
+            help="The radiologists' scores, here or in the study folder; default: the study's "
+            "scores.csv, if it exists.",
         ),
+    ] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="The reader, if several scored every case.")
     ] = None,
     workers: WorkersOption = None,
     study: StudyDir = HERE,
@@ -446,7 +457,8 @@ def run(
     """
     from ctbone import workflow
 
-    print(workflow.run(study, with_reader=with_reader, workers=_processes(workers)))
+    done = workflow.run(study, with_reader=with_reader, reader=reader, workers=_processes(workers))
+    print(done)
 
 
 @app.command()

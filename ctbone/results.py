@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,10 +224,13 @@ class Prediction(Result):
         The study.
     paths
         The table of probabilities of each model.
+    left_out
+        By model that was left out, the reason.
     """
 
     study: Study
     paths: dict[str, Path]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -237,7 +240,8 @@ class Prediction(Result):
         return pd.concat(tables, ignore_index=True).query("split == 'external'")
 
     def __str__(self) -> str:
-        return "\n".join(f"Wrote {path}" for path in self.paths.values())
+        lines = [f"Wrote {path}" for path in self.paths.values()]
+        return "\n".join([*lines, *(f"Left out: {reason}" for reason in self.left_out.values())])
 
 
 @dataclass(frozen=True, repr=False)
@@ -266,7 +270,14 @@ class Fusion(Result):
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        return "\n".join(str(one) for one in self.combinations)
+        reasons: dict[str, list[str]] = {}
+        for one in self.combinations:
+            if one.skipped:
+                reasons.setdefault(one.skipped, []).append(one.name)
+        lines = [str(one) for one in self.combinations if not one.skipped]
+        return "\n".join(
+            [*lines, *(f"{why}: left out {', '.join(names)}" for why, names in reasons.items())]
+        )
 
 
 @dataclass(frozen=True, repr=False)

@@ -24,7 +24,7 @@ from ctbone.cases import (
 from ctbone.cohort import COLUMNS, check_cohort, read_cohort
 from ctbone.config import DicomSettings, EvaluationSettings
 from ctbone.config_file import builtin_config, checked, load_settings
-from ctbone.errors import CtboneError, StudyError
+from ctbone.errors import CtboneError, ScoreError, StudyError
 from ctbone.input_kind import Dim
 from ctbone.progress import progress
 from ctbone.results import (
@@ -370,21 +370,24 @@ def train(
 def predict(study: Study | AnyPath = ".", *, dim: Dim | None = None) -> Prediction:
     """Predict the external cases with the models of all folds.
 
+    A model with a fold that is not trained is left out.
+
     Parameters
     ----------
     study
-        The study or its folder; all folds are trained.
+        The study or its folder; all folds of at least one model are trained.
     dim
         Predict only with the models of this dimension.
 
     Returns
     -------
     Prediction
+        The reasons of models that were left out are in ``left_out``.
 
     Raises
     ------
     InferenceError, ModelError
-        There are no external cases, or folds are missing or outdated.
+        There are no external cases, no model is trained in all folds, or folds are outdated.
 
     Examples
     --------
@@ -392,7 +395,21 @@ def predict(study: Study | AnyPath = ".", *, dim: Dim | None = None) -> Predicti
     >>> ct.predict("my_study").table  # doctest: +SKIP
     """
     study = _opened(study)
-    return Prediction(study, {name: _predict(study, name) for name in models_of(study, dim)})
+
+    names, count = models_of(study, dim), study.settings.folds.count
+    from ctbone import inference
+
+    missing = {name: inference.missing_folds(study, name) for name in names}
+    complete = [name for name in names if not missing[name]]
+    left_out = {
+        name: f"{name} is not trained"
+        if len(folds) == count
+        else f"{name} is not trained in {len(folds)} of {count} folds: {', '.join(map(str, folds))}"
+        for name, folds in missing.items()
+        if folds and complete
+    }
+    paths = {name: _predict(study, name) for name in complete or names}
+    return Prediction(study, paths, left_out)
 
 
 def _predict(study: Study, model: str) -> Path:
@@ -407,13 +424,15 @@ def fuse(
 ) -> Fusion:
     """Fuse the models with each other and with a radiologist.
 
+    A combination with a model that is not trained is left out, with the reason.
+
     Parameters
     ----------
     study
-        The study or its folder; its models are trained.
+        The study or its folder; at least one of its models is trained.
     with_reader
-        The radiologists' scores, a path as given or in the study folder; None leaves out the
-        combinations with a reader.
+        The radiologists' scores: a path from the current folder or, if there is no such file, from
+        the study folder. None leaves out the combinations with a reader.
     reader
         ``reader_id``, if several readers scored every case.
 
@@ -434,11 +453,29 @@ def fuse(
     study = _opened(study)
     from ctbone import custody, fusion
 
-    scores = None if with_reader is None else Path(with_reader)
-    if scores is not None and not scores.exists():
-        scores = study.root / scores
+    scores = None if with_reader is None else _scores(study, with_reader)
     with custody.timed(study, "fuse"):
         return Fusion(fusion.fuse(study, scores=scores, reader=reader))
+
+
+def _scores(study: Study, path: AnyPath) -> Path:
+    """Return a table of scores: the path as given or, if there is no such file, in the study.
+
+    Raises
+    ------
+    ScoreError
+        There is no such file in either place.
+    """
+    given, inside = Path(path), study.root / path
+    for file in (given, inside):
+        if file.is_file():
+            return file
+    raise ScoreError(
+        "the table of the scores is missing",
+        file=given,
+        expected=f"a file here or in the study: {inside}",
+        remedy="correct the path of --with-reader",
+    )
 
 
 def evaluate(
@@ -577,7 +614,11 @@ def status(study: Study | AnyPath = ".") -> Status:
 
 
 def run(
-    study: Study | AnyPath = ".", *, with_reader: AnyPath | None = None, workers: int = 1
+    study: Study | AnyPath = ".",
+    *,
+    with_reader: AnyPath | None = None,
+    reader: str | None = None,
+    workers: int = 1,
 ) -> Report:
     """Make what ``status`` calls stale or missing, from the check to the report.
 
@@ -589,7 +630,10 @@ def run(
     study
         The study or its folder.
     with_reader
-        The radiologists' scores; None takes ``scores.csv`` of the study if it exists.
+        The radiologists' scores, a path as in ``fuse``; None takes ``scores.csv`` of the study if
+        it exists.
+    reader
+        ``reader_id``, if several readers scored every case.
     workers
         Processes of check and preprocessing.
 
@@ -609,7 +653,17 @@ def run(
     Report: my_study/report/index.html
     """
     study = _opened(study)
-    scores = with_reader or (study.scores_csv if study.scores_csv.exists() else None)
+    if with_reader is not None:
+        scores: Path | None = _scores(study, with_reader)  # before the training, which takes hours
+    else:
+        scores = study.scores_csv if study.scores_csv.exists() else None
+    if reader is not None and scores is None:
+        raise ScoreError(
+            "a reader is named, but the study has no scores",
+            found=reader,
+            expected=str(study.scores_csv),
+            remedy="write scores.csv, or name the table: --with-reader SCORES.csv",
+        )
     preload = modules_to_preload(study)
     for problem in _check(study, workers=workers, preload=preload).problems:
         raise problem
@@ -627,8 +681,9 @@ def run(
         if any((link.name, link.part) == (name, "external") for link in due):
             _predict(study, name)
     fusions = custody.inspect(study).of("fusion")
-    if with_reader is not None or any(link.state != "current" for link in fusions):
-        fuse(study, with_reader=scores)
+    chosen = with_reader is not None or reader is not None
+    if chosen or any(link.state != "current" for link in fusions):
+        fuse(study, with_reader=scores, reader=reader)
     if all(link.state == "current" for link in custody.inspect(study).of("report")):
         return Report(study.report / "index.html")
     return report(study)

@@ -172,7 +172,7 @@ def recorded_identity(study: Study, case: Case) -> ScanIdentity | None:
     try:
         record = read_json(record_of(study.nifti(case.case_id)))
         identity = identity_of_record(record)
-        current = identity is not None and record.get("source") == _source_hash(study, case)
+        current = identity is not None and record.get("source") == _source(study, case)
     except CtboneError:
         return None
     return identity if current else None

@@ -60,11 +60,12 @@ def predict_external(study: Study, model: str) -> Path:
         )
     folds = read_folds(study, cohort)
     count = study.settings.folds.count
-    missing = [str(fold) for fold in range(count) if not card_file(study, model, fold).is_file()]
+    missing = missing_folds(study, model)
     if missing:
+        listed = ", ".join(map(str, missing))
         raise InferenceError(
-            f"the model '{model}' lacks {len(missing)} of its {count} folds: {', '.join(missing)}",
-            file=study.run(model, int(missing[0])).parent,
+            f"the model '{model}' lacks {len(missing)} of its {count} folds: {listed}",
+            file=study.run(model, missing[0]).parent,
             remedy="run 'ctbone train' until all folds are trained",
         )
     require_current(study, "weights", [f"{model}/fold{fold}" for fold in range(count)])
@@ -113,3 +114,9 @@ def predict_external(study: Study, model: str) -> Path:
     if table is None:
         raise StudyError("no fold is finished", file=study.run(model, 0).parent)
     return table
+
+
+def missing_folds(study: Study, model: str) -> tuple[int, ...]:
+    """Return the folds of a model that are not trained."""
+    count = study.settings.folds.count
+    return tuple(fold for fold in range(count) if not card_file(study, model, fold).is_file())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,13 @@ from ctbone.reporting.fusion_section import fusion_section
 from ctbone.reporting.method import method_section
 from ctbone.reporting.patients import patients_section
 from ctbone.reporting.readers import JudgedReaders, judge_readers, reader_scores, readers_section
+from ctbone.reporting.run_records import (
+    RunRecords,
+    record_notices,
+    run_records,
+    settings_as_run,
+)
+from ctbone.reporting.scored_cases import CaseSet
 from ctbone.reporting.sections import (
     further_tables,
     headline,
@@ -65,7 +72,8 @@ def report(study: Study) -> Path:
     for kind in ("predictions", "fusion"):
         names = [table.path.stem for table in tables if table.path.parent.name == kind]
         require_current(study, kind, names, settings=False)
-    sets = case_sets(study, cohort, tables)
+    runs = run_records(study, cohort, tables)
+    sets = [_without_claims(one, runs) for one in case_sets(study, cohort, tables)]
     records = fusion_records(study, tables)
     scores = reader_scores(study, cohort)
     steps = sum(len(case_set.scored) for case_set in sets)
@@ -84,6 +92,7 @@ def report(study: Study) -> Path:
             tables=tables,
             analysis=analysis,
             readers=readers,
+            runs=runs,
             records=records,
             provenance=provenance(study, "report", inputs),
         )
@@ -103,8 +112,17 @@ class _Made:
     tables: list[Source]
     analysis: Analysis
     readers: JudgedReaders | None
+    runs: RunRecords
     records: Records
     provenance: dict[str, Any]
+
+
+def _without_claims(case_set: CaseSet, runs: RunRecords) -> CaseSet:
+    """Mark a set with tables whose folds no record proves; its title then claims no folds."""
+    if runs.proves(scored.name for scored in case_set.scored):
+        return case_set
+    title = "Internal test" if case_set.key == "internal" else case_set.title
+    return replace(case_set, title=title, recorded=False)
 
 
 def is_synthetic(study: Study) -> bool:
@@ -114,9 +132,11 @@ def is_synthetic(study: Study) -> bool:
 
 def _page(made: _Made) -> Page:
     study, analysis, records, readers = made.study, made.analysis, made.records, made.readers
+    runs = made.runs
     settings, synthetic = study.settings, is_synthetic(study)
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
     summary += [
+        *record_notices(study, made.tables, runs),
         *stale_notices(study),
         *elsewhere_notices(made.tables),
         *uneven_notices(analysis),
@@ -125,7 +145,7 @@ def _page(made: _Made) -> Page:
     ]
     curves = curves_by_set(analysis, bands=True)
     sections = [
-        patients_section(study, made.cohort, analysis),
+        patients_section(study, made.cohort, analysis, runs),
         *result_sections(analysis, curves, bands=True, fusions=records.names),
     ]
     if readers is not None:
@@ -135,9 +155,9 @@ def _page(made: _Made) -> Page:
     sections.append(worst_cases(study, analysis, made.tables))
     sections.append(
         method_section(
-            settings=settings,
+            settings=settings_as_run(study, made.tables, runs),
             analysis=analysis,
-            tables=made.tables,
+            runs=runs,
             records=records,
             record=made.provenance,
         )
@@ -147,7 +167,7 @@ def _page(made: _Made) -> Page:
             study=study,
             cohort=made.cohort,
             analysis=analysis,
-            tables=made.tables,
+            runs=runs,
             fusions=records.all,
             record=made.provenance,
             sections=sections,

@@ -360,8 +360,8 @@ def without_validation(study):
     return FusionError, "no validation rows"
 
 
-def without_a_table(study):
-    study.predictions_csv("2d").unlink()
+def without_the_table_of_another_program(study):
+    set_settings(study, fusion={"combinations": {"both": ["3d", "theirs"]}})
     return CtboneError, "missing"
 
 
@@ -389,7 +389,7 @@ def with_a_strange_case(study):
         with_another_fold,
         with_another_fold_and_no_folds,
         without_validation,
-        without_a_table,
+        without_the_table_of_another_program,
         with_logits,
         with_the_midpoint,
         with_a_strange_case,
@@ -397,6 +397,7 @@ def with_a_strange_case(study):
 )
 def test_bad_input_is_named_and_nothing_is_written(study, spoil):
     kind, words = spoil(study)
+    study = Study.open(study.root)
     with pytest.raises(kind, match=words):
         fuse(study, scores=study.scores_csv)
     assert not (study.root / "fusion").exists()
