@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctbone.cohort import Case, read_cohort
 from ctbone.errors import CtboneError
+from ctbone.lock import locked
 from ctbone.study import Study, record_of
 from ctbone.workers import Outcome
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 TRANSFORMS = "ctbone.transforms"
 """The module that imports MONAI, which takes seconds; needed only if a crop is to be made."""
+
+
+_WAIT = 600.0
+"""Seconds to wait for another process that works on the same case; one case takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,9 @@ def prepare_case(job: CaseJob) -> CropSummary:
     from ctbone.dicom import convert_case
     from ctbone.preprocessing import preprocess_case
 
-    convert_case(job.study, job.case)
-    return preprocess_case(job.study, job.case, _crop)
+    with _only_this_process(job):
+        convert_case(job.study, job.case)
+        return preprocess_case(job.study, job.case, _crop)
 
 
 def prepare_and_draw(job: CaseJob) -> CropSummary:
@@ -54,6 +61,16 @@ def prepare_and_draw(job: CaseJob) -> CropSummary:
     summary = prepare_case(job)
     draw_sheet(job.study, job.case.case_id)
     return summary
+
+
+def _only_this_process(job: CaseJob) -> AbstractContextManager[None]:
+    """Return the lock of a case: a second ``preprocess`` waits, then finds the case up to date."""
+    return locked(
+        job.study.case_lock(job.case.case_id),
+        f"case {job.case.case_id} is being preprocessed",
+        remedy="wait until it ends, then run 'ctbone preprocess' again",
+        wait=_WAIT,
+    )
 
 
 def finished_jobs(jobs: Sequence[CaseJob], *, threads: int) -> list[Outcome[CaseJob, CropSummary]]:
