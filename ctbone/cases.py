@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctbone.cohort import Case, read_cohort
 from ctbone.errors import CtboneError
-from ctbone.lock import locked
+from ctbone.lock import locked, remove_stale_lock
 from ctbone.study import Study, record_of
 from ctbone.workers import Outcome
 
@@ -37,11 +38,13 @@ class CaseJob:
 
 
 def check_one(job: CaseJob) -> MaskCheck:
-    """Check the headers of a case's images and its mask."""
+    """Check the headers of a case's images and its mask; the result also counts the voxels."""
     from ctbone.dicom import grid_of
     from ctbone.preprocessing import check_case
 
-    return check_case(job.study, job.case, grid_of(job.study, job.case))
+    grid = grid_of(job.study, job.case)
+    found = check_case(job.study, job.case, grid)
+    return found if grid is None else replace(found, voxels=math.prod(grid.shape))
 
 
 def prepare_case(job: CaseJob) -> CropSummary:
@@ -102,7 +105,10 @@ def _finished_summary(job: CaseJob) -> CropSummary | None:
     from ctbone.preprocessing import up_to_date
 
     try:
-        return up_to_date(job.study, job.case) if is_converted(job.study, job.case) else None
+        done = up_to_date(job.study, job.case) if is_converted(job.study, job.case) else None
+        if done is not None:
+            remove_stale_lock(job.study.case_lock(job.case.case_id))
+        return done
     except Exception:
         return None  # the stage runs next and reports the error for this case alone
 

@@ -118,6 +118,12 @@ def locked(path: Path, work: str, *, remedy: str, wait: float = 0.0) -> Iterator
                 path.unlink()
 
 
+def remove_stale_lock(path: Path) -> None:
+    """Remove a lock that a killed process left where the work is done and nothing is to be held."""
+    if path.exists() and _stale(path, holder := _holder(path)):
+        _remove_stale(path, holder)
+
+
 def _ourselves() -> Holder:
     return Holder(
         host=platform.node(),

@@ -23,6 +23,7 @@ import pandas as pd
 import ctbone
 from ctbone.config import Settings
 from ctbone.config_file import load_settings
+from ctbone.differences import nearest
 from ctbone.errors import StudyError
 from ctbone.input_kind import INPUT_KINDS, Dim
 from ctbone.lock import alive, machine
@@ -302,9 +303,9 @@ def _temporary(path: Path) -> Path:
 def _sweep(folder: Path) -> None:
     """Remove temporary files of dead processes of this machine, and old ones of other machines."""
     for left in folder.glob(".writing-*"):
-        machine, pid, _ = (left.name.removeprefix(".writing-") + "--").split("-", 2)
+        its_machine, pid, _ = (left.name.removeprefix(".writing-") + "--").split("-", 2)
         with suppress(OSError):
-            if os.name == "posix" and machine == machine() and pid.isdecimal():
+            if os.name == "posix" and its_machine == machine() and pid.isdecimal():
                 abandoned = not alive(int(pid))
             else:
                 abandoned = time.time() - left.stat().st_mtime > _ABANDONED
@@ -400,8 +401,14 @@ def read_table(path: Path, required: Sequence[str] = (), remedy: str | None = No
             file=path,
             found=", ".join(header),
             expected=", ".join(required),
+            remedy=_did_you_mean(missing, header),
         )
     return pd.DataFrame(rows[1:], columns=header, dtype=str)
+
+
+def _did_you_mean(missing: Sequence[str], header: Sequence[str]) -> str | None:
+    pairs = [(near, name) for name in missing if (near := nearest(name, header))]
+    return "; ".join(f"the column '{near}': did you mean '{name}'?" for near, name in pairs) or None
 
 
 def _rows(text: str, delimiter: str, path: Path) -> list[list[str]]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ctbone.cohort import Case, Cohort
+from ctbone.differences import found_and_expected
 from ctbone.errors import ModelError, NiftiError, StudyError
 from ctbone.input_kind import AXES_3D, INPUT_KINDS, Dim, InputKind
 from ctbone.nifti import open_nifti
@@ -297,13 +298,13 @@ def _refuse_stale(study: Study, case: Case, kind: InputKind) -> None:
         problem = "the crop has no record of the settings that it was made with"
         raise ModelError(problem, case=case.case_id, file=file, remedy=remedy) from error
     if then != now:
-        changed = [name for name in now if then[name] != now[name]]
+        found, expected = found_and_expected(then, now)
         raise ModelError(
             "the crop was made with other settings",
             case=case.case_id,
             file=file,
-            found={name: then[name] for name in changed},
-            expected={name: now[name] for name in changed},
+            found=found,
+            expected=f"{expected}, as it is now",
             remedy=remedy,
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ctbone.config import ModelSettings, Settings
+from ctbone.differences import found_and_expected
 from ctbone.errors import CtboneError, ModelError
 from ctbone.input_kind import INPUT_KINDS
 from ctbone.models.plugins import plugin_sources
@@ -102,10 +103,11 @@ def refuse_other(
                     "finish it on the device it was begun on (precision: auto is bf16 on GPUs "
                     f"only), or delete the folder {fold}: the fold then starts at its first epoch"
                 )
+            then, here = found_and_expected(found.get(name), value, name)
             raise error(
                 f"this was trained with other {_SUBJECTS.get(name, name)}",
                 file=file,
-                found=found.get(name),
-                expected=f"{value}, as it is now",
+                found=then,
+                expected=f"{here}, as it is now",
                 remedy=remedy,
             )

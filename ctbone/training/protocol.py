@@ -22,7 +22,7 @@ from ctbone.input_kind import INPUT_KINDS
 from ctbone.learning.checkpoint import TrainingState, delete_best
 from ctbone.learning.ranks import Ranks, join_ranks
 from ctbone.learning.tracking import Log, draw_curves, refuse_missing
-from ctbone.lock import locked
+from ctbone.lock import locked, remove_stale_lock
 from ctbone.models.fold_tables import (
     fold_table,
     is_current,
@@ -234,6 +234,8 @@ def _train_fold(task: FoldTask) -> FoldSummary:
     task.ranks.wait()  # so that all see the same files
     card = _finished(task)
     if card is not None:
+        if task.ranks.writes:
+            remove_stale_lock(task.study.fold_lock(task.name, task.fold))
         return FoldSummary(fold=task.fold, epoch=card.epoch, score=card.score, seconds=0.0)
     with _only_this_process(task):
         card = _finished(task)  # by a process that held the lock until now
