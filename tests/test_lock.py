@@ -165,6 +165,10 @@ def test_a_second_training_trains_the_other_folds_first(tmp_path):
     assert (study.run("3d", 1) / "card.json").is_file()
     (study.run("3d", 0) / ".lock").unlink()
     assert ctbone("train", "--study", study.root).returncode == 0
+    left = study.run("3d", 1) / ".lock"  # of a process killed after its last file
+    write(left, machine=lock_module.machine(), process=2**22 + 1)
+    assert ctbone("train", "--study", study.root).returncode == 0
+    assert not left.exists()
 
 
 def test_a_case_is_preprocessed_once(study, tmp_path):
