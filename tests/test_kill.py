@@ -112,7 +112,7 @@ def stages(tmp_path_factory):
     """A copy of the study before each command, its end, and the seconds that it took."""
     folder = tmp_path_factory.mktemp("kill")
     study = folder / "study"
-    cohort = PhantomCohort(internal=16, external={"centre2": 4})
+    cohort = PhantomCohort(internal=16, external={"centre2": 4}, scale=0.3)
     write_cohort(study, cohort)
     (study / "study.yaml").write_text(json.dumps(SETTINGS))  # JSON is YAML
     stages = {}

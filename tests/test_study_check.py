@@ -289,7 +289,7 @@ def test_disk_space(clean, free):
     assert "the disk has too little space" in done.stderr
     # 36 crops of 96³ voxels and 3 × 224² pixels with masks, 3 bytes a voxel; 5 folds of 2 networks.
     crops = 36 * 3 * (96**3 + 3 * 224**2) / 1e9
-    weights = 4 * (11.2e6 + 6.9e6) * (5 * 4 + 1 * 4) / 1e9
+    weights = 4 * (11.2e6 + 7.0e6) * (5 * 4 + 1 * 4) / 1e9
     volumes = 36 * 10 * 12 * 14 * 2 * 0.7 / 1e9
     total = crops + weights + volumes
     assert f"{total:.1f} GB" in done.stderr
