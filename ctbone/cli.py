@@ -183,7 +183,10 @@ def init(
 
 @app.command()
 def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
-    """List every problem of the cohort before anything long runs."""
+    """List every problem of the study before anything long runs.
+
+    These are problems of cohort.csv, images, masks, scores.csv, study.yaml and disk space.
+    """
     from ctbone import workflow
     from ctbone.results import problem_lines
 

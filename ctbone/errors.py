@@ -115,6 +115,10 @@ class WorkerError(CtboneError):
     """An unexpected error in a worker process, or the process died or cannot be started."""
 
 
+class LockError(CtboneError):
+    """Another process works on the same fold or case."""
+
+
 class NiftiError(CtboneError):
     """A NIfTI file is damaged, or its geometry is not that of a volume in mm."""
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ctbone.cohort import Case, Cohort
 from ctbone.config import Settings
+from ctbone.differences import found_and_expected
 from ctbone.errors import FoldError, StudyError
 from ctbone.study import Study, file_hash, read_json, read_table, record_of, write_json, write_text
 
@@ -86,11 +87,12 @@ def read_folds(study: Study, cohort: Cohort) -> Folds:
         )
     settings = study.settings.folds.model_dump(mode="json")
     if record.get("settings") != settings:
+        then, now = found_and_expected(record.get("settings"), settings, "folds")
         raise FoldError(
             "the folds were drawn with other settings",
             file=study.folds_csv,
-            found=record.get("settings"),
-            expected=settings,
+            found=then,
+            expected=f"{now}, as in study.yaml",
             remedy=remedy,
         )
     return drawn

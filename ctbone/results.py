@@ -80,7 +80,7 @@ class CohortCheck(Result):
         """The result in one line."""
         if self.problems:
             count = len(self.problems)
-            return f"{count} problem{'s' * (count > 1)} in {self.study.cohort_csv}"
+            return f"{count} problem{'s' * (count > 1)} in {self.study.root}"
         counts = f"{self.internal} internal, {self.external} external"
         return f"{self.internal + self.external} cases are in order: {counts}"
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ctbone.cases import (
     TRANSFORMS,
@@ -21,9 +20,10 @@ from ctbone.cases import (
     prepare_and_draw,
     prepare_case,
 )
-from ctbone.cohort import COLUMNS, check_cohort, read_cohort
+from ctbone.cohort import COLUMNS, examine_cohort, read_cohort
 from ctbone.config import DicomSettings, EvaluationSettings
 from ctbone.config_file import builtin_config, checked, load_settings
+from ctbone.differences import brief, differences
 from ctbone.errors import CtboneError, ScoreError, StudyError
 from ctbone.input_kind import Dim
 from ctbone.progress import progress
@@ -39,6 +39,7 @@ from ctbone.results import (
     Training,
 )
 from ctbone.study import Study, record_of, write_text
+from ctbone.study_check import check_fusion, check_models, check_readers, check_space
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:
@@ -100,7 +101,10 @@ def init(folder: AnyPath, config: str = "sacral_ct") -> Study:
 
 
 def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
-    """List every problem of the cohort table, the images' headers and the masks.
+    """List every problem of a study before anything long runs.
+
+    These are problems of the cohort table, the images' headers, the masks, ``scores.csv``, the
+    networks, losses, weights, columns and parts that the settings name, and the disk space.
 
     Parameters
     ----------
@@ -133,11 +137,11 @@ def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck
     from ctbone.same_scans import file_keys, near_scans, shared_scans
     from ctbone.scan_identity import ScanIdentity
 
-    problems, notes, identities = check_cohort(study), {}, {}
-    if problems:
-        return CohortCheck(study, problems, [])
-    cohort = read_cohort(study)
-    jobs = [CaseJob(study, case) for case in cohort]
+    found = examine_cohort(study)
+    problems, notes, voxels = found.problems, {}, 0
+    identities: dict[str, ScanIdentity] = {}
+    cases = found.with_files
+    jobs = [CaseJob(study, case) for case in cases]
     with progress("Check", total=len(jobs)) as bar:
         for outcome in map_cases(check_one, jobs, workers=workers, preload=preload):
             case_id = outcome.item.case.case_id
@@ -148,20 +152,24 @@ def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck
                 notes[case_id] = f"case {case_id}: {mask.note}"
             if outcome.result:
                 identities[case_id] = outcome.result.identity
+            if mask and not study.nifti(case_id).exists():
+                voxels += mask.voxels
             bar.advance(note=case_id)
-    for case_id, keys in file_keys([case for case in cohort if case.image.is_file()]).items():
-        found = identities.get(case_id, ScanIdentity())
-        identities[case_id] = dataclasses.replace(found, files=keys)
-    shared = shared_scans(cohort, identities)
+    for case_id, keys in file_keys([case for case in cases if case.image.is_file()]).items():
+        known = identities.get(case_id, ScanIdentity())
+        identities[case_id] = dataclasses.replace(known, files=keys)
+    shared = shared_scans(found.cases, identities)
+    score_problems, score_notes = check_readers(study, found.named)
+    problems += [*shared, *score_problems, *check_models(study, found.cases)]
+    problems += check_fusion(study, found.cases) + check_space(study, cases, voxels)
+    of_cases = [notes[case.case_id] for case in cases if case.case_id in notes]
+    near = _near_notes(study, near_scans(found.cases, identities, shared), draw=False)
     return CohortCheck(
         study=study,
-        problems=[*problems, *shared],
-        notes=[
-            *(notes[case.case_id] for case in cohort if case.case_id in notes),
-            *_near_notes(study, near_scans(cohort, identities, shared), draw=False),
-        ],
-        internal=len(cohort.internal),
-        external=len(cohort.external),
+        problems=problems,
+        notes=[*of_cases, *near, *found.notes, *score_notes],
+        internal=len(found.cases.internal),
+        external=len(found.cases.external),
     )
 
 
@@ -800,36 +808,16 @@ def _note_other_settings(demo: Study) -> None:
     """Print the settings of a demo that differ from the demo config, if any."""
     config = load_settings(builtin_config("demo"))
     here, there = (settings.model_dump(mode="json") for settings in (demo.settings, config))
-    apart = [*_differences(here, there)]
+    apart = [*differences(here, there)]
     if not apart:
         return
     shown = apart[:_SHOWN]
-    lines = [f"  {key}: {_brief(a)}, in the demo config {_brief(b)}" for key, a, b in shown]
+    lines = [f"  {key}: {brief(a)}, in the demo config {brief(b)}" for key, a, b in shown]
     if len(apart) > _SHOWN:
         lines.append(f"  and {len(apart) - _SHOWN} more")
     head = f"note: {demo.settings_file} is kept, it differs from the demo config of this version:"
     tail = "  to run the demo config, name another folder: ctbone demo DIR"
     print("\n".join([head, *lines, tail]), file=sys.stderr, flush=True)
-
-
-def _differences(
-    here: Mapping[str, Any],
-    there: Mapping[str, Any],
-    section: str = "",
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield dotted key and both values wherever two nested settings differ; None: not set."""
-    for key in [*there, *(key for key in here if key not in there)]:
-        a, b = here.get(key), there.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            yield from _differences(a, b, f"{section}{key}.")
-        elif a != b:
-            yield f"{section}{key}", a, b
-
-
-def _brief(value: Any) -> str:
-    """Return a value as YAML writes it, at most 60 characters."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def models_of(study: Study, dim: Dim | None = None) -> list[str]:

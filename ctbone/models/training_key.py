@@ -9,6 +9,7 @@ from typing import Any
 
 from ctbone.config import ModelSettings, Settings
 from ctbone.custody import settings_key, subject_of
+from ctbone.differences import found_and_expected
 from ctbone.errors import CtboneError, ModelError
 from ctbone.models.plugins import plugin_sources
 from ctbone.study import Study
@@ -84,10 +85,11 @@ def refuse_other(
                     "finish it on the device it was begun on (precision: auto is bf16 on GPUs "
                     f"only), or delete the folder {fold}: the fold then starts at its first epoch"
                 )
+            then, here = found_and_expected(found.get(name), value, name)
             raise error(
                 f"this was trained with other {subject_of(name)}",
                 file=file,
-                found=found.get(name),
-                expected=f"{value}, as it is now",
+                found=then,
+                expected=f"{here}, as it is now",
                 remedy=remedy,
             )

@@ -23,10 +23,13 @@ class MaskCheck:
         Why no crop can be made of it; None where one can.
     note
         A remark on a mask that can be used; None where there is none.
+    voxels
+        Number of voxels of the image; 0 where it is not known.
     """
 
     fault: CtboneError | None = None
     note: str | None = None
+    voxels: int = 0
 
 
 def read_lesion(
