@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ctbone.errors import CtboneError
+from ctbone.findings import STATES, Finding, worst
 from ctbone.predictions import read_predictions
+from ctbone.stats import Estimate
 from ctbone.study import Study, read_json
 from ctbone.workers import Outcome
 
@@ -296,6 +299,52 @@ class Report(Result):
             table = table.pivot(index="model", columns="metric", values="value").round(3)
         link = f'<a href="{escape(self.path.as_posix())}">{escape(str(self.path))}</a>'
         return f"<p>Report: {link}</p>{table.to_html(border=0, na_rep='')}"
+
+
+@dataclass(frozen=True, repr=False)
+class Audit(Result):
+    """Findings of an audit.
+
+    Attributes
+    ----------
+    path
+        ``index.html``; beside it are ``audit.json`` and ``tables/``.
+    findings
+        Every finding, in the order of the page.
+    """
+
+    path: Path
+    findings: Sequence[Finding]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem."""
+        return worst(self.findings) != "problem"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a finding: ``check, subject, state, verdict, remedy, measure, value, …, p``."""
+        rows = []
+        for one in self.findings:
+            value = one.value
+            ends = (value.value, value.low, value.high) if isinstance(value, Estimate) else value
+            numbers = ends if isinstance(ends, tuple) else (ends, None, None)
+            row = {name: part for name, part in vars(one).items() if name not in ("value", "p")}
+            rows.append(
+                row | dict(zip(("value", "low", "high"), numbers, strict=True)) | {"p": one.p}
+            )
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        lines = []
+        for one in self.findings:
+            if one.state in ("problem", "attention"):
+                number = f" ({one.measure} {one.value})" if one.measure == "AUC" else ""
+                lines.append(f"{one.state}: {one.subject}: {one.verdict}{number}")
+                lines += [f"  remedy: {one.remedy}"] if one.remedy else []
+        counts = Counter(one.state for one in self.findings)
+        summary = ", ".join(f"{counts[state]} {STATES[state]}" for state in STATES if counts[state])
+        return "\n".join([*lines, f"Audit: {summary}: {self.path.resolve()}"])
 
 
 def problem_lines(problems: Iterable[CtboneError]) -> Iterator[str]:

@@ -24,9 +24,11 @@ from ctbone.cohort import COLUMNS, check_cohort, read_cohort
 from ctbone.config import DicomSettings, EvaluationSettings
 from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.errors import CtboneError, StudyError
+from ctbone.findings import read_findings
 from ctbone.input_kind import Dim
 from ctbone.progress import progress
 from ctbone.results import (
+    Audit,
     CohortCheck,
     Conversion,
     Fusion,
@@ -485,6 +487,40 @@ def report(study: Study | AnyPath = ".") -> Report:
     from ctbone.reporting import report as report_study
 
     return Report(report_study(study))
+
+
+def audit(study: Study | AnyPath = ".", *, controls: bool = False, permute: int = 0) -> Audit:
+    """Look for leaks and shortcuts in the study as it stands.
+
+    Parameters
+    ----------
+    study
+        The study or its folder; ``audit`` uses what exists of it.
+    controls
+        Also train two small networks: one sees the lesion's surroundings only, one the values of
+        the acquisition only.
+    permute
+        Number of trainings of a small network with permuted labels; 0 for none.
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    CohortError, StudyError, ConfigError
+        The cohort or the settings are not valid.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.audit("my_study").table  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone.audit import audit as audit_study
+
+    page = audit_study(study, controls=controls, permute=permute)
+    return Audit(page, read_findings(study))
 
 
 def run(
