@@ -24,8 +24,9 @@ _NOTES: dict[Check, str] = {
     "columns": "Logistic regression on one column, in folds by patient; AUC of the cases that the "
     "fit has not seen, ranked within their fold, with DeLong's interval by patient (more than two "
     "classes: mean of one against the rest, bootstrap). p is two-sided, adjusted by Holm over the "
-    "columns, and 1 where the AUC is 0.5 or less; a column counts below .01. Without information an "
-    "AUC below 0.5 is common: the cases that are tested are the opposite of those that are left.",
+    "columns, and 1 where the AUC is 0.5 or less; a column counts below .01. Without information "
+    "an AUC below 0.5 is common: the cases that are tested are the opposite of those that are "
+    "left.",
     "folds": "",
     "controls": "Small networks, each in the folds by patient; AUC of the cases that the network "
     "has not seen.",
