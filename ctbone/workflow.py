@@ -517,7 +517,7 @@ def audit(study: Study | AnyPath = ".", *, controls: bool = False, permute: int 
     >>> ct.audit("my_study").table  # doctest: +SKIP
     """
     study = _opened(study)
-    from ctbone.audit import audit as audit_study
+    from ctbone.auditing import audit as audit_study
 
     page = audit_study(study, controls=controls, permute=permute)
     return Audit(page, read_findings(study))

@@ -9,13 +9,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {
-    *("phantom", "dicom", "preprocessing", "audit", "training", "inference", "fusion"),
+    *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
     "reporting",
 }
 SHARED = {
-    "document": {"preprocessing", "training", "reporting", "audit"},
+    "document": {"preprocessing", "training", "reporting", "auditing"},
     "learning": {"training"},
-    "models": {"learning", "training", "inference", "transforms", "audit"},
+    "models": {"learning", "training", "inference", "transforms", "auditing"},
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""

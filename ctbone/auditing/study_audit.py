@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ctbone.audit.balance import balance_findings
-from ctbone.audit.columns import audit_columns, learning_cases
-from ctbone.audit.duplicates import duplicate_findings
-from ctbone.audit.giveaways import giveaway_findings
-from ctbone.audit.shortcuts import shortcut_findings
+from ctbone.auditing.balance import balance_findings
+from ctbone.auditing.columns import audit_columns, learning_cases
+from ctbone.auditing.duplicates import duplicate_findings
+from ctbone.auditing.giveaways import giveaway_findings
+from ctbone.auditing.shortcuts import shortcut_findings
 from ctbone.cohort import read_cohort
 from ctbone.document import Block, Page, Section, TableBlock, findings_blocks, write_page
 from ctbone.findings import Finding, audit_inputs
@@ -52,7 +52,7 @@ def audit(study: Study, *, controls: bool = False, permute: int = 0) -> Path:
     balance, table = balance_findings(study, cohort)
     findings += balance
     if controls or permute:
-        from ctbone.audit.controls import control_findings
+        from ctbone.auditing.controls import control_findings
 
         findings += control_findings(study, cohort, controls=controls, permute=permute)
     blocks: list[Block] = [*findings_blocks(findings)]

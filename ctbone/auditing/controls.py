@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ctbone.audit.columns import acquisition_columns, learning_cases
-from ctbone.audit.shortcuts import ALPHA, Task, logistic
+from ctbone.auditing.columns import acquisition_columns, learning_cases
+from ctbone.auditing.shortcuts import ALPHA, Task, logistic
 from ctbone.cohort import Case, Cohort
 from ctbone.config import WIDE, ModelSettings, Settings, TrainingSettings, Window
 from ctbone.errors import CtboneError

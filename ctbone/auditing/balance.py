@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import sqrt
 
-from ctbone.audit.columns import AuditColumn, centre_columns, learning_cases
+from ctbone.auditing.columns import AuditColumn, centre_columns, learning_cases
 from ctbone.cohort import Case, Cohort
 from ctbone.document import Cell, Table, TableColumn, plain_table
 from ctbone.errors import CtboneError

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ctbone.audit.columns import AuditColumn
+from ctbone.auditing.columns import AuditColumn
 from ctbone.cohort import Case
 from ctbone.config import Settings
 from ctbone.findings import Finding, State

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
-from ctbone.audit.columns import preprocessed
+from ctbone.auditing.columns import preprocessed
 from ctbone.cohort import INTERNAL, Case, Cohort
 from ctbone.errors import StudyError
 from ctbone.findings import Finding

@@ -23,7 +23,7 @@ def scanned_study(
     *,
     seed: int = 0,
     patients: int = 90,
-    external: int = 20,
+    external: int = 40,
     classes: tuple[str, ...] = ("benign", "malignant"),
     plant: Plant | None = None,
     folds: bool = True,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import comb
 
-from ctbone.audit.columns import AuditColumn, clinical_columns
+from ctbone.auditing.columns import AuditColumn, clinical_columns
 from ctbone.clinical import MOST_LEVELS, ClinicalColumn, refuse_giveaway
 from ctbone.cohort import Case
 from ctbone.errors import AuditError
