@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from ctbone.auditing.columns import acquisition_columns, learning_cases
-from ctbone.auditing.shortcuts import ALPHA, Task, logistic
+from ctbone.auditing.shortcuts import Task, logistic
 from ctbone.cohort import Case, Cohort
 from ctbone.config import WIDE, ModelSettings, Settings, TrainingSettings, Window
 from ctbone.errors import CtboneError
@@ -42,6 +42,9 @@ _HIDDEN = 16
 """Units of the hidden layer of the network of acquisition values."""
 _STEPS = 300
 """Steps of that network, each over all training cases."""
+_ALPHA = 0.001
+"""p-value from which scores count; that of out-of-fold scores can be some times too small, since it
+leaves out that the network varies with its training part."""
 _FAILED_MEAN = 3.0
 """Standard errors by which the mean AUC of permuted labels may exceed 0.5."""
 
@@ -227,12 +230,12 @@ def _surroundings(
     level = settings.evaluation.confidence
     area, size = task.area(scores, level), task.area(hole, level)
     beyond = _p_beyond(task, scores, hole)
-    found = task.p_value(scores) < ALPHA
+    found = task.p_value(scores) < _ALPHA
     verdict = (
         f"the size of the hidden box alone has an AUC of {size.value or 0:.3f} "
         f"({size.low or 0:.3f} to {size.high or 1:.3f})"
     )
-    if found and beyond < ALPHA:
+    if found and beyond < _ALPHA:
         verdict = f"the surroundings tell the class, and not by the lesion's size: {verdict}"
         remedy = (
             "look for tables, burnt-in marks, air or a field of view that differ by class; "
@@ -275,7 +278,7 @@ def _acquisition(study: Study, cases: tuple[Case, ...], task: Task) -> Finding:
         return Finding("controls", subject, "clear" if parts else "open", verdict)
     scores = task.out_of_fold(features, _perceptron)
     area, p = task.area(scores, study.settings.evaluation.confidence), task.p_value(scores)
-    found = p < ALPHA
+    found = p < _ALPHA
     return Finding(
         check="controls",
         subject=subject,

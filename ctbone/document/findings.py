@@ -23,10 +23,9 @@ _NOTES: dict[Check, str] = {
     "giveaways": "Clinical columns of the internal cases.",
     "columns": "Logistic regression on one column, in folds by patient; AUC of the cases that the "
     "fit has not seen, ranked within their fold, with DeLong's interval by patient (more than two "
-    "classes: mean of one against the rest, bootstrap). p is two-sided, adjusted by Holm over the "
-    "columns, and 1 where the AUC is 0.5 or less; a column counts below .01. Without information "
-    "an AUC below 0.5 is common: the cases that are tested are the opposite of those that are "
-    "left.",
+    "classes: mean of one against the rest, bootstrap). p: F-test of the association, one row a "
+    "patient, adjusted by Holm over the columns. A column counts if p is below .01 and the "
+    "interval lies above 0.5.",
     "folds": "",
     "controls": "Small networks, each in the folds by patient; AUC of the cases that the network "
     "has not seen.",
