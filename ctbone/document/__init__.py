@@ -48,7 +48,7 @@ from ctbone.document.page import (
 )
 from ctbone.document.table import (
     Cell,
-    ConfusionCounts,
+    MatrixCell,
     SectionLink,
     Table,
     TableColumn,
@@ -68,7 +68,6 @@ __all__ = [
     "SINGLE_COLUMN",
     "Block",
     "Cell",
-    "ConfusionCounts",
     "DrawnFigure",
     "FigureBlock",
     "Flow",
@@ -77,6 +76,7 @@ __all__ = [
     "ImageFile",
     "ImageFiles",
     "LineStyle",
+    "MatrixCell",
     "Notice",
     "Page",
     "PicturedCase",
