@@ -29,6 +29,8 @@ from ctbone.study import Study
 
 _EDGE = 32
 """Voxels along an edge of the image that the small networks see, at most."""
+_LEAST_EDGE = 16
+"""Voxels along an edge that the small networks need."""
 _DILATION = 5.0
 """mm around the lesion that are hidden with it, for partial volume and a generous mask."""
 _SMALL = {"block_config": [2, 4, 4], "growth_rate": 12, "init_features": 16}
@@ -206,7 +208,9 @@ def _load(study: Study, cases: tuple[Case, ...], *, masks: bool) -> _Images:
 
 
 def _shrunk(image: torch.Tensor, factor: int) -> torch.Tensor:
-    """Return block means; a rest at the far edges is left out."""
+    """Return block means; a rest at the far edges is left out. A tiny crop is enlarged."""
+    if image.shape[-1] < _LEAST_EDGE:
+        return functional.interpolate(image, size=(_LEAST_EDGE,) * 3)
     return functional.avg_pool3d(image, factor) if factor > 1 else image
 
 

@@ -19,7 +19,9 @@ _NAMED = 5
 _MOST_PAIRS = 50
 """Pairs that are listed; further ones are counted."""
 
-_REMEDY = "keep one of them, or give them one patient_id if they are one patient"
+_REMEDY = (
+    "keep one of them, or, if both are internal lesions of one patient, give them one patient_id"
+)
 
 
 def duplicate_findings(study: Study, cohort: Cohort) -> list[Finding]:
@@ -70,15 +72,16 @@ def duplicate_findings(study: Study, cohort: Cohort) -> list[Finding]:
 
 def _shared(kind: str, group: tuple[Case, ...]) -> Finding | None:
     """Judge cases with the same voxels; None for several lesions of a patient in one scan."""
-    one_patient = len({case.patient_id for case in group}) == 1
+    both = len({case.cohort == INTERNAL for case in group}) == 2
+    one_patient = _patients(group) == 1 and not both
     if one_patient and kind == "scan":
         return None
     if one_patient:
         verdict = f"identical {kind}s of one patient: the lesion counts {len(group)} times"
         return _finding(group, "attention", verdict, "remove one of the rows")
-    both = len({case.cohort == INTERNAL for case in group}) == 2
     where = ", internal and external" if both else ""
-    verdict = f"identical {kind}s under {_patients(group)} patients{where}"
+    patients = _patients(group)
+    verdict = f"identical {kind}s under {patients} patient{'s' * (patients > 1)}{where}"
     if len({case.label for case in group}) > 1:
         verdict += ", with different labels"
     return _finding(group, "problem", verdict, _REMEDY)

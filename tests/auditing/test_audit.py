@@ -200,6 +200,16 @@ def test_several_lesions_of_one_patient_in_one_scan_are_in_order(tmp_path):
     assert found.state == "clear"
 
 
+def test_one_scan_of_a_patient_on_both_sides_is_a_problem(tmp_path):
+    def followed_up(rows, rng):
+        rows[-1] |= {"patient_id": rows[3]["patient_id"], "volume": rows[3]["volume"]}
+
+    study = scanned_study(tmp_path / "study", plant=followed_up)
+    names = study.cohort["case_id"]
+    subject = f"{names.iloc[3]}, {names.iloc[-1]}"
+    assert ("duplicates", subject, "problem") in raised(ct.audit(study))
+
+
 def test_folds_that_were_edited_are_a_problem(tmp_path):
     study = scanned_study(tmp_path / "study")
     text = study.folds_csv.read_text()
