@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from ctbone.auditing import audit
 from ctbone.fusion import fuse
 from ctbone.predictions import read_predictions
 from ctbone.reporting import ReportError, report
