@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ctbone.errors import CtboneError
     from ctbone.study import Study
     from ctbone.workflow import (
+        audit,
         check,
         convert,
         demo,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CtboneError",
     "Study",
+    "audit",
     "check",
     "convert",
     "demo",

@@ -439,6 +439,31 @@ def status(
 
 
 @app.command()
+def audit(
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="Train two small networks that must not know the class: one sees the lesion's "
+            "surroundings only, one the values of the acquisition only.",
+        ),
+    ] = False,
+    permute: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Train a small network N times on permuted labels."),
+    ] = 0,
+    study: StudyDir = HERE,
+) -> None:
+    """Look for leaks and shortcuts: duplicates, columns that predict the class, uneven folds."""
+    from ctbone import workflow
+
+    found = workflow.audit(study, controls=controls, permute=permute)
+    _print_lines(str(found).splitlines())
+    if not found.ok:
+        sys.exit(SOME_FAILED)
+
+
+@app.command()
 def run(
     with_reader: Annotated[
         Path | None,

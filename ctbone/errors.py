@@ -161,3 +161,7 @@ class StatsError(CtboneError):
 
 class ReportError(CtboneError):
     """There are no results to report, or they contradict each other."""
+
+
+class AuditError(CtboneError):
+    """There is no audit of the study as it stands, or it cannot be made."""

@@ -168,7 +168,7 @@ def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
             )
     labels = np.array([settings.classes.index(case.label) for case in cases])
     groups = np.array([case.patient_id for case in cases])
-    fold = _assign(labels, groups, shares=np.full(count, 1 / count), seed=seed)
+    fold = assign_patients(labels, groups, shares=np.full(count, 1 / count), seed=seed)
     roles = {
         f"role_{k}": _roles(labels, groups, test=fold == k, settings=settings, seed=seed + k + 1)
         for k in range(count)
@@ -187,7 +187,9 @@ def _roles(
     rest = np.flatnonzero(~test)
     share = settings.folds.validation_share
     roles = np.full(len(labels), "test", dtype=object)
-    part = _assign(labels[rest], groups[rest], shares=np.array([share, 1 - share]), seed=seed)
+    part = assign_patients(
+        labels[rest], groups[rest], shares=np.array([share, 1 - share]), seed=seed
+    )
     roles[rest] = np.array(["val", "train"])[part]
     for index, name in enumerate(settings.classes):
         for role in ("train", "val", "test"):
@@ -200,7 +202,9 @@ def _roles(
     return roles
 
 
-def _assign(labels: np.ndarray, groups: np.ndarray, *, shares: np.ndarray, seed: int) -> np.ndarray:
+def assign_patients(
+    labels: np.ndarray, groups: np.ndarray, *, shares: np.ndarray, seed: int
+) -> np.ndarray:
     """Assign patients to parts of the given shares, stratified by class.
 
     Parameters

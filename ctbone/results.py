@@ -14,7 +14,9 @@ import pandas as pd
 
 from ctbone.custody import KINDS, STATES, Chain, Link, Step
 from ctbone.errors import CtboneError
+from ctbone.findings import FINDING_STATES, Finding, worst
 from ctbone.predictions import read_predictions
+from ctbone.stats import Estimate
 from ctbone.study import Study, read_json
 from ctbone.workers import Outcome
 
@@ -430,6 +432,54 @@ def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass(frozen=True, repr=False)
+class Audit(Result):
+    """Findings of an audit.
+
+    Attributes
+    ----------
+    path
+        ``index.html``; beside it are ``audit.json`` and ``tables/``.
+    findings
+        Every finding, in the order of the page.
+    """
+
+    path: Path
+    findings: Sequence[Finding]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem."""
+        return worst(self.findings) != "problem"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a finding: ``check, subject, state, verdict, remedy, measure, value, …, p``."""
+        rows = []
+        for one in self.findings:
+            value = one.value
+            ends = (value.value, value.low, value.high) if isinstance(value, Estimate) else value
+            numbers = ends if isinstance(ends, tuple) else (ends, None, None)
+            row = {name: part for name, part in vars(one).items() if name not in ("value", "p")}
+            rows.append(
+                row | dict(zip(("value", "low", "high"), numbers, strict=True)) | {"p": one.p}
+            )
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        lines = []
+        for one in self.findings:
+            if one.state in ("problem", "attention"):
+                number = f" ({one.measure} {one.value})" if one.measure == "AUC" else ""
+                lines.append(f"{one.state}: {one.subject}: {one.verdict}{number}")
+                lines += [f"  remedy: {one.remedy}"] if one.remedy else []
+        counts = Counter(one.state for one in self.findings)
+        summary = ", ".join(
+            f"{counts[state]} {FINDING_STATES[state]}" for state in FINDING_STATES if counts[state]
+        )
+        return "\n".join([*lines, f"Audit: {summary}: {self.path.resolve()}"])
 
 
 def problem_lines(problems: Iterable[CtboneError]) -> Iterator[str]:

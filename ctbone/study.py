@@ -248,6 +248,11 @@ class Study:
         return self.root / "explain" / model / f"{case_id}.nii.gz"
 
     @property
+    def audit_json(self) -> Path:
+        """The findings of the audit; its page, ``index.html``, and tables lie beside it."""
+        return self.root / "audit" / "audit.json"
+
+    @property
     def report(self) -> Path:
         """The folder of tables, figures and ``index.html``."""
         return self.root / "report"

@@ -25,9 +25,11 @@ from ctbone.config import DicomSettings, EvaluationSettings
 from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.differences import brief, differences
 from ctbone.errors import CtboneError, ScoreError, StudyError
+from ctbone.findings import read_findings
 from ctbone.input_kind import Dim
 from ctbone.progress import progress
 from ctbone.results import (
+    Audit,
     CohortCheck,
     Conversion,
     Evaluation,
@@ -619,6 +621,40 @@ def status(study: Study | AnyPath = ".") -> Status:
 
     chain = custody.inspect(study)
     return Status(study, chain, custody.plan(study, chain))
+
+
+def audit(study: Study | AnyPath = ".", *, controls: bool = False, permute: int = 0) -> Audit:
+    """Look for leaks and shortcuts in the study as it stands.
+
+    Parameters
+    ----------
+    study
+        The study or its folder; ``audit`` uses what exists of it.
+    controls
+        Also train two small networks: one sees the lesion's surroundings only, one the values of
+        the acquisition only.
+    permute
+        Number of trainings of a small network with permuted labels; 0 for none.
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    CohortError, StudyError, ConfigError
+        The cohort or the settings are not valid.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.audit("my_study").table  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone.auditing import audit as audit_study
+
+    page = audit_study(study, controls=controls, permute=permute)
+    return Audit(page, read_findings(study))
 
 
 def run(

@@ -8,11 +8,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
-STAGES = {"phantom", "dicom", "preprocessing", "training", "inference", "fusion", "reporting"}
+STAGES = {
+    *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
+    "reporting",
+}
 SHARED = {
-    "document": {"preprocessing", "training", "reporting"},
+    "document": {"preprocessing", "training", "reporting", "auditing"},
     "learning": {"training"},
-    "models": {"learning", "training", "inference", "transforms"},
+    "models": {"learning", "training", "inference", "transforms", "auditing"},
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""

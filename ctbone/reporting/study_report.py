@@ -8,7 +8,9 @@ from typing import Any
 
 from ctbone.cohort import Cohort, read_cohort
 from ctbone.custody import require_current
-from ctbone.document import Block, Notice, Page, write_page
+from ctbone.document import Block, Notice, Page, Section, findings_blocks, write_page
+from ctbone.errors import AuditError
+from ctbone.findings import read_findings
 from ctbone.progress import progress
 from ctbone.reporting.analysis import Analysis, analyse
 from ctbone.reporting.checklists import checklist_section
@@ -153,6 +155,11 @@ def _page(made: _Made) -> Page:
     if records.all:
         sections.append(fusion_section(analysis, records))
     sections.append(worst_cases(study, analysis, made.tables))
+    audited = audit_section(study)
+    if isinstance(audited, Section):
+        sections.append(audited)
+    elif audited is not None:
+        summary.append(audited)
     sections.append(
         method_section(
             settings=settings_as_run(study, made.tables, runs),
@@ -190,3 +197,18 @@ def _page(made: _Made) -> Page:
         metrics=metrics,
         further_tables=further_tables(analysis, curves),
     )
+
+
+def audit_section(study: Study) -> Section | Notice | None:
+    """Return the findings of the study's audit; a notice if it is outdated, None if there is none.
+
+    The audit is another stage: its ``audit.json`` is read, and nothing is computed here.
+    """
+    if not study.audit_json.is_file():
+        return None
+    try:
+        findings = read_findings(study)
+    except AuditError as error:
+        found = f" ({error.found})" if error.found else ""
+        return Notice("Audit not shown.", f"{error.problem.capitalize()}{found}: {error.remedy}.")
+    return Section("audit", "Audit", findings_blocks(findings))

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from ctbone.auditing import audit
 from ctbone.custody import inspect
 from ctbone.errors import CustodyError, PredictionError
 from ctbone.fusion import fuse
@@ -256,3 +257,15 @@ def test_three_classes_are_reported(tmp_path):
         "calibration_internal",
         "calibration_external",
     } <= figures
+
+
+def test_a_current_audit_is_a_chapter_and_an_outdated_one_a_notice(small_study):
+    audit(small_study)
+    page = report(small_study).read_text()
+    assert '<section id="audit">' in page
+    assert "How well each column alone predicts the class" in page
+    text = small_study.cohort_csv.read_text()
+    small_study.cohort_csv.write_text(text.replace(",female,", ",male,", 1))
+    page = report(small_study).read_text()
+    assert '<section id="audit">' not in page
+    assert "The audit is of an earlier state of the study (changed since: cohort.csv)" in page
