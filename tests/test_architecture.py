@@ -16,7 +16,7 @@ SHARED = {
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
-ORDER = {"workflow", "cases", "results", "cli", "__main__", "__init__"}
+ORDER = {"workflow", "diagnosis", "cases", "results", "cli", "__main__", "__init__"}
 
 
 def rooms():

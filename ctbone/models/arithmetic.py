@@ -35,7 +35,10 @@ WAYS: tuple[Way, ...] = ("as set", "fp32", "fp32, channels-first")
 """How a layer can be computed, the fastest first."""
 
 _LARGE = 32**3
-"""Voxels of a grid above which one sample is enough; two below, as batch statistics need."""
+"""Voxels of a grid above which one sample is enough; at least two below it."""
+
+_FEWEST = 16
+"""Values of a channel; of fewer, the variance may be so small that rounding is all that is left."""
 
 _FORMAT = 1
 """Of the remembered results; raise it when the check changes."""
@@ -228,7 +231,8 @@ def _faults(groups: _Groups, network: nn.Module, hardware: Hardware) -> Iterator
     random = torch.Generator().manual_seed(0)
     for (_, _, shape), names in groups.items():
         module = modules[names[0]]
-        samples = 1 if math.prod(shape[1:]) > _LARGE else 2
+        voxels = math.prod(shape[1:])
+        samples = 1 if voxels > _LARGE else max(2, _FEWEST // voxels)
         seen = torch.randn((samples, *shape), generator=random) + 0.5
         worst = None
         for way in WAYS:
@@ -270,8 +274,10 @@ def _try_layer(
     random: torch.Generator,
 ) -> tuple[str, float, float] | None:
     """Return what is wrong, its error and the tolerance; None if the layer is right."""
-    bf16 = hardware.bf16 and way == "as set"
-    seen = (seen.bfloat16() if hardware.bf16 else seen).to(hardware.device)
+    with hardware.autocast():
+        halves = torch.is_autocast_enabled(hardware.device.type)
+    bf16 = halves and way == "as set"
+    seen = (seen.bfloat16() if halves else seen).to(hardware.device)
     if hardware.channels_last:
         seen = _last(seen)
     with _unchanged(module):
@@ -287,7 +293,7 @@ def _try_layer(
                 slopes=slopes,
             )
     # Rounding grows as the root of the number of values that are added; bf16 rounds each result.
-    tolerance = 4 * 2**-23 * math.sqrt(seen.numel()) + (4 * 2**-8 if bf16 or hardware.bf16 else 0)
+    tolerance = 4 * 2**-23 * math.sqrt(max(seen.numel(), 4096)) + 4 * 2**-8 * halves
     scale = float(slopes.norm()) if isinstance(module, _BatchNorm) else 0.0
     for name, right in expected.items():
         # A batch normalization's gradients nearly cancel where there are few values.
