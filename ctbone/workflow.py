@@ -444,7 +444,7 @@ def evaluate(
     bands
         Draw bootstrap bands around the curves, which takes longer.
     out
-        AnyPath of the results.
+        Folder of the results.
 
     Returns
     -------

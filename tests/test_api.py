@@ -197,16 +197,10 @@ def test_a_function_has_the_name_and_the_options_of_its_command(name):
     assert options - not_in_this_version - {"study"} <= ours
 
 
-@pytest.mark.parametrize("name", ["preprocess", "report"])
-def test_a_command_can_be_called_after_its_package_is_imported(name):
-    code = (
-        f"import ctbone as ct; import ctbone.{name}\n"
-        f"from ctbone.{name} import __all__\n"
-        f"try: ct.{name}('nowhere')\n"
-        "except ct.CtboneError as error: print(error)\n"
-    )
-    done = python("-c", code, cwd=ROOT)
-    assert done.stdout.startswith("not a study folder: study.yaml is missing"), done.stderr
+def test_no_command_has_the_name_of_a_module():
+    """Importing a submodule would replace the command of that name."""
+    modules = {path.stem for path in Path(ct.__file__).parent.iterdir()}
+    assert not modules & set(ct.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error():

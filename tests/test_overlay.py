@@ -12,8 +12,7 @@ from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space, to_scanner
 from ctbone.preprocessing import preprocess_case
 from ctbone.study import Study, record_of
-
-from .preprocess.scans import affine, ball, case_of, grids, world
+from tests.preprocessing.scans import affine, ball, case_of, grids, world
 
 CENTER = (12.0, -34.0, 560.0)
 

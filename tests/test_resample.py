@@ -10,8 +10,7 @@ from ctbone.grid import Grid
 from ctbone.input_kind import AIR
 from ctbone.nifti import open_nifti, write_nifti
 from ctbone.resample import Slab, read_slab, sample, sample_mask
-
-from .preprocess.scans import affine, ball, grids, world
+from tests.preprocessing.scans import affine, ball, grids, world
 
 CENTER = np.array([12.0, -34.0, 560.0])
 SLOPE = np.array([3.0, -2.0, 1.5])

@@ -47,7 +47,7 @@ from ctbone.document.page import (
 )
 from ctbone.document.table import (
     Cell,
-    ConfusionCounts,
+    MatrixCell,
     SectionLink,
     Table,
     TableColumn,
@@ -67,7 +67,6 @@ __all__ = [
     "SINGLE_COLUMN",
     "Block",
     "Cell",
-    "ConfusionCounts",
     "DrawnFigure",
     "FigureBlock",
     "Flow",
@@ -76,6 +75,7 @@ __all__ = [
     "ImageFile",
     "ImageFiles",
     "LineStyle",
+    "MatrixCell",
     "Notice",
     "Page",
     "PicturedCase",

@@ -16,7 +16,7 @@ from ctbone.study import write_table
 
 
 @dataclass(frozen=True)
-class ConfusionCounts:
+class MatrixCell:
     """A confusion matrix in one cell, row by row."""
 
     rows: tuple[tuple[int, ...], ...]
@@ -36,7 +36,7 @@ class SectionLink:
         return self.text
 
 
-Cell: TypeAlias = str | int | float | Estimate | ConfusionCounts | SectionLink | None
+Cell: TypeAlias = str | int | float | Estimate | MatrixCell | SectionLink | None
 # A spreadsheet takes text that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -102,7 +102,7 @@ class CellText:
     interval: str = ""
     title: str = ""
     kind: str = "text"
-    counts: ConfusionCounts | None = None
+    counts: MatrixCell | None = None
     section: str = ""
 
 
@@ -272,7 +272,7 @@ def _free(name: str, endings: Sequence[str], taken: Collection[str]) -> str:
 def _safe(cell: Cell) -> object:
     if isinstance(cell, str):
         return safe_text(cell)
-    if isinstance(cell, ConfusionCounts | SectionLink):
+    if isinstance(cell, MatrixCell | SectionLink):
         return str(cell)
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
@@ -282,7 +282,7 @@ def _show(cell: Cell, column: TableColumn) -> CellText:
         text, ends = number(cell.value, column.digits), interval(cell, column.digits)
         title = "; ".join(part for part in (cell.method, cell.why) if part)
         return CellText(text=text, interval=ends, title=title, kind="estimate")
-    if isinstance(cell, ConfusionCounts):
+    if isinstance(cell, MatrixCell):
         return CellText(str(cell), kind="counts", counts=cell)
     if isinstance(cell, SectionLink):
         return CellText(cell.text, section=cell.section)

@@ -45,8 +45,8 @@ class PhantomCohort:
     external
         Number of cases of every external centre, by name.
     classes
-        Class names, each with a profile in :data:`ctbone.phantom.appearance.PROFILES`; readers
-        score the last one.
+        Class names, each with a profile in :data:`ctbone.phantom.class_appearance.PROFILES`;
+        readers score the last one.
     shares
         Share of each class.
     difficulty

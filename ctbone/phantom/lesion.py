@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt, laplace
 from scipy.spatial.transform import Rotation
 
 from ctbone.errors import PhantomError
-from ctbone.phantom.appearance import Appearance, draw_appearance, draw_evidence
+from ctbone.phantom.class_appearance import Appearance, draw_appearance, draw_evidence
 from ctbone.phantom.texture import Texture
 
 Field = NDArray[np.floating]
@@ -23,7 +23,7 @@ Point = tuple[float, float, float]
 _SUBVOXEL_MM = 1.6
 # A lesion does not grow into voxels below this value (HU): between gas (below −800) and fat (about
 # −100).
-_AIR_HU = -300.0
+_NO_GROWTH_BELOW_HU = -300.0
 # HU of residual or new bone inside a lesion, and the bone density that counts as cortex; chosen for
 # the phantom.
 _MINERAL_HU = 420
@@ -90,7 +90,7 @@ def draw_lesion(
     class_name
         The true class.
     classes
-        All classes of the study; see :data:`ctbone.phantom.appearance.PROFILES`.
+        All classes of the study; see :data:`ctbone.phantom.class_appearance.PROFILES`.
     centre
         Centre of the lesion in the bone, RAS mm.
     outwards
@@ -303,7 +303,7 @@ def _level(lesion: PhantomLesion, fine: _Fine) -> Field:
     level = reach - np.clip(look.irregularity * radius * rough, -0.6 * radius, 0.6 * radius)
     # Growth beyond the bone's limit is penalised 2.5 mm per mm, growth into air by 40 mm.
     level += 2.5 * np.clip(fine.outside_mm - look.breach_mm, 0, None)
-    level += 40 * np.clip((_AIR_HU - fine.hu) / 300, 0, 1)
+    level += 40 * np.clip((_NO_GROWTH_BELOW_HU - fine.hu) / 300, 0, 1)
     count = round(lesion.volume_ml / fine.voxel_ml)
     if count >= level.size:
         raise PhantomError(

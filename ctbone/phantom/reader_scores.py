@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from ctbone.phantom.appearance import separation
+from ctbone.phantom.class_appearance import separation
 
 Level = Literal["junior", "mid", "senior"]
 Session = Literal["unaided", "aided"]
@@ -95,7 +95,7 @@ def draw_scores(
         Case identifiers.
     evidence
         Per case, evidence for the last class minus that for the others
-        (see :func:`ctbone.phantom.appearance.draw_evidence`).
+        (see :func:`ctbone.phantom.class_appearance.draw_evidence`).
     sessions
         ``"unaided"``, ``"aided"`` or both.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ctbone.document import (
     Cell,
-    ConfusionCounts,
+    MatrixCell,
     Section,
     Table,
     TableBlock,
@@ -105,7 +105,7 @@ def _fold_cells(parts: Sequence[Judgement | None]) -> list[Cell]:
         if part is None:
             cells += ["", "", ""]
         else:
-            counts = ConfusionCounts(tuple(tuple(row) for row in part.matrix.tolist()))
+            counts = MatrixCell(tuple(tuple(row) for row in part.matrix.tolist()))
             cells += [part.estimates["auc"], part.estimates["f1"], counts]
     return cells
 

@@ -48,7 +48,7 @@ def sources(study: Study) -> list[Source]:
     Raises
     ------
     ReportError
-        There is no table, or a model and a fusion have the same name.
+        The study has no table, or a model and a fusion have the same name.
     """
     predicted = {
         path.stem: path for path in sorted(study.predictions_csv("any").parent.glob("[!.]*.csv"))

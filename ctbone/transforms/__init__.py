@@ -1,8 +1,8 @@
 """MONAI dictionary transforms that load, crop and window bone-tumour CT.
 
-``ctbone preprocess`` runs them (``crop_case``), so a MONAI pipeline that uses them gets the voxels
-that the command writes. They call the numeric core of ``ctbone.preprocessing``; MONAI carries the
-metadata.
+``ctbone preprocess`` runs the first three (``crop_case``), so a MONAI pipeline that uses them gets
+the voxels that the command writes; ``HounsfieldWindowd`` applies the windows of the networks. They
+call the numeric core of ``ctbone.preprocessing``; MONAI carries the metadata.
 
 Examples
 --------

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctbone.document import ConfusionCounts, Table, TableColumn, TableRow, plain_table
+from ctbone.document import MatrixCell, Table, TableColumn, TableRow, plain_table
 from ctbone.document.latex import escape, latex
 from ctbone.stats import Estimate
 
@@ -34,9 +34,7 @@ def example() -> Table:
         TableColumn("c", "Confusion"),
     )
     rows = (
-        TableRow(
-            ("3d", Estimate(0.9, 0.85, 0.95, "x"), 0.0002, 12, ConfusionCounts(((1, 2), (3, 4))))
-        ),
+        TableRow(("3d", Estimate(0.9, 0.85, 0.95, "x"), 0.0002, 12, MatrixCell(((1, 2), (3, 4))))),
         TableRow(
             ("[2d]", Estimate(None, None, None, "x", "one class"), None, -3, ""),
             "strong",

@@ -3,7 +3,7 @@
 import pytest
 
 from ctbone.document import (
-    ConfusionCounts,
+    MatrixCell,
     SectionLink,
     Table,
     TableColumn,
@@ -28,7 +28,7 @@ def test_every_kind_of_cell_is_shown():
         auc,
         0.0321,
         -3,
-        ConfusionCounts(((1, 2), (3, 4))),
+        MatrixCell(((1, 2), (3, 4))),
         SectionLink("Folds", "folds"),
     ]
     ((_, shown),) = plain_table("k", "T", columns, [cells]).shown()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from ctbone.phantom.appearance import draw_evidence
+from ctbone.phantom.class_appearance import draw_evidence
 from ctbone.phantom.reader_scores import PhantomReader, draw_readers, draw_scores
 
 CLASSES = ("benign", "malignant")

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from ctbone import workflow
-from ctbone.phantom.appearance import PROFILES
+from ctbone.phantom.class_appearance import PROFILES
 from ctbone.phantom.dicom_series import SeriesHeader, write_series
 from ctbone.phantom.lesion import choose_centre, draw_lesion, paint_lesion
 from ctbone.predictions import case_probabilities, read_predictions

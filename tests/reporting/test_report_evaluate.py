@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -228,26 +227,23 @@ def test_hostile_names_are_escaped_and_formulas_disarmed(tmp_path):
     assert summary["model"].tolist() == [f"'{name}"]
 
 
-def test_no_torch_is_imported_and_it_is_quick(tmp_path):
+def test_no_torch_is_imported(tmp_path):
     made_up(569, names=("a", "b", "c")).to_csv(tmp_path / "table.csv", index=False)
     files = f"Path({str(tmp_path / 'table.csv')!r}), out=Path({str(tmp_path / 'out')!r})"
     code = (
         "import sys; from pathlib import Path; from ctbone.reporting import evaluate\n"
         f"evaluate({files}, label='truth', prob=['a', 'b', 'c'])\n"
-        "import time; assert not {'torch', 'monai', 'timm'} & set(sys.modules); "
-        "print(time.process_time())"
+        "print(sorted({'torch', 'monai', 'timm'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 6  # 3 s on a machine that does nothing else
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_large_table_is_read(tmp_path):
     n = 20_001
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"y": np.arange(n) % 2, "p_a": rng.random(n).round(6)})
-    started = time.monotonic()
     assert run(table, tmp_path)["models"]["p_a"]["n"] == n
-    assert time.monotonic() - started < 60
 
 
 def test_report_error_is_a_ctbone_error():

@@ -55,7 +55,7 @@ def test_the_joined_table_is_written_once_a_command(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fold_tables, "write_predictions", counted)
     train_folds(study, "3d", at_once=1)
-    assert written.count(study.predictions("3d")) == 1
+    assert written.count(study.predictions_csv("3d")) == 1
     assert len(written) == 3  # and one table for each of the two folds
 
 

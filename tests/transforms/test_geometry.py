@@ -11,8 +11,7 @@ from monai.transforms import Compose, Invertd, RandFlipd, SpatialResample
 
 from ctbone.grid import Grid
 from ctbone.transforms import CropLesiond, LesionViewsd, LoadHounsfieldd
-
-from ..preprocess.scans import affine, ball, grids, save, world
+from tests.preprocessing.scans import affine, ball, grids, save, world
 
 SHAPE = (44, 40, 36)
 CENTER = np.array([12.0, -34.0, 560.0])

@@ -11,8 +11,7 @@ import numpy as np
 from ctbone.grid import Grid
 from ctbone.study import Study
 from ctbone.workflow import preprocess
-
-from ..preprocess.scans import affine, ball, case_of, save
+from tests.preprocessing.scans import affine, ball, case_of, save
 
 GRID = Grid((30, 30, 30), affine(shape=(30, 30, 30)))
 REPORT = """

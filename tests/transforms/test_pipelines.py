@@ -25,8 +25,7 @@ from ctbone.transforms import (
     crop_case,
 )
 from ctbone.workflow import preprocess
-
-from ..preprocess.scans import affine, ball, case_of, save, world
+from tests.preprocessing.scans import affine, ball, case_of, save, world
 
 SHAPE = (60, 50, 40)
 CENTER = (12.0, -34.0, 560.0)

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from ctbone.errors import PhantomError
-from ctbone.phantom.appearance import best_auc, draw_appearance, draw_evidence
+from ctbone.phantom.class_appearance import best_auc, draw_appearance, draw_evidence
 
 CLASSES = ("benign", "malignant")
 
