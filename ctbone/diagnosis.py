@@ -159,6 +159,8 @@ def _needs(study: Study) -> dict[str, Any]:
     from ctbone.input_kind import INPUT_KINDS
 
     settings = study.settings
+    cases: int | None
+    internal: int | None
     try:
         cohort = read_cohort(study)
         cases, internal = len(cohort.cases), len(cohort.internal)

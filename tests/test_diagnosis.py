@@ -24,7 +24,7 @@ def run(*arguments):
 def test_json_holds_what_a_bug_report_needs_and_no_names(study):
     text = run("--study", study.root, "--json")
     found = json.loads(text)
-    assert found["packages"]["torch"] == torch.__version__
+    assert found["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["cases"] == 24
     assert found["hub"] is None
     assert found["disk_needed_gb"] > 0

@@ -55,7 +55,7 @@ def make_batch_norm_exact(network: nn.Module, total: Total | None = None) -> Non
 
 
 @functools.cache
-def _exact(usual: type[_BatchNorm]) -> type[_BatchNorm]:
+def _exact(usual: Any) -> Any:
     return type(f"Exact{usual.__name__}", (ExactBatchNorm, usual), {})
 
 
