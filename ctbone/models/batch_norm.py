@@ -49,7 +49,7 @@ def make_batch_norm_exact(network: nn.Module, total: Total | None = None) -> Non
             continue
         known = type(module).forward is _BatchNorm.forward
         if known or type(module).__name__ == "BatchNormAct2d":
-            module.__class__ = _exact(type(module))
+            module.__class__ = _exact(type(module))  # type: ignore[arg-type]
         if isinstance(module, ExactBatchNorm):
             module.total = total
 
