@@ -199,6 +199,21 @@ def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
 
 
 @app.command()
+def doctor(
+    study: StudyDir = HERE,
+    network: Annotated[
+        bool, typer.Option("--network", help="Ask whether the weights hub can be reached.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for bug reports.")] = False,
+) -> None:
+    """Show versions, devices, checked arithmetic, free space, and time for the study."""
+    from ctbone import workflow
+
+    found = workflow.doctor(study, network=network)
+    print(found.json() if as_json else found)
+
+
+@app.command()
 def convert(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with DICOM files.")],
     out: Annotated[

@@ -46,6 +46,7 @@ from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:
     from ctbone.custody import Chain
+    from ctbone.diagnosis import Diagnosis
     from ctbone.preprocessing import CropSummary
     from ctbone.same_scans import NearScans
 
@@ -173,6 +174,30 @@ def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck
         internal=len(found.cases.internal),
         external=len(found.cases.external),
     )
+
+
+def doctor(study: Study | AnyPath = ".", *, network: bool = False) -> Diagnosis:
+    """Look at this machine: versions, devices, codecs, free space, and time for a study.
+
+    It also checks the arithmetic of the study's networks, as ``train`` does before its first step,
+    and remembers the result.
+
+    Parameters
+    ----------
+    study
+        A study or its folder; the machine alone where the folder is not a study.
+    network
+        Whether to ask for the hub of pretrained weights; nothing else uses the network.
+
+    Returns
+    -------
+    Diagnosis
+        ``str`` is one screen, ``json()`` is for bug reports.
+    """
+    from ctbone.diagnosis import diagnose
+
+    there = isinstance(study, Study) or (Path(study) / "study.yaml").exists()
+    return diagnose(_opened(study) if there else None, network=network)
 
 
 def convert(

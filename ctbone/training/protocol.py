@@ -23,6 +23,7 @@ from ctbone.learning.checkpoint import TrainingState, delete_best
 from ctbone.learning.ranks import Ranks, join_ranks
 from ctbone.learning.tracking import Log, draw_curves, refuse_missing
 from ctbone.lock import locked, remove_stale_lock
+from ctbone.models.arithmetic import ways_of
 from ctbone.models.fold_tables import (
     fold_table,
     is_current,
@@ -311,6 +312,7 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: TrainingState) -> C
         weights_sha256=digest,
         provenance={**origin, "inputs": inputs},
         metadata=None if task.encoding is None else task.encoding.to_json(),
+        computed_otherwise=ways_of(network),
     )
     save_trained(study, name, card)
     delete_best(task.run.checkpoint)  # now in weights.safetensors
