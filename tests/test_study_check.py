@@ -18,7 +18,7 @@ from tests.test_cli import ctbone
 
 @pytest.fixture
 def clean(study):
-    """A study of which nothing is wrong: one scan for all cases, no masks, one reader."""
+    """A study of which nothing is wrong: a scan for each case, one mask, one reader."""
     write_volumes(study.root)
     rewrite(study)
     write_scores(study, [f"r1,senior,unaided,{row['case_id']},7" for row in cohort_rows()])
@@ -26,14 +26,20 @@ def clean(study):
 
 
 def write_volumes(root):
-    scan, mask = np.zeros((10, 12, 14), np.int16), np.zeros((10, 12, 14), np.uint8)
+    mask = np.zeros((10, 12, 14), np.uint8)
     mask[3:7, 3:7, 3:7] = 1
-    for name, voxels in (("scan", scan), ("mask", mask)):
+    volumes = {"mask": mask}
+    for number, row in enumerate(cohort_rows()):
+        random = np.random.default_rng(number)
+        volumes[row["case_id"]] = random.integers(-1000, 1000, mask.shape, dtype=np.int16)
+    for name, voxels in volumes.items():
         nibabel.Nifti1Image(voxels, np.diag([2.0, 2, 2, 1])).to_filename(root / f"{name}.nii.gz")
 
 
 def rewrite(study, change=lambda rows: None, drop=()):
-    rows = [{**row, "image": "scan.nii.gz", "mask": "mask.nii.gz"} for row in cohort_rows()]
+    rows = [
+        {**row, "image": f"{row['case_id']}.nii.gz", "mask": "mask.nii.gz"} for row in cohort_rows()
+    ]
     change(rows)
     kept = [{name: cell for name, cell in row.items() if name not in drop} for row in rows]
     write_rows(study.cohort_csv, kept)

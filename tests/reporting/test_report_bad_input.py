@@ -20,7 +20,9 @@ def command(monkeypatch, capsys, *words) -> tuple[int, str]:
 
 
 def contents(folder) -> dict:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Return every file of the study; hidden files hold hashes and the salt, no results."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: path.read_bytes() for path in files if not path.name.startswith(".")}
 
 
 def long(table: pd.DataFrame) -> pd.DataFrame:
