@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from ctbone.errors import CtboneError
     from ctbone.study import Study
     from ctbone.workflow import (
+        audit,
         check,
         convert,
         demo,
+        doctor,
         evaluate,
         fuse,
         init,
@@ -34,15 +36,18 @@ if TYPE_CHECKING:
         preprocess,
         report,
         run,
+        status,
         train,
     )
 
 __all__ = [
     "CtboneError",
     "Study",
+    "audit",
     "check",
     "convert",
     "demo",
+    "doctor",
     "evaluate",
     "fuse",
     "init",
@@ -50,6 +55,7 @@ __all__ = [
     "preprocess",
     "report",
     "run",
+    "status",
     "train",
 ]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctbone.cohort import Case, read_cohort
 from ctbone.errors import CtboneError
+from ctbone.lock import locked, remove_stale_lock
 from ctbone.study import Study, record_of
 from ctbone.workers import Outcome
 
@@ -17,9 +20,14 @@ if TYPE_CHECKING:
     from ctbone.config import PreprocessSettings
     from ctbone.preprocessing import CropSummary, MaskCheck
     from ctbone.preprocessing.crops import CaseCrops
+    from ctbone.scan_identity import ScanIdentity
 
 TRANSFORMS = "ctbone.transforms"
 """The module that imports MONAI, which takes seconds; needed only if a crop is to be made."""
+
+
+_WAIT = 600.0
+"""Seconds to wait for another process that works on the same case; one case takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +38,29 @@ class CaseJob:
     case: Case
 
 
-def check_one(job: CaseJob) -> MaskCheck:
-    """Check the headers of a case's images and its mask."""
-    from ctbone.dicom import grid_of
+@dataclass(frozen=True)
+class CaseCheck:
+    """Result of checking a case: its mask, and what identifies its scan."""
+
+    mask: MaskCheck
+    identity: ScanIdentity
+
+
+def check_one(job: CaseJob) -> CaseCheck:
+    """Check the headers of a case's images and its mask; the result also counts the voxels."""
+    from ctbone.dicom import read_header
     from ctbone.preprocessing import check_case
 
-    return check_case(job.study, job.case, grid_of(job.study, job.case))
+    header = read_header(job.study, job.case)
+    mask = check_case(job.study, job.case, header.grid)
+    return CaseCheck(replace(mask, voxels=math.prod(header.grid.shape)), header.identity)
+
+
+def converted_identity(job: CaseJob) -> ScanIdentity | None:
+    """Return the identity of a case's volume; None if it is not made from the present files."""
+    from ctbone.dicom import recorded_identity
+
+    return recorded_identity(job.study, job.case)
 
 
 def prepare_case(job: CaseJob) -> CropSummary:
@@ -43,8 +68,9 @@ def prepare_case(job: CaseJob) -> CropSummary:
     from ctbone.dicom import convert_case
     from ctbone.preprocessing import preprocess_case
 
-    convert_case(job.study, job.case)
-    return preprocess_case(job.study, job.case, _crop)
+    with _only_this_process(job):
+        convert_case(job.study, job.case)
+        return preprocess_case(job.study, job.case, _crop)
 
 
 def prepare_and_draw(job: CaseJob) -> CropSummary:
@@ -54,6 +80,16 @@ def prepare_and_draw(job: CaseJob) -> CropSummary:
     summary = prepare_case(job)
     draw_sheet(job.study, job.case.case_id)
     return summary
+
+
+def _only_this_process(job: CaseJob) -> AbstractContextManager[None]:
+    """Return the lock of a case: a second ``preprocess`` waits, then finds the case up to date."""
+    return locked(
+        job.study.case_lock(job.case.case_id),
+        f"case {job.case.case_id} is being preprocessed",
+        remedy="wait until it ends, then run 'ctbone preprocess' again",
+        wait=_WAIT,
+    )
 
 
 def finished_jobs(jobs: Sequence[CaseJob], *, threads: int) -> list[Outcome[CaseJob, CropSummary]]:
@@ -85,7 +121,10 @@ def _finished_summary(job: CaseJob) -> CropSummary | None:
     from ctbone.preprocessing import up_to_date
 
     try:
-        return up_to_date(job.study, job.case) if is_converted(job.study, job.case) else None
+        done = up_to_date(job.study, job.case) if is_converted(job.study, job.case) else None
+        if done is not None:
+            remove_stale_lock(job.study.case_lock(job.case.case_id))
+        return done
     except Exception:
         return None  # the stage runs next and reports the error for this case alone
 

@@ -183,7 +183,10 @@ def init(
 
 @app.command()
 def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
-    """List every problem of the cohort before anything long runs."""
+    """List every problem of the study before anything long runs.
+
+    These are problems of cohort.csv, images, masks, scores.csv, study.yaml and disk space.
+    """
     from ctbone import workflow
     from ctbone.results import problem_lines
 
@@ -193,6 +196,21 @@ def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
     _print_lines([found.summary], sys.stdout if found.ok else sys.stderr)
     if not found.ok:
         sys.exit(WRONG_INPUT)
+
+
+@app.command()
+def doctor(
+    study: StudyDir = HERE,
+    network: Annotated[
+        bool, typer.Option("--network", help="Ask whether the weights hub can be reached.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for bug reports.")] = False,
+) -> None:
+    """Show versions, devices, checked arithmetic, free space, and time for the study."""
+    from ctbone import workflow
+
+    found = workflow.doctor(study, network=network)
+    print(found.json() if as_json else found)
 
 
 @app.command()
@@ -243,6 +261,7 @@ def preprocess(
     done = workflow.preprocess(
         study, case=case, workers=_processes(workers), cluster=cluster, qc=qc
     )
+    _print_lines(f"note: {note}" for note in done.notes)
     _print_lines(problem_lines(done.problems), sys.stderr)
     print(done.summary)
     if qc:
@@ -304,7 +323,10 @@ def predict(
     dim: DimOption = None,
     study: StudyDir = HERE,
 ) -> None:
-    """Predict the external centres with the ensemble of all folds."""
+    """Predict the external centres with the ensemble of all folds.
+
+    A model with a fold that is not trained is left out and named.
+    """
     if image is not None or mask is not None:
         not_yet(
             "does not predict a single new patient",
@@ -320,7 +342,10 @@ def predict(
 def fuse(
     with_reader: Annotated[
         Path | None,
-        typer.Option(metavar="SCORES.csv", help="The radiologists' scores; default: no reader."),
+        typer.Option(
+            metavar="SCORES.csv",
+            help="The radiologists' scores, here or in the study folder; default: no reader.",
+        ),
     ] = None,
     reader: Annotated[
         str | None, typer.Option(help="The reader, if several scored every case.")
@@ -329,7 +354,8 @@ def fuse(
 ) -> None:
     """Fuse the models with each other and with a radiologist.
 
-    The weights are fitted on the validation cases of each fold, not on the reported cases.
+    The weights are fitted on the validation cases of each fold, not on the reported cases. A
+    fusion with a model that is not trained is left out and named.
     """
     from ctbone import workflow
 
@@ -353,6 +379,14 @@ def evaluate(
     positive: Annotated[
         str | None,
         typer.Option(metavar="CLASS", help="The label that the probabilities refer to."),
+    ] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="The column of the patient, or none if every case is another patient; "
+            "default: patient_id.",
+        ),
     ] = None,
     threshold: Annotated[
         str,
@@ -385,6 +419,7 @@ def evaluate(
             label=label,
             prob=prob or [],
             positive=positive,
+            patient=patient,
             threshold=threshold,
             prevalence=prevalence,
             bands=bands,
@@ -402,21 +437,71 @@ def report(study: StudyDir = HERE) -> None:
 
 
 @app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+    study: StudyDir = HERE,
+) -> None:
+    """Show what is there, current, out of date or missing, and what 'ctbone run' would make."""
+    from ctbone import workflow
+
+    found = workflow.status(study)
+    if as_json:
+        import json
+
+        print(json.dumps(found.record, indent=1, ensure_ascii=False))
+    else:
+        print(found)
+
+
+@app.command()
+def audit(
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="Train two small networks that must not know the class: one sees the lesion's "
+            "surroundings only, one the values of the acquisition only.",
+        ),
+    ] = False,
+    permute: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Train a small network N times on permuted labels."),
+    ] = 0,
+    study: StudyDir = HERE,
+) -> None:
+    """Look for leaks and shortcuts: duplicates, columns that predict the class, uneven folds."""
+    from ctbone import workflow
+
+    found = workflow.audit(study, controls=controls, permute=permute)
+    _print_lines(str(found).splitlines())
+    if not found.ok:
+        sys.exit(SOME_FAILED)
+
+
+@app.command()
 def run(
     with_reader: Annotated[
         Path | None,
         typer.Option(
             metavar="SCORES.csv",
-            help="The radiologists' scores; default: the study's scores.csv, if it exists.",
+            help="The radiologists' scores, here or in the study folder; default: the study's "
+            "scores.csv, if it exists.",
         ),
+    ] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="The reader, if several scored every case.")
     ] = None,
     workers: WorkersOption = None,
     study: StudyDir = HERE,
 ) -> None:
-    """Run all stages that are not up to date, from check to report."""
+    """Make what 'ctbone status' calls stale or missing, from check to report.
+
+    Trained folds that are out of date are moved to runs/replaced, not deleted.
+    """
     from ctbone import workflow
 
-    print(workflow.run(study, with_reader=with_reader, workers=_processes(workers)))
+    done = workflow.run(study, with_reader=with_reader, reader=reader, workers=_processes(workers))
+    print(done)
 
 
 @app.command()

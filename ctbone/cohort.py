@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctbone.config import Settings
+from ctbone.differences import did_you_mean, nearest
 from ctbone.errors import CohortError, CtboneError, StudyError
 from ctbone.study import Study, content_hash, read_table
 
@@ -121,15 +123,19 @@ def read_cohort(study: Study) -> Cohort:
     CohortError, StudyError
         The table has an error; the message says how many more there are.
     """
-    cases, problems = _parse(study)
-    if problems:
-        rest = len(problems) - 1
-        first = problems[0]
-        if rest:
-            more = f"{rest} more problem{'s' * (rest > 1)}: 'ctbone check' lists all of them"
-            first.remedy = f"{first.remedy}; {more}" if first.remedy else more
-        raise first
-    return Cohort(tuple(cases))
+    table = _parse(study)
+    if table.problems:
+        raise first_of(table.problems)
+    return Cohort(tuple(table.cases))
+
+
+def first_of(problems: Sequence[CtboneError]) -> CtboneError:
+    """Return the first problem, which says how many more there are."""
+    first, rest = problems[0], len(problems) - 1
+    if rest:
+        more = f"{rest} more problem{'s' * (rest > 1)}: 'ctbone check' lists all of them"
+        first.remedy = f"{first.remedy}; {more}" if first.remedy else more
+    return first
 
 
 def cohort_table(cohort: Cohort) -> pd.DataFrame:
@@ -145,18 +151,59 @@ def cohort_table(cohort: Cohort) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else list(COLUMNS))
 
 
-def check_cohort(study: Study) -> list[CtboneError]:
-    """List the errors that show without opening an image.
+@dataclass(frozen=True)
+class CohortFindings:
+    """Everything that the cohort table shows without opening an image.
 
-    These are errors of the table, missing files, and classes with fewer patients than folds.
+    Attributes
+    ----------
+    problems
+        Errors of the table, missing files, and classes with fewer patients than folds.
+    notes
+        Findings that may be right, one line each.
+    cases
+        The rows without an error.
+    named
+        The rows whose case_id, image and lesion can be read, also those with an error in another
+        cell; the label is "" where it is not one of the classes.
+    with_files
+        Those of ``named`` whose image and mask exist.
     """
+
+    problems: list[CtboneError]
+    notes: list[str]
+    cases: Cohort
+    named: Cohort
+    with_files: Cohort
+
+
+def examine_cohort(study: Study) -> CohortFindings:
+    """Check the whole cohort table; an error in one cell does not hide those of other cells."""
     try:
-        cases, problems = _parse(study)
+        table = _parse(study)
     except StudyError as error:
-        return [error]
-    for case in cases:
-        problems += _missing_files(study, case)
-    return problems + _too_few(study, cases)
+        none = Cohort(())
+        return CohortFindings([error], [], cases=none, named=none, with_files=none)
+    problems, with_files = list(table.problems), []
+    for case in table.readable:
+        missing = _missing_files(study, case)
+        problems += missing
+        if not missing:
+            with_files.append(case)
+    problems += _too_few(study, table)
+    cases = Cohort(tuple(table.cases))
+    return CohortFindings(
+        problems=problems,
+        notes=_several_classes(cases),
+        cases=cases,
+        named=Cohort(tuple(table.readable)),
+        with_files=Cohort(tuple(with_files)),
+    )
+
+
+def check_cohort(study: Study) -> list[CtboneError]:
+    """List the problems of ``examine_cohort``."""
+    return examine_cohort(study).problems
 
 
 def label_of(text: str, settings: Settings) -> str | None:
@@ -177,17 +224,37 @@ def label_of(text: str, settings: Settings) -> str | None:
     return None
 
 
-def _parse(study: Study) -> tuple[list[Case], list[CtboneError]]:
+@dataclass
+class _Table:
+    """The rows of ``cohort.csv``.
+
+    Attributes
+    ----------
+    cases
+        Those without an error.
+    readable
+        Those whose case_id, image, mask and lesion can be looked at; the label is "" where it is
+        not one of the classes.
+    problems
+        The errors of rows, then those of the whole table.
+    """
+
+    cases: list[Case]
+    readable: list[Case]
+    problems: list[CtboneError]
+
+
+def _parse(study: Study) -> _Table:
     table = read_table(
         study.cohort_csv,
         _REQUIRED,
         remedy="write one row a case: case_id, patient_id, label, cohort, image, mask",
     )
-    cases: list[Case] = []
-    problems: list[CtboneError] = []
+    parsed = _Table([], [], _misspelled_columns(study, [*table.columns]))
     rows_of: dict[str, int] = {}
+    cohorts: dict[str, list[int]] = {}
     if table.empty:
-        problems.append(
+        parsed.problems.append(
             CohortError(
                 "the cohort has no cases", file=study.cohort_csv, remedy="write one row a case"
             )
@@ -196,12 +263,117 @@ def _parse(study: Study) -> tuple[list[Case], list[CtboneError]]:
         row = {str(name): str(cell) for name, cell in cells.items()}
         case_id = row["case_id"]
         found = _row_problems(study, row, number=number, rows_of=rows_of)
+        readable = _is_readable(row) and case_id.casefold() not in rows_of
         rows_of.setdefault(case_id.casefold(), number)
-        problems += found
-        label = label_of(row["label"], study.settings)
-        if not found and label is not None:
-            cases.append(_case(study, row, label))
-    return cases, problems
+        cohorts.setdefault(row.get("cohort", ""), []).append(number)
+        parsed.problems += found
+        case = _case(study, row, label_of(row["label"], study.settings) or "") if readable else None
+        if case is not None:
+            parsed.readable.append(case)
+        if case is not None and not found:
+            parsed.cases.append(case)
+    parsed.problems += _misspelled_cohorts(study, cohorts)
+    parsed.problems += _both_sides(study, parsed.cases)
+    return parsed
+
+
+def _is_readable(row: dict[str, str]) -> bool:
+    lesion = row.get(LESION, "")
+    return bool(_SAFE_ID.fullmatch(row["case_id"]) and row["image"]) and (
+        not lesion or _is_lesion_number(lesion)
+    )
+
+
+def _is_lesion_number(cell: str) -> bool:
+    return cell.isascii() and cell.isdecimal() and 0 < int(cell) < 1000
+
+
+def _misspelled_columns(study: Study, header: Sequence[str]) -> list[CtboneError]:
+    """Refuse a column that is almost one of ours where that is missing: it would be ignored."""
+    problems: list[CtboneError] = []
+    for name in ("patient_id", "cohort", "mask"):
+        others = [other for other in header if other not in (*COLUMNS, LESION)]
+        near = None if name in header else nearest(name, others, cutoff=0.85)
+        if near is not None:
+            problems.append(
+                CohortError(
+                    f"the column '{near}' is no column of ctbone, and '{name}' is missing",
+                    file=study.cohort_csv,
+                    remedy=f"did you mean '{name}'? Rename the column; a clinical column needs "
+                    "another name",
+                )
+            )
+    return problems
+
+
+_INTERNAL_WORDS = frozenset({"int", "intern", "interne", "interno", "interna"})
+"""Abbreviation and translations that spreadsheets of internal cases hold."""
+
+
+def _means_internal(cohort: str) -> bool:
+    """Whether a name is a spelling of ``internal``, such as ``Internal_2`` or ``interal``."""
+    letters = "".join(filter(str.isalpha, cohort.casefold()))
+    # 0.85: one or two letters of eight; external has 0.75.
+    alike = difflib.SequenceMatcher(None, letters, INTERNAL).ratio() >= 0.85
+    return letters in _INTERNAL_WORDS or alike
+
+
+def _misspelled_cohorts(study: Study, rows_of: Mapping[str, list[int]]) -> list[CtboneError]:
+    """Refuse spellings of ``internal``, and two spellings of one external centre."""
+    problems: list[CtboneError] = []
+    first: dict[str, str] = {}
+    for cohort, rows in sorted(rows_of.items(), key=lambda item: -len(item[1])):
+        known = first.setdefault(cohort.casefold(), cohort)
+        meant = INTERNAL if _means_internal(cohort) else known
+        if cohort and cohort != meant:
+            problems.append(
+                CohortError(
+                    f"the cohort '{cohort}' would be an external centre"
+                    if meant == INTERNAL
+                    else f"the cohort '{cohort}' would be another centre than '{meant}'",
+                    file=study.cohort_csv,
+                    found=f"{len(rows)} row{'s' * (len(rows) > 1)}, from row {rows[0]}",
+                    remedy=f"did you mean '{meant}'? Give another centre another name",
+                )
+            )
+    return problems
+
+
+def _both_sides(study: Study, cases: Sequence[Case]) -> list[CtboneError]:
+    """Refuse patients with internal and external cases: the models have seen them."""
+    outside = {case.patient_id: case for case in cases if not _counts_as_internal(case)}
+    problems: list[CtboneError] = []
+    for case in cases:
+        if _counts_as_internal(case) and case.patient_id in outside:
+            other = outside.pop(case.patient_id)
+            problems.append(
+                CohortError(
+                    f"patient {case.patient_id} is both internal and external",
+                    file=study.cohort_csv,
+                    found=f"case {case.case_id} in '{case.cohort}', case {other.case_id} in "
+                    f"'{other.cohort}'",
+                    expected="external patients that no model was trained on",
+                    remedy="correct patient_id or cohort, or leave one of the cases out",
+                )
+            )
+    return problems
+
+
+def _counts_as_internal(case: Case) -> bool:
+    return case.cohort == INTERNAL or _means_internal(case.cohort)
+
+
+def _several_classes(cohort: Cohort) -> list[str]:
+    """Note the patients whose cases have several classes, which is right for several lesions."""
+    of_patient: dict[str, list[Case]] = {}
+    for case in cohort:
+        of_patient.setdefault(case.patient_id, []).append(case)
+    notes = []
+    for patient, cases in of_patient.items():
+        if len({case.label for case in cases}) > 1:
+            named = ", ".join(f"{case.case_id} {case.label}" for case in cases)
+            notes.append(f"patient {patient} has cases of several classes: {named}; is that right?")
+    return notes
 
 
 def _case(study: Study, row: dict[str, str], label: str) -> Case:
@@ -254,7 +426,11 @@ def _row_problems(
                 file=where,
                 found=repr(row["label"]),
                 expected=", ".join(study.settings.classes),
-                remedy="correct the cell, or 'classes' in study.yaml",
+                remedy=did_you_mean(
+                    row["label"],
+                    study.settings.classes,
+                    otherwise="correct the cell, or 'classes' in study.yaml",
+                ),
             )
         )
     if not row["image"]:
@@ -264,7 +440,7 @@ def _row_problems(
             )
         )
     lesion = row.get(LESION, "")
-    if lesion and not (lesion.isascii() and lesion.isdecimal() and 0 < int(lesion) < 1000):
+    if lesion and not _is_lesion_number(lesion):
         problems.append(
             CohortError(
                 "the lesion is not the number of a part of the mask",
@@ -292,27 +468,31 @@ def _row_problems(
 def _missing_files(study: Study, case: Case) -> list[CtboneError]:
     problems: list[CtboneError] = []
     for kind, path in (("image", case.image), ("mask", case.mask)):
-        if path is not None and not path.exists():
-            remedy = (
-                f"correct the {kind} column of {study.cohort_csv.name}; "
-                "paths are relative to the study folder"
-            )
-            problems.append(
-                CohortError(
-                    f"the {kind} does not exist", case=case.case_id, file=path, remedy=remedy
-                )
-            )
+        if path is None or path.exists():
+            continue
+        remedy = (
+            f"correct the {kind} column of {study.cohort_csv.name}; "
+            "paths are relative to the study folder"
+        )
+        problem, expected = f"the {kind} does not exist", None
+        if os.sep == "/" and "\\" in str(path):
+            problem = f"the path of the {kind} has backslashes, which only Windows reads"
+            expected = str(path).replace("\\", "/")
+            remedy = f"write / in the {kind} column of {study.cohort_csv.name}"
+        problems.append(
+            CohortError(problem, case=case.case_id, file=path, expected=expected, remedy=remedy)
+        )
     return problems
 
 
-def _too_few(study: Study, cases: Sequence[Case]) -> list[CtboneError]:
+def _too_few(study: Study, table: _Table) -> list[CtboneError]:
+    """Refuse classes with fewer patients than folds; a case without a valid label may be of any."""
     folds = study.settings.folds.count
     problems: list[CtboneError] = []
+    inside = [case for case in table.readable if _counts_as_internal(case)]
     for name in study.settings.classes:
-        patients = {
-            case.patient_id for case in cases if case.cohort == INTERNAL and case.label == name
-        }
-        if len(patients) < folds:
+        patients = {case.patient_id for case in inside if case.label == name}
+        if len(patients | {case.patient_id for case in inside if not case.label}) < folds:
             problems.append(
                 CohortError(
                     f"class '{name}' has fewer internal patients than there are folds",

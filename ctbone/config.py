@@ -285,6 +285,15 @@ class FusionSettings(_Section):
     """``reader_id`` whose unaided scores are fused; required only if several readers scored every
     case."""
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables in ``predictions/`` that fusions take, each once."""
+        made = {READER, *self.combinations, *self.stacking, *self.recalibration}
+        parts = [part for parts in self.combinations.values() for part in parts]
+        parts += [part for stacking in self.stacking.values() for part in stacking.parts]
+        parts += [one.of for one in self.recalibration.values()]
+        return tuple(name for name in dict.fromkeys(parts) if name not in made)
+
 
 class DangerousError(_Section):
     """An error that is worse than others, such as malignant classified as normal."""

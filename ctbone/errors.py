@@ -115,6 +115,10 @@ class WorkerError(CtboneError):
     """An unexpected error in a worker process, or the process died or cannot be started."""
 
 
+class LockError(CtboneError):
+    """Another process works on the same fold or case."""
+
+
 class NiftiError(CtboneError):
     """A NIfTI file is damaged, or its geometry is not that of a volume in mm."""
 
@@ -129,6 +133,10 @@ class DicomError(CtboneError):
 
 class PreprocessError(CtboneError):
     """No crop can be made from a volume and its mask."""
+
+
+class CustodyError(CtboneError):
+    """A file of the study does not belong to what it was made from."""
 
 
 class ModelError(CtboneError):
@@ -153,3 +161,7 @@ class StatsError(CtboneError):
 
 class ReportError(CtboneError):
     """There are no results to report, or they contradict each other."""
+
+
+class AuditError(CtboneError):
+    """There is no audit of the study as it stands, or it cannot be made."""

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ctbone.cohort import Case, Cohort
 from ctbone.config import Settings
+from ctbone.differences import found_and_expected
 from ctbone.errors import FoldError, StudyError
 from ctbone.study import Study, file_hash, read_json, read_table, record_of, write_json, write_text
 
@@ -74,9 +75,37 @@ def read_folds(study: Study, cohort: Cohort) -> Folds:
         The file, the cohort's cases, patients or labels, or the settings of the folds changed
         after the folds were drawn; or a patient has two roles in one fold.
     """
-    remedy = (
-        f"undo the change; or delete {study.folds_csv.name} and the folder runs, and train again"
-    )
+    remedy = _remedy(study)
+    drawn = read_drawn_folds(study)
+    record = read_json(record_of(study.folds_csv))
+    if record.get("cohort") != cohort.identity():
+        raise FoldError(
+            "the folds do not belong to this cohort",
+            file=study.folds_csv,
+            found=_difference(drawn.table, cohort.internal),
+            remedy=remedy,
+        )
+    settings = study.settings.folds.model_dump(mode="json")
+    if record.get("settings") != settings:
+        then, now = found_and_expected(record.get("settings"), settings, "folds")
+        raise FoldError(
+            "the folds were drawn with other settings",
+            file=study.folds_csv,
+            found=then,
+            expected=f"{now}, as in study.yaml",
+            remedy=remedy,
+        )
+    return drawn
+
+
+def read_drawn_folds(study: Study) -> Folds:
+    """Read ``folds.csv`` as it was drawn, whatever the cohort and the settings are now.
+
+    Raises
+    ------
+    FoldError
+        The file changed after the folds were drawn, or a patient has two roles in one fold.
+    """
     table = read_table(
         study.folds_csv,
         ("case_id", "patient_id", "label", "fold"),
@@ -86,31 +115,21 @@ def read_folds(study: Study, cohort: Cohort) -> Folds:
         record = read_json(record_of(study.folds_csv))
     except StudyError as error:
         raise FoldError(
-            "the folds have no readable record", file=error.file, remedy=remedy
+            "the folds have no readable record", file=error.file, remedy=_remedy(study)
         ) from error
     digest = file_hash(study.folds_csv)
     if record.get("sha256") != digest:
         raise FoldError(
-            "the folds were changed after they were drawn", file=study.folds_csv, remedy=remedy
-        )
-    if record.get("cohort") != cohort.identity():
-        raise FoldError(
-            "the folds do not belong to this cohort",
+            "the folds were changed after they were drawn",
             file=study.folds_csv,
-            found=_difference(table, cohort.internal),
-            remedy=remedy,
-        )
-    settings = study.settings.folds.model_dump(mode="json")
-    if record.get("settings") != settings:
-        raise FoldError(
-            "the folds were drawn with other settings",
-            file=study.folds_csv,
-            found=record.get("settings"),
-            expected=settings,
-            remedy=remedy,
+            remedy=_remedy(study),
         )
     _refuse_overlap(table, study)
-    return Folds(table, study.settings.folds.count, digest)
+    return Folds(table, sum(name.startswith("role_") for name in table.columns), digest)
+
+
+def _remedy(study: Study) -> str:
+    return f"undo the change; or delete {study.folds_csv.name} and the folder runs, and train again"
 
 
 def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
@@ -149,7 +168,7 @@ def draw_folds(cases: Sequence[Case], settings: Settings) -> pd.DataFrame:
             )
     labels = np.array([settings.classes.index(case.label) for case in cases])
     groups = np.array([case.patient_id for case in cases])
-    fold = _assign(labels, groups, shares=np.full(count, 1 / count), seed=seed)
+    fold = assign_patients(labels, groups, shares=np.full(count, 1 / count), seed=seed)
     roles = {
         f"role_{k}": _roles(labels, groups, test=fold == k, settings=settings, seed=seed + k + 1)
         for k in range(count)
@@ -168,7 +187,9 @@ def _roles(
     rest = np.flatnonzero(~test)
     share = settings.folds.validation_share
     roles = np.full(len(labels), "test", dtype=object)
-    part = _assign(labels[rest], groups[rest], shares=np.array([share, 1 - share]), seed=seed)
+    part = assign_patients(
+        labels[rest], groups[rest], shares=np.array([share, 1 - share]), seed=seed
+    )
     roles[rest] = np.array(["val", "train"])[part]
     for index, name in enumerate(settings.classes):
         for role in ("train", "val", "test"):
@@ -181,7 +202,9 @@ def _roles(
     return roles
 
 
-def _assign(labels: np.ndarray, groups: np.ndarray, *, shares: np.ndarray, seed: int) -> np.ndarray:
+def assign_patients(
+    labels: np.ndarray, groups: np.ndarray, *, shares: np.ndarray, seed: int
+) -> np.ndarray:
     """Assign patients to parts of the given shares, stratified by class.
 
     Parameters

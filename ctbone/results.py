@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ctbone.custody import KINDS, STATES, Chain, Link, Step
 from ctbone.errors import CtboneError
+from ctbone.findings import FINDING_STATES, Finding, worst
 from ctbone.predictions import read_predictions
+from ctbone.stats import Estimate
 from ctbone.study import Study, read_json
 from ctbone.workers import Outcome
 
@@ -78,7 +82,7 @@ class CohortCheck(Result):
         """The result in one line."""
         if self.problems:
             count = len(self.problems)
-            return f"{count} problem{'s' * (count > 1)} in {self.study.cohort_csv}"
+            return f"{count} problem{'s' * (count > 1)} in {self.study.root}"
         counts = f"{self.internal} internal, {self.external} external"
         return f"{self.internal + self.external} cases are in order: {counts}"
 
@@ -135,10 +139,17 @@ class Preprocessing(Result):
         The study.
     outcomes
         One a case: its summary, or the error that stopped it.
+    shared
+        Errors of cases that have the scan of another patient, or of the other side of internal and
+        external validation.
+    notes
+        Findings that may be right, one line each: scans that are nearly the same.
     """
 
     study: Study
     outcomes: Sequence[Outcome[Any, CropSummary]]
+    shared: Sequence[CtboneError] = ()
+    notes: Sequence[str] = ()
 
     def __iter__(self) -> Iterator[Outcome[Any, CropSummary]]:
         return iter(self.outcomes)
@@ -148,18 +159,18 @@ class Preprocessing(Result):
 
     @property
     def problems(self) -> list[CtboneError]:
-        """The errors of the cases that failed."""
-        return [outcome.error for outcome in self.outcomes if outcome.error]
+        """The errors of the cases that failed, and the scans that may not be the same."""
+        return [*(outcome.error for outcome in self.outcomes if outcome.error), *self.shared]
 
     @property
     def ok(self) -> bool:
-        """Whether no case failed."""
+        """Whether there is no problem."""
         return not self.problems
 
     @property
     def summary(self) -> str:
         """The result in one line."""
-        failed = len(self.problems)
+        failed = sum(outcome.error is not None for outcome in self.outcomes)
         ready = len(self.outcomes) - failed
         return f"{ready} cases are ready in {self.study.root / 'crops'}, {failed} failed"
 
@@ -177,7 +188,8 @@ class Preprocessing(Result):
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        return "\n".join([self.summary, *problem_lines(self.problems)])
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([self.summary, *notes, *problem_lines(self.problems)])
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,10 +226,13 @@ class Prediction(Result):
         The study.
     paths
         The table of probabilities of each model.
+    left_out
+        By model that was left out, the reason.
     """
 
     study: Study
     paths: dict[str, Path]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -227,7 +242,8 @@ class Prediction(Result):
         return pd.concat(tables, ignore_index=True).query("split == 'external'")
 
     def __str__(self) -> str:
-        return "\n".join(f"Wrote {path}" for path in self.paths.values())
+        lines = [f"Wrote {path}" for path in self.paths.values()]
+        return "\n".join([*lines, *(f"Left out: {reason}" for reason in self.left_out.values())])
 
 
 @dataclass(frozen=True, repr=False)
@@ -256,7 +272,14 @@ class Fusion(Result):
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        return "\n".join(str(one) for one in self.combinations)
+        reasons: dict[str, list[str]] = {}
+        for one in self.combinations:
+            if one.skipped:
+                reasons.setdefault(one.skipped, []).append(one.name)
+        lines = [str(one) for one in self.combinations if not one.skipped]
+        return "\n".join(
+            [*lines, *(f"{why}: left out {', '.join(names)}" for why, names in reasons.items())]
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -296,6 +319,167 @@ class Report(Result):
             table = table.pivot(index="model", columns="metric", values="value").round(3)
         link = f'<a href="{escape(self.path.as_posix())}">{escape(str(self.path))}</a>'
         return f"<p>Report: {link}</p>{table.to_html(border=0, na_rep='')}"
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Report):
+    """The report of one table of probabilities."""
+
+    @property
+    def positive(self) -> str | None:
+        """The positive class; None with more than two classes."""
+        positive = self.metrics["positive"]
+        return None if positive is None else str(positive)
+
+    def __str__(self) -> str:
+        end = "" if self.positive is None else f"\npositive class: {self.positive}"
+        return f"{super().__str__()}{end}"
+
+
+@dataclass(frozen=True, repr=False)
+class Status(Result):
+    """What a study holds, and what ``ctbone run`` would make.
+
+    Attributes
+    ----------
+    study
+        The study.
+    chain
+        Every file that ctbone makes, and whether it belongs to what it was made from.
+    steps
+        The stages that have something to make, in order.
+    """
+
+    study: Study
+    chain: Chain
+    steps: Sequence[Step]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is nothing to make."""
+        return not self.steps
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a kind of file: how many are in each state, and why the first is not current."""
+        rows = []
+        for kind in KINDS:
+            links = self.chain.of(kind)
+            counts = Counter(link.state for link in links)
+            states: dict[str, Any] = {state: counts[state] for state in STATES}
+            rows.append({"kind": kind, **states, "because": "; ".join(_reasons(links))})
+        return pd.DataFrame(rows)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The status as JSON: every file that is not current, the counts, and the steps."""
+        links = [link for link in self.chain.links if link.state != "current"]
+        names = ("kind", "name", "part", "state", "because", "remedy")
+        counts: dict[str, dict[str, int]] = {}
+        for kind in KINDS:
+            found = Counter(link.state for link in self.chain.of(kind))
+            counts[kind] = {state: found[state] for state in STATES}
+        return {
+            "counts": counts,
+            "not_current": [{name: getattr(link, name) for name in names} for link in links],
+            "steps": [asdict(step) for step in self.steps],
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{'':<12} {'current':>8} {'stale':>8} {'missing':>8} {'elsewhere':>10}"]
+        for kind in KINDS:
+            links = self.chain.of(kind)
+            counts = Counter(link.state for link in links)
+            cells = [counts[state] or "-" for state in STATES]
+            lines.append(
+                f"{kind:<12} {cells[0]:>8} {cells[1]:>8} {cells[2]:>8} {cells[3]:>10}".rstrip()
+            )
+            lines += [f"    {reason}" for reason in _reasons(links)]
+        if not self.steps:
+            return "\n".join([*lines, "'ctbone run' has nothing to make"])
+        total = sum(step.seconds or 0 for step in self.steps)
+        unknown = any(step.seconds is None for step in self.steps)
+        about = f"about {_duration(total)}" if total or not unknown else "no times are recorded yet"
+        rest = " and the steps without a recorded time" if unknown and total else ""
+        lines.append(f"'ctbone run' would make ({about}{rest}):")
+        for step in self.steps:
+            time = "" if step.seconds is None else f"  {_duration(step.seconds)}"
+            lines.append(f"    {step.command:<10}  {step.what}{time}")
+        return "\n".join(lines)
+
+
+_REASONS = 4
+"""Reasons of one kind of file that the status lists at most."""
+
+
+def _reasons(links: Iterable[Link]) -> list[str]:
+    """Return why files are not current, each reason once with the number of files."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for link in links:
+        if link.state != "current":
+            name = f"{link.name} ({link.part})" if link.part else link.name
+            names.setdefault((link.state, link.because), []).append(name)
+    texts = []
+    for (state, because), of in list(names.items())[:_REASONS]:
+        more = f" and {len(of) - 1} more" if len(of) > 1 else ""
+        texts.append(f"{state}: {of[0]}{more}: {because}")
+    if len(names) > _REASONS:
+        texts.append(f"and {len(names) - _REASONS} more reasons")
+    return texts
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass(frozen=True, repr=False)
+class Audit(Result):
+    """Findings of an audit.
+
+    Attributes
+    ----------
+    path
+        ``index.html``; beside it are ``audit.json`` and ``tables/``.
+    findings
+        Every finding, in the order of the page.
+    """
+
+    path: Path
+    findings: Sequence[Finding]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem."""
+        return worst(self.findings) != "problem"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a finding: ``check, subject, state, verdict, remedy, measure, value, …, p``."""
+        rows = []
+        for one in self.findings:
+            value = one.value
+            ends = (value.value, value.low, value.high) if isinstance(value, Estimate) else value
+            numbers = ends if isinstance(ends, tuple) else (ends, None, None)
+            row = {name: part for name, part in vars(one).items() if name not in ("value", "p")}
+            rows.append(
+                row | dict(zip(("value", "low", "high"), numbers, strict=True)) | {"p": one.p}
+            )
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        lines = []
+        for one in self.findings:
+            if one.state in ("problem", "attention"):
+                number = f" ({one.measure} {one.value})" if one.measure == "AUC" else ""
+                lines.append(f"{one.state}: {one.subject}: {one.verdict}{number}")
+                lines += [f"  remedy: {one.remedy}"] if one.remedy else []
+        counts = Counter(one.state for one in self.findings)
+        summary = ", ".join(
+            f"{counts[state]} {FINDING_STATES[state]}" for state in FINDING_STATES if counts[state]
+        )
+        return "\n".join([*lines, f"Audit: {summary}: {self.path.resolve()}"])
 
 
 def problem_lines(problems: Iterable[CtboneError]) -> Iterator[str]:

@@ -23,8 +23,10 @@ import pandas as pd
 import ctbone
 from ctbone.config import Settings
 from ctbone.config_file import load_settings
+from ctbone.differences import nearest
 from ctbone.errors import StudyError
 from ctbone.input_kind import INPUT_KINDS, Dim
+from ctbone.lock import alive, machine
 
 _ABANDONED = 24 * 3600.0
 """Seconds after which a temporary file of another machine counts as abandoned."""
@@ -145,13 +147,14 @@ class Study:
         StudyError
             Neither folder has a table of that name; the message lists the names.
         PredictionError
-            The table has errors.
+            The table has errors, or contradicts the cohort, the folds or itself.
         """
-        from ctbone.predictions import read_predictions
+        from ctbone.cohort import read_cohort
+        from ctbone.study_predictions import read_study_predictions
 
         for path in (self.predictions_csv(name), self.fusion(name)):
             if path.is_file():
-                return read_predictions(path, self.settings.classes)
+                return read_study_predictions(self, path, read_cohort(self))
         folders = (self.predictions_csv(name).parent, self.fusion(name).parent)
         known = [path.stem for folder in folders for path in sorted(folder.glob("[!.]*.csv"))]
         raise StudyError(
@@ -187,6 +190,11 @@ class Study:
         """The folds; the record beside the table holds the hash that later stages check."""
         return self.root / "folds.csv"
 
+    @property
+    def salt_file(self) -> Path:
+        """The random salt of the digests of SOPInstanceUIDs."""
+        return self.root / ".scan-salt"
+
     def nifti(self, case_id: str) -> Path:
         """Return the path of the case's volume in HU; its record is at ``record_of(path)``."""
         return self.root / "nifti" / f"{case_id}.nii.gz"
@@ -211,9 +219,21 @@ class Study:
         """Return the path of a case's contact sheet."""
         return self.qc / f"{case_id}.png"
 
+    def qc_pair(self, first: str, second: str) -> Path:
+        """Return the path of the picture of two cases whose scans are nearly the same."""
+        return self.qc / "near_scans" / f"{first}--{second}.png"
+
     def run(self, model: str, fold: int) -> Path:
         """Return the folder of one trained fold: checkpoint, weights, ``metrics.csv``."""
         return self.root / "runs" / model / f"fold{fold}"
+
+    def fold_lock(self, model: str, fold: int) -> Path:
+        """Return the lock of a fold: one process trains it."""
+        return self.run(model, fold) / ".lock"
+
+    def case_lock(self, case_id: str) -> Path:
+        """Return the lock of a case: one process converts it and makes its crops."""
+        return self.root / "nifti" / f".{case_id}.lock"
 
     def predictions_csv(self, model: str) -> Path:
         """Return the path of a model's probabilities."""
@@ -226,6 +246,11 @@ class Study:
     def explanation(self, model: str, case_id: str) -> Path:
         """Return the path of a case's heat map, on the grid of its volume."""
         return self.root / "explain" / model / f"{case_id}.nii.gz"
+
+    @property
+    def audit_json(self) -> Path:
+        """The findings of the audit; its page, ``index.html``, and tables lie beside it."""
+        return self.root / "audit" / "audit.json"
 
     @property
     def report(self) -> Path:
@@ -286,40 +311,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _temporary(path: Path) -> Path:
     """Return a temporary name that holds the machine, the process and a random part."""
-    return path.with_name(f".writing-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
-
-
-@cache
-def _machine() -> str:
-    """Return a hash of the machine and its container: process numbers are unique within both."""
-    container = ""
-    with suppress(OSError):
-        container = str(Path("/proc/self/ns/pid").readlink())
-    return hashlib.sha256(f"{platform.node()} {container}".encode()).hexdigest()[:8]
+    return path.with_name(f".writing-{machine()}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
 
 
 @cache  # once for each process and folder is enough
 def _sweep(folder: Path) -> None:
     """Remove temporary files of dead processes of this machine, and old ones of other machines."""
     for left in folder.glob(".writing-*"):
-        machine, pid, _ = (left.name.removeprefix(".writing-") + "--").split("-", 2)
+        its_machine, pid, _ = (left.name.removeprefix(".writing-") + "--").split("-", 2)
         with suppress(OSError):
-            if os.name == "posix" and machine == _machine() and pid.isdecimal():
-                abandoned = not _alive(int(pid))
+            if os.name == "posix" and its_machine == machine() and pid.isdecimal():
+                abandoned = not alive(int(pid))
             else:
                 abandoned = time.time() - left.stat().st_mtime > _ABANDONED
             if abandoned:
                 left.unlink()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -410,8 +416,14 @@ def read_table(path: Path, required: Sequence[str] = (), remedy: str | None = No
             file=path,
             found=", ".join(header),
             expected=", ".join(required),
+            remedy=_did_you_mean(missing, header),
         )
     return pd.DataFrame(rows[1:], columns=header, dtype=str)
+
+
+def _did_you_mean(missing: Sequence[str], header: Sequence[str]) -> str | None:
+    pairs = [(near, name) for name in missing if (near := nearest(name, header))]
+    return "; ".join(f"the column '{near}': did you mean '{name}'?" for near, name in pairs) or None
 
 
 def _rows(text: str, delimiter: str, path: Path) -> list[list[str]]:

@@ -9,6 +9,7 @@ import ast
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -71,8 +72,8 @@ def map_cases(
     Raises
     ------
     WorkerError
-        The scheduler at ``cluster`` does not answer, or processes are started at the top level of
-        a script (see ``require_main_guard``).
+        The scheduler at ``cluster`` does not answer or has no workers, or processes are started at
+        the top level of a script (see ``require_main_guard``).
     """
     if cluster is not None:
         yield from _over_cluster(function, items, address=cluster, exclusive=exclusive)
@@ -189,7 +190,33 @@ def _pool(function: Callable, workers: int, preload: Sequence[str]) -> ProcessPo
         # are paid once, and no thread of this process is forked while it holds a lock.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([function.__module__, *preload])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_keep_blocks)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+
+
+def _begin_worker() -> None:
+    end_with_parent()
+    _keep_blocks()
+
+
+def end_with_parent() -> None:
+    """End this worker process, even within a computation, when the process that asked for it ends.
+
+    A worker that computes does not notice a parent that was killed (SIGKILL, out of memory). The
+    thread started here waits for the end of a pipe whose other end only the parent holds. Linux's
+    ``PR_SET_PDEATHSIG`` does not help: the parent that it watches is the fork server.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def end() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=end, name="end_with_parent", daemon=True).start()
+
+
+_WAIT_FOR_WORKERS = 15.0
+"""Seconds within which a worker must have joined the Dask scheduler."""
 
 
 def _over_cluster(
@@ -207,6 +234,14 @@ def _over_cluster(
             remedy="start one: dask scheduler; dask worker ADDRESS",
         ) from error
     with client:
+        try:
+            client.wait_for_workers(1, timeout=_WAIT_FOR_WORKERS)
+        except TimeoutError as error:
+            raise WorkerError(
+                "the Dask scheduler has no workers",
+                found=f"{address}, no worker within {_WAIT_FOR_WORKERS:.0f} s",
+                remedy=f"start one on each machine: dask worker {address}",
+            ) from error
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         gpus = any(worker["resources"].get("GPU") for worker in workers)
         resources = {"GPU": 1} if exclusive and gpus else None

@@ -3,48 +3,59 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ctbone.cases import (
     TRANSFORMS,
     CaseJob,
     check_one,
+    converted_identity,
     finished_jobs,
     modules_to_preload,
     prepare_and_draw,
     prepare_case,
 )
-from ctbone.cohort import COLUMNS, check_cohort, read_cohort
+from ctbone.cohort import COLUMNS, examine_cohort, read_cohort
 from ctbone.config import DicomSettings, EvaluationSettings
 from ctbone.config_file import builtin_config, checked, load_settings
-from ctbone.errors import CtboneError, StudyError
+from ctbone.differences import brief, differences
+from ctbone.errors import CtboneError, ScoreError, StudyError
+from ctbone.findings import read_findings
 from ctbone.input_kind import Dim
 from ctbone.progress import progress
 from ctbone.results import (
+    Audit,
     CohortCheck,
     Conversion,
+    Evaluation,
     Fusion,
     Prediction,
     Preprocessing,
     Report,
+    Status,
     Training,
 )
-from ctbone.study import Study, write_text
+from ctbone.study import Study, record_of, write_text
+from ctbone.study_check import check_fusion, check_models, check_readers, check_space
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:
+    from ctbone.custody import Chain
+    from ctbone.diagnosis import Diagnosis
     from ctbone.preprocessing import CropSummary
+    from ctbone.same_scans import NearScans
 
 DEMO_MARK = ".ctbone-demo"
 """File that marks the folder of a demo and holds its options."""
 _SHOWN = 4
 """Number of differing settings that a note lists at most."""
+_MOST_PAIRS = 20
+"""Pairs of nearly identical scans that are listed and drawn at most."""
 
 AnyPath = str | os.PathLike[str]
 
@@ -93,7 +104,10 @@ def init(folder: AnyPath, config: str = "sacral_ct") -> Study:
 
 
 def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
-    """List every problem of the cohort table, the images' headers and the masks.
+    """List every problem of a study before anything long runs.
+
+    These are problems of the cohort table, the images' headers, the masks, ``scores.csv``, the
+    networks, losses, weights, columns and parts that the settings name, and the disk space.
 
     Parameters
     ----------
@@ -123,26 +137,67 @@ def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
 
 def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck:
     """Check a study; its processes import the modules of ``preload`` for later stages."""
-    problems, notes = check_cohort(study), {}
-    if problems:
-        return CohortCheck(study, problems, [])
-    cohort = read_cohort(study)
-    jobs = [CaseJob(study, case) for case in cohort]
+    from ctbone.same_scans import file_keys, near_scans, shared_scans
+    from ctbone.scan_identity import ScanIdentity
+
+    found = examine_cohort(study)
+    problems, notes, voxels = found.problems, {}, 0
+    identities: dict[str, ScanIdentity] = {}
+    cases = found.with_files
+    jobs = [CaseJob(study, case) for case in cases]
     with progress("Check", total=len(jobs)) as bar:
         for outcome in map_cases(check_one, jobs, workers=workers, preload=preload):
             case_id = outcome.item.case.case_id
-            fault = outcome.error or (outcome.result.fault if outcome.result else None)
+            mask = outcome.result.mask if outcome.result else None
+            fault = outcome.error or (mask.fault if mask else None)
             problems += [fault] if fault else []
-            if outcome.result and outcome.result.note:
-                notes[case_id] = f"case {case_id}: {outcome.result.note}"
+            if mask and mask.note:
+                notes[case_id] = f"case {case_id}: {mask.note}"
+            if outcome.result:
+                identities[case_id] = outcome.result.identity
+            if mask and not study.nifti(case_id).exists():
+                voxels += mask.voxels
             bar.advance(note=case_id)
+    for case_id, keys in file_keys([case for case in cases if case.image.is_file()]).items():
+        known = identities.get(case_id, ScanIdentity())
+        identities[case_id] = dataclasses.replace(known, files=keys)
+    shared = shared_scans(found.cases, identities)
+    score_problems, score_notes = check_readers(study, found.named)
+    problems += [*shared, *score_problems, *check_models(study, found.cases)]
+    problems += check_fusion(study, found.cases) + check_space(study, cases, voxels)
+    of_cases = [notes[case.case_id] for case in cases if case.case_id in notes]
+    near = _near_notes(study, near_scans(found.cases, identities, shared), draw=False)
     return CohortCheck(
         study=study,
         problems=problems,
-        notes=[notes[case.case_id] for case in cohort if case.case_id in notes],
-        internal=len(cohort.internal),
-        external=len(cohort.external),
+        notes=[*of_cases, *near, *found.notes, *score_notes],
+        internal=len(found.cases.internal),
+        external=len(found.cases.external),
     )
+
+
+def doctor(study: Study | AnyPath = ".", *, network: bool = False) -> Diagnosis:
+    """Look at this machine: versions, devices, codecs, free space, and time for a study.
+
+    It also checks the arithmetic of the study's networks, as ``train`` does before its first step,
+    and remembers the result.
+
+    Parameters
+    ----------
+    study
+        A study or its folder; the machine alone where the folder is not a study.
+    network
+        Whether to ask for the hub of pretrained weights; nothing else uses the network.
+
+    Returns
+    -------
+    Diagnosis
+        ``str`` is one screen, ``json()`` is for bug reports.
+    """
+    from ctbone.diagnosis import diagnose
+
+    there = isinstance(study, Study) or (Path(study) / "study.yaml").exists()
+    return diagnose(_opened(study) if there else None, network=network)
 
 
 def convert(
@@ -214,7 +269,9 @@ def preprocess(
     Returns
     -------
     Preprocessing
-        The errors of failed cases are in ``problems``, and in ``preprocess.csv``.
+        The errors of failed cases are in ``problems``, and in ``preprocess.csv``. ``problems``
+        also names the scans that two patients, or an internal and an external case, have in
+        common, and ``notes`` those that are nearly the same.
 
     Raises
     ------
@@ -230,8 +287,11 @@ def preprocess(
     """
     study = _opened(study)
     from ctbone.preprocessing import write_quality, write_summary
+    from ctbone.same_scans import near_scans, read_identities, shared_scans
+    from ctbone.scan_identity import study_salt
 
     cohort = read_cohort(study)
+    study_salt(study)  # drawn once, before several workers need it
     cases = [cohort.case(case)] if case else [*cohort]
     jobs = [CaseJob(study, one) for one in cases]
     done = [] if cluster is not None else finished_jobs(jobs, threads=workers)
@@ -253,7 +313,29 @@ def preprocess(
     write_summary(study, results)
     if qc:
         write_quality(study, [one.case_id for one in cohort])
-    return Preprocessing(study, outcomes)
+    ready = [outcome.item.case for outcome in outcomes if outcome.error is None]
+    identities = read_identities(study, ready)
+    for one in cohort:
+        if one not in cases and (identity := converted_identity(CaseJob(study, one))):
+            identities[one.case_id] = identity
+    shared = shared_scans(cohort, identities)
+    notes = _near_notes(study, near_scans(cohort, identities, shared), draw=True)
+    return Preprocessing(study, outcomes, shared, notes)
+
+
+def _near_notes(study: Study, near: Sequence[NearScans], *, draw: bool) -> list[str]:
+    """Return a line for each pair of scans that are nearly the same, with its picture."""
+    from ctbone.preprocessing import draw_near_scans
+
+    notes = []
+    for pair in near[:_MOST_PAIRS]:
+        picture = study.qc_pair(pair.first.case_id, pair.second.case_id)
+        if draw:
+            draw_near_scans(study, pair)
+        notes.append(f"{pair}; see {picture}" if picture.is_file() else str(pair))
+    if len(near) > _MOST_PAIRS:
+        notes.append(f"{len(near) - _MOST_PAIRS} more cases have nearly the scan of another case")
+    return notes
 
 
 def train(
@@ -323,21 +405,24 @@ def train(
 def predict(study: Study | AnyPath = ".", *, dim: Dim | None = None) -> Prediction:
     """Predict the external cases with the models of all folds.
 
+    A model with a fold that is not trained is left out.
+
     Parameters
     ----------
     study
-        The study or its folder; all folds are trained.
+        The study or its folder; all folds of at least one model are trained.
     dim
         Predict only with the models of this dimension.
 
     Returns
     -------
     Prediction
+        The reasons of models that were left out are in ``left_out``.
 
     Raises
     ------
     InferenceError, ModelError
-        There are no external cases, or folds are missing or outdated.
+        There are no external cases, no model is trained in all folds, or folds are outdated.
 
     Examples
     --------
@@ -345,10 +430,28 @@ def predict(study: Study | AnyPath = ".", *, dim: Dim | None = None) -> Predicti
     >>> ct.predict("my_study").table  # doctest: +SKIP
     """
     study = _opened(study)
+
+    names, count = models_of(study, dim), study.settings.folds.count
     from ctbone import inference
 
-    names = models_of(study, dim)
-    return Prediction(study, {name: inference.predict_external(study, name) for name in names})
+    missing = {name: inference.missing_folds(study, name) for name in names}
+    complete = [name for name in names if not missing[name]]
+    left_out = {
+        name: f"{name} is not trained"
+        if len(folds) == count
+        else f"{name} is not trained in {len(folds)} of {count} folds: {', '.join(map(str, folds))}"
+        for name, folds in missing.items()
+        if folds and complete
+    }
+    paths = {name: _predict(study, name) for name in complete or names}
+    return Prediction(study, paths, left_out)
+
+
+def _predict(study: Study, model: str) -> Path:
+    from ctbone import custody, inference
+
+    with custody.timed(study, f"predict {model}"):
+        return inference.predict_external(study, model)
 
 
 def fuse(
@@ -356,13 +459,15 @@ def fuse(
 ) -> Fusion:
     """Fuse the models with each other and with a radiologist.
 
+    A combination with a model that is not trained is left out, with the reason.
+
     Parameters
     ----------
     study
-        The study or its folder; its models are trained.
+        The study or its folder; at least one of its models is trained.
     with_reader
-        The radiologists' scores, a path as given or in the study folder; None leaves out the
-        combinations with a reader.
+        The radiologists' scores: a path from the current folder or, if there is no such file, from
+        the study folder. None leaves out the combinations with a reader.
     reader
         ``reader_id``, if several readers scored every case.
 
@@ -381,12 +486,31 @@ def fuse(
     >>> ct.fuse("my_study", with_reader="scores.csv").table  # doctest: +SKIP
     """
     study = _opened(study)
-    from ctbone import fusion
+    from ctbone import custody, fusion
 
-    scores = None if with_reader is None else Path(with_reader)
-    if scores is not None and not scores.exists():
-        scores = study.root / scores
-    return Fusion(fusion.fuse(study, scores=scores, reader=reader))
+    scores = None if with_reader is None else _scores(study, with_reader)
+    with custody.timed(study, "fuse"):
+        return Fusion(fusion.fuse(study, scores=scores, reader=reader))
+
+
+def _scores(study: Study, path: AnyPath) -> Path:
+    """Return a table of scores: the path as given or, if there is no such file, in the study.
+
+    Raises
+    ------
+    ScoreError
+        There is no such file in either place.
+    """
+    given, inside = Path(path), study.root / path
+    for file in (given, inside):
+        if file.is_file():
+            return file
+    raise ScoreError(
+        "the table of the scores is missing",
+        file=given,
+        expected=f"a file here or in the study: {inside}",
+        remedy="correct the path of --with-reader",
+    )
 
 
 def evaluate(
@@ -395,11 +519,12 @@ def evaluate(
     label: str | None = None,
     prob: str | Sequence[str] = (),
     positive: str | None = None,
+    patient: str | None = None,
     threshold: float | str = 0.5,
     prevalence: float | None = None,
     bands: bool = False,
     out: AnyPath = "evaluation",
-) -> Report:
+) -> Evaluation:
     r"""Analyse a table of probabilities: discrimination, calibration, decision curves, comparisons.
 
     Parameters
@@ -411,7 +536,11 @@ def evaluate(
     prob
         The columns of probabilities; empty looks for ``p_<class>`` and similar names.
     positive
-        The label that the probabilities refer to.
+        The label that the probabilities refer to; None infers it from the names of the labels and
+        columns, or asks. Not with more than two classes.
+    patient
+        The column of the patient, whose cases are not independent; None is ``patient_id``, and
+        ``none`` means that every case is another patient.
     threshold
         Probability from which a case counts as positive, or ``youden`` (needs validation rows).
     prevalence
@@ -423,11 +552,11 @@ def evaluate(
 
     Returns
     -------
-    Report
+    Evaluation
 
     Raises
     ------
-    ReportError, StudyError, ConfigError
+    ReportError, PredictionError, StudyError, ConfigError
         The table or an option is not valid; nothing is written.
 
     Examples
@@ -452,11 +581,12 @@ def evaluate(
         label=label,
         prob=[prob] if isinstance(prob, str) else [*prob],
         positive=positive,
+        patient=patient,
         bands=bands,
         out=Path(out),
         settings=settings,
     )
-    return Report(page)
+    return Evaluation(page)
 
 
 def report(study: Study | AnyPath = ".") -> Report:
@@ -482,22 +612,97 @@ def report(study: Study | AnyPath = ".") -> Report:
     >>> ct.report("my_study").metrics["models"]["3d"]["auc"]  # doctest: +SKIP
     """
     study = _opened(study)
+    from ctbone import custody
     from ctbone.reporting import report as report_study
 
-    return Report(report_study(study))
+    with custody.timed(study, "report"):
+        return Report(report_study(study))
+
+
+def status(study: Study | AnyPath = ".") -> Status:
+    """Verify every file of a study, and list what ``run`` would make.
+
+    Parameters
+    ----------
+    study
+        The study or its folder.
+
+    Returns
+    -------
+    Status
+
+    Raises
+    ------
+    CohortError, StudyError, ConfigError
+        The cohort or the settings are not valid.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.status("my_study").table  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone import custody
+
+    chain = custody.inspect(study)
+    return Status(study, chain, custody.plan(study, chain))
+
+
+def audit(study: Study | AnyPath = ".", *, controls: bool = False, permute: int = 0) -> Audit:
+    """Look for leaks and shortcuts in the study as it stands.
+
+    Parameters
+    ----------
+    study
+        The study or its folder; ``audit`` uses what exists of it.
+    controls
+        Also train two small networks: one sees the lesion's surroundings only, one the values of
+        the acquisition only.
+    permute
+        Number of trainings of a small network with permuted labels; 0 for none.
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    CohortError, StudyError, ConfigError
+        The cohort or the settings are not valid.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.audit("my_study").table  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone.auditing import audit as audit_study
+
+    page = audit_study(study, controls=controls, permute=permute)
+    return Audit(page, read_findings(study))
 
 
 def run(
-    study: Study | AnyPath = ".", *, with_reader: AnyPath | None = None, workers: int = 1
+    study: Study | AnyPath = ".",
+    *,
+    with_reader: AnyPath | None = None,
+    reader: str | None = None,
+    workers: int = 1,
 ) -> Report:
-    """Run every stage that is not up to date, from the check to the report.
+    """Make what ``status`` calls stale or missing, from the check to the report.
+
+    Trained folds that are out of date are moved to ``runs/replaced/``, and folds of another cohort
+    to ``runs/replaced/folds``; nothing is deleted.
 
     Parameters
     ----------
     study
         The study or its folder.
     with_reader
-        The radiologists' scores; None takes ``scores.csv`` of the study if it exists.
+        The radiologists' scores, a path as in ``fuse``; None takes ``scores.csv`` of the study if
+        it exists.
+    reader
+        ``reader_id``, if several readers scored every case.
     workers
         Processes of check and preprocessing.
 
@@ -517,17 +722,68 @@ def run(
     Report: my_study/report/index.html
     """
     study = _opened(study)
-    scores = with_reader or (study.scores_csv if study.scores_csv.exists() else None)
+    if with_reader is not None:
+        scores: Path | None = _scores(study, with_reader)  # before the training, which takes hours
+    else:
+        scores = study.scores_csv if study.scores_csv.exists() else None
+    if reader is not None and scores is None:
+        raise ScoreError(
+            "a reader is named, but the study has no scores",
+            found=reader,
+            expected=str(study.scores_csv),
+            remedy="write scores.csv, or name the table: --with-reader SCORES.csv",
+        )
     preload = modules_to_preload(study)
     for problem in _check(study, workers=workers, preload=preload).problems:
         raise problem
-    for problem in preprocess(study, workers=workers).problems:
+    prepared = preprocess(study, workers=workers)
+    for problem in prepared.problems:
         raise problem
+    for note in prepared.notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
+    from ctbone import custody
+
+    _set_aside(study, custody.inspect(study))
     train(study)
-    if read_cohort(study).external:
-        predict(study)
-    fuse(study, with_reader=scores)
+    due = [link for link in custody.inspect(study).of("predictions") if custody.is_due(link)]
+    for name in models_of(study):
+        if any((link.name, link.part) == (name, "external") for link in due):
+            _predict(study, name)
+    fusions = custody.inspect(study).of("fusion")
+    chosen = with_reader is not None or reader is not None
+    if chosen or any(link.state != "current" for link in fusions):
+        fuse(study, with_reader=scores, reader=reader)
+    if all(link.state == "current" for link in custody.inspect(study).of("report")):
+        return Report(study.report / "index.html")
     return report(study)
+
+
+def _trained(study: Study, model: str) -> list[Path]:
+    """Return the folders of a model's folds, finished or not."""
+    return sorted(study.run(model, 0).parent.glob("fold*"))
+
+
+def _set_aside(study: Study, chain: Chain) -> None:
+    """Move folds and trained folds that are out of date to ``runs/replaced``."""
+    aside = study.root / "runs" / "replaced"
+    number = sum(1 for _ in aside.glob("*")) + 1
+    stale = [link for link in chain.of("weights") if link.state == "stale"]
+    moves = {link.path.parent: link.name for link in stale}
+    if any(link.state == "stale" for link in chain.of("folds")):
+        moves |= {path: path.name for path in (study.folds_csv, record_of(study.folds_csv))}
+        every = [path for name in models_of(study) for path in _trained(study, name)]
+        moves |= {path: f"{path.parent.name}/{path.name}" for path in every}
+    for path, name in moves.items():
+        if path.exists():
+            target = aside / str(number) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    if moves:
+        print(
+            f"note: out of date, moved to {aside / str(number)}: {', '.join(moves.values())}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def demo(
@@ -613,36 +869,16 @@ def _note_other_settings(demo: Study) -> None:
     """Print the settings of a demo that differ from the demo config, if any."""
     config = load_settings(builtin_config("demo"))
     here, there = (settings.model_dump(mode="json") for settings in (demo.settings, config))
-    apart = [*_differences(here, there)]
+    apart = [*differences(here, there)]
     if not apart:
         return
     shown = apart[:_SHOWN]
-    lines = [f"  {key}: {_brief(a)}, in the demo config {_brief(b)}" for key, a, b in shown]
+    lines = [f"  {key}: {brief(a)}, in the demo config {brief(b)}" for key, a, b in shown]
     if len(apart) > _SHOWN:
         lines.append(f"  and {len(apart) - _SHOWN} more")
     head = f"note: {demo.settings_file} is kept, it differs from the demo config of this version:"
     tail = "  to run the demo config, name another folder: ctbone demo DIR"
     print("\n".join([head, *lines, tail]), file=sys.stderr, flush=True)
-
-
-def _differences(
-    here: Mapping[str, Any],
-    there: Mapping[str, Any],
-    section: str = "",
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield dotted key and both values wherever two nested settings differ; None: not set."""
-    for key in [*there, *(key for key in here if key not in there)]:
-        a, b = here.get(key), there.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            yield from _differences(a, b, f"{section}{key}.")
-        elif a != b:
-            yield f"{section}{key}", a, b
-
-
-def _brief(value: Any) -> str:
-    """Return a value as YAML writes it, at most 60 characters."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def models_of(study: Study, dim: Dim | None = None) -> list[str]:

@@ -8,15 +8,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
-STAGES = {"phantom", "dicom", "preprocessing", "training", "inference", "fusion", "reporting"}
+STAGES = {
+    *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
+    "reporting",
+}
 SHARED = {
-    "document": {"preprocessing", "training", "reporting"},
+    "document": {"preprocessing", "training", "reporting", "auditing"},
     "learning": {"training"},
-    "models": {"learning", "training", "inference", "transforms"},
+    "models": {"learning", "training", "inference", "transforms", "auditing"},
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
-ORDER = {"workflow", "cases", "results", "cli", "__main__", "__init__"}
+ORDER = {"workflow", "study_check", "diagnosis", "cases", "results", "cli", "__main__", "__init__"}
 
 
 def rooms():

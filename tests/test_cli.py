@@ -9,7 +9,7 @@ from tests.dicom.writer import Plan, ramp, write_series
 
 COMMANDS = [
     *("init", "check", "convert", "preprocess", "train", "predict", "fuse", "evaluate"),
-    *("readers", "explain", "report", "read", "run", "demo"),
+    *("readers", "explain", "report", "read", "run", "demo", "status", "audit"),
 ]
 
 

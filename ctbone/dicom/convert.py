@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,22 @@ import pydicom
 import ctbone
 from ctbone.cohort import Case
 from ctbone.config import DicomSettings
-from ctbone.dicom.headers import walk
+from ctbone.custody import source_content, source_place, source_stat
 from ctbone.dicom.irregular import untilted_grid
 from ctbone.dicom.series import Series, list_series, taken_series
 from ctbone.dicom.volume import Volume, read_series
 from ctbone.errors import CtboneError, DicomError, StudyError
 from ctbone.grid import Grid
 from ctbone.nifti import open_nifti, to_hu, write_nifti
+from ctbone.scan_identity import (
+    ScanIdentity,
+    identify,
+    identity_of_record,
+    instance_keys,
+    study_salt,
+)
 from ctbone.study import (
     Study,
-    content_hash,
     file_hash,
     provenance,
     read_json,
@@ -73,22 +81,34 @@ def convert_case(study: Study, case: Case) -> Path:
         The image cannot be converted; the error names the case and the path in the cohort table.
     """
     out = study.nifti(case.case_id)
-    source = _source_hash(study, case)
-    if _is_fresh(out, source):
+    source = _source(study, case)
+    if _is_fresh(study, case, source):
         return out
-    try:
-        if _is_nifti(case.image):
-            record = _convert_nifti(case, out)
-        else:
-            found = list_series(case.image, study.settings.dicom)
-            volume = read_series(taken_series(found, case.image, case.case_id))
-            write_nifti(out, volume.data, volume.affine)
-            record = _record(volume, found)
-    except (DicomError, StudyError) as error:
-        error.case = case.case_id
-        raise
-    content = {"source": source, "volume": file_hash(out), **record, **provenance(study, "dicom")}
-    write_json(record_of(out), content)
+    with ThreadPoolExecutor(1) as aside:
+        content = aside.submit(source_content, case)
+        try:
+            if _is_nifti(case.image):
+                record, identity = _convert_nifti(case, out)
+            else:
+                found = list_series(case.image, study.settings.dicom)
+                series = taken_series(found, case.image, case.case_id)
+                volume = read_series(series)
+                write_nifti(out, volume.data, volume.affine)
+                record = _record(volume, found)
+                instances = _instance_keys(series, study_salt(study))
+                identity = identify(volume.data, volume.affine, instances)
+        except (DicomError, StudyError) as error:
+            error.case = case.case_id
+            raise
+        origin = {
+            "source": source,
+            "place": source_place(study, case.image),
+            "content": content.result(),
+            "volume": file_hash(out),
+            "salt": _salt_digest(study),
+            "identity": identity.to_record(),
+        }
+    write_json(record_of(out), {**origin, **record, **provenance(study, "dicom")})
     return out
 
 
@@ -100,19 +120,37 @@ def is_converted(study: Study, case: Case) -> bool:
     DicomError
         The image does not exist.
     """
-    return _is_fresh(study.nifti(case.case_id), _source_hash(study, case))
+    return _is_fresh(study, case, _source(study, case))
 
 
-def grid_of(study: Study, case: Case) -> Grid:
-    """Return the grid of a case's volume from headers alone, as ``ctbone check`` needs it.
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the headers of a case's image say.
+
+    Attributes
+    ----------
+    grid
+        The grid of the volume.
+    identity
+        That of the study's volume if it was made from the present files, else without voxels. Its
+        ``instances`` are digested without the study's salt and must not be written.
+    """
+
+    grid: Grid
+    identity: ScanIdentity
+
+
+def read_header(study: Study, case: Case) -> ImageHeader:
+    """Read the headers of a case's image, as ``ctbone check`` needs them.
 
     Raises
     ------
     DicomError, NiftiError
         As ``convert_case``, for errors that the headers show.
     """
+    recorded = recorded_identity(study, case) or ScanIdentity()
     if _is_nifti(case.image):
-        return open_nifti(case.image, case.case_id).grid
+        return ImageHeader(open_nifti(case.image, case.case_id).grid, recorded)
     try:
         series = taken_series(
             list_series(case.image, study.settings.dicom), case.image, case.case_id
@@ -121,39 +159,63 @@ def grid_of(study: Study, case: Case) -> Grid:
         error.case = case.case_id
         raise
     assert series.stack is not None
-    return (
+    grid = (
         untilted_grid(series.stack)
         if series.stack.irregularity
         else Grid(series.stack.shape, series.stack.affine)
     )
+    return ImageHeader(grid, replace(recorded, instances=_instance_keys(series, salt=b"")))
+
+
+def recorded_identity(study: Study, case: Case) -> ScanIdentity | None:
+    """Return the identity of a volume that was made from the present files, else None."""
+    try:
+        record = read_json(record_of(study.nifti(case.case_id)))
+        identity = identity_of_record(record)
+        current = identity is not None and record.get("source") == _source(study, case)
+    except CtboneError:
+        return None
+    return identity if current else None
+
+
+def _instance_keys(series: Series, salt: bytes) -> np.ndarray:
+    assert series.stack is not None
+    return instance_keys((frame.instance for frame in series.stack.frames), salt)
 
 
 def _is_nifti(path: Path) -> bool:
     return path.name.endswith((".nii", ".nii.gz"))
 
 
-def _source_hash(study: Study, case: Case) -> str:
-    """Hash path, size and modification time of every file, and the settings."""
-    if not case.image.exists():
+def _source(study: Study, case: Case) -> str:
+    source = source_stat(study, case)
+    if not source:
         raise DicomError("the image does not exist", case=case.case_id, file=case.image)
-    root = case.image if case.image.is_dir() or _is_nifti(case.image) else case.image.parent
-    files = []
-    for path in walk(root):
-        status = path.stat()
-        files.append((str(path.relative_to(root)), status.st_size, status.st_mtime_ns))
-    settings = study.settings.dicom.model_dump(mode="json")
-    return content_hash([case.image.name, files, settings, ctbone.__version__])
+    return source
 
 
-def _is_fresh(out: Path, source: str) -> bool:
+def _salt_digest(study: Study) -> str:
+    """Return the hash of the study's salt: digests made with another salt cannot be compared."""
+    return hashlib.sha256(study_salt(study)).hexdigest()
+
+
+def _is_fresh(study: Study, case: Case, source: str) -> bool:
+    """Whether the volume was made from these files, or from copies of them."""
+    out = study.nifti(case.case_id)
     try:
         record = read_json(record_of(out))
-        return record.get("source") == source and record.get("volume") == file_hash(out)
-    except (CtboneError, OSError):
+        if record.get("volume") != file_hash(out) or record.get("salt") != _salt_digest(study):
+            return False
+        if record.get("source") == source:
+            return True
+        made_with = (record["ctbone"], record["settings"]["dicom"])
+        now = (ctbone.__version__, study.settings.dicom.model_dump(mode="json"))
+        return made_with == now and record.get("content") == source_content(case)
+    except (CtboneError, OSError, KeyError, TypeError):
         return False
 
 
-def _convert_nifti(case: Case, out: Path) -> dict[str, Any]:
+def _convert_nifti(case: Case, out: Path) -> tuple[dict[str, Any], ScanIdentity]:
     nifti = open_nifti(case.image, case.case_id)
     values = nifti.read()
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -166,7 +228,8 @@ def _convert_nifti(case: Case, out: Path) -> dict[str, Any]:
         )
     hu, below = to_hu(values)
     write_nifti(out, hu, nifti.grid.affine)
-    return {"from": "nifti", "geometry": _geometry(nifti.grid), "air_voxels": below}
+    identity = identify(hu, nifti.grid.affine, instance_keys([], salt=b""))
+    return {"from": "nifti", "geometry": _geometry(nifti.grid), "air_voxels": below}, identity
 
 
 def _record(volume: Volume, found: list[Series]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Decode compressed pixels in a child process; runs as a script that imports nothing of ctbone.
 
-A request is a line of JSON with ``path`` and ``frames``, a list of numbers, or null for a file with
-one frame. The reply to each frame is a line of JSON with ``shape`` and ``dtype``, followed by the
-bytes, or a line with ``error``, the class of the error.
+A request is a line of JSON with ``path``, ``frames``, a list of numbers, or null for a file with
+one frame, and ``seconds``, after which the process ends: it must not outlive a parent that was
+killed and can no longer end a codec that hangs. The reply to each frame is a line of JSON with
+``shape`` and ``dtype``, followed by the bytes, or a line with ``error``, the class of the error.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -33,18 +35,27 @@ def main() -> None:
     pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
     for line in sys.stdin.buffer:
         try:
-            for pixels in _decoded(**json.loads(line)):
+            request = json.loads(line)
+            _end_after(request.pop("seconds"))
+            for pixels in _decoded(**request):
                 header = {"shape": pixels.shape, "dtype": pixels.dtype.str}
                 replies.write(json.dumps(header).encode() + b"\n")
                 replies.write(np.ascontiguousarray(pixels).data.cast("B"))
         except BaseException as error:  # a panic in a Rust codec is not an Exception
             replies.write(json.dumps({"error": type(error).__name__}).encode() + b"\n")
         replies.flush()
+        _end_after(0)
 
 
 def _decoded(path: str, frames: list[int] | None) -> Iterator[np.ndarray]:
     dataset = pydicom.dcmread(path, force=True)
     yield from iter_pixels(dataset, indices=frames)
+
+
+def _end_after(seconds: int) -> None:
+    """Let the system end the process after this many seconds, even inside a codec; 0: never."""
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.alarm(seconds)
 
 
 def _limit_memory() -> None:

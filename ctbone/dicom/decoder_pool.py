@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import subprocess
@@ -56,14 +57,19 @@ def decode(path: Path, frames: Sequence[int] | None) -> Iterator[np.ndarray]:
     """
     child = _idle_or_new_child()
     complete = False
-    watch = threading.Timer(_SECONDS + len(frames or ()), child.kill)
+    seconds = _SECONDS + len(frames or ())
+    watch = threading.Timer(seconds, child.kill)
     watch.daemon = True
     watch.start()
     try:
         out, back = _pipes(child)
         out.write(
             json.dumps(
-                {"path": str(path), "frames": None if frames is None else list(frames)}
+                {
+                    "path": str(path),
+                    "frames": None if frames is None else list(frames),
+                    "seconds": math.ceil(seconds),
+                }
             ).encode()
             + b"\n"
         )

@@ -53,6 +53,7 @@ _REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\Z")
 _WANTED: dict[int, tuple[str, str]] = {
     0x00080008: ("ImageType", "CS"),
     0x00080016: ("SOPClassUID", "UI"),
+    0x00080018: ("SOPInstanceUID", "UI"),
     0x00080060: ("Modality", "CS"),
     0x00080070: ("Manufacturer", "LO"),
     0x00081090: ("ManufacturerModelName", "LO"),

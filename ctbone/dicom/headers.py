@@ -23,7 +23,8 @@ from ctbone.dicom.header_vocabulary import (
 from ctbone.quiet_pydicom import quiet_pydicom
 
 _TAGS = [
-    "SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "StudyInstanceUID", "PatientID",
+    "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "SeriesInstanceUID",
+    "StudyInstanceUID", "PatientID",
     "ConvolutionKernel", "ContrastBolusAgent", "ImageOrientationPatient", "ImagePositionPatient",
     "PixelSpacing", "Rows", "Columns", "NumberOfFrames", "SliceThickness", "RescaleSlope",
     "RescaleIntercept", "ModalityLUTSequence", "SamplesPerPixel", "BitsAllocated", "KVP",
@@ -80,6 +81,8 @@ class Frame:
         Scan parameters (kV, mAs, mm); None or empty if missing.
     pixels
         Location of uncompressed pixels; None if a codec or pydicom must read them.
+    instance
+        SOPInstanceUID, empty if missing; only a salted digest of it is written.
     """
 
     path: Path
@@ -106,6 +109,7 @@ class Frame:
     manufacturer: str
     model: str
     pixels: StoredPixels | None = None
+    instance: str = ""
 
 
 def walk(folder: Path) -> list[Path]:
@@ -264,6 +268,7 @@ def _frame(
         manufacturer=known_manufacturer(_text(header.get("Manufacturer"))),
         model=known_model(_text(header.get("ManufacturerModelName"))),
         pixels=pixels,
+        instance=str(header.get("SOPInstanceUID") or ""),
     )
 
 

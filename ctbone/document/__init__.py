@@ -27,6 +27,7 @@ from ctbone.document.figure_style import (
     style,
     unit_axes,
 )
+from ctbone.document.findings import findings_blocks
 from ctbone.document.output import write_page
 from ctbone.document.page import (
     Block,
@@ -88,6 +89,7 @@ __all__ = [
     "Terms",
     "Text",
     "draw_diagonal",
+    "findings_blocks",
     "finish",
     "interval",
     "line_styles",

@@ -15,12 +15,19 @@ from ctbone.study import write_json, write_text
 _FOLDERS = ("tables", "figures")
 
 
-def write_page(folder: Path, page: Page) -> Path:
+def write_page(folder: Path, page: Page, numbers: str = "metrics.json") -> Path:
     """Write ``index.html``, ``metrics.json``, ``tables/*.{csv,tex}``, ``figures/*.{svg,png}``.
 
     All files are written to a temporary folder first and moved when they are complete. Files that
     an earlier page wrote and this one does not are deleted. ``index.html`` is moved last, so it is
     there only if everything else is.
+
+    Parameters
+    ----------
+    folder, page
+        Where, and what.
+    numbers
+        Name of the file that holds ``page.metrics``.
 
     Returns
     -------
@@ -39,8 +46,8 @@ def write_page(folder: Path, page: Page) -> Path:
     except OSError as error:
         raise StudyError(f"the folder cannot be written ({error.strerror})", file=folder) from error
     try:
-        files = _write(aside, page)
-        former = _files_of(folder)
+        files = _write(aside, page, numbers)
+        former = _files_of(folder / numbers)
         (folder / "index.html").unlink(missing_ok=True)
         for name in files:
             (folder / name).parent.mkdir(exist_ok=True)
@@ -56,7 +63,7 @@ def write_page(folder: Path, page: Page) -> Path:
     return folder / "index.html"
 
 
-def _write(folder: Path, page: Page) -> list[str]:
+def _write(folder: Path, page: Page, numbers: str) -> list[str]:
     """Write every file, ``index.html`` last, and return their names in this order."""
     html = render(page)
     names = []
@@ -69,15 +76,15 @@ def _write(folder: Path, page: Page) -> list[str]:
         for suffix, content in (("svg", figure.svg), ("png", figure.png)):
             (folder / "figures" / f"{figure.key}.{suffix}").write_bytes(content)
             names.append(f"figures/{figure.key}.{suffix}")
-    write_json(folder / "metrics.json", {**page.metrics, "files": names})
+    write_json(folder / numbers, {**page.metrics, "files": names})
     write_text(folder / "index.html", html)
-    return [*names, "metrics.json", "index.html"]
+    return [*names, numbers, "index.html"]
 
 
-def _files_of(folder: Path) -> set[str]:
+def _files_of(numbers: Path) -> set[str]:
     """Return the tables and figures that an earlier page lists as its own."""
     try:
-        names = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["files"]
+        names = json.loads(numbers.read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return set()
     if not isinstance(names, list):

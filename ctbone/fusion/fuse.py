@@ -12,6 +12,7 @@ import pandas as pd
 
 from ctbone.cohort import Cohort, read_cohort
 from ctbone.config import READER, Recalibration, Settings, Stacking
+from ctbone.custody import require_current
 from ctbone.errors import FusionError
 from ctbone.fusion.parts import Parts, align, read_part
 from ctbone.fusion.reader import ReaderPart, read_reader, with_reader
@@ -21,6 +22,8 @@ from ctbone.fusion.weighted import average, weight_record, weights_of
 from ctbone.predictions import probability_columns, write_predictions
 from ctbone.progress import progress
 from ctbone.study import Study, provenance
+
+_NO_SCORES = "no reader's scores were given (--with-reader scores.csv)"
 
 
 @dataclass(frozen=True)
@@ -104,32 +107,40 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
     list of FusionSummary
         Combinations, then stacks, then recalibrations, in the settings' order.
 
+    A fusion with a model that is not trained, or that is trained in other folds than the other
+    parts, is left out; its summary names the reason.
+
     Raises
     ------
     FusionError
-        The parts differ in cases, labels or folds; the reader cannot be chosen; given weights lack
-        a part; a clinical column is missing or not usable. Nothing is written.
+        No model is trained; the parts differ in cases, labels or folds; the reader cannot be
+        chosen, or is named without scores; given weights lack a part; a clinical column is missing
+        or not usable. Nothing is written.
+    CustodyError
+        A model's predictions were made from other crops, weights or folds than those of now.
     PredictionError, ScoreError, CohortError, StudyError
-        A table is missing or has errors.
+        A table has errors, or that of another program is missing.
     """
     settings, cohort = study.settings, read_cohort(study)
+    require_current(study, "predictions", settings.fusion.tables, settings=False)
     if READER in settings.fusion.combinations:
         raise FusionError(
             f"a combination cannot be called '{READER}'", remedy="rename it in fusion.combinations"
+        )
+    if reader is not None and scores is None:
+        raise FusionError(
+            "a reader is named, but no scores are given",
+            found=reader,
+            remedy="name the table of the scores: --with-reader scores.csv",
         )
     wanted: dict[str, tuple[str, ...]] = {
         **settings.fusion.combinations,
         **{name: stacking.parts for name, stacking in settings.fusion.stacking.items()},
     }
-    possible = {
-        name: parts for name, parts in wanted.items() if scores is not None or READER not in parts
-    }
-    parts_used = dict.fromkeys(part for parts in possible.values() for part in parts)
-    models = {
-        name: read_part(study.predictions_csv(name), cohort, settings.classes)
-        for name in parts_used
-        if name != READER
-    }
+    models, left_out = _models(study, wanted, cohort, with_reader=scores is not None)
+    possible = {name: parts for name, parts in wanted.items() if name not in left_out}
+    parts_used = {part for parts in possible.values() for part in parts}
+    models = {name: table for name, table in models.items() if name in parts_used}
     who = None
     if scores is not None and READER in parts_used:
         who = read_reader(
@@ -161,9 +172,14 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
         done[READER] = _reader_alone(study, list(done.values()), who)
     for name, recalibration in settings.fusion.recalibration.items():
         wanted[name] = (recalibration.of,)
-        source = _source(study, recalibration.of, done=done, cohort=cohort)
-        if source is not None:
-            aligned, origin = source
+        if recalibration.of in left_out:
+            left_out[name] = left_out[recalibration.of]
+        elif recalibration.of == READER and READER not in done:
+            left_out[name] = _NO_SCORES if scores is None else f"no fusion takes the {READER}"
+        elif _is_untrained(study, recalibration.of):
+            left_out[name] = _not_trained([recalibration.of])
+        else:
+            aligned, origin = _source(study, recalibration.of, done=done, cohort=cohort)
             done[name] = _recalibrate_one(
                 study, name, parts=aligned, origin=origin, recalibration=recalibration
             )
@@ -171,13 +187,66 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
         table = _table(result, name, settings)
         record = {**result.origin, **result.details}
         write_predictions(result.path, table, classes=settings.classes, record=record)
-    why = "no reader's scores were given (--with-reader scores.csv)"
     return [
         done[name].summary
         if name in done
-        else FusionSummary(name, parts, skipped=_left_over(study, name, why))
+        else FusionSummary(name, parts, skipped=_left_over(study, name, left_out[name]))
         for name, parts in wanted.items()
     ]
+
+
+def _models(
+    study: Study, wanted: Mapping[str, tuple[str, ...]], cohort: Cohort, *, with_reader: bool
+) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    """Read the tables of the parts; return them, and why each left-out fusion is left out.
+
+    Raises
+    ------
+    FusionError
+        None of the parts is trained.
+    """
+    needed = dict.fromkeys(part for parts in wanted.values() for part in parts if part != READER)
+    untrained = [name for name in needed if _is_untrained(study, name)]
+    if needed and len(untrained) == len(needed):
+        raise FusionError(
+            f"nothing can be fused: {_not_trained(untrained)}",
+            file=study.predictions_csv(untrained[0]),
+            remedy="run 'ctbone train' first",
+        )
+    models: dict[str, pd.DataFrame] = {}
+    left_out: dict[str, str] = {}
+    for name, parts in wanted.items():
+        lacking = [part for part in parts if part in untrained]
+        if lacking:
+            left_out[name] = _not_trained(lacking)
+        elif READER in parts and not with_reader:
+            left_out[name] = _NO_SCORES
+        else:
+            own = [part for part in parts if part != READER]
+            for part in own:
+                if part not in models:
+                    models[part] = read_part(study, study.predictions_csv(part), cohort)
+            folds = {part: found for part in own if (found := _finished(study, part))}
+            if len(set(folds.values())) > 1:
+                each = (f"{part} in folds {', '.join(map(str, of))}" for part, of in folds.items())
+                left_out[name] = f"the models are not trained in the same folds ({'; '.join(each)})"
+    return models, left_out
+
+
+def _is_untrained(study: Study, name: str) -> bool:
+    """Whether ``name`` is a model of the settings that has no probabilities yet."""
+    return name in study.settings.models and not study.predictions_csv(name).is_file()
+
+
+def _not_trained(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last} are not trained" if others else f"{last} is not trained"
+
+
+def _finished(study: Study, model: str) -> tuple[int, ...]:
+    """Return the folds of a model that are trained; none where another program made its table."""
+    count = study.settings.folds.count
+    return tuple(k for k in range(count) if (study.run(model, k) / "card.json").is_file())
 
 
 def _cases(table: pd.DataFrame) -> Iterable[str]:
@@ -322,15 +391,12 @@ def _reader_alone(study: Study, fused: list[_Fused], who: ReaderPart) -> _Fused:
 
 def _source(
     study: Study, name: str, *, done: Mapping[str, _Fused], cohort: Cohort
-) -> tuple[Parts, dict[str, Any]] | None:
-    """Return the rows to recalibrate and their provenance; None if the fusion was left out."""
-    fusion = study.settings.fusion
+) -> tuple[Parts, dict[str, Any]]:
+    """Return the rows to recalibrate and their provenance."""
     if name in done:
         fused = done[name]
         return Parts((name,), fused.parts.rows, fused.probabilities[None]), fused.origin
-    if name == READER or name in fusion.combinations or name in fusion.stacking:
-        return None
-    table = read_part(study.predictions_csv(name), cohort, study.settings.classes)
+    table = read_part(study, study.predictions_csv(name), cohort)
     parts = align({name: table}, cohort, study.settings.classes, fitted=True)
     return parts, _origin(study, parts, None)
 

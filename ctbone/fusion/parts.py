@@ -11,7 +11,9 @@ import pandas as pd
 
 from ctbone.cohort import Cohort
 from ctbone.errors import FusionError
-from ctbone.predictions import probability_columns, read_predictions
+from ctbone.predictions import probability_columns
+from ctbone.study import Study
+from ctbone.study_predictions import read_study_predictions
 
 KEYS = ["split", "fold", "case_id"]
 _NO_FOLD = -1
@@ -55,8 +57,8 @@ class Parts:
         )
 
 
-def read_part(path: Path, cohort: Cohort, classes: Sequence[str]) -> pd.DataFrame:
-    """Read one model's probabilities and check them against the cohort.
+def read_part(study: Study, path: Path, cohort: Cohort) -> pd.DataFrame:
+    """Read one model's probabilities and check them against the cohort and the folds.
 
     External cases are averaged over the folds.
 
@@ -68,11 +70,11 @@ def read_part(path: Path, cohort: Cohort, classes: Sequence[str]) -> pd.DataFram
     Raises
     ------
     FusionError
-        A case is not in the cohort, or has another label there.
-    PredictionError, StudyError
-        The table has errors.
+        The table has no rows of whole cases.
+    PredictionError, FoldError, StudyError
+        The table has errors, or contradicts the cohort, the folds or itself.
     """
-    table = read_predictions(path, classes)
+    table = read_study_predictions(study, path, cohort)
     table = table[table["view"] == ""]
     if table.empty:
         raise FusionError(
@@ -80,21 +82,9 @@ def read_part(path: Path, cohort: Cohort, classes: Sequence[str]) -> pd.DataFram
             file=path,
             expected="rows with an empty view",
         )
-    labels = {case.case_id: case.label for case in cohort}
-    for case_id, label in zip(table["case_id"], table["label"], strict=True):
-        if case_id not in labels:
-            raise FusionError("the predicted case is not in the cohort", case=case_id, file=path)
-        if labels[case_id] != label:
-            raise FusionError(
-                "the case has another label in the cohort",
-                case=case_id,
-                file=path,
-                found=label,
-                expected=labels[case_id],
-            )
     table = table.assign(fold=table["fold"].fillna(_NO_FOLD).astype(int))
     table.loc[table["split"] == "external", "fold"] = _NO_FOLD
-    columns = probability_columns(classes)
+    columns = probability_columns(study.settings.classes)
     return table.groupby([*KEYS, "label"], sort=False)[columns].mean().reset_index("label")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ctbone.cohort import read_cohort
+from ctbone.custody import require_current
 from ctbone.errors import InferenceError, StudyError
 from ctbone.folds import read_folds
 from ctbone.models.batches import batch_source
@@ -42,6 +43,8 @@ def predict_external(study: Study, model: str) -> Path:
     ------
     InferenceError
         The cohort has no external case, or folds are not trained (they are named).
+    CustodyError
+        The weights or the external crops do not belong to the data and settings of now.
     ModelError
         Weights are damaged or were trained with other settings or folds; crops are missing; an
         external patient has the voxels of an internal one.
@@ -57,13 +60,15 @@ def predict_external(study: Study, model: str) -> Path:
         )
     folds = read_folds(study, cohort)
     count = study.settings.folds.count
-    missing = [str(fold) for fold in range(count) if not card_file(study, model, fold).is_file()]
+    missing = missing_folds(study, model)
     if missing:
+        listed = ", ".join(map(str, missing))
         raise InferenceError(
-            f"the model '{model}' lacks {len(missing)} of its {count} folds: {', '.join(missing)}",
-            file=study.run(model, int(missing[0])).parent,
+            f"the model '{model}' lacks {len(missing)} of its {count} folds: {listed}",
+            file=study.run(model, missing[0]).parent,
             remedy="run 'ctbone train' until all folds are trained",
         )
+    require_current(study, "weights", [f"{model}/fold{fold}" for fold in range(count)])
     crops = load_crops(
         study, cohort.external, ours.dim, masks=ours.mask != "none", dilation=ours.mask_dilation
     )
@@ -72,6 +77,7 @@ def predict_external(study: Study, model: str) -> Path:
     hardware = choose_hardware(ours.training)
     source = batch_source(crops, hardware.device)
     rows_of_all = np.arange(len(crops.case_ids))
+    made_from = table_record(study, model, weights="", cohort=cohort, part="external")
     with progress(f"Predict {model}, {len(cohort.external)} external cases", count) as bar:
         for fold in range(count):
             network, card = load_trained(study, model, fold, folds=folds.hash)
@@ -98,7 +104,8 @@ def predict_external(study: Study, model: str) -> Path:
                 study, "inference", {"cohort": study.cohort_csv, "folds": study.folds_csv}
             )
             record = {
-                **table_record(card.weights_sha256, cohort, part="external", columns=ours.metadata),
+                **made_from,
+                "weights": card.weights_sha256,
                 "provenance": origin,
             }
             write_fold_table(study, model, fold, part="external", rows=rows, record=record)
@@ -107,3 +114,9 @@ def predict_external(study: Study, model: str) -> Path:
     if table is None:
         raise StudyError("no fold is finished", file=study.run(model, 0).parent)
     return table
+
+
+def missing_folds(study: Study, model: str) -> tuple[int, ...]:
+    """Return the folds of a model that are not trained."""
+    count = study.settings.folds.count
+    return tuple(fold for fold in range(count) if not card_file(study, model, fold).is_file())

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ctbone.errors import TrainingError
+from ctbone.models.batch_norm import make_batch_norm_exact
 
 
 @dataclass(frozen=True)
@@ -157,78 +157,13 @@ def _processes_and_machines() -> tuple[int, int]:
     return 1, 1
 
 
-class _Total(torch.autograd.Function):
-    """Sum over the processes, forward and backward: every process's loss depends on the sum."""
-
-    @staticmethod
-    def forward(context: Any, values: torch.Tensor) -> torch.Tensor:
-        total = values.clone()
-        distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
-        total = gradient.contiguous().clone()
-        distributed.all_reduce(total)
-        return total
-
-
-class SharedBatchNorm(_BatchNorm):
-    """Batch normalization over the samples of all processes, on any device.
-
-    It computes what PyTorch's ``SyncBatchNorm`` does, which runs on GPUs only. A process may have
-    no sample.
-    """
-
-    def _check_input_dim(self, input: torch.Tensor) -> None:
-        pass
-
-    def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        """Normalize (batch, channels, …) in fp32; the result has the input's type."""
-        if not self.training:
-            return super().forward(seen)
-        values = seen.float()
-        axes = [axis for axis in range(values.dim()) if axis != 1]
-        number = values.new_tensor([values.numel() / values.shape[1]])
-        sums = _Total.apply(torch.cat([values.sum(axes), number]))
-        count = sums[-1].detach()
-        mean = sums[:-1] / count
-        shape = (1, -1, *[1] * (values.dim() - 2))
-        centred = values - mean.reshape(shape)
-        variance = _Total.apply(centred.square().sum(axes)) / count
-        self._remember(mean.detach(), variance.detach() * count / (count - 1))
-        scale = torch.rsqrt(variance + self.eps) * self.weight
-        return (centred * scale.reshape(shape) + self.bias.reshape(shape)).to(seen.dtype)
-
-    @torch.no_grad()
-    def _remember(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
-        self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
-
-
 def share_batch_norm(network: nn.Module) -> nn.Module:
     """Replace every batch normalization, keeping its tensors and their names.
 
-    On GPUs by PyTorch's ``SyncBatchNorm``, elsewhere by ``SharedBatchNorm``.
+    On GPUs by PyTorch's ``SyncBatchNorm``, elsewhere by ``ExactBatchNorm``. A process may have no
+    sample.
     """
     if next(network.parameters()).is_cuda:
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    _replace_children(network)
+    make_batch_norm_exact(network, distributed.all_reduce)
     return network
-
-
-def _replace_children(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        usual = (
-            isinstance(child, _BatchNorm)
-            and child.affine
-            and child.track_running_stats
-            and child.momentum
-        )
-        if usual and not isinstance(child, SharedBatchNorm):
-            shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
-            shared.load_state_dict(child.state_dict())
-            setattr(module, name, shared.train(child.training))
-        else:
-            _replace_children(child)

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from ctbone.cohort import Case, Cohort
+from ctbone.custody import require_crops
 from ctbone.errors import ModelError, NiftiError, StudyError
 from ctbone.input_kind import AXES_3D, INPUT_KINDS, Dim, InputKind
 from ctbone.nifti import open_nifti
+from ctbone.same_scans import read_identities, shared_scans
 from ctbone.study import Study, content_hash, read_json, read_table, record_of
 
 _NAMED = 5
@@ -101,8 +103,10 @@ def load_crops(
     Raises
     ------
     ModelError
-        Crops or masks are missing (they are listed), unreadable, made with other settings than the
-        current ones, or not of the form that preprocessing writes.
+        Crops or masks are missing (they are listed), unreadable, or not of the form that
+        preprocessing writes.
+    CustodyError
+        A crop was made from another image or mask, or with other settings than the current ones.
     """
     kind = INPUT_KINDS[dim]
     _refuse_missing(study, cases, [study.crop(case.case_id, dim) for case in cases], f"{dim} crop")
@@ -114,12 +118,12 @@ def load_crops(
         raise ModelError("there are no cases to read crops of", file=study.cohort_csv)
     size = kind.settings(study.settings.preprocess).size
     first = _views(study, cases[0], kind)
+    require_crops(study, cases, dim)
     shape = (len(cases), len(first.names), *[size] * kind.dimensions)
     images = block(shape, torch.int16, study.root)
     lesions = block(shape, torch.uint8, study.root) if masks else None
     areas, digests, mask_digests = [], [], []
     for row, case in enumerate(cases):
-        _refuse_stale(study, case, kind)
         views = first if row == 0 else _views(study, case, kind)
         if (views.names, views.axes) != (first.names, first.axes):
             raise ModelError(
@@ -213,7 +217,9 @@ def dilate(lesion: np.ndarray, distance: float) -> np.ndarray:
 
 
 def refuse_shared_voxels(study: Study, cohort: Cohort, crops: Crops) -> None:
-    """Stop where two patients have identical voxels, in the volume or in the crop.
+    """Stop where two patients have identical voxels, in the crop or in the scan.
+
+    A scan that is both internal and external stops it, too, whatever the masks are.
 
     Parameters
     ----------
@@ -227,8 +233,8 @@ def refuse_shared_voxels(study: Study, cohort: Cohort, crops: Crops) -> None:
 
     Raises
     ------
-    ModelError
-        Two patients share voxels; both cases are named.
+    ModelError, CohortError
+        Two patients, or an internal and an external case, share voxels; both cases are named.
     """
     _refuse_shared(cohort, dict(zip(crops.case_ids, crops.digests, strict=True)), "crops")
     if study.preprocess_csv.is_file():
@@ -236,6 +242,8 @@ def refuse_shared_voxels(study: Study, cohort: Cohort, crops: Crops) -> None:
         if "voxel_hash" in table:
             volumes = dict(zip(table["case_id"], table["voxel_hash"], strict=True))
             _refuse_shared(cohort, volumes, "volumes")
+    for problem in shared_scans(cohort, read_identities(study, cohort)):
+        raise problem
 
 
 def _refuse_shared(cohort: Cohort, digests: Mapping[str, str], kind: str) -> None:
@@ -276,35 +284,6 @@ def _refuse_missing(study: Study, cases: Sequence[Case], files: Sequence[Path], 
             f"{len(missing)} of {len(cases)} cases have no {kind}: {named}{more}",
             file=missing[0][1].parent,
             remedy=f"run 'ctbone preprocess'; {study.preprocess_csv.name} says why a case failed",
-        )
-
-
-def _refuse_stale(study: Study, case: Case, kind: InputKind) -> None:
-    """Refuse a crop that was made with other settings, or of another lesion."""
-    names = (kind.section, "mask_label", "lesions")
-    settings = study.settings.preprocess.model_dump(mode="json")
-    now = {**{name: settings[name] for name in names}, "lesion": case.lesion}
-    file = record_of(study.crop(case.case_id, kind.dim))
-    remedy = "run 'ctbone preprocess'; it makes outdated crops again"
-    try:
-        record = read_json(file)
-        made_with = record["settings"]["preprocess"]
-        then = {
-            **{name: made_with[name] for name in names},
-            "lesion": record.get("case", {}).get("lesion"),
-        }
-    except (StudyError, KeyError, TypeError, AttributeError) as error:
-        problem = "the crop has no record of the settings that it was made with"
-        raise ModelError(problem, case=case.case_id, file=file, remedy=remedy) from error
-    if then != now:
-        changed = [name for name in now if then[name] != now[name]]
-        raise ModelError(
-            "the crop was made with other settings",
-            case=case.case_id,
-            file=file,
-            found={name: then[name] for name in changed},
-            expected={name: now[name] for name in changed},
-            remedy=remedy,
         )
 
 

@@ -7,13 +7,14 @@ any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from ctbone.cohort import Cohort
+from ctbone.custody import crop_digests
 from ctbone.errors import ModelError
 from ctbone.models.metadata import metadata_digest
 from ctbone.models.trained import card_file, read_card
@@ -21,6 +22,7 @@ from ctbone.predictions import read_predictions, write_predictions
 from ctbone.study import Study, content_hash, file_hash, provenance, read_json, record_of
 
 Part = Literal["internal", "external"]
+_PARTS: tuple[Part, ...] = ("internal", "external")
 
 
 def fold_table(study: Study, model: str, fold: int, part: Part) -> Path:
@@ -36,19 +38,23 @@ def write_fold_table(
 
 
 def table_record(
-    weights: str, cohort: Cohort, part: Part, columns: Sequence[str] = ()
+    study: Study, model: str, *, weights: str, cohort: Cohort, part: Part
 ) -> dict[str, Any]:
-    """Return what a fold's rows depend on: digests of the weights and of the cases.
+    """Return what a fold's rows depend on: digests of the weights, of the cases and of their crops.
 
-    The digest of the cases covers their patients and labels, and the cells of ``columns``, the
-    clinical columns that the model takes.
+    The digest of the cases covers their patients and labels, and the cells of the clinical columns
+    that the model takes.
     """
     cases = cohort.internal if part == "internal" else cohort.external
+    ours = study.settings.models[model]
     record = {
         "weights": weights,
         "cases": content_hash(sorted((c.case_id, c.patient_id, c.cohort, c.label) for c in cases)),
+        "crops": crop_digests(study, cases, ours.dim, masks=ours.mask != "none"),
     }
-    return {**record, "metadata": metadata_digest(cases, columns)} if columns else record
+    if ours.metadata:
+        record["metadata"] = metadata_digest(cases, ours.metadata)
+    return record
 
 
 def join_fold_tables(study: Study, model: str, cohort: Cohort) -> Path | None:
@@ -79,15 +85,20 @@ def _finished(study: Study, model: str) -> dict[int, str]:
 
 
 def _write_joined(study: Study, model: str, cohort: Cohort, folds: Iterable[int]) -> Path:
-    parts, weights = [], {}
-    columns = study.settings.models[model].metadata
+    parts: list[pd.DataFrame] = []
+    weights: dict[str, str] = {}
+    crops: dict[str, str] = {}
+    records = {
+        part: table_record(study, model, weights="", cohort=cohort, part=part) for part in _PARTS
+    }
     for fold in folds:
         card = read_card(study, model, fold)
         weights[f"fold{fold}"] = card.weights_sha256
-        for part in ("internal", "external"):
+        for part, record in records.items():
             file = fold_table(study, model, fold, part)
-            if is_current(file, table_record(card.weights_sha256, cohort, part, columns)):
+            if is_current(file, {**record, "weights": card.weights_sha256}):
                 parts.append(read_predictions(file, study.settings.classes))
+                crops |= record["crops"]
             elif part == "internal":
                 raise ModelError(
                     f"the predictions of fold {fold} are missing or not of its weights",
@@ -100,6 +111,7 @@ def _write_joined(study: Study, model: str, cohort: Cohort, folds: Iterable[int]
         **provenance(study, "predictions", {"folds": study.folds_csv}),
         "model": model,
         "weights": weights,
+        "crops": crops,
     }
     write_predictions(path, table, study.settings.classes, record)
     return path

@@ -10,6 +10,7 @@ from torch import nn
 
 from ctbone.allocator import keep_blocks
 from ctbone.config import TrainingSettings
+from ctbone.models.batch_norm import make_batch_norm_exact
 from ctbone.models.processor_convolutions import choose_convolutions
 
 UNPROVEN_BF16 = (
@@ -55,7 +56,12 @@ class Hardware:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def place(self, network: nn.Module) -> nn.Module:
-        """Move a network to the device and set the memory format of its kernels and activations."""
+        """Move a network to the device and set the memory format of its kernels and activations.
+
+        On a processor, layers that PyTorch computes inaccurately or slowly in channels-last format
+        are replaced, keeping their tensors and names: see ``batch_norm`` and
+        ``processor_convolutions``.
+        """
         network.to(self.device)
         if not self.channels_last:
             return network
@@ -69,6 +75,8 @@ class Hardware:
         for module in network.modules():
             if isinstance(module, nn.AvgPool3d):
                 module.register_forward_hook(_channels_last)
+        if self.device.type == "cpu":
+            make_batch_norm_exact(network)
         if (
             self.device.type == "cpu"
             and not self.bf16

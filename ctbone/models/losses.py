@@ -148,6 +148,20 @@ class PluginLoss(Loss):
         return float(len(targets))
 
 
+def refuse_unknown_loss(name: str, folder: Path | None) -> None:
+    """Check that the loss exists, without making it.
+
+    Raises
+    ------
+    ModelError
+        There is no loss of this name (the nearest is given), or the plug-in cannot be imported.
+    """
+    if is_plugin(name):
+        load_plugin(name, folder)
+    else:
+        Loss(name)
+
+
 def make_loss(
     training: TrainingSettings, weights: torch.Tensor | None, folder: Path | None = None
 ) -> Loss:

@@ -122,6 +122,20 @@ def build_network(
     return network
 
 
+def refuse_unknown_network(model: ModelSettings, folder: Path | None) -> None:
+    """Check that the network exists, without building it.
+
+    Raises
+    ------
+    ModelError
+        No network has this name (the nearest is given), or the plug-in cannot be imported.
+    """
+    if is_plugin(model.network):
+        load_plugin(model.network, folder)
+    elif not is_timm(model) and not is_monai(model.network.removeprefix(_MONAI)):
+        raise _unknown(model)
+
+
 def is_timm(model: ModelSettings) -> bool:
     """Whether the network that the settings name is one of timm's."""
     monai = INPUT_KINDS[model.dim].dimensions == 3 or model.network.startswith(_MONAI)

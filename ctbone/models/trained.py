@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ class Card:
     metadata
         Encoding of the clinical columns, from ``Encoding.to_json``; None if the network takes
         images alone.
+    computed_otherwise
+        Layers that this device computed wrong as set, and how they were computed instead; see
+        ``check_arithmetic``.
     """
 
     training_key: dict[str, Any]
@@ -52,6 +55,7 @@ class Card:
     weights_sha256: str
     provenance: dict[str, Any]
     metadata: dict[str, Any] | None = None
+    computed_otherwise: dict[str, str] = field(default_factory=dict)
 
     @property
     def encoding(self) -> Encoding | None:

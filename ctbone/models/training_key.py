@@ -8,20 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ctbone.config import ModelSettings, Settings
+from ctbone.custody import settings_key, subject_of
+from ctbone.differences import found_and_expected
 from ctbone.errors import CtboneError, ModelError
-from ctbone.input_kind import INPUT_KINDS
 from ctbone.models.plugins import plugin_sources
 from ctbone.study import Study
-
-_SUBJECTS = {
-    "dim": "dimensions",
-    "training": "training settings",
-    "preprocess": "preprocessing settings",
-    "metadata_values": "values of its metadata",
-    "computed_in": "arithmetic",
-    "plugins": "source code of its plug-ins",
-}
-"""Names of the key's entries in messages; the others are called by their own name."""
 
 
 def model_settings(settings: Settings, model: str) -> ModelSettings:
@@ -66,15 +57,7 @@ def training_key(study: Study, model: str, folds: str) -> dict[str, Any]:
         The study has no such model, or a plug-in cannot be imported.
     """
     ours = model_settings(study.settings, model)
-    preprocess = INPUT_KINDS[ours.dim].settings(study.settings.preprocess)
-    key = {
-        "classes": list(study.settings.classes),
-        **ours.model_dump(mode="json"),
-        "preprocess": preprocess.model_dump(mode="json"),
-        "folds": folds,
-    }
-    if not ours.training.augmentation.extra:
-        del key["training"]["augmentation"]["extra"]  # so that keys of earlier versions still match
+    key = {**settings_key(study, model), "folds": folds}
     sources = plugin_sources(ours, study.root)
     return {**key, "plugins": sources} if sources else key
 
@@ -102,10 +85,11 @@ def refuse_other(
                     "finish it on the device it was begun on (precision: auto is bf16 on GPUs "
                     f"only), or delete the folder {fold}: the fold then starts at its first epoch"
                 )
+            then, here = found_and_expected(found.get(name), value, name)
             raise error(
-                f"this was trained with other {_SUBJECTS.get(name, name)}",
+                f"this was trained with other {subject_of(name)}",
                 file=file,
-                found=found.get(name),
-                expected=f"{value}, as it is now",
+                found=then,
+                expected=f"{here}, as it is now",
                 remedy=remedy,
             )

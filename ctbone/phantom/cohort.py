@@ -23,6 +23,7 @@ from ctbone.phantom.patient import Sex, draw_patient
 from ctbone.phantom.reader_scores import PhantomReader, Score, Session, draw_readers, draw_scores
 from ctbone.phantom.scanner import draw_acquisition
 from ctbone.phantom.skeleton import SACRAL_JUNCTIONS, from_sacral, sacral_body_depth
+from ctbone.workers import end_with_parent
 
 INTERNAL = "internal"
 
@@ -142,7 +143,8 @@ def _write_cases(folder: Path, cases: Sequence[PhantomCase], workers: int) -> It
             yield case.case_id
         return
     # A forked child would inherit locks held by threads of the parent; a spawned child does not.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=end_with_parent) as pool:
         futures = {pool.submit(write_case, folder, case): case.case_id for case in cases}
         for future in as_completed(futures):
             future.result()

@@ -3,6 +3,7 @@
 from ctbone.errors import PreprocessError
 from ctbone.preprocessing.case import preprocess_case, up_to_date
 from ctbone.preprocessing.check import MaskCheck, check_case
+from ctbone.preprocessing.near_scans import draw_near_scans
 from ctbone.preprocessing.quality import write_quality
 from ctbone.preprocessing.sheet import draw_sheet
 from ctbone.preprocessing.summary import CropSummary, write_summary
@@ -12,6 +13,7 @@ __all__ = [
     "MaskCheck",
     "PreprocessError",
     "check_case",
+    "draw_near_scans",
     "draw_sheet",
     "preprocess_case",
     "up_to_date",

@@ -15,6 +15,7 @@ import numpy as np
 
 from ctbone.cohort import Case
 from ctbone.config import PreprocessSettings
+from ctbone.custody import source_place
 from ctbone.errors import CtboneError, PreprocessError
 from ctbone.grid import Grid
 from ctbone.input_kind import INPUT_KINDS, Dim
@@ -151,8 +152,11 @@ def _known(study: Study, case: Case) -> _Known | None:
     try:
         records = [read_json(record_of(study.crop(case.case_id, dim))) for dim in INPUT_KINDS]
         for dim, record in zip(INPUT_KINDS, records, strict=True):
-            then = (record["settings"]["preprocess"], record["case"]["lesion"], record["inputs"])
+            of = record["case"]
+            then = (record["settings"]["preprocess"], of["lesion"], record["inputs"])
             if then != (settings, case.lesion, records[0]["inputs"]):
+                return None
+            if of.get("case_id") != case.case_id:
                 return None
             for name, path in _files(study, case, dim).items():
                 if record[name] != file_hash(path):
@@ -188,6 +192,8 @@ def _record(
     common: dict[str, Any] = {
         "scanner": _grid_record(made.scanner),
         "case": {
+            "case_id": case.case_id,
+            "mask_place": None if case.mask is None else source_place(study, case.mask),
             "lesion": case.lesion,
             "taken": made.components.taken,
             "parts_ml": list(made.components.volumes_ml),

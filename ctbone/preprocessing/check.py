@@ -23,10 +23,13 @@ class MaskCheck:
         Why no crop can be made of it; None where one can.
     note
         A remark on a mask that can be used; None where there is none.
+    voxels
+        Number of voxels of the image; 0 where it is not known.
     """
 
     fault: CtboneError | None = None
     note: str | None = None
+    voxels: int = 0
 
 
 def read_lesion(
@@ -65,7 +68,8 @@ def check_case(study: Study, case: Case, image: Grid | None = None) -> MaskCheck
     case
         The case.
     image
-        The image's grid from its headers (``ctbone.dicom.grid_of``); None checks the mask alone.
+        The image's grid from its headers (``ctbone.dicom.read_header``); None checks the mask
+        alone.
     """
     try:
         mask, components = read_lesion(case, study.settings.preprocess, image)

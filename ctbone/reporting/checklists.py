@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctbone.cohort import Cohort
-from ctbone.config import READER
+from ctbone.config import READER, ModelSettings
 from ctbone.document import (
     Cell,
     Section,
@@ -27,7 +27,8 @@ from ctbone.document import (
 )
 from ctbone.reporting.analysis import Analysis, JudgedSet
 from ctbone.reporting.fusion_records import FusionRecord, RecalibrationRecord, StackingRecord
-from ctbone.reporting.sources import Source
+from ctbone.reporting.patients import cases_without_result
+from ctbone.reporting.run_records import RunRecords, TrainedFold
 from ctbone.reporting.worst_cases import has_images
 from ctbone.study import Study
 
@@ -139,7 +140,7 @@ def checklist_section(
     study: Study,
     cohort: Cohort,
     analysis: Analysis,
-    tables: Sequence[Source],
+    runs: RunRecords,
     fusions: Sequence[FusionRecord | StackingRecord | RecalibrationRecord],
     record: dict[str, Any],
     sections: Sequence[Section],
@@ -147,8 +148,8 @@ def checklist_section(
     """Fill both checklists; an answer refers only to a section that the page has."""
     titles = {section.key: section.title for section in sections}
     raw = {
-        **_of_patients(study, cohort, analysis),
-        **_of_method(study, tables=tables, fusions=fusions, record=record),
+        **_of_patients(study, cohort=cohort, analysis=analysis, runs=runs),
+        **_of_method(runs, fusions=fusions, record=record),
         **_of_results(analysis, sections),
     }
     answers = {
@@ -169,7 +170,9 @@ def checklist_section(
     )
 
 
-def _of_patients(study: Study, cohort: Cohort, analysis: Analysis) -> dict[str, tuple[str, str]]:
+def _of_patients(
+    study: Study, *, cohort: Cohort, analysis: Analysis, runs: RunRecords
+) -> dict[str, tuple[str, str]]:
     patients = len({case.patient_id for case in cohort})
     centres = Counter(case.cohort for case in cohort)
     cases = ", ".join(f"{name}: {count}" for name, count in centres.items())
@@ -182,8 +185,8 @@ def _of_patients(study: Study, cohort: Cohort, analysis: Analysis) -> dict[str, 
         ", ".join(f"{name} {count}" for name, count in empty.items() if count)
         or "none in the clinical columns"
     )
-    covered = set().union(*(judged.case_set.case_ids for judged in analysis.sets))
-    excluded = sum(case.case_id not in covered for case in cohort)
+    excluded = len(cases_without_result(cohort, analysis))
+    stratified = "; folds are stratified by class" if runs.folds is not None else ""
     return {
         "data": (
             f"{len(cohort)} cases of {patients} patients ({cases}); their origin: for the authors",
@@ -205,7 +208,7 @@ def _of_patients(study: Study, cohort: Cohort, analysis: Analysis) -> dict[str, 
             f"Classes {' or '.join(study.settings.classes)}; reference standard: for the authors",
             "patients",
         ),
-        "imbalance": (f"{counts}; folds are stratified by class", "patients"),
+        "imbalance": (f"{counts}{stratified}", "patients"),
         "missing": (
             f"Missing cells: {gaps}; cases without a probability are in the flow chart",
             "patients",
@@ -221,81 +224,90 @@ def _size(judged: JudgedSet) -> str:
 
 
 def _of_method(
-    study: Study,
-    tables: Sequence[Source],
+    runs: RunRecords,
     fusions: Sequence[FusionRecord | StackingRecord | RecalibrationRecord],
     record: dict[str, Any],
 ) -> dict[str, tuple[str, str]]:
-    settings = study.settings
-    models = [settings.models[source.name] for source in tables if source.name in settings.models]
-    networks = ", ".join(
-        dict.fromkeys(
-            f"{m.network} in {m.dim.upper()} from {_start(m.weights)} weights" for m in models
-        )
-    )
-    epochs = ", ".join(dict.fromkeys(f"{m.training.epochs} epochs" for m in models))
+    """Answer from the records; an empty answer leaves the item to the authors."""
+    folds = [fold for model in runs.models.values() for fold in model.folds]
+    models = list(dict.fromkeys(_network(fold.model) for fold in folds))
+    epochs = list(dict.fromkeys(f"{fold.model.training.epochs} epochs" for fold in folds))
+    only = f" ({', '.join(runs.models)})" if runs.elsewhere else ""
     columns = list(
         dict.fromkeys(name for r in fusions if isinstance(r, StackingRecord) for name in r.columns)
     )
-    crop, flat = settings.preprocess.crop_3d, settings.preprocess.images_2d
     readers = list(dict.fromkeys(record.reader for record in fusions if record.reader))
-    images = (
-        f"CT around the mask of the lesion: {crop.size}³ voxels of {crop.spacing:g} mm, three "
-        f"images of {flat.size}² pixels"
-    )
-    also = "".join(
-        [
-            f"; clinical: {', '.join(columns)}" if columns else "",
-            "; the score of a reader" if readers else "",
-        ]
-    )
-    names = ", ".join(record.name for record in fusions)
+    predictors = [_images(runs)] if folds else []
+    predictors += [f"clinical: {', '.join(columns)}"] if columns else []
+    predictors += ["the score of a reader"] if readers else []
+    names = ", ".join(record.name for record in fusions if record.name not in runs.elsewhere)
     recalibrated = [record.name for record in fusions if isinstance(record, RecalibrationRecord)]
-    libraries = record["libraries"]
-    versions = [f"{name} {libraries[name]}" for name in ("torch", "monai") if name in libraries]
-    return {
-        "preparation": (
-            "One resampling of CT in Hounsfield units; a case that fails is excluded and listed",
-            "method",
-        ),
-        "predictors": (images + also, "method"),
-        "reader": (
-            f"Reader {', '.join(readers)}; training and experience: for the authors"
-            if readers
-            else "",
-            "method",
-        ),
-        "partition": (
-            f"{settings.folds.count} folds by patient, stratified by class; "
-            f"{settings.folds.validation_share:.0%} of the rest for validation",
-            "method",
-        ),
-        "model": (f"{networks}, {epochs}; all settings are listed" if models else "", "method"),
-        "selection": (
-            "The epoch with the highest validation AUC of its fold" if models else "",
-            "method",
-        ),
-        "ensemble": (
-            "Internal: the one model that has not seen the patient; external: mean of the folds' "
-            "models" + (f"; fusions {names}" if names else ""),
-            "method",
-        ),
-        "updating": (
-            f"Recalibrated inside the folds: {', '.join(recalibrated)}"
-            if recalibrated
-            else "No model was updated",
-            "fusion" if recalibrated else "method",
-        ),
-        "software": (
-            ", ".join([f"ctbone {record['ctbone']}", f"Python {record['python']}", *versions]),
-            "method",
-        ),
-        "statistics": ("Method of every interval and test", "method"),
-        "deidentified": (
-            "This report contains case_id only; de-identification of the images: for the authors",
-            "method",
-        ),
+    unchanged = "" if runs.elsewhere or not folds else "No model was updated"
+    answers = {
+        "preparation": "One resampling of CT in Hounsfield units; a case that fails is excluded "
+        "and listed"
+        if folds
+        else "",
+        "predictors": f"{'; '.join(predictors)}{only if folds else ''}",
+        "reader": f"Reader {', '.join(readers)}; training and experience: for the authors"
+        if readers
+        else "",
+        "partition": f"{runs.folds.count} folds by patient, stratified by class; "
+        f"{runs.folds.validation_share:.0%} of the rest for validation{only}"
+        if runs.folds is not None
+        else "",
+        "model": f"{', '.join(models)}, {', '.join(epochs)}; all settings are listed{only}"
+        if folds
+        else "",
+        "selection": f"The epoch with the highest validation AUC of its fold{only}"
+        if folds
+        else "",
+        "ensemble": "Internal: the one model that has not seen the patient; external: mean of the "
+        f"folds' models{only}{f'; fusions {names}' if names else ''}"
+        if runs.folds is not None
+        else "",
+        "updating": f"Recalibrated inside the folds: {', '.join(recalibrated)}"
+        if recalibrated
+        else unchanged,
+        "software": _software(folds, record),
+        "statistics": "Method of every interval and test",
+        "deidentified": "This report contains case_id only; de-identification of the images: for "
+        "the authors",
     }
+    return {
+        topic: (text, "fusion" if topic == "updating" and recalibrated else "method")
+        for topic, text in answers.items()
+    }
+
+
+def _network(model: ModelSettings) -> str:
+    return f"{model.network} in {model.dim.upper()} from {_start(model.weights)} weights"
+
+
+def _images(runs: RunRecords) -> str:
+    """Describe the images of the models that were trained."""
+    used = {fold.model.dim for model in runs.models.values() for fold in model.folds}
+    crops = runs.preprocessed
+    words = []
+    if "3d" in used:
+        size, spacing = (crops[f"preprocess.crop_3d.{key}"] for key in ("size", "spacing"))
+        words.append(f"{size}³ voxels of {_short(spacing)} mm")
+    if "2d" in used:
+        words.append(f"three images of {crops['preprocess.images_2d.size']}² pixels")
+    return f"CT around the mask of the lesion: {', '.join(words)}"
+
+
+def _short(text: str) -> str:
+    """Shorten '1.0' to '1'."""
+    return text.removesuffix(".0")
+
+
+def _software(folds: Sequence[TrainedFold], record: dict[str, Any]) -> str:
+    """Name the versions: those of the report, and of the libraries that trained."""
+    trained = (dict(fold.versions) for fold in folds)
+    used = [f"{name} {of[name]}" for of in trained for name in ("torch", "monai") if name in of]
+    own = [f"ctbone {record['ctbone']}", f"Python {record['python']}"]
+    return ", ".join(dict.fromkeys([*own, *used]))
 
 
 def _start(weights: str) -> str:

@@ -87,11 +87,10 @@ def cross_validation_table(
 _FOLD_NOTE = (
     "Confusion: true negatives and false positives above, false negatives and true positives "
     "below. Mean: average over the folds, with an interval from a bootstrap of patients over all "
-    "folds; with two classes, stratified by class. Pooled: all cases together; internal cases are "
-    "predicted by the one model of the fold that tested them, external cases by the mean of the "
-    "models of the folds. The validation cases chose the epochs and the weights of the fusions, "
-    "so their numbers are optimistic; a patient can be in the validation set of several folds, so "
-    "they are not pooled."
+    "folds; with two classes, stratified by class. Pooled: all cases together; an internal case "
+    "counts with the fold that tests it, an external case with the mean over the folds. Epochs "
+    "and weights of fusions are chosen on validation cases, so numbers on these are optimistic; a "
+    "patient can be in the validation set of several folds, so they are not pooled."
 )
 
 

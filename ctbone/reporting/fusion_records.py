@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ctbone.config import READER
+from ctbone.custody import inspect
 from ctbone.document import Notice
 from ctbone.errors import ReportError
 from ctbone.reporting.sources import Source
-from ctbone.study import Study, file_hash, read_json, record_of
+from ctbone.study import Study, read_json, record_of
 
 STACKING_NUMBERS = {
     "coefficients": "coefficients per standard deviation, or per level",
@@ -253,83 +253,14 @@ def _refuse(kind: str) -> str:
     raise ValueError(f"unknown kind {kind}")
 
 
-def stale_notices(study: Study, tables: Sequence[Source]) -> list[Notice]:
-    """Warn of fused tables, the reader's included, whose inputs or settings have changed."""
-    texts = []
-    for source in tables:
-        if source.path.parent != study.fusion(source.name).parent:
-            continue
-        reasons = _reasons(study, source)
-        if reasons:
-            texts.append(f"{source.name} ({', '.join(reasons)})")
+def stale_notices(study: Study) -> list[Notice]:
+    """Warn of fused tables that the settings of now would not make."""
+    links = inspect(study).of("fusion")
+    texts = [f"{link.name} ({link.because})" for link in links if link.cause == "settings"]
     if not texts:
         return []
     text = (
-        "These fused tables do not belong to the current probabilities, scores and settings: "
-        f"{'; '.join(texts)}. Run 'ctbone fuse' again, or delete the tables that are not needed."
+        f"These fused tables do not belong to the current settings: {'; '.join(texts)}. "
+        "Run 'ctbone fuse' again, or delete the tables that are not needed."
     )
     return [Notice("Out of date.", text)]
-
-
-def _reasons(study: Study, source: Source) -> list[str]:
-    path = record_of(source.path)
-    if not path.is_file():
-        return ["no record of its inputs"]
-    content = read_json(path)
-    inputs = content.get("inputs")
-    if not isinstance(inputs, dict):
-        return ["no inputs in its record"]
-    reasons = [
-        reason
-        for name, digest in inputs.items()
-        if (reason := _changed(study, name=str(name), digest=digest, content=content))
-    ]
-    if source.name != READER:
-        reasons += _settings_changed(study, source.name, content)
-    made_of = content.get("of")
-    if isinstance(made_of, str) and made_of != READER and study.fusion(made_of).is_file():
-        reasons += _reasons(study, Source(made_of, study.fusion(made_of), fused=True))
-    return list(dict.fromkeys(reasons))
-
-
-def _changed(study: Study, name: str, digest: object, content: dict[str, Any]) -> str | None:
-    if name == READER:
-        place = content.get("scores")
-        if not isinstance(place, str):
-            return None  # the scores were outside the study; the record has no path
-        path, subject, verb = study.root / place, "the scores", ("are", "have")
-    elif name == study.cohort_csv.name:
-        path, subject, verb = study.cohort_csv, name, ("is", "has")
-    else:
-        path, subject, verb = study.predictions_csv(name), name, ("is", "has")
-    if not path.is_file():
-        return f"{subject} {verb[0]} gone"
-    return f"{subject} {verb[1]} changed" if file_hash(path) != digest else None
-
-
-def _settings_changed(study: Study, name: str, content: dict[str, Any]) -> list[str]:
-    """Compare the settings in the record with the current ones."""
-    fusion = study.settings.fusion
-    if name in fusion.stacking:
-        stacking = fusion.stacking[name]
-        now: tuple[object, ...] = (list(stacking.parts), list(stacking.columns), stacking.model)
-        then: tuple[object, ...] = (
-            content.get("parts"),
-            content.get("columns"),
-            content.get("stacker"),
-        )
-    elif name in fusion.recalibration:
-        recalibration = fusion.recalibration[name]
-        now, then = (
-            (recalibration.of, recalibration.method),
-            (content.get("of"), content.get("method")),
-        )
-    elif name in fusion.combinations:
-        rule = fusion.weights if isinstance(fusion.weights, str) else "given"
-        now, then = (
-            (list(fusion.combinations[name]), rule),
-            (content.get("parts"), content.get("chosen_by")),
-        )
-    else:
-        return ["the settings no longer name it"]
-    return [] if now == then else ["the settings have changed"]

@@ -1,30 +1,28 @@
-"""The section on the method: training, prediction, fusion and statistics, from the settings."""
+"""The section on the method: training, prediction, fusion and statistics, from the records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ctbone.config import ModelSettings, Settings
+from ctbone.config import READER, ModelSettings
 from ctbone.document import Block, Section, Terms, Text
 from ctbone.input_kind import INPUT_KINDS
-from ctbone.reporting.analysis import Analysis
+from ctbone.reporting.analysis import Analysis, JudgedSet
 from ctbone.reporting.fusion_records import (
     FusionRecord,
     RecalibrationRecord,
     Records,
     StackingRecord,
 )
+from ctbone.reporting.run_records import RunRecords, TrainedFold, TrainedModel, fold_list
 from ctbone.reporting.sections import statistics
-from ctbone.reporting.sources import Source
-
-_TECHNICAL = ("name", "title")  # settings that are not part of the method
 
 
 def method_section(
-    settings: Settings,
+    settings: Mapping[str, str],
     analysis: Analysis,
-    tables: Sequence[Source],
+    runs: RunRecords,
     records: Records,
     record: dict[str, Any],
 ) -> Section:
@@ -33,17 +31,17 @@ def method_section(
     Parameters
     ----------
     settings
-        The study's settings.
+        The settings that were run, as ``settings_as_run`` returns them.
     analysis
         The judged sets, whose numbers name their methods.
-    tables
-        The tables of probabilities.
+    runs
+        The records of folds and models; tables without them are left to the authors.
     records
         The records of the fusions.
     record
         The report's provenance.
     """
-    paragraphs = [_folds(settings), *_models(settings, tables), _out_of_fold(analysis)]
+    paragraphs = [_folds(runs), *_models(runs), _elsewhere(runs), _out_of_fold(analysis, runs)]
     paragraphs += [
         *_fusions(records.fusions),
         *_stacks(records.stacks),
@@ -54,16 +52,12 @@ def method_section(
         ("Python", record["python"]),
         *sorted(record["libraries"].items()),
     ]
-    flat = [
-        (key, text)
-        for key, text in _flatten(settings.model_dump(mode="json"))
-        if key not in _TECHNICAL
-    ]
     blocks: list[Block] = [
-        Text(tuple(paragraphs)),
+        Text(tuple(text for text in paragraphs if text)),
         *statistics(analysis),
-        Terms("Settings", tuple(flat)),
+        Terms("Settings", tuple(settings.items())),
         Terms("Versions", tuple((name, str(version)) for name, version in versions)),
+        *_trained_with(runs),
         Terms(
             "Inputs (SHA-256)",
             tuple((name, digest[:16]) for name, digest in record["inputs"].items()),
@@ -72,8 +66,10 @@ def method_section(
     return Section("method", "Method", tuple(blocks))
 
 
-def _folds(settings: Settings) -> str:
-    folds = settings.folds
+def _folds(runs: RunRecords) -> str:
+    folds = runs.folds
+    if folds is None:
+        return ""
     return (
         f"Cross-validation in {folds.count} folds, by patient and stratified by class. In each, "
         f"one fold is the test set; {folds.validation_share:.0%} of the patients of the other "
@@ -82,21 +78,33 @@ def _folds(settings: Settings) -> str:
     )
 
 
-def _models(settings: Settings, tables: Sequence[Source]) -> list[str]:
-    texts = []
-    for source in tables:
-        if source.name in settings.models:
-            texts.append(_model(source.name, settings.models[source.name]))
-    others = [
-        source.name for source in tables if not source.fused and source.name not in settings.models
+def _elsewhere(runs: RunRecords) -> str:
+    if not runs.elsewhere:
+        return ""
+    names = ", ".join(runs.elsewhere)
+    return (
+        f"Made elsewhere, or fused from such tables: {names}. This study has no record of their "
+        "folds and training, which cannot be verified here; the authors describe them."
+    )
+
+
+def _models(runs: RunRecords) -> list[str]:
+    return [text for model in runs.models.values() for text in _groups(model)]
+
+
+def _groups(model: TrainedModel) -> list[str]:
+    """Describe a model, once for each group of folds with the same settings."""
+    groups = model.groups()
+    if len(groups) == 1:
+        return [_model(model.name, groups[0])]
+    return [
+        _model(f"{model.name} ({fold_list([fold.fold for fold in group])})", group)
+        for group in groups
     ]
-    others = [name for name in others if name != "reader"]
-    if others:
-        texts.append(f"Tables of other programs: {', '.join(others)}.")
-    return texts
 
 
-def _model(name: str, model: ModelSettings) -> str:
+def _model(name: str, folds: Sequence[TrainedFold]) -> str:
+    model = folds[0].model
     training = model.training
     start = "from random weights" if model.weights == "none" else f"from {model.weights} weights"
     means = {"equal": "average", "area": "mean, weighted by lesion area,"}
@@ -108,11 +116,26 @@ def _model(name: str, model: ModelSettings) -> str:
     views = f"; the probability of a case is the {mean} of its images"
     views = views if INPUT_KINDS[model.dim].has_views else ""
     loss = training.loss if ":" in training.loss else training.loss.replace("_", "-")
+    epochs = ", ".join(str(fold.epoch) for fold in folds)
+    kept = f" Epoch that was kept in {fold_list([fold.fold for fold in folds])}: {epochs}."
     return (
         f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of "
         f"batches of {training.batch_size}, {training.optimizer} at a learning rate of "
-        f"{training.learning_rate:g}, {loss}{views}.{_choices(model)}"
+        f"{training.learning_rate:g}, {loss}{views}.{_choices(model)}{kept}"
     )
+
+
+def _trained_with(runs: RunRecords) -> list[Terms]:
+    """List the versions of each training."""
+    items = []
+    for model in runs.models.values():
+        groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
+        for fold in model.folds:
+            groups.setdefault(fold.versions, []).append(fold.fold)
+        for versions, folds in groups.items():
+            name = model.name if len(groups) == 1 else f"{model.name}, {fold_list(folds)}"
+            items.append((name, ", ".join(f"{key} {version}" for key, version in versions)))
+    return [Terms("Versions of the training", tuple(items))] if items else []
 
 
 def _choices(model: ModelSettings) -> str:
@@ -137,20 +160,32 @@ def _choices(model: ModelSettings) -> str:
     return f" Different from the protocol: {'; '.join(chosen)}." if chosen else ""
 
 
-def _out_of_fold(analysis: Analysis) -> str:
+def _out_of_fold(analysis: Analysis, runs: RunRecords) -> str:
+    """Say how the internal and the external probabilities were made, for the tables it is known."""
     text = []
-    if analysis.of("internal"):
+    internal, external = analysis.of("internal"), analysis.of("external")
+    if internal and (names := _known(internal, runs)):
+        of = "" if len(names) == len(internal.judgements) else f" of {', '.join(names)}"
         text.append(
-            "Internal probabilities are out-of-fold: each case is predicted by the one model that "
-            "has not seen its patient. The main paper describes the average of all five models "
-            "instead, four of which were trained on that patient; such numbers are too optimistic."
+            f"Internal probabilities{of} are out-of-fold: each case is predicted by the one model "
+            "that has not seen its patient. The main paper describes the average of all five "
+            "models instead, four of which were trained on that patient; such numbers are too "
+            "optimistic."
         )
-    if analysis.of("external"):
+    if external and (names := _known(external, runs)):
+        of = "" if len(names) == len(external.judgements) else f" of {', '.join(names)}"
         text.append(
-            "No model was trained on external cases; their probability is the mean over the models "
-            "of the folds."
+            f"No model{of} was trained on external cases; their probability is the mean over the "
+            "models of the folds."
         )
     return " ".join(text)
+
+
+def _known(judged: JudgedSet, runs: RunRecords) -> list[str]:
+    """Return the tables of a set whose making is recorded; none where it has only the reader."""
+    names = [judgement.name for judgement in judged.judgements]
+    known = [name for name in names if name not in runs.elsewhere]
+    return known if set(known) - {READER} else []
 
 
 def _fusions(records: Sequence[FusionRecord]) -> list[str]:
@@ -191,17 +226,3 @@ def _recalibrations(records: Sequence[RecalibrationRecord]) -> list[str]:
         "patient. A recalibrated table is not compared with others, because within a fold a map "
         "keeps the order of the cases."
     ]
-
-
-def _flatten(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each setting as a dotted key and a short text."""
-    if isinstance(content, dict) and content:
-        for key, value in content.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(content, list) and any(isinstance(item, dict) for item in content):
-        for number, item in enumerate(content):
-            yield from _flatten(item, f"{prefix}.{number}")
-    elif isinstance(content, list):
-        yield prefix, ", ".join(map(str, content)) or "–"
-    else:
-        yield prefix, "–" if content in (None, "", {}) else str(content)

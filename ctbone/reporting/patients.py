@@ -21,7 +21,8 @@ from ctbone.document import (
     TableRow,
     number,
 )
-from ctbone.reporting.analysis import Analysis
+from ctbone.reporting.analysis import Analysis, JudgedSet
+from ctbone.reporting.run_records import RunRecords
 from ctbone.stats import (
     CategoricalComparison,
     CategoricalSummary,
@@ -34,46 +35,70 @@ from ctbone.study import Study, read_table
 _MOST_REASONS = 4  # listed in the flow chart
 
 
-def patients_section(study: Study, cohort: Cohort, analysis: Analysis) -> Section:
+def patients_section(study: Study, cohort: Cohort, analysis: Analysis, runs: RunRecords) -> Section:
     """Show the flow of the cases and the baseline table."""
     table = baseline_table(cohort, study.settings.classes)
-    return Section("patients", "Patients", (flow(study, cohort, analysis), TableBlock(table)))
+    chart = flow(study, cohort=cohort, analysis=analysis, runs=runs)
+    return Section("patients", "Patients", (chart, TableBlock(table)))
 
 
-def flow(study: Study, cohort: Cohort, analysis: Analysis) -> Flow:
-    """Draw the flow from the cohort to the sets of cases, with the reasons for exclusion."""
-    covered = set().union(*(judged.case_set.case_ids for judged in analysis.sets))
-    reasons = _reasons(study.preprocess_csv)
-    excluded = [case for case in cohort if case.case_id not in covered]
+def cases_without_result(cohort: Cohort, analysis: Analysis) -> list[Case]:
+    """Return the cases that no reported result counts."""
+    counted = set().union(*(judged.case_set.case_ids for judged in analysis.reported))
+    return [case for case in cohort if case.case_id not in counted]
+
+
+def flow(study: Study, *, cohort: Cohort, analysis: Analysis, runs: RunRecords) -> Flow:
+    """Draw the flow from the cohort to the cases of each reported set, and the reasons of others.
+
+    A box counts the cases of a set, internal or external test, as the tables of results do.
+    """
+    excluded = cases_without_result(cohort, analysis)
+    reasons = {**_untested(study, runs), **_reasons(study.preprocess_csv)}
     counted = Counter(reasons.get(case.case_id, "no probability") for case in excluded)
     aside = [f"{count} × {reason}" for reason, count in counted.most_common(_MOST_REASONS)]
     if len(counted) > _MOST_REASONS:
         listed = sum(count for _, count in counted.most_common(_MOST_REASONS))
         aside.append(f"{sum(counted.values()) - listed} × other reasons")
-    boxes = []
-    for title, cases in (("Internal", cohort.internal), ("External", cohort.external)):
-        kept = [case for case in cases if case.case_id in covered]
-        if kept:
-            boxes.append(_box(title, kept, study))
     return Flow(
         FlowBox(
             heading=f"{_cases(len(cohort))} in the cohort",
             lines=(f"{len({case.patient_id for case in cohort})} patients",),
-            below=tuple(boxes),
+            below=tuple(_box(judged, cohort, runs) for judged in analysis.reported),
             aside=(f"{_cases(len(excluded))} excluded", *aside) if excluded else (),
         )
     )
 
 
-def _box(title: str, cases: Sequence[Case], study: Study) -> FlowBox:
+def _box(judged: JudgedSet, cohort: Cohort, runs: RunRecords) -> FlowBox:
+    case_set = judged.case_set
+    cases = [case for case in cohort if case.case_id in case_set.case_ids]
     labels = Counter(case.label for case in cases)
-    lines = [", ".join(f"{labels[name]} {name}" for name in study.settings.classes)]
+    lines = [", ".join(f"{labels[name]} {name}" for name in case_set.classes)]
+    sizes = {scored.name: len(scored) for scored in case_set.scored}
+    if len(set(sizes.values())) > 1:
+        lines += [f"{name}: {_cases(count)}" for name, count in sizes.items()]
     centres = Counter(case.cohort for case in cases)
-    if title == "External":
+    if case_set.key == "external":
         lines.append(", ".join(f"{name}: {count}" for name, count in sorted(centres.items())))
-    else:
-        lines.append(f"{study.settings.folds.count} folds by patient")
-    return FlowBox(f"{title}: {_cases(len(cases))}", tuple(lines))
+    elif runs.folds is not None and case_set.recorded:
+        lines.append(f"{runs.folds.count} folds by patient")
+    title = {"internal": "Internal", "external": "External", "validation": "Validation"}
+    return FlowBox(f"{title[case_set.key]}: {_cases(len(cases))}", tuple(lines))
+
+
+def _untested(study: Study, runs: RunRecords) -> dict[str, str]:
+    """Return the cases that are tested in a fold in which no model is trained."""
+    if runs.folds is None:
+        return {}
+    missing = set.intersection(*(set(model.missing) for model in runs.models.values()))
+    table = read_table(study.folds_csv, ("case_id", "fold"))
+    tested = zip(table["case_id"], table["fold"], strict=True)
+    return {
+        str(case): "tested in a fold that is not trained"
+        for case, fold in tested
+        if fold in {str(number) for number in missing}
+    }
 
 
 def _reasons(path: Path) -> dict[str, str]:

@@ -15,11 +15,20 @@ from ctbone.predictions import case_probabilities, probability_columns
 from ctbone.stats import youden_threshold
 
 SetKey = Literal["validation", "internal", "external"]
+Origin = Literal["ctbone", "in part", "elsewhere"]
+"""Who made a table; ``in part`` is a fusion of ctbone with a part that was made elsewhere."""
 SET_TITLES: dict[SetKey, str] = {
     "internal": "Internal test, out-of-fold",
     "external": "External test",
     "validation": "Validation",
 }
+
+
+def set_title(key: SetKey, *, recorded: bool) -> str:
+    """Return the title of a set; out-of-fold only if records prove the folds."""
+    return SET_TITLES[key] if recorded or key != "internal" else "Internal test"
+
+
 _RESERVED = ("treat_all", "treat_none")  # rows of the decision-curve tables
 
 
@@ -142,12 +151,16 @@ class CaseSet:
         One entry a model, at least one.
     uncompared
         Models that are not compared with others, because they only recalibrate one of them.
+    recorded
+        Whether records prove the folds and the training behind every table. If not, the page
+        claims nothing about them.
     """
 
     key: SetKey
     title: str
     scored: tuple[ScoredCases, ...]
     uncompared: frozenset[str] = frozenset()
+    recorded: bool = True
 
     @property
     def inline_title(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ctbone.document import (
     Block,
@@ -34,6 +34,13 @@ from ctbone.reporting.metrics import (
     metric_columns,
     metric_title,
 )
+from ctbone.reporting.scored_cases import Origin
+
+_ORIGINS = {
+    "ctbone": "",
+    "in part": "a part was made elsewhere",
+    "elsewhere": "made elsewhere: folds and training not verifiable",
+}
 
 
 def result_sections(
@@ -77,13 +84,18 @@ def further_tables(analysis: Analysis, curves: CurvesBySet) -> tuple[Table, ...]
     return tuple(tables)
 
 
-def summary_tables(analysis: Analysis) -> tuple[Block, ...]:
+def summary_tables(
+    analysis: Analysis, origins: Mapping[str, Origin] | None = None
+) -> tuple[Block, ...]:
     """Return one table of the models for each set of cases."""
-    return tuple(TableBlock(summary_table(judged)) for judged in analysis.reported)
+    return tuple(TableBlock(summary_table(judged, origins or {})) for judged in analysis.reported)
 
 
-def summary_table(judged: JudgedSet) -> Table:
-    """Show AUC, sensitivity, specificity, accuracy and Brier score of every model."""
+def summary_table(judged: JudgedSet, origins: Mapping[str, Origin]) -> Table:
+    """Show AUC, sensitivity, specificity, accuracy and Brier score of every model.
+
+    Models in ``origins`` that were not made by ctbone are marked.
+    """
     names = SUMMARY_METRICS if judged.case_set.two_class else MANY_CLASS_METRICS
     columns = [
         TableColumn("model", "Model", "text"),
@@ -93,6 +105,10 @@ def summary_table(judged: JudgedSet) -> Table:
     rows: list[list[Cell]] = [
         [j.name, j.n, *(j.estimates.get(name) for name in names)] for j in judged.judgements
     ]
+    marks = [_ORIGINS[origins.get(j.name, "ctbone")] for j in judged.judgements]
+    if any(marks):
+        columns.append(TableColumn("origin", "Origin", "text"))
+        rows = [[*row, mark] for row, mark in zip(rows, marks, strict=True)]
     return plain_table(
         key=f"summary_{judged.case_set.key}",
         title=judged.case_set.title,
@@ -155,6 +171,8 @@ def _sentence(analysis: Analysis, judged: JudgedSet) -> str:
     }[judged.case_set.key]
     if judged.case_set.title == "All cases":
         where = "On all cases"
+    elif not judged.case_set.recorded:
+        where = f"On {judged.case_set.inline_title}"
     first = judged.judgements[0]
     start = f"{where} ({_count(first, analysis)})"
     known = [j for j in judged.judgements if j.estimates["auc"].value is not None]

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from ctbone.cohort import Cohort
 from ctbone.config import READER
+from ctbone.document import Notice
 from ctbone.errors import ReportError
-from ctbone.predictions import read_predictions
+from ctbone.predictions import made_elsewhere
 from ctbone.reporting.scored_cases import (
-    SET_TITLES,
     CaseSet,
+    Origin,
     ScoredCases,
     SetKey,
     refuse_reserved,
+    set_title,
     split_into_sets,
 )
-from ctbone.study import Study
+from ctbone.study import Study, read_json, record_of
+from ctbone.study_predictions import read_study_predictions
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,15 @@ class Source:
         The table.
     fused
         Whether a fusion made it, with weights chosen on the validation cases.
+    origin
+        ``elsewhere`` for a table without a record of ctbone, or changed since: its folds and its
+        training cannot be verified. ``in part`` for a fusion with such a part.
     """
 
     name: str
     path: Path
     fused: bool
+    origin: Origin = "ctbone"
 
 
 def sources(study: Study) -> list[Source]:
@@ -76,9 +81,43 @@ def sources(study: Study) -> list[Source]:
     wanted = [READER, *fusion.combinations, *fusion.stacking, *fusion.recalibration]
     fusions = [name for name in wanted if name in fused]
     fusions += [name for name in fused if name not in fusions]
-    return [Source(name, predicted[name], False) for name in models] + [
-        Source(name, fused[name], name != READER) for name in fusions
+    paths = {name: predicted[name] for name in models} | {name: fused[name] for name in fusions}
+    elsewhere = {name for name, path in paths.items() if made_elsewhere(path)}
+    return [
+        Source(
+            name,
+            path,
+            fused=name in fused and name != READER,
+            origin=_origin(name, paths, elsewhere),
+        )
+        for name, path in paths.items()
     ]
+
+
+def _origin(name: str, paths: Mapping[str, Path], elsewhere: Collection[str]) -> Origin:
+    if name in elsewhere:
+        return "elsewhere"
+    record = read_json(record_of(paths[name]))
+    parts = record.get("parts") or [record.get("of")]
+    known = [part for part in parts if part in paths and part != name]
+    made = any(_origin(part, paths, elsewhere) != "ctbone" for part in known)
+    return "in part" if made else "ctbone"
+
+
+def elsewhere_notices(tables: Sequence[Source]) -> list[Notice]:
+    """Name the tables whose folds and training cannot be verified, and the fusions of them."""
+    names = [source.name for source in tables if source.origin == "elsewhere"]
+    if not names:
+        return []
+    text = (
+        f"{', '.join(names)}: folds and training are not verifiable, because ctbone did not write "
+        f"{'this table' if len(names) == 1 else 'these tables'}. Patients, labels and centres are "
+        "those of cohort.csv."
+    )
+    fused = [source.name for source in tables if source.origin == "in part"]
+    if fused:
+        text += f" Fusions with such a part: {', '.join(fused)}."
+    return [Notice("Made elsewhere.", text)]
 
 
 def case_sets(study: Study, cohort: Cohort, tables: Sequence[Source]) -> list[CaseSet]:
@@ -87,15 +126,14 @@ def case_sets(study: Study, cohort: Cohort, tables: Sequence[Source]) -> list[Ca
     Raises
     ------
     ReportError
-        A case is not in the cohort or has another label there; a table holds no case; a threshold
-        cannot be fitted.
-    PredictionError, StudyError
-        A table is faulty.
+        A table holds no case, or a threshold cannot be fitted.
+    PredictionError, FoldError, StudyError
+        A table is faulty, or contradicts the cohort, the folds or itself.
     """
     settings = study.settings
     by_key: dict[SetKey, list[ScoredCases]] = {"internal": [], "external": [], "validation": []}
     for source in tables:
-        table = read_predictions(source.path, settings.classes)
+        table = read_study_predictions(study, source.path, cohort)
         if not (table["view"] == "").any():
             raise ReportError(
                 "the table has no probability of a whole case",
@@ -103,7 +141,6 @@ def case_sets(study: Study, cohort: Cohort, tables: Sequence[Source]) -> list[Ca
                 expected="rows with an empty view",
                 remedy="complete or delete it",
             )
-        check_against_cohort(table, cohort, source.path)
         by_set = split_into_sets(
             table,
             name=source.name,
@@ -115,25 +152,18 @@ def case_sets(study: Study, cohort: Cohort, tables: Sequence[Source]) -> list[Ca
         for key, scored in by_set.items():
             by_key[key].append(scored)
     uncompared = frozenset(settings.fusion.recalibration)
-    return [
-        CaseSet(key=key, title=SET_TITLES[key], scored=tuple(models), uncompared=uncompared)
-        for key, models in by_key.items()
-        if models
-    ]
-
-
-def check_against_cohort(table: pd.DataFrame, cohort: Cohort, path: Path) -> None:
-    """Refuse a case that is not in the cohort or has another label there."""
-    labels = {case.case_id: case.label for case in cohort}
-    for case_id, label in zip(table["case_id"], table["label"], strict=True):
-        if labels.get(case_id) != label:
-            known = case_id in labels
-            raise ReportError(
-                "the case has another label in the cohort"
-                if known
-                else "the predicted case is not in the cohort",
-                case=case_id,
-                file=path,
-                found=label if known else None,
-                expected=labels.get(case_id),
+    made_here = {source.name for source in tables if source.origin == "ctbone"}
+    sets = []
+    for key, models in by_key.items():
+        recorded = made_here.issuperset(scored.name for scored in models)
+        if models:
+            sets.append(
+                CaseSet(
+                    key=key,
+                    title=set_title(key, recorded=recorded),
+                    scored=tuple(models),
+                    uncompared=uncompared,
+                    recorded=recorded,
+                )
             )
+    return sets

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ctbone.cohort import Cohort, read_cohort
-from ctbone.document import Block, Notice, Page, write_page
+from ctbone.custody import require_current
+from ctbone.document import Block, Notice, Page, Section, findings_blocks, write_page
+from ctbone.errors import AuditError
+from ctbone.findings import read_findings
 from ctbone.progress import progress
 from ctbone.reporting.analysis import Analysis, analyse
 from ctbone.reporting.checklists import checklist_section
@@ -17,6 +20,13 @@ from ctbone.reporting.fusion_section import fusion_section
 from ctbone.reporting.method import method_section
 from ctbone.reporting.patients import patients_section
 from ctbone.reporting.readers import JudgedReaders, judge_readers, reader_scores, readers_section
+from ctbone.reporting.run_records import (
+    RunRecords,
+    record_notices,
+    run_records,
+    settings_as_run,
+)
+from ctbone.reporting.scored_cases import CaseSet
 from ctbone.reporting.sections import (
     further_tables,
     headline,
@@ -24,7 +34,7 @@ from ctbone.reporting.sections import (
     summary_tables,
     uneven_notices,
 )
-from ctbone.reporting.sources import Source, case_sets, sources
+from ctbone.reporting.sources import Source, case_sets, elsewhere_notices, sources
 from ctbone.reporting.worst_cases import worst_cases
 from ctbone.study import Study, provenance
 
@@ -54,12 +64,18 @@ def report(study: Study) -> Path:
     ------
     ReportError
         There are no probabilities yet, or they do not fit the cohort. Nothing is written then.
+    CustodyError
+        A table was made from other crops, weights, folds or scores than those of now.
     CohortError, PredictionError, ScoreError, StudyError
         A table is missing or faulty.
     """
     cohort = read_cohort(study)
     tables = sources(study)
-    sets = case_sets(study, cohort, tables)
+    for kind in ("predictions", "fusion"):
+        names = [table.path.stem for table in tables if table.path.parent.name == kind]
+        require_current(study, kind, names, settings=False)
+    runs = run_records(study, cohort, tables)
+    sets = [_without_claims(one, runs) for one in case_sets(study, cohort, tables)]
     records = fusion_records(study, tables)
     scores = reader_scores(study, cohort)
     steps = sum(len(case_set.scored) for case_set in sets)
@@ -78,6 +94,7 @@ def report(study: Study) -> Path:
             tables=tables,
             analysis=analysis,
             readers=readers,
+            runs=runs,
             records=records,
             provenance=provenance(study, "report", inputs),
         )
@@ -97,8 +114,17 @@ class _Made:
     tables: list[Source]
     analysis: Analysis
     readers: JudgedReaders | None
+    runs: RunRecords
     records: Records
     provenance: dict[str, Any]
+
+
+def _without_claims(case_set: CaseSet, runs: RunRecords) -> CaseSet:
+    """Mark a set with tables whose folds no record proves; its title then claims no folds."""
+    if runs.proves(scored.name for scored in case_set.scored):
+        return case_set
+    title = "Internal test" if case_set.key == "internal" else case_set.title
+    return replace(case_set, title=title, recorded=False)
 
 
 def is_synthetic(study: Study) -> bool:
@@ -108,17 +134,20 @@ def is_synthetic(study: Study) -> bool:
 
 def _page(made: _Made) -> Page:
     study, analysis, records, readers = made.study, made.analysis, made.records, made.readers
+    runs = made.runs
     settings, synthetic = study.settings, is_synthetic(study)
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
     summary += [
-        *stale_notices(study, made.tables),
+        *record_notices(study, made.tables, runs),
+        *stale_notices(study),
+        *elsewhere_notices(made.tables),
         *uneven_notices(analysis),
         headline(analysis),
-        *summary_tables(analysis),
+        *summary_tables(analysis, {source.name: source.origin for source in made.tables}),
     ]
     curves = curves_by_set(analysis, bands=True)
     sections = [
-        patients_section(study, made.cohort, analysis),
+        patients_section(study, made.cohort, analysis, runs),
         *result_sections(analysis, curves, bands=True, fusions=records.names),
     ]
     if readers is not None:
@@ -126,11 +155,16 @@ def _page(made: _Made) -> Page:
     if records.all:
         sections.append(fusion_section(analysis, records))
     sections.append(worst_cases(study, analysis, made.tables))
+    audited = audit_section(study)
+    if isinstance(audited, Section):
+        sections.append(audited)
+    elif audited is not None:
+        summary.append(audited)
     sections.append(
         method_section(
-            settings=settings,
+            settings=settings_as_run(study, made.tables, runs),
             analysis=analysis,
-            tables=made.tables,
+            runs=runs,
             records=records,
             record=made.provenance,
         )
@@ -140,7 +174,7 @@ def _page(made: _Made) -> Page:
             study=study,
             cohort=made.cohort,
             analysis=analysis,
-            tables=made.tables,
+            runs=runs,
             fusions=records.all,
             record=made.provenance,
             sections=sections,
@@ -152,6 +186,7 @@ def _page(made: _Made) -> Page:
         **analysis.metrics(),
         **({"readers": readers.as_dict()} if readers is not None else {}),
         **records.as_dict(),
+        "made_elsewhere": [source.name for source in made.tables if source.origin == "elsewhere"],
         "provenance": made.provenance,
     }
     return Page(
@@ -162,3 +197,18 @@ def _page(made: _Made) -> Page:
         metrics=metrics,
         further_tables=further_tables(analysis, curves),
     )
+
+
+def audit_section(study: Study) -> Section | Notice | None:
+    """Return the findings of the study's audit; a notice if it is outdated, None if there is none.
+
+    The audit is another stage: its ``audit.json`` is read, and nothing is computed here.
+    """
+    if not study.audit_json.is_file():
+        return None
+    try:
+        findings = read_findings(study)
+    except AuditError as error:
+        found = f" ({error.found})" if error.found else ""
+        return Notice("Audit not shown.", f"{error.problem.capitalize()}{found}: {error.remedy}.")
+    return Section("audit", "Audit", findings_blocks(findings))

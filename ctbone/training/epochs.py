@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,11 +14,12 @@ from torch import nn
 
 from ctbone.errors import TrainingError
 from ctbone.folds import Role
-from ctbone.input_kind import AIR
+from ctbone.input_kind import AIR, INPUT_KINDS
 from ctbone.learning.augmentation import changes_nothing, resample, resample_with_mask
 from ctbone.learning.checkpoint import TrainingState, load_checkpoint
 from ctbone.learning.loop import Learner, learning_rate, make_learner, restore, run_epochs
 from ctbone.learning.plan import EpochPlan, plan_epoch
+from ctbone.models.arithmetic import apply_ways, check_arithmetic
 from ctbone.models.batches import Batch
 from ctbone.models.losses import Loss, shares_of
 from ctbone.models.network_input import network_input
@@ -45,6 +47,7 @@ def train_fold(task: FoldTask) -> tuple[nn.Module, TrainingState]:
     """
     refuse_absent_classes(task)
     learner, state = start_fold(task, load_checkpoint(task.run.checkpoint, task.run.identity))
+    check_device(task, learner)
     run_epochs(
         task.run,
         learner,
@@ -65,6 +68,7 @@ def try_batch(task: FoldTask) -> None:
     """
     refuse_absent_classes(task)
     learner, _ = start_fold(task, None)
+    check_device(task, learner)
     train_epoch(task, learner, epoch=1, most=1)
     validate(task, learner.judged)
 
@@ -84,6 +88,31 @@ def start_fold(task: FoldTask, state: TrainingState | None) -> tuple[Learner, Tr
         return learner, TrainingState()
     restore(learner, state, task.run.checkpoint)
     return learner, state
+
+
+def check_device(task: FoldTask, learner: Learner) -> None:
+    """Check the device's arithmetic on the layers of the network; change those that are wrong.
+
+    Raises
+    ------
+    TrainingError
+        A layer is right in no way.
+    """
+    edge = task.crops.images.shape[-1]
+    found = check_arithmetic(
+        learner.network,
+        (task.model.channels, *[edge] * INPUT_KINDS[task.model.dim].dimensions),
+        hardware=task.hardware,
+        metadata=0 if task.encoding is None else task.encoding.width,
+    )
+    if learner.ema is not None:
+        apply_ways(
+            learner.ema.network,
+            {name: fault.way for fault in found for name in fault.layers if fault.way},
+        )
+    if task.ranks.writes:
+        for fault in found:
+            print(f"note: {fault}; computed in {fault.way} instead", file=sys.stderr, flush=True)
 
 
 def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None = None) -> float:

@@ -76,10 +76,10 @@ def train_folds(
 
     Raises
     ------
-    TrainingError, ModelError, CohortError, FoldError, StudyError
+    TrainingError, ModelError, CohortError, FoldError, StudyError, LockError
         As ``train``, after the other folds are done.
     WorkerError
-        The scheduler does not answer, or a process died.
+        The scheduler does not answer or has no workers, or a process died.
     """
     model_settings(study.settings, model)
     chosen = chosen_folds(study, fold)

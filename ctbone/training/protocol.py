@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,14 @@ import torch
 
 from ctbone.cohort import Cohort, read_cohort
 from ctbone.config import ModelSettings
-from ctbone.errors import TrainingError
+from ctbone.errors import LockError, TrainingError
 from ctbone.folds import Folds, draw_folds, read_folds, read_or_draw_folds
 from ctbone.input_kind import INPUT_KINDS
 from ctbone.learning.checkpoint import TrainingState, delete_best
 from ctbone.learning.ranks import Ranks, join_ranks
 from ctbone.learning.tracking import Log, draw_curves, refuse_missing
+from ctbone.lock import locked, remove_stale_lock
+from ctbone.models.arithmetic import ways_of
 from ctbone.models.fold_tables import (
     fold_table,
     is_current,
@@ -40,7 +42,7 @@ from ctbone.models.trained import (
     weights_file,
 )
 from ctbone.models.training_key import model_settings, refuse_other
-from ctbone.study import Study, provenance
+from ctbone.study import Study, content_hash, provenance
 from ctbone.training.epochs import predict, train_fold, try_batch
 from ctbone.training.task import SCORE, FoldTask, prepare
 
@@ -153,6 +155,8 @@ def train(
         voxels.
     CohortError, FoldError, StudyError
         The cohort or the folds are wrong.
+    LockError
+        Another process trains a fold; the other folds are trained first.
     """
     ours = model_settings(study.settings, model)
     refuse_missing(log)
@@ -170,7 +174,7 @@ def train(
                 try_batch(dataclasses.replace(task, fold=chosen[0]))
             every = tuple(range(study.settings.folds.count))
             return TrainingSummary(model, folds=(), missing=every, predictions=None)
-        summaries = [_train_fold(dataclasses.replace(task, fold=number)) for number in chosen]
+        summaries = _train_folds(task, chosen)
     with ranks.rank_0_first():
         return summary_of(study, model, folds=summaries, cohort=cohort, join=join and ranks.writes)
 
@@ -214,17 +218,58 @@ def _folds(study: Study, cohort: Cohort, dry_run: bool) -> Folds:
     return Folds(draw_folds(cohort.internal, study.settings), study.settings.folds.count, "")
 
 
+def _train_folds(task: FoldTask, chosen: Sequence[int]) -> list[FoldSummary]:
+    """Train folds one after the other; those that other processes train come last."""
+    summaries: dict[int, FoldSummary] = {}
+    for number in chosen:
+        with suppress(LockError):
+            summaries[number] = _train_fold(dataclasses.replace(task, fold=number))
+    for number in chosen:
+        if number not in summaries:  # finished meanwhile, or the error
+            summaries[number] = _train_fold(dataclasses.replace(task, fold=number))
+    return [summaries[number] for number in chosen]
+
+
 def _train_fold(task: FoldTask) -> FoldSummary:
     began = time.perf_counter()
     task.ranks.wait()  # so that all see the same files
     card = _finished(task)
     if card is not None:
+        if task.ranks.writes:
+            remove_stale_lock(task.study.fold_lock(task.name, task.fold))
         return FoldSummary(fold=task.fold, epoch=card.epoch, score=card.score, seconds=0.0)
-    with _own_random_numbers(task):
-        network, state = train_fold(task)
-    card = _finish(task, network, state)
+    with _only_this_process(task):
+        card = _finished(task)  # by a process that held the lock until now
+        if card is None:
+            with _own_random_numbers(task):
+                network, state = train_fold(task)
+            card = _finish(task, network, state)
     seconds = time.perf_counter() - began
     return FoldSummary(fold=task.fold, epoch=card.epoch, score=card.score, seconds=seconds)
+
+
+@contextmanager
+def _only_this_process(task: FoldTask) -> Iterator[None]:
+    """Hold the lock of the fold; of several ranks, rank 0 holds it and the others follow it.
+
+    Raises
+    ------
+    LockError
+        Another process trains the fold.
+    """
+    work = f"fold {task.fold} of model {task.name} is being trained"
+    remedy = "wait until it ends, then run the same command again; or train another fold (--fold)"
+    refusal: LockError | None = None
+    with ExitStack() as held:
+        if task.ranks.writes:
+            try:
+                lock = task.study.fold_lock(task.name, task.fold)
+                held.enter_context(locked(lock, work, remedy=remedy))
+            except LockError as error:
+                refusal = error
+        if task.ranks.total(torch.tensor([float(refusal is not None)])).item():
+            raise refusal or LockError(f"{work} by another process", remedy=remedy)
+        yield
 
 
 def _finished(task: FoldTask) -> Card | None:
@@ -249,6 +294,7 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: TrainingState) -> C
     digest = save_weights(weights_file(study, name, fold), state.best)
     origin = provenance(study, "training", {"cohort": study.cohort_csv, "folds": study.folds_csv})
     record = {**_record(task, digest), "provenance": origin}
+    inputs = {**origin["inputs"], "crops": content_hash(record["crops"])}
     write_fold_table(study, name, fold, part="internal", rows=rows, record=record)
     draw_curves(
         task.run.checkpoint.with_name("curves.png"),
@@ -264,8 +310,9 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: TrainingState) -> C
         score=best.score,
         validation_loss=best.validation_loss,
         weights_sha256=digest,
-        provenance=origin,
+        provenance={**origin, "inputs": inputs},
         metadata=None if task.encoding is None else task.encoding.to_json(),
+        computed_otherwise=ways_of(network),
     )
     save_trained(study, name, card)
     delete_best(task.run.checkpoint)  # now in weights.safetensors
@@ -274,7 +321,7 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: TrainingState) -> C
 
 
 def _record(task: FoldTask, weights: str) -> dict[str, Any]:
-    return table_record(weights, task.cohort, part="internal", columns=task.model.metadata)
+    return table_record(task.study, task.name, weights=weights, cohort=task.cohort, part="internal")
 
 
 def _rows(task: FoldTask, network: torch.nn.Module, role: Literal["val", "test"]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import SimpleITK as sitk  # noqa: N813
 from ctbone.cli import _print_series
 from ctbone.cohort import Case
 from ctbone.config import DicomSettings
-from ctbone.dicom import DicomError, convert_case, convert_series, grid_of, headers, list_series
+from ctbone.dicom import DicomError, convert_case, convert_series, headers, list_series, read_header
 from ctbone.errors import CtboneError, NiftiError
 from ctbone.study import record_of
 
@@ -184,8 +184,8 @@ def test_a_series_becomes_a_case(study, tmp_path):
     assert record["air_voxels"] == int(
         (plan.stored < 0).sum() + (plan.stored.astype(int) - 1024 < -1024).sum()
     )
-    np.testing.assert_allclose(grid_of(study, case).affine, image.affine, atol=1e-4)
-    assert grid_of(study, case).shape == image.shape
+    np.testing.assert_allclose(read_header(study, case).grid.affine, image.affine, atol=1e-4)
+    assert read_header(study, case).grid.shape == image.shape
 
 
 def test_only_changed_cases_are_converted_again(study, tmp_path):
@@ -217,7 +217,7 @@ def test_errors_name_the_case_and_the_users_path(study, tmp_path):
     assert caught.value.case == "P1"
     assert caught.value.file == str(tmp_path / "exam")
     assert "missing slices at 103.00, 104.00 mm" in str(caught.value)
-    with pytest.raises(DicomError, match="case P1: the image does not exist"):
+    with pytest.raises(DicomError, match="case P1: the folder does not exist"):
         convert_case(study, case_of(tmp_path / "gone"))
     assert not study.nifti("P1").exists()
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ctbone.errors import CtboneError, ScoreError
+from ctbone.errors import CtboneError, PredictionError, ScoreError
 from ctbone.fusion import FusionError, fuse
 from ctbone.predictions import read_predictions
 from ctbone.study import Study, read_json, record_of
@@ -321,7 +321,7 @@ def without_a_case(study):
 
 def with_an_unknown_case(study):
     change(study.predictions_csv("2d"), lambda t: t.replace(first_test_case(t), "ghost"))
-    return FusionError, "not in the cohort"
+    return PredictionError, "not in the cohort"
 
 
 def with_another_label(study):
@@ -334,7 +334,7 @@ def with_another_label(study):
         )
 
     change(study.predictions_csv("2d"), edit)
-    return FusionError, "another label"
+    return PredictionError, "another label"
 
 
 def with_another_fold(study):
@@ -345,6 +345,12 @@ def with_another_fold(study):
         )
 
     change(study.predictions_csv("2d"), edit)
+    return PredictionError, "contradicts folds.csv"
+
+
+def with_another_fold_and_no_folds(study):
+    with_another_fold(study)
+    study.folds_csv.unlink()
     return FusionError, "different folds"
 
 
@@ -354,8 +360,8 @@ def without_validation(study):
     return FusionError, "no validation rows"
 
 
-def without_a_table(study):
-    study.predictions_csv("2d").unlink()
+def without_the_table_of_another_program(study):
+    set_settings(study, fusion={"combinations": {"both": ["3d", "theirs"]}})
     return CtboneError, "missing"
 
 
@@ -381,8 +387,9 @@ def with_a_strange_case(study):
         with_an_unknown_case,
         with_another_label,
         with_another_fold,
+        with_another_fold_and_no_folds,
         without_validation,
-        without_a_table,
+        without_the_table_of_another_program,
         with_logits,
         with_the_midpoint,
         with_a_strange_case,
@@ -390,6 +397,7 @@ def with_a_strange_case(study):
 )
 def test_bad_input_is_named_and_nothing_is_written(study, spoil):
     kind, words = spoil(study)
+    study = Study.open(study.root)
     with pytest.raises(kind, match=words):
         fuse(study, scores=study.scores_csv)
     assert not (study.root / "fusion").exists()

@@ -142,16 +142,16 @@ def test_the_column_of_the_cohort(study):
 
 
 def test_crops_of_another_lesion_are_not_trained_on(study):
-    from ctbone.errors import ModelError
+    from ctbone.errors import CustodyError
     from ctbone.models.crops import load_crops
 
     study = ruled(study, "all")
     case = replace(case_of(study, 10 * world(GRID)[..., 0], GRID, THREE), lesion=1)
     preprocess_case(study, case)
     assert load_crops(study, [case], "3d").images.shape == (1, 1, 40, 40, 40)
-    with pytest.raises(ModelError, match="other settings"):
+    with pytest.raises(CustodyError, match="other settings"):
         load_crops(study, [replace(case, lesion=2)], "3d")
-    with pytest.raises(ModelError, match="other settings"):
+    with pytest.raises(CustodyError, match="other settings"):
         load_crops(ruled(study, "largest"), [case], "3d")
 
 

@@ -9,7 +9,7 @@ from monai.transforms import Compose
 from scipy import ndimage
 
 from ctbone.cohort import Case
-from ctbone.dicom import convert_case, grid_of
+from ctbone.dicom import convert_case, read_header
 from ctbone.preprocessing import check_case, preprocess_case
 from ctbone.study import Study, record_of
 from ctbone.transforms import CropLesiond, LesionViewsd, LoadHounsfieldd
@@ -23,7 +23,7 @@ def crop(tmp_path):
     (tmp_path / "study.yaml").write_text("name: pelvis\npreprocess:\n  crop_3d: {spacing: 1.6}\n")
     study = Study.open(tmp_path)
     case = Case("P1", "P1", "benign", "internal", folder / "ct.nii.gz", folder / "sacrum.nii.gz")
-    assert check_case(study, case, grid_of(study, case)).fault is None
+    assert check_case(study, case, read_header(study, case).grid).fault is None
     convert_case(study, case)
     return study, preprocess_case(study, case), folder
 

@@ -33,15 +33,23 @@ def make_study(
     *,
     seed: int = 0,
     readers: tuple[str, ...] = ("senior",),
+    patients_of_two: bool = False,
     **settings: object,
 ) -> Study:
-    """Write a study whose stages up to prediction have run."""
+    """Write a study whose stages up to prediction have run.
+
+    With ``patients_of_two``, every third case is of the patient of the last one of its centre.
+    """
     sizes = sizes or Sizes()
     classes = tuple(settings.get("classes", ("benign", "malignant")))
     rng = np.random.default_rng(seed)
     root.mkdir(parents=True, exist_ok=True)
     write_text(root / "study.yaml", yaml.safe_dump({"name": "pilot", **_plain(settings)}))
     cohort = _cohort(sizes, classes, rng)
+    if patients_of_two:
+        before = cohort.groupby("cohort")["patient_id"].shift()
+        third = cohort.groupby("cohort").cumcount() % 3 == 2
+        cohort["patient_id"] = before.where(third, cohort["patient_id"])
     cohort.to_csv(root / "cohort.csv", index=False)
     study = Study.open(root)
     folds = read_or_draw_folds(study, read_cohort(study)).table.set_index("case_id")

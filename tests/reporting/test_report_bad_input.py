@@ -20,7 +20,9 @@ def command(monkeypatch, capsys, *words) -> tuple[int, str]:
 
 
 def contents(folder) -> dict:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Return every file of the study; hidden files hold hashes and the salt, no results."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: path.read_bytes() for path in files if not path.name.startswith(".")}
 
 
 def long(table: pd.DataFrame) -> pd.DataFrame:
@@ -63,7 +65,7 @@ EVALUATE = {
     ),
     "a third label": (
         lambda t: t.assign(truth=t["truth"].astype(str).where(t.index != 2, "maybe")),
-        "labels 0, maybe",
+        "labels 0, 1, maybe",
     ),
     "header only": (lambda t: t.iloc[:0], "no rows"),
 }

@@ -133,7 +133,7 @@ def test_one_class_only_stays_undefined(tmp_path):
 
 
 def test_perfect_separation_and_two_cases(tmp_path):
-    table = pd.DataFrame({"y": [0, 1], "p_a": [0, 1], "p_b": [0.5, 0.5]})
+    table = pd.DataFrame({"y": [0, 1], "p_a": [0, 0.9], "p_b": [0.5, 0.5]})
     models = run(table, tmp_path)["models"]
     assert models["p_a"]["auc"]["value"] == 1
     assert models["p_a"]["auc"]["low"] < 1

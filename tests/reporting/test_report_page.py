@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from ctbone.auditing import audit
+from ctbone.custody import inspect
+from ctbone.errors import CustodyError, PredictionError
 from ctbone.fusion import fuse
 from ctbone.predictions import read_predictions
 from ctbone.reporting import ReportError, report
-from ctbone.reporting.fusion_records import fusion_records, stale_notices
+from ctbone.reporting.fusion_records import fusion_records
 from ctbone.reporting.sources import sources
 from ctbone.study import Study, record_of
 from tests.document.parsed_page import parse
@@ -36,12 +39,12 @@ def test_every_part_is_there(reported):
         "Baseline characteristics",
         "mean ± SD",
         "Fold by fold",
-        "Internal test, out-of-fold",
+        "Internal test",
         "External test",
         "Comparisons",
         "Weights of the fusions",
-        "the one model that has not seen its patient",
-        "folds.count",
+        "Made elsewhere, or fused from such tables: 3d, 2d, 3d+2d",  # the study has no cards
+        "evaluation.bootstrap",
         "DeLong",
     ):
         assert words in text, words
@@ -104,15 +107,17 @@ def test_hostile_metadata_is_escaped_and_synthetic_patients_are_announced(small_
 
 
 def stale(study) -> str:
-    return " ".join(notice.text for notice in stale_notices(study, sources(study)))
+    links = inspect(study).of("fusion")
+    return "; ".join(f"{link.name} ({link.because})" for link in links if link.state == "stale")
 
 
 def test_a_fusion_of_changed_probabilities_is_called_out_of_date(study):
     assert stale(study) == ""
     table = pd.read_csv(study.predictions_csv("2d"), dtype=str, keep_default_na=False)
     table[::-1].to_csv(study.predictions_csv("2d"), index=False)
-    assert "3d+2d (2d has changed); 3d+2d+reader (2d has changed)." in stale(study)
-    assert "Out of date." in report(study).read_text()
+    assert stale(study) == "3d+2d (2d has changed); 3d+2d+reader (2d has changed)"
+    with pytest.raises(CustodyError, match=r"fusion '3d\+2d' is out of date: 2d has changed"):
+        report(study)
 
 
 def test_a_readers_fusion_left_over_from_an_earlier_run_is_called_out_of_date(study):
@@ -120,7 +125,7 @@ def test_a_readers_fusion_left_over_from_an_earlier_run_is_called_out_of_date(st
     table.assign(score=10 - table["score"]).to_csv(study.scores_csv, index=False)
     fuse(study, scores=None)
     why = "the scores have changed"
-    assert f"reader ({why}); 3d+reader ({why}); 3d+2d+reader ({why})." in stale(study)
+    assert stale(study) == f"3d+reader ({why}); 3d+2d+reader ({why}); reader ({why})"
     study.scores_csv.unlink()
     assert "3d+reader (the scores are gone)" in stale(study)
 
@@ -133,8 +138,9 @@ def test_a_fusion_that_the_settings_no_longer_make_is_called_out_of_date(study):
     changed = stale(Study.open(study.root))
     assert "3d+2d (the settings have changed)" in changed
     assert "3d+reader (the settings no longer name it)" in changed
+    assert "Out of date." in report(Study.open(study.root)).read_text()
     record_of(study.fusion("3d+2d")).unlink()
-    assert "3d+2d (no record" in stale(Study.open(study.root))
+    assert "3d+2d" not in stale(Study.open(study.root)).replace("3d+2d+reader", "")
 
 
 def test_a_stack_is_reported(small_study):
@@ -215,7 +221,7 @@ def test_a_table_that_does_not_fit_the_cohort_is_refused(study, column, value, w
     case = table.loc[table["label"] == "malignant", "case_id"].iloc[0]
     table.loc[table["case_id"] == case, column] = value
     table.to_csv(study.predictions_csv("3d"), index=False)
-    with pytest.raises(ReportError, match=words):
+    with pytest.raises(PredictionError, match=words):
         report(study)
     assert not study.report.exists()
 
@@ -251,3 +257,15 @@ def test_three_classes_are_reported(tmp_path):
         "calibration_internal",
         "calibration_external",
     } <= figures
+
+
+def test_a_current_audit_is_a_chapter_and_an_outdated_one_a_notice(small_study):
+    audit(small_study)
+    page = report(small_study).read_text()
+    assert '<section id="audit">' in page
+    assert "How well each column alone predicts the class" in page
+    text = small_study.cohort_csv.read_text()
+    small_study.cohort_csv.write_text(text.replace(",female,", ",male,", 1))
+    page = report(small_study).read_text()
+    assert '<section id="audit">' not in page
+    assert "The audit is of an earlier state of the study (changed since: cohort.csv)" in page

@@ -8,6 +8,7 @@ from scipy.stats import chi2_contingency, ttest_ind
 from ctbone.cohort import read_cohort
 from ctbone.reporting.analysis import analyse
 from ctbone.reporting.patients import baseline_table, flow
+from ctbone.reporting.run_records import run_records
 from ctbone.reporting.sources import case_sets, sources
 
 
@@ -74,7 +75,8 @@ def test_the_flow_says_who_was_left_out_and_why(study):
     analysis = analyse(
         case_sets(study, cohort, sources(study)[:2]), study.settings.evaluation, bands=False
     )
-    root = flow(study, cohort, analysis).root
+    runs = run_records(study, cohort, sources(study)[:2])
+    root = flow(study, cohort=cohort, analysis=analysis, runs=runs).root
     assert root.heading == f"{len(cohort)} cases in the cohort"
     assert root.aside == ("3 cases excluded", "2 × the mask is empty", "1 × no probability")
     kept = [int(box.heading.split(": ")[1].split()[0]) for box in root.below]

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from ctbone import study as study_module
 from ctbone.errors import FoldError
+from ctbone.lock import machine
 from ctbone.models import ModelError
 from ctbone.models.networks import build_network
 from ctbone.study import Study, StudyError, file_hash, record_of
@@ -98,7 +99,7 @@ def test_a_full_disk_at_the_end_costs_no_epoch(study, monkeypatch, file):
     """/dev/full in place of the temporary file fails as a full disk does."""
     run = study.run("3d", 0)
     run.mkdir(parents=True)
-    own = f".writing-{study_module._machine()}-{os.getpid()}-0-"
+    own = f".writing-{machine()}-{os.getpid()}-0-"
     monkeypatch.setattr(study_module, "_temporary", lambda path: path.with_name(own + path.name))
     (run / f"{own}{file}").symlink_to("/dev/full")
     with pytest.raises(StudyError, match="No space left"):

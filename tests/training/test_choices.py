@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from ctbone import study as study_module
 from ctbone.errors import ConfigError
 from ctbone.learning import checkpoint, loop
+from ctbone.lock import machine
 from ctbone.study import StudyError
 from ctbone.training import epochs, protocol, task, train
 from tests.models.small_study import TINY, model_of, small_study
@@ -251,7 +252,7 @@ def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken)
     """The disk is full at the third checkpoint; /dev/full fails as a full disk does."""
     broken = study_with_all_on(tmp_path)
     run = broken.run("m", 0)
-    own = f".writing-{study_module._machine()}-{os.getpid()}-0-"
+    own = f".writing-{machine()}-{os.getpid()}-0-"
     real = checkpoint.save_checkpoint
 
     def fill_up(path, state, identity):
