@@ -63,7 +63,8 @@ def draw_sheet(study: Study, case_id: str) -> Path:
     """
     out = study.qc_sheet(case_id)
     records = [read_json(record_of(study.crop(case_id, dim))) for dim in INPUT_KINDS]
-    mark = content_hash([records, _DRAWN_WITH])
+    drawn = [{key: one[key] for key in one if key != "seconds"} for one in records]
+    mark = content_hash([drawn, _DRAWN_WITH])
     if _mark_of(out) == mark:
         return out
     cube, images = crop_space(study, case_id, "3d"), crop_space(study, case_id, "2d")
