@@ -201,10 +201,10 @@ def test_several_lesions_of_one_patient_in_one_scan_are_in_order(tmp_path):
 
 
 def test_a_patient_on_both_sides_is_refused(tmp_path):
-    def followed_up(rows, rng):
-        rows[-1] |= {"patient_id": rows[3]["patient_id"], "volume": rows[3]["volume"]}
-
-    study = scanned_study(tmp_path / "study", plant=followed_up)
+    study = scanned_study(tmp_path / "study")
+    table = pd.read_csv(study.cohort_csv, dtype=str, keep_default_na=False)
+    table.loc[len(table) - 1, "patient_id"] = table.loc[3, "patient_id"]
+    table.to_csv(study.cohort_csv, index=False)
     with pytest.raises(CohortError, match="both internal and external"):
         ct.audit(study)
 

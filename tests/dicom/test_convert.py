@@ -198,6 +198,10 @@ def test_only_changed_cases_are_converted_again(study, tmp_path):
     assert nib.load(convert_case(study, case)).get_fdata().shape == (10, 12, 5)
     second = out.stat().st_mtime_ns
     os.utime(paths[0], ns=(1, 1))
+    assert convert_case(study, case).stat().st_mtime_ns == second, "touched, not changed"
+    header = pydicom.dcmread(paths[0])
+    header.ImageComments = "exported again"
+    header.save_as(paths[0])
     assert convert_case(study, case).stat().st_mtime_ns > second
     record_of(out).write_text("{")
     third = out.stat().st_mtime_ns
