@@ -439,6 +439,9 @@ def report(study: StudyDir = HERE) -> None:
 @app.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+    picture: Annotated[
+        bool, typer.Option("--open", help="Draw the chain of files and open it in a browser.")
+    ] = False,
     study: StudyDir = HERE,
 ) -> None:
     """Show what is there, current, out of date or missing, and what 'ctbone run' would make."""
@@ -451,6 +454,14 @@ def status(
         print(json.dumps(found.record, indent=1, ensure_ascii=False))
     else:
         print(found)
+    if picture:
+        import webbrowser
+
+        from ctbone.status_page import write_status_page
+
+        page = write_status_page(found)
+        webbrowser.open(page.resolve().as_uri())
+        print(f"Wrote {page}", file=sys.stderr)
 
 
 @app.command()

@@ -399,11 +399,11 @@ class Status(Result):
             return "\n".join([*lines, "'ctbone run' has nothing to make"])
         total = sum(step.seconds or 0 for step in self.steps)
         unknown = any(step.seconds is None for step in self.steps)
-        about = f"about {_duration(total)}" if total or not unknown else "no times are recorded yet"
+        about = f"about {duration(total)}" if total or not unknown else "no times are recorded yet"
         rest = " and the steps without a recorded time" if unknown and total else ""
         lines.append(f"'ctbone run' would make ({about}{rest}):")
         for step in self.steps:
-            time = "" if step.seconds is None else f"  {_duration(step.seconds)}"
+            time = "" if step.seconds is None else f"  {duration(step.seconds)}"
             lines.append(f"    {step.command:<10}  {step.what}{time}")
         return "\n".join(lines)
 
@@ -428,7 +428,8 @@ def _reasons(links: Iterable[Link]) -> list[str]:
     return texts
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words: seconds, minutes or hours."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

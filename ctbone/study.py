@@ -248,6 +248,11 @@ class Study:
         return self.root / "explain" / model / f"{case_id}.nii.gz"
 
     @property
+    def status_page(self) -> Path:
+        """The picture of the chain of custody."""
+        return self.root / "status" / "index.html"
+
+    @property
     def audit_json(self) -> Path:
         """The findings of the audit; its page, ``index.html``, and tables lie beside it."""
         return self.root / "audit" / "audit.json"

@@ -19,7 +19,17 @@ SHARED = {
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
-ORDER = {"workflow", "study_check", "diagnosis", "cases", "results", "cli", "__main__", "__init__"}
+ORDER = {
+    "workflow",
+    "study_check",
+    "diagnosis",
+    "status_page",
+    "cases",
+    "results",
+    "cli",
+    "__main__",
+    "__init__",
+}
 
 
 def rooms():
