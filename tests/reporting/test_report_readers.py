@@ -194,3 +194,14 @@ def test_the_curves_are_bootstrapped_once_a_report(small_study, monkeypatch):
     monkeypatch.setattr(decision_curves, "decision_curve", counted)
     report(small_study)
     assert len(calls) == 4, "two models on two sets"
+
+
+def test_the_report_says_that_the_fusions_use_another_table_of_scores(study):
+    add_readers(study)
+    words = "another table than scores.csv"
+    fuse(study, scores=study.scores_csv, reader="senior")
+    assert words not in report(study).read_text()
+    other = study.root / "other.csv"
+    pd.read_csv(study.scores_csv).query("reader_id == 'senior'").to_csv(other, index=False)
+    fuse(study, scores=other)
+    assert words in report(study).read_text()
