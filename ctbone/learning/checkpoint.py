@@ -133,9 +133,9 @@ class CheckpointWriter:
     """Writes checkpoints and ``metrics.csv`` in a thread of its own, one at a time, in order.
 
     ``save`` copies the state if 30 s have passed since the last copy, or if it is the last state of
-    the training: an epoch may be shorter than the writing of its checkpoint. An error of the thread is raised by the next ``save``, or at the end
-    of the block. A block that ends with an error of its own still finishes the checkpoint that is
-    being written.
+    the training: an epoch may be shorter than the writing of its checkpoint. An error of the thread
+    is raised by the next ``save``, or at the end of the block. A block that ends with an error of
+    its own still finishes the checkpoint that is being written.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
