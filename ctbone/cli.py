@@ -506,13 +506,50 @@ def run(
 
 @app.command()
 def readers(
-    scores: Annotated[Path, typer.Argument(metavar="SCORES.csv")],
-    truth: Annotated[Path | None, typer.Option(metavar="COHORT.csv")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
+    scores: Annotated[
+        Path,
+        typer.Argument(metavar="SCORES.csv", help="The scores, here or in the study folder."),
+    ] = Path("scores.csv"),
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="COHORT.csv", help="Table with case_id and label; no study is needed then."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the results; default: readers in the study."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The model that supported the readers: a table of the study, or a CSV with "
+            "case_id and p_<positive class>; default: 3d, if the study has it.",
+        ),
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The positive class of COHORT.csv.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(metavar="AUC", help="Acceptable loss of AUC: also test non-inferiority."),
+    ] = None,
+    study: StudyDir = HERE,
 ) -> None:
-    """Compare readers with and without AI (not yet)."""
-    not_yet(
-        "has no reader study", "'ctbone fuse' and 'ctbone report' use one reader's unaided scores"
+    """Compare readers with and without AI, by reader, level and on average."""
+    from ctbone import workflow
+
+    print(
+        workflow.readers(
+            scores,
+            truth=truth,
+            out=out,
+            model=model,
+            positive=positive,
+            margin=margin,
+            study=study,
+        )
     )
 
 

@@ -10,10 +10,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {
     *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
-    "reporting",
+    *("reporting", "reader_study"),
 }
 SHARED = {
-    "document": {"preprocessing", "training", "reporting", "auditing"},
+    "document": {"preprocessing", "training", "reporting", "auditing", "reader_study"},
     "learning": {"training"},
     "models": {"learning", "training", "inference", "transforms", "auditing"},
 }

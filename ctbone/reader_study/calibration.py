@@ -80,7 +80,7 @@ def calibration_figure(readings: Readings, level: float) -> DrawnFigure:
             axes[0].plot([], [], "o", color=colour, markersize=4, label=session_title(session))[0]
             for session, colour in colours.items()
         ]
-        axes[0].legend(handles=handles, loc="upper left")
+        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.07, 0.995), ncols=2)
         return finish(
             figure,
             "reader_study_calibration",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,7 @@ from ctbone.reader_study.session_style import (
     session_colours,
     session_title,
 )
-from ctbone.stats import Comparison, roc_points
+from ctbone.stats import Comparison, auc, roc_points
 from ctbone.stats.obuchowski_rockette import obuchowski_rockette
 
 if TYPE_CHECKING:
@@ -78,9 +79,11 @@ def level_figure(found: Performances) -> DrawnFigure:
         for place, name in enumerate(_FIGURE_4):
             left = 12 + place * 26
             axis = figure.add_axes((left / width, bottom, 21 / width, tall))
-            _draw_levels(axis, found, name, first=place == 0)
-        right = figure.add_axes((140 / width, bottom, 30 / width, tall))
-        bar = figure.add_axes((172 / width, bottom, 2.2 / width, tall))
+            _draw_levels(axis, found, name)
+            axis.set_ylim(bottom=_lowest(found))
+            axis.tick_params(labelleft=place == 0)
+        right = figure.add_axes((134 / width, bottom, 30 / width, tall))
+        bar = figure.add_axes((167 / width, bottom, 2.2 / width, tall))
         _draw_changes(right, bar, found)
         handles = [
             right.plot([], [], "o", color=colour, label=session_title(session))[0]
@@ -164,12 +167,24 @@ def _draw_model(axis: Axes, found: Performances) -> None:
     if not known.any() or truth.all() or not truth.any():
         return
     points = roc_points(truth, readings.model_p[known])
-    axis.plot(points.fpr, points.tpr, color=MODEL_COLOUR, linewidth=0.9)
+    area = auc(truth, readings.model_p[known])
+    label = f"model {number(area, 2)}"
+    axis.plot(points.fpr, points.tpr, color=MODEL_COLOUR, linewidth=0.9, label=label)
     called = readings.model_called[known]
     axis.plot(called[~truth].mean(), called[truth].mean(), "o", color=MODEL_COLOUR, markersize=3.5)
 
 
-def _draw_levels(axis: Axes, found: Performances, measure: str, *, first: bool) -> None:
+def _lowest(found: Performances) -> float:
+    """Lower end of the axes of Figure 4: a tenth below all means and limits, at most 0.5."""
+    ends = [0.5]
+    for measure in _FIGURE_4:
+        for name in found.readings.level_names:
+            for mean in found.of_level(measure, name).means:
+                ends += [end for end in (mean.value, mean.low) if end is not None]
+    return math.floor(10 * min(ends)) / 10
+
+
+def _draw_levels(axis: Axes, found: Performances, measure: str) -> None:
     readings = found.readings
     names = readings.level_names
     colours = session_colours(readings.sessions)
@@ -185,12 +200,10 @@ def _draw_levels(axis: Axes, found: Performances, measure: str, *, first: bool) 
             if mean.low is not None:
                 axis.plot([x, x], [mean.low, mean.high], color=colours[session], linewidth=0.9)
             axis.plot(x, mean.value, "o", color=colours[session], markersize=4.5)
-    axis.set(ylim=(0.3, 1.02), xlim=(-0.6, len(names) - 0.4))
+    axis.set(ylim=(0, 1.02), xlim=(-0.6, len(names) - 0.4))
     axis.grid(axis="y", color=RULE, linewidth=0.4)
     axis.set_xticks(range(len(names)), [shorten(name or "all", 9) for name in names])
     axis.set_title(MEASURES[measure])
-    if not first:
-        axis.tick_params(labelleft=False)
 
 
 def _draw_changes(axis: Axes, bar: Axes, found: Performances) -> None:
