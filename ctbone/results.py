@@ -379,6 +379,23 @@ def _number(value: float | None) -> str:
 
 
 @dataclass(frozen=True, repr=False)
+class SampleSizes(Report):
+    """The written sample sizes of a planned study."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The sample sizes."""
+        return pd.DataFrame(self.metrics["sizes"])
+
+    def _repr_html_(self) -> str:
+        return Result._repr_html_(self)
+
+    def __str__(self) -> str:
+        lines = self.table.to_string(index=False, na_rep="-", float_format=lambda x: f"{x:.3g}")
+        return f"{lines}\n{self.metrics['conclusion']}\nSample size: {self.path.resolve()}"
+
+
+@dataclass(frozen=True, repr=False)
 class Status(Result):
     """What a study holds, and what ``ctbone run`` would make.
 

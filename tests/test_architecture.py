@@ -10,16 +10,26 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {
     *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
-    *("reporting", "reader_study"),
+    *("reporting", "reader_study", "planning"),
 }
 SHARED = {
-    "document": {"preprocessing", "training", "reporting", "auditing", "reader_study"},
+    "document": {"preprocessing", "training", "reporting", "auditing", "reader_study", "planning"},
     "learning": {"training"},
     "models": {"learning", "training", "inference", "transforms", "auditing"},
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
-ORDER = {"workflow", "study_check", "diagnosis", "cases", "results", "cli", "__main__", "__init__"}
+ORDER = {
+    "workflow",
+    "sample_sizes",
+    "study_check",
+    "diagnosis",
+    "cases",
+    "results",
+    "cli",
+    "__main__",
+    "__init__",
+}
 
 
 def rooms():
