@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ctbone.document import (
+    FAINT,
     RULE,
     DrawnFigure,
     TableColumn,
@@ -14,6 +15,7 @@ from ctbone.document import (
     plain_table,
     style,
 )
+from ctbone.planning.axes import count_axis
 from ctbone.planning.page import Plan
 from ctbone.stats.auc_sample_size import (
     AreaVariance,
@@ -144,10 +146,10 @@ def _picture(
             ]
             name = f"{power:.0%}"
             axis.plot(areas, counts, color=lines[name].colour, label=f"power {name}")
-        axis.axvline(auc, color=RULE, linewidth=0.8)
-        axis.set_yscale("log")
+        axis.axvline(auc, color=FAINT, linewidth=0.8)
+        count_axis(axis)
         axis.grid(color=RULE, linewidth=0.4)
-        axis.set(xlabel="Expected AUC", ylabel="Cases")
+        axis.set_xlabel("Expected AUC")
         axis.legend(loc="upper right" if gap > 0 else "upper left")
         return finish(
             figure,

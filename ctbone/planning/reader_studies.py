@@ -7,7 +7,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from ctbone.document import (
-    INK,
     DrawnFigure,
     TableColumn,
     finish,
@@ -34,6 +33,8 @@ READERS = range(3, 16)
 """Numbers of readers in the table and the picture."""
 _GRID = 60
 """Numbers of cases in the picture."""
+_LINE = "#D55E00"
+"""Vermilion of Okabe and Ito's palette."""
 
 
 def plan_readers(
@@ -152,18 +153,18 @@ def _picture(
     with style():
         figure, (axis,) = panels(1, columns=1, size=(104, 62), margin=(14, 24, 12, 4))
         mesh = axis.pcolormesh(
-            cases, list(READERS), powers, cmap="Blues", vmin=0, vmax=1, rasterized=True
+            cases, list(READERS), powers, cmap="Blues", vmin=0, vmax=1.2, rasterized=True
         )
         if powers.min() < power < powers.max():
             lines = axis.contour(
-                cases, list(READERS), powers, levels=[power], colors=[INK], linewidths=1.2
+                cases, list(READERS), powers, levels=[power], colors=[_LINE], linewidths=1.6
             )
-            axis.clabel(lines, fmt={power: f"{power:.0%}"}, fontsize=7)
+            axis.clabel(lines, fmt={power: f"{power:.0%}"}, fontsize=8)
         axis.set(xlabel="Cases", ylabel="Readers")
         axis.set_yticks(list(READERS))
         box = axis.get_position()
         bar = figure.add_axes((box.x1 + 0.03, box.y0, 0.018, box.height))
-        figure.colorbar(mesh, cax=bar, label="Power")
+        figure.colorbar(mesh, cax=bar, label="Power").ax.set_ylim(0, 1)
         return finish(
             figure,
             "reader_study_power",

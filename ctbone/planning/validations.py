@@ -15,6 +15,7 @@ from ctbone.document import (
     plain_table,
     style,
 )
+from ctbone.planning.axes import count_axis
 from ctbone.planning.page import Plan
 from ctbone.stats.validation_sample_size import (
     LinearPredictor,
@@ -108,9 +109,9 @@ def _picture(sizes: tuple[ValidationSize, ...], *, prevalence: float, auc: float
             label = f"{_TITLES[size.criterion]}, {size.width:g}"
             axis.plot(factors, counts, color=lines[size.criterion].colour, label=label)
             axis.plot(1, size.cases, "o", color=INK, markersize=3.5)
-        axis.set_yscale("log")
+        count_axis(axis)
         axis.grid(color=RULE, linewidth=0.4)
-        axis.set(xlabel="Width of the interval / wanted width", ylabel="Cases")
+        axis.set_xlabel("Width of the interval / wanted width")
         axis.legend(loc="upper right")
         return finish(
             figure,
