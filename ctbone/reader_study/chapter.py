@@ -16,8 +16,10 @@ from ctbone.document import (
     Section,
     Table,
     TableBlock,
+    Text,
     write_page,
 )
+from ctbone.errors import ReaderStudyError
 from ctbone.reader_study.against_model import model_table
 from ctbone.reader_study.agreement import cochran_table, group_table, pair_table, session_table
 from ctbone.reader_study.calibration import calibration_figure, calibration_table
@@ -248,7 +250,10 @@ def reader_chapter(study: Study) -> Section | None:
     """
     if not study.scores_csv.is_file() or len(study.settings.classes) != 2:
         return None
-    readings = read_readings(study.scores_csv, study_truth(study, None))
+    try:
+        readings = read_readings(study.scores_csv, study_truth(study, None))
+    except ReaderStudyError as error:
+        return Section(KEY, TITLE, (Text((f"Not analysed: {error.problem}.",)),))
     if len(readings.readers) < 2 and not readings.paired:
         return None
     return analyse_readers(readings, study.settings.evaluation).chapter()

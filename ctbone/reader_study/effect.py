@@ -183,10 +183,10 @@ def component_table(found: Performances) -> Table:
         "cov2": "Cov2: other reader, same session",
         "cov3": "Cov3: other reader, other session",
     }
-    rows = [
-        [titles[name], value, value / components.error if name.startswith("cov") else None]
-        for name, value in components.as_dict().items()
-    ]
+    rows: list[list[Cell]] = []
+    for name, value in components.as_dict().items():
+        of_error = name.startswith("cov") and components.error > 0
+        rows.append([titles[name], value, value / components.error if of_error else None])
     return plain_table(
         key="reader_study_components",
         title="Variance components of the AUC",

@@ -210,7 +210,7 @@ def _draw_changes(axis: Axes, bar: Axes, found: Performances) -> None:
     readings = found.readings
     values = np.stack([found.measures[name].values for name in _FIGURE_4], axis=-1)
     table = values[AIDED] - values[UNAIDED]
-    most = max(0.1, float(np.nanmax(np.abs(table))))
+    most = float(np.max(np.abs(table), initial=0.1, where=np.isfinite(table)))
     mesh = axis.pcolormesh(table, cmap=BETTER_WORSE, vmin=-most, vmax=most)
     for (row, column), value in np.ndenumerate(table):
         colour = "white" if abs(value) > 0.62 * most else INK

@@ -81,14 +81,14 @@ def _one_ratio(readings: Readings, reader: int, level: float) -> tuple[Estimate,
     change = np.log(readings.seconds[AIDED, reader]) - np.log(readings.seconds[UNAIDED, reader])
     own = ~np.isnan(change)
     method = "geometric means, paired t"
-    if own.sum() < 2:
-        return Estimate.undefined(method, "fewer than two cases with times"), None
     patients = None if readings.patients is None else readings.patients[own]
+    count = int(own.sum()) if patients is None else len(set(patients))
+    if count < 2:
+        return Estimate.undefined(method, "fewer than two patients with times"), None
     performance = reader_means(
         change[own][None, None], groups=patients, bounds=(-math.inf, math.inf)
     )
     mean, error = float(performance.values[0, 0]), math.sqrt(performance.covariance[0, 0])
-    count = int(own.sum()) if patients is None else len(set(patients))
     if error == 0:
         return Estimate.without_interval(math.exp(mean), method, "all changes are equal"), None
     half = student_quantile(0.5 + level / 2, count - 1) * error
