@@ -37,6 +37,7 @@ from ctbone.reader_study.effect import (
     component_table,
     effect_table,
     factor_table,
+    level_change_table,
 )
 from ctbone.reader_study.figures import forest_figure, level_figure, roc_figure
 from ctbone.reader_study.performance import (
@@ -158,7 +159,8 @@ class ReaderStudy:
         )
         return (
             FigureBlock(forest_figure(self.found)),
-            *_tables(effect_table(self.found), change_table(self.found), factors),
+            *_tables(effect_table(self.found), level_change_table(self.found)),
+            *_tables(change_table(self.found), factors),
             *_tables(component_table(self.found)),
         )
 

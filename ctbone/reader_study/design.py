@@ -100,7 +100,7 @@ def guideline_table(readings: Readings) -> Table:
     rows = (
         ("STARD 10a", "Index test: readers and AI", support),
         ("STARD 10b", "Reference standard", AUTHORS),
-        ("STARD 12a", "Positivity cut-off of the index test", "Above 5 of 9, fixed in advance"),
+        ("STARD 12a", "Positivity cut-off of the index test", "Above 5, the midpoint of the scale"),
         ("STARD 13a", "What readers knew", "Blinding to the truth: for the authors"),
         ("STARD 14", "Estimating and comparing accuracy", "Obuchowski–Rockette, DeLong, McNemar"),
         ("STARD 16", "Missing readings", f"{int(np.isnan(readings.p).sum())}; see the design"),

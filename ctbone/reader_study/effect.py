@@ -81,6 +81,28 @@ def change_table(found: Performances) -> Table:
     )
 
 
+def level_change_table(found: Performances) -> Table:
+    """Show the change of each level with AI, for its readers and other cases."""
+    columns = [TableColumn("level", "Level", "text"), TableColumn("readers", "Readers")]
+    for name in ("auc", *_CALLS):
+        columns.append(TableColumn(name, "Change", "estimate", group=MEASURES[name]))
+        columns.append(TableColumn(f"{name}_p", "p", "p", group=MEASURES[name]))
+    rows = []
+    for level in found.readings.level_names:
+        cells: list[Cell] = [level or "no level", len(found.readings.of_level(level))]
+        for name in ("auc", *_CALLS):
+            change = found.of_level(name, level).difference(AIDED, UNAIDED)
+            cells += [as_estimate(change), change.p_value]
+        rows.append(cells)
+    return plain_table(
+        key="reader_study_level_changes",
+        title="Change of each level with AI",
+        columns=columns,
+        rows=rows,
+        note="Mean over the readers of a level; readers fixed, cases random.",
+    )
+
+
 def mean_changes(found: Performances) -> dict[str, ReaderAnalysis]:
     """Analyse every measure with random readers and cases."""
     return {

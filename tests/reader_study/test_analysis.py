@@ -17,7 +17,12 @@ from ctbone.reader_study.decisions import (
     reclassification_table,
 )
 from ctbone.reader_study.distance import distance_table, improvements
-from ctbone.reader_study.effect import change_table, effect_table, reader_change
+from ctbone.reader_study.effect import (
+    change_table,
+    effect_table,
+    level_change_table,
+    reader_change,
+)
 from ctbone.reader_study.performance import level_table, reader_table
 from ctbone.reader_study.times import mean_ratio, time_table
 from tests.reader_study.simulated import write_readings
@@ -84,6 +89,13 @@ def test_the_planted_gain_is_found(study):
     assert row["change"] == pytest.approx(row["aided"] - row["unaided"])
     assert row["change_low"] > 0
     assert row["p"] < 0.05
+
+
+def test_the_change_of_a_level_is_that_of_its_readers(study):
+    frame = level_change_table(study.found).frame().set_index("level")
+    right = study.readings.correct
+    assert frame.loc["mid", "accuracy"] == pytest.approx((right[1, 2:4] - right[0, 2:4]).mean())
+    assert frame.loc["mid", "auc_low"] < frame.loc["mid", "auc"] < frame.loc["mid", "auc_high"]
 
 
 def test_without_a_gain_nothing_is_found(tmp_path):
