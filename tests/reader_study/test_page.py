@@ -31,7 +31,8 @@ def test_readers_writes_everything_without_a_study(folder):
     assert numbers["effect"]["auc"]["change"]["df"] > 1
     tables = {path.stem for path in (out / "tables").glob("*.csv")}
     expected = (
-        "readers levels level_changes effect changes factors components reclassification automation followed "
+        "readers levels level_changes effect changes factors components reclassification "
+        "automation followed "
         "distance model fleiss cohen sessions cochran calibration time guidelines"
     )
     assert {f"reader_study_{name}" for name in expected.split()} == tables
