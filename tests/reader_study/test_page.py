@@ -13,6 +13,7 @@ from ctbone.cli import app
 from ctbone.config import EvaluationSettings
 from ctbone.reader_study import analyse_readers, read_readings, table_truth
 from tests.reader_study.simulated import write_readings
+from tests.reporting.synthetic_study import Sizes, make_study
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +106,31 @@ def test_six_readers_of_514_cases_take_seconds(tmp_path):
     study.sections()
     assert time.process_time() - start < 10
     assert np.isfinite(study.found.measures["auc"].covariance).all()
+
+
+def test_the_report_of_a_study_has_the_chapter(tmp_path):
+    study = make_study(
+        tmp_path / "study",
+        Sizes((20, 40), (8, 12)),
+        readers=("senior", "junior"),
+        evaluation={"bootstrap": 100},
+    )
+    scores = pd.read_csv(study.scores_csv)
+    aided = scores.assign(session="aided", score=scores["score"].replace({6: 7, 4: 3}))
+    pd.concat([scores, aided]).to_csv(study.scores_csv, index=False)
+    report = ct.report(study)
+    page = report.path.read_text()
+    assert 'id="reader_study"' in page
+    assert "Obuchowski–Rockette" in page
+    tables = {path.stem for path in (study.report / "tables").glob("*.csv")}
+    assert {"reader_study_effect", "reader_study_levels", "reader_study_automation"} <= tables
+    own = ct.readers(study=study)
+    assert own.path == study.root / "readers" / "index.html"
+    assert own.metrics["model"] == "3d"
+    assert own.metrics["cases"] == 80
+
+
+def test_a_model_that_the_study_lacks_is_named(tmp_path):
+    study = make_study(tmp_path / "study", Sizes((20, 40), (8, 12)))
+    with pytest.raises(ct.CtboneError, match="no probabilities of this model"):
+        ct.readers(study=study, model="4d")
