@@ -66,8 +66,8 @@ def plan_auc(
             TableColumn("cases", "Cases"),
         ],
         rows=rows,
-        note="The binormal variance assumes normal scores in both classes, that of Hanley and "
-        "McNeil exponential scores.",
+        note="The binormal variance is that of a curve fitted to ratings; it is larger than that "
+        "of Hanley and McNeil, which assumes exponential scores.",
     )
     size = _size(auc, against, correlation, prevalence, power, alpha, "obuchowski")
     other = f"{against:g}" if correlation is None else f"an AUC of {against:g} on the same cases"

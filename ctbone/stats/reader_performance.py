@@ -196,6 +196,7 @@ def reader_means(
     Returns
     -------
     ReaderPerformance
+        NaN if no case counts.
 
     Raises
     ------
@@ -218,7 +219,7 @@ def reader_means(
         )
     counted = ~np.isnan(table).all(axis=(0, 1))
     if not counted.any():
-        raise StatsError("no case counts", found="NaN only")
+        return _undefined(table, bounds)
     cells = table[:, :, counted].reshape(-1, int(counted.sum()))
     chosen = None if groups is None else np.asarray(groups)[counted]
     patients = _patients(chosen, cells.shape[1])
@@ -229,6 +230,17 @@ def reader_means(
         covariance=_jackknife(means, lambda row: _means_without(cells[row], patients)),
         blocks=_blocks(table),
         method="jackknife" if groups is None else "jackknife by patient",
+        bounds=bounds,
+    )
+
+
+def _undefined(table: Floats, bounds: tuple[float, float]) -> ReaderPerformance:
+    tests, readers, _ = table.shape
+    return ReaderPerformance(
+        values=np.full((tests, readers), np.nan),
+        covariance=np.full((tests * readers, tests * readers), np.nan),
+        blocks=np.zeros(readers, dtype=np.int64),
+        method="jackknife",
         bounds=bounds,
     )
 

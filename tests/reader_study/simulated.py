@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 LEVELS = ("junior", "junior", "mid", "mid", "senior", "senior")
-SKILL = {"junior": 0.6, "mid": 1.1, "senior": 1.7}
+SKILL = {"junior": 0.3, "mid": 0.6, "senior": 0.9}
 SCORES = np.array([1, 2, 3, 4, 6, 7, 8, 9])
 
 
 def write_readings(
-    folder: Path, *, n: int = 60, gain: float = 0.6, seed: int = 0, readers: int = 6
+    folder: Path, *, n: int = 60, gain: float = 0.4, seed: int = 0, readers: int = 6
 ) -> Path:
     """Write scores.csv, cohort.csv and model.csv; ``gain`` is added to the skill with AI."""
     rng = np.random.default_rng(seed)

@@ -12,6 +12,8 @@ import ctbone as ct
 from ctbone.cli import app
 from ctbone.config import EvaluationSettings
 from ctbone.reader_study import analyse_readers, read_readings, table_truth
+from ctbone.reader_study.design import design_text
+from ctbone.results import ReaderStudy
 from tests.reader_study.simulated import write_readings
 from tests.reporting.synthetic_study import Sizes, make_study
 
@@ -42,12 +44,9 @@ def test_readers_writes_everything_without_a_study(folder):
     factors = pd.read_csv(out / "tables" / "reader_study_factors.csv")
     assert len(factors) == 7  # three covariances twice, none with fixed cases
     assert factors["p_non_inferior"].max() < 0.025
-
-
-def test_the_result_is_a_table(folder):
-    found = ct.readers(folder / "scores.csv", truth=folder / "cohort.csv", out=folder / "second")
-    assert len(found.table) == 6 * 2 * 7
-    assert "without" in str(found)
+    result = ReaderStudy(out / "index.html")
+    assert len(result.table) == 6 * 2 * 7
+    assert "without" in str(result)
 
 
 @pytest.mark.parametrize("margin", [-0.1, 1.5])
@@ -58,6 +57,7 @@ def test_an_impossible_margin_is_refused(folder, margin):
 
 def analysed(folder, change):
     table = change(pd.read_csv(folder / "scores.csv", dtype=str))
+    table = table[~table["reader_id"].isin(["r4", "r5"])]
     table.to_csv(folder / "other.csv", index=False)
     truth = table_truth(folder / "cohort.csv", model=folder / "model.csv")
     readings = read_readings(folder / "other.csv", truth)
@@ -68,15 +68,14 @@ def analysed(folder, change):
     "change",
     [
         pytest.param(lambda t: t[t.session == "unaided"], id="one session"),
-        pytest.param(lambda t: t[t.session == "aided"], id="only aided"),
         pytest.param(lambda t: t[t.reader_id == "r0"], id="one reader"),
-        pytest.param(lambda t: t.drop(columns="seconds"), id="no times"),
-        pytest.param(lambda t: t.drop(index=t.index[::7]), id="gaps"),
-        pytest.param(lambda t: t.assign(level=""), id="no levels"),
+        pytest.param(
+            lambda t: t.drop(index=t.index[::7], columns="seconds").assign(level=""), id="gaps"
+        ),
         pytest.param(lambda t: t.assign(score="9"), id="equal scores"),
         pytest.param(
             lambda t: t[
-                (t.case_id.str[1:].astype(int) % 2 == 0) == (t.reader_id.isin(["r0", "r2", "r4"]))
+                (t.case_id.str[1:].astype(int) % 2 == 0) == (t.reader_id.isin(["r0", "r2"]))
             ],
             id="split-plot",
         ),
@@ -90,11 +89,11 @@ def test_odd_studies_have_a_chapter(folder, change):
 def test_a_split_plot_is_named(folder):
     def halves(table):
         even = table.case_id.str[1:].astype(int) % 2 == 0
-        return table[even == table.reader_id.isin(["r0", "r2", "r4"])]
+        return table[even == table.reader_id.isin(["r0", "r2"])]
 
     study = analysed(folder, halves)
-    assert study.found.measures["auc"].blocks.tolist() == [0, 1, 0, 1, 0, 1]
-    assert "split-plot" in study.sections()[0].blocks[0].paragraphs[0]
+    assert study.found.measures["auc"].blocks.tolist() == [0, 1, 0, 1]
+    assert "split-plot" in design_text(study.found).paragraphs[0]
 
 
 def test_six_readers_of_514_cases_take_seconds(tmp_path):
