@@ -7,6 +7,7 @@ import numpy as np
 from ctbone.document import (
     FAINT,
     RULE,
+    Cell,
     DrawnFigure,
     TableColumn,
     finish,
@@ -50,7 +51,7 @@ def plan_auc(
         Share of positive cases, wanted power, two-sided significance level.
     """
     powers = sorted({*_POWERS, power})
-    rows = []
+    rows: list[list[Cell]] = []
     for method in _METHODS:
         for wanted in powers:
             size = _size(auc, against, correlation, prevalence, wanted, alpha, method)

@@ -47,8 +47,9 @@ def plan_validation(
     oe_width, slope_width, auc_width
         Widths of the 95 % intervals.
     """
-    widths = {"oe_width": oe_width, "slope_width": slope_width, "auc_width": auc_width}
-    sizes = validation_size(prevalence, auc, **widths)
+    sizes = validation_size(
+        prevalence, auc, oe_width=oe_width, slope_width=slope_width, auc_width=auc_width
+    )
     largest = max(sizes, key=lambda size: size.cases)
     table = plain_table(
         key="validation_size",

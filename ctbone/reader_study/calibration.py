@@ -74,6 +74,9 @@ def calibration_figure(readings: Readings, level: float) -> DrawnFigure:
                     positives = (chosen & readings.truth).sum()
                     share = proportion(int(positives), int(chosen.sum()), level=level)
                     x = score / 10 + shift
+                    assert share.value is not None
+                    assert share.low is not None
+                    assert share.high is not None
                     axis.plot([x, x], [share.low, share.high], color=FAINT, linewidth=0.7)
                     axis.plot(x, share.value, "o", color=colours[session], markersize=4)
         handles = [

@@ -197,7 +197,7 @@ def _draw_levels(axis: Axes, found: Performances, measure: str) -> None:
         for x, mean, session in zip(xs, means, readings.sessions, strict=True):
             if mean.value is None:
                 continue
-            if mean.low is not None:
+            if mean.low is not None and mean.high is not None:
                 axis.plot([x, x], [mean.low, mean.high], color=colours[session], linewidth=0.9)
             axis.plot(x, mean.value, "o", color=colours[session], markersize=4.5)
     axis.set(ylim=(0, 1.02), xlim=(-0.6, len(names) - 0.4))

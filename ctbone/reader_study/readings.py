@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ THRESHOLD = MIDPOINT / 10
 _POSITIVES = ("1", "1.0", "true", "yes", "positive", "malignant")
 """Labels that name the positive class of two."""
 _LEVEL_ORDER = ("junior", "mid", "mid-level", "senior")
-_SPLITS = ("test", "external")
+_SPLITS: tuple[Literal["test", "external"], ...] = ("test", "external")
 _USUAL_MODEL = "3d"
 """The model that supported the readers in the main paper."""
 
@@ -165,7 +166,7 @@ def study_truth(study: Study, model: str | None) -> Truth:
     return Truth((other, positive), cases, name, p)
 
 
-def table_truth(path: Path, *, positive: str | None = None, model: str | None = None) -> Truth:
+def table_truth(path: Path, *, positive: str | None = None, model: Path | None = None) -> Truth:
     """Take the truth from a table without a study: ``case_id, label``, optionally ``patient_id``.
 
     Parameters
@@ -212,7 +213,7 @@ def table_truth(path: Path, *, positive: str | None = None, model: str | None = 
     if "patient_id" not in cases:
         cases["patient_id"] = cases.index
     cases["patient_id"] = cases["patient_id"].where(cases["patient_id"] != "", cases.index)
-    name, p = _model_file(Path(model), positive) if model else ("", pd.Series(dtype=float))
+    name, p = _model_file(model, positive) if model else ("", pd.Series(dtype=float))
     return Truth((other, positive), cases[["label", "patient_id"]], name, p)
 
 

@@ -33,7 +33,7 @@ def time_table(readings: Readings, level: float) -> Table:
         TableColumn("p", "p", "p"),
     ]
     seconds = readings.seconds
-    both = ~np.isnan(seconds).any(axis=0)
+    both = np.asarray(~np.isnan(seconds).any(axis=0))
     rows = []
     for number, reader in enumerate(readings.readers):
         own = both[number]

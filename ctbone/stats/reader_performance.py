@@ -333,7 +333,7 @@ def _bootstrap_areas(
 
 def _blocks(table: Floats) -> Ints:
     """Assign readers to groups that share no case with each other (connected components)."""
-    read = ~np.isnan(table).all(axis=0)
+    read = np.asarray(~np.isnan(table).all(axis=0))
     linked = (read.astype(np.int64) @ read.T.astype(np.int64)) > 0
     blocks = np.full(len(read), -1)
     for reader in range(len(read)):
