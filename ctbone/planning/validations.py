@@ -82,7 +82,7 @@ def plan_validation(
                 f"normal, mean {predictor.mean:.2f}, standard deviation {predictor.sd:.2f}: the "
                 "calibrated model with this AUC and this share of positive cases",
             ),
-            ("Method", "Riley et al., Statistics in Medicine 2021;40:4230"),
+            ("Method", "Riley et al., Stat Med 2021;40:4230"),
         ),
         table=table,
         figure=_picture(sizes, prevalence=prevalence, auc=auc),
