@@ -40,10 +40,7 @@ def distance_table(readings: Readings, level: float) -> Table:
     """Show the mean distance of each reader and level, and its improvement with AI."""
     columns = [
         TableColumn("group", "Readers", "text"),
-        *(
-            TableColumn(session, session_title(session).capitalize(), "estimate")
-            for session in readings.sessions
-        ),
+        *(TableColumn(session, _title(session), "estimate") for session in readings.sessions),
     ]
     if readings.paired:
         columns += [
@@ -98,6 +95,11 @@ def distance_figure(readings: Readings, level: float) -> DrawnFigure:
             f"improvement; the line separates {readings.classes[0]} from {readings.classes[1]}. "
             "Blue: closer to the truth with AI.",
         )
+
+
+def _title(session: str) -> str:
+    title = session_title(session)
+    return title[0].upper() + title[1:]
 
 
 def _performance(readings: Readings) -> ReaderPerformance:
