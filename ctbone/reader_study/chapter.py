@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -139,7 +140,9 @@ class ReaderStudy:
         analysis = obuchowski_rockette(self.found.measures[measure], level=self.found.level)
         means = [mean.as_dict() for mean in analysis.means]
         change = analysis.difference(AIDED, UNAIDED).as_dict()
-        numbers = {"f": analysis.test.statistic, "df": analysis.denominator_df}
+        df = analysis.denominator_df
+        finite = df is not None and math.isfinite(df)  # infinite if readers do not differ
+        numbers = {"f": analysis.test.statistic, "df": df if finite else None}
         return {"unaided": means[UNAIDED], "aided": means[AIDED], "change": change | numbers}
 
     def _performance(self) -> tuple[Block, ...]:

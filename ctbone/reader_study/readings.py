@@ -316,7 +316,7 @@ def _seconds(
     if "seconds" not in table:
         return None
     numbers = pd.to_numeric(table["seconds"], errors="coerce")
-    wrong = ((table["seconds"] != "") & numbers.isna()) | (numbers <= 0)
+    wrong = ((table["seconds"] != "") & numbers.isna()) | (numbers <= 0) | (numbers == np.inf)
     if wrong.any():
         raise ReaderStudyError(
             "a reading time is not a number above 0",

@@ -132,11 +132,9 @@ class ReaderAnalysis:
         if difference is None or self.standard_error is None:
             return TestResult.undefined(method, str(self.test.why))
         statistic = (difference + margin) / self.standard_error
-        two_sided = (
-            normal_two_sided(statistic)
-            if self.denominator_df is None
-            else student_two_sided(statistic, self.denominator_df)
-        )
+        df = self.denominator_df
+        normal = df is None or math.isinf(df)
+        two_sided = normal_two_sided(statistic) if normal else student_two_sided(statistic, df or 0)
         p_value = two_sided / 2 if statistic > 0 else 1 - two_sided / 2
         return TestResult(
             statistic=statistic, df=self.denominator_df, p_value=p_value, method=method

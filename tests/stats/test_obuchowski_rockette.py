@@ -160,3 +160,14 @@ def test_the_size_of_the_test_is_kept():
         found = obuchowski_rockette(reader_areas(y, scores, covariance="delong"))
         rejected.append(found.test.p_value < 0.05)
     assert sum(rejected) <= stats.binom.ppf(0.999, 120, 0.05)
+
+
+def test_equal_changes_have_infinite_degrees_of_freedom():
+    """Without interaction of tests and readers, the error comes from the cases alone."""
+    study = performance([[0.8, 0.7, 0.9], [0.85, 0.75, 0.95]], (9e-4, 5e-4, 4e-4, 1e-4))
+    found = obuchowski_rockette(study)
+    z = 0.05 / np.sqrt(2 * (4e-4 - 1e-4))
+    assert found.difference(1, 0).p_value == pytest.approx(2 * stats.norm.sf(z), rel=1e-6)
+    assert found.non_inferiority(1, 0, 0.01).p_value == pytest.approx(
+        stats.norm.sf(z * 0.06 / 0.05), rel=1e-6
+    )
