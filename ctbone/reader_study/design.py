@@ -59,6 +59,8 @@ def design_text(found: Performances) -> Text:
         f"{found.level:.0%} intervals; p-values are two-sided and not adjusted for the number of "
         "measures."
     )
+    if readings.patients is not None:
+        second += " κ, McNemar's test and Cochran's Q count cases, not patients."
     return Text((first + gaps, *_result(found), second))
 
 
