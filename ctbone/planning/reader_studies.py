@@ -78,7 +78,7 @@ def plan_readers(
         key="reader_study_size",
         title="Cases for each number of readers",
         columns=[
-            TableColumn("readers", "Readers"),
+            TableColumn("readers", "Readers", "text"),
             TableColumn("cases", "Cases"),
             TableColumn("readings", "Readings in both sessions"),
             TableColumn("power", "Power"),
@@ -87,7 +87,7 @@ def plan_readers(
         note="A dash: more than 100 000 cases. Every reader reads every case in both sessions.",
     )
     assumptions = (
-        ("Difference of the mean AUCs", f"{difference:g}"),
+        ("Difference of the mean AUCs", f"{difference:.3g}"),
         ("Power", f"{power:g}"),
         ("Two-sided significance level", f"{alpha:g}"),
         ("Random", factors),
@@ -111,7 +111,7 @@ def plan_readers(
 
 def _conclusion(difference: float, needed: dict[int, int | None], power: float) -> str:
     known = {readers: cases for readers, cases in needed.items() if cases}
-    goal = f"a difference of {abs(difference):g} with a power of {power:.0%}"
+    goal = f"a difference of {abs(difference):.3g} with a power of {power:.0%}"
     if not known:
         return f"No study with up to {max(READERS)} readers detects {goal}."
     parts = [f"{k} readers and {known[k]} cases" for k in (4, 6, 8, 12) if k in known]

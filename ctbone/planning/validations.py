@@ -47,8 +47,14 @@ def plan_validation(
     oe_width, slope_width, auc_width
         Widths of the 95 % intervals.
     """
+    predictor = LinearPredictor.from_auc(auc, prevalence)
     sizes = validation_size(
-        prevalence, auc, oe_width=oe_width, slope_width=slope_width, auc_width=auc_width
+        prevalence,
+        auc,
+        predictor=predictor,
+        oe_width=oe_width,
+        slope_width=slope_width,
+        auc_width=auc_width,
     )
     largest = max(sizes, key=lambda size: size.cases)
     table = plain_table(
@@ -68,7 +74,6 @@ def plan_validation(
         note="The study needs the largest number. The standard error of observed / expected is "
         "that of its logarithm.",
     )
-    predictor = LinearPredictor.from_auc(auc, prevalence)
     return Plan(
         title="Sample size of an external validation",
         conclusion=f"{largest.cases} cases, {largest.events} of them positive, for the "
@@ -85,11 +90,17 @@ def plan_validation(
             ("Method", "Riley et al., Stat Med 2021;40:4230"),
         ),
         table=table,
-        figure=_picture(sizes, prevalence=prevalence, auc=auc),
+        figure=_picture(sizes, prevalence=prevalence, auc=auc, predictor=predictor),
     )
 
 
-def _picture(sizes: tuple[ValidationSize, ...], *, prevalence: float, auc: float) -> DrawnFigure:
+def _picture(
+    sizes: tuple[ValidationSize, ...],
+    *,
+    prevalence: float,
+    auc: float,
+    predictor: LinearPredictor,
+) -> DrawnFigure:
     """Draw the cases over the width of the interval, relative to the wanted width."""
     factors = np.linspace(0.6, 1.8, 25)
     lines = line_styles([size.criterion for size in sizes])
@@ -97,6 +108,7 @@ def _picture(sizes: tuple[ValidationSize, ...], *, prevalence: float, auc: float
         validation_size(
             prevalence,
             auc,
+            predictor=predictor,
             oe_width=sizes[0].width * factor,
             slope_width=sizes[1].width * factor,
             auc_width=sizes[2].width * factor,
