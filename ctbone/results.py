@@ -374,6 +374,10 @@ class ReaderStudy(Report):
         return "\n".join([*lines, f"Reader study: {self.path.resolve()}"])
 
 
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value.is_integer() else f"{value:.3g}"
+
+
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
@@ -391,7 +395,7 @@ class SampleSizes(Report):
         return Result._repr_html_(self)
 
     def __str__(self) -> str:
-        lines = self.table.to_string(index=False, na_rep="-", float_format=lambda x: f"{x:.3g}")
+        lines = self.table.to_string(index=False, na_rep="-", float_format=_short)
         return f"{lines}\n{self.metrics['conclusion']}\nSample size: {self.path.resolve()}"
 
 

@@ -131,8 +131,9 @@ def _picture(
     random: RandomFactors,
 ) -> DrawnFigure:
     """Draw the power over readers and cases, and the line of the wanted power."""
-    known = [cases for cases in needed.values() if cases]
-    most = 1.6 * float(np.median(known)) if known else 1000.0
+    # The cases that six readers need are well inside the picture.
+    six = next((cases for readers, cases in needed.items() if readers >= 6 and cases), 1000)
+    most = 1.3 * six
     cases = np.unique(np.linspace(10, max(60.0, min(most, 5000.0)), _GRID).round()).astype(int)
     powers = np.array(
         [
@@ -159,7 +160,7 @@ def _picture(
             lines = axis.contour(
                 cases, list(READERS), powers, levels=[power], colors=[_LINE], linewidths=1.6
             )
-            axis.clabel(lines, fmt={power: f"{power:.0%}"}, fontsize=8)
+            axis.clabel(lines, fmt={power: f"{power:.0%}"}, fontsize=8, colors="white")
         axis.set(xlabel="Cases", ylabel="Readers")
         axis.set_yticks(list(READERS))
         box = axis.get_position()
