@@ -517,13 +517,189 @@ def run(
 
 @app.command()
 def readers(
-    scores: Annotated[Path, typer.Argument(metavar="SCORES.csv")],
-    truth: Annotated[Path | None, typer.Option(metavar="COHORT.csv")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
+    scores: Annotated[
+        Path,
+        typer.Argument(metavar="SCORES.csv", help="The scores, here or in the study folder."),
+    ] = Path("scores.csv"),
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="COHORT.csv", help="Table with case_id and label; no study is needed then."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the results; default: readers in the study."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The model that supported the readers: a table of the study, or a CSV with "
+            "case_id and p_<positive class>; default: 3d, if the study has it.",
+        ),
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The positive class of COHORT.csv.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(metavar="AUC", help="Acceptable loss of AUC: also test non-inferiority."),
+    ] = None,
+    study: StudyDir = HERE,
 ) -> None:
-    """Compare readers with and without AI (not yet)."""
-    not_yet(
-        "has no reader study", "'ctbone fuse' and 'ctbone report' use one reader's unaided scores"
+    """Compare readers with and without AI, by reader, level and on average."""
+    from ctbone import workflow
+
+    print(
+        workflow.readers(
+            scores,
+            truth=truth,
+            out=out,
+            model=model,
+            positive=positive,
+            margin=margin,
+            study=study,
+        )
+    )
+
+
+power = typer.Typer(help="Compute the sample size of a planned study.", no_args_is_help=True)
+app.add_typer(power, name="power")
+PowerOption = Annotated[float, typer.Option("--power", help="Wanted power.", metavar="P")]
+AlphaOption = Annotated[float, typer.Option(help="Two-sided significance level.", metavar="P")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the results.", metavar="DIR")]
+PrevalenceOption = Annotated[float, typer.Option(help="Share of positive cases.", metavar="P")]
+
+
+@power.command("readers")
+def power_readers(
+    difference: Annotated[
+        float | None,
+        typer.Option(metavar="AUC", help="Difference of the mean AUCs; default: the pilot's."),
+    ] = None,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(metavar="SCORES.csv", help="Pilot study with both sessions."),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(metavar="COHORT.csv", help="True classes of the pilot; default: the study's."),
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The positive class of COHORT.csv.")
+    ] = None,
+    auc: Annotated[
+        float, typer.Option(metavar="AUC", help="Without a pilot: mean AUC of the readers.")
+    ] = 0.8,
+    prevalence: PrevalenceOption = 0.5,
+    change_sd: Annotated[
+        float,
+        typer.Option(
+            metavar="SD",
+            help="Without a pilot: standard deviation over readers of the true change of AUC.",
+        ),
+    ] = 0.03,
+    correlations: Annotated[
+        tuple[float, float, float],
+        typer.Option(
+            metavar="R1 R2 R3",
+            help="Without a pilot: correlations of AUCs of one reader and two sessions, two "
+            "readers and one session, two readers and two sessions.",
+        ),
+    ] = (0.5, 0.4, 0.3),
+    wanted: PowerOption = 0.8,
+    alpha: AlphaOption = 0.05,
+    random: Annotated[
+        Literal["both", "cases", "readers"],
+        typer.Option(help="What is random: readers and cases, or only one of them."),
+    ] = "both",
+    out: OutOption = Path("power"),
+    study: StudyDir = HERE,
+) -> None:
+    """Readers and cases of a reader study (Hillis and Obuchowski)."""
+    from ctbone import sample_sizes
+
+    print(
+        sample_sizes.power_readers(
+            difference,
+            pilot=pilot,
+            truth=truth,
+            positive=positive,
+            auc=auc,
+            prevalence=prevalence,
+            change_sd=change_sd,
+            correlations=correlations,
+            power=wanted,
+            alpha=alpha,
+            random=random,
+            study=study,
+            out=out,
+        )
+    )
+
+
+@power.command("auc")
+def power_auc(
+    auc: Annotated[float, typer.Option(metavar="AUC", help="Expected AUC.")],
+    against: Annotated[
+        float, typer.Option(metavar="AUC", help="The value or AUC that it is compared with.")
+    ] = 0.5,
+    correlation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R",
+            help="Correlation of two AUCs on the same cases; default: a fixed value.",
+        ),
+    ] = None,
+    prevalence: PrevalenceOption = 0.5,
+    wanted: PowerOption = 0.8,
+    alpha: AlphaOption = 0.05,
+    out: OutOption = Path("power"),
+) -> None:
+    """Cases for an AUC against a value or another AUC (Obuchowski; Hanley and McNeil)."""
+    from ctbone import sample_sizes
+
+    print(
+        sample_sizes.power_auc(
+            auc,
+            against,
+            correlation=correlation,
+            prevalence=prevalence,
+            power=wanted,
+            alpha=alpha,
+            out=out,
+        )
+    )
+
+
+@power.command("validation")
+def power_validation(
+    auc: Annotated[float, typer.Option(metavar="AUC", help="Expected AUC.")],
+    prevalence: PrevalenceOption,
+    oe_width: Annotated[
+        float, typer.Option(metavar="W", help="Width of the interval of observed / expected.")
+    ] = 0.2,
+    slope_width: Annotated[
+        float, typer.Option(metavar="W", help="Width of the interval of the calibration slope.")
+    ] = 0.4,
+    auc_width: Annotated[
+        float, typer.Option(metavar="W", help="Width of the interval of the AUC.")
+    ] = 0.1,
+    out: OutOption = Path("power"),
+) -> None:
+    """Cases of an external validation: O/E, calibration slope, c-statistic (Riley 2021)."""
+    from ctbone import sample_sizes
+
+    print(
+        sample_sizes.power_validation(
+            auc,
+            prevalence,
+            oe_width=oe_width,
+            slope_width=slope_width,
+            auc_width=auc_width,
+            out=out,
+        )
     )
 
 

@@ -107,6 +107,10 @@ class ScoreError(CtboneError):
     """A score is not on the scale, or its case is not in the cohort."""
 
 
+class ReaderStudyError(CtboneError):
+    """The readings do not make a reader study, or its analysis cannot be made."""
+
+
 class FoldError(CtboneError):
     """The folds cannot be drawn, or belong to another cohort."""
 

@@ -337,6 +337,69 @@ class Evaluation(Report):
 
 
 @dataclass(frozen=True, repr=False)
+class ReaderStudy(Report):
+    """The written analysis of a reader study."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a reader, session and measure: ``reader_id, level, session, measure, …``."""
+        rows = []
+        for one in self.metrics["readers"]:
+            who = {name: one[name] for name in ("reader_id", "level", "session")}
+            for name, found in one.items():
+                if isinstance(found, dict):
+                    row = {key: found[key] for key in ("value", "low", "high")}
+                    rows.append({**who, "measure": name, **row})
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        return Result._repr_html_(self)
+
+    def __str__(self) -> str:
+        metrics = self.metrics
+        readers = len({one["reader_id"] for one in metrics["readers"]})
+        lines = [f"{readers} readers, {metrics['cases']} cases"]
+        effect = metrics.get("effect", {}).get("auc")
+        if effect:
+            change = effect["change"]
+            text = f"AUC {_number(effect['unaided']['value'])} without, "
+            text += f"{_number(effect['aided']['value'])} with AI"
+            if change["p_value"] is not None:
+                text += (
+                    f": change {_number(change['difference'])} "
+                    f"({_number(change['low'])} to {_number(change['high'])}), "
+                    f"p = {change['p_value']:.3g}"
+                )
+            lines.append(text)
+        return "\n".join([*lines, f"Reader study: {self.path.resolve()}"])
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value.is_integer() else f"{value:.3g}"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+@dataclass(frozen=True, repr=False)
+class SampleSizes(Report):
+    """The written sample sizes of a planned study."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The sample sizes."""
+        return pd.DataFrame(self.metrics["sizes"])
+
+    def _repr_html_(self) -> str:
+        return Result._repr_html_(self)
+
+    def __str__(self) -> str:
+        lines = self.table.to_string(index=False, na_rep="-", float_format=_short)
+        return f"{lines}\n{self.metrics['conclusion']}\nSample size: {self.path.resolve()}"
+
+
+@dataclass(frozen=True, repr=False)
 class Status(Result):
     """What a study holds, and what ``ctbone run`` would make.
 

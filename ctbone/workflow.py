@@ -24,7 +24,7 @@ from ctbone.cohort import COLUMNS, examine_cohort, read_cohort
 from ctbone.config import DicomSettings, EvaluationSettings
 from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.differences import brief, differences
-from ctbone.errors import CtboneError, ScoreError, StudyError
+from ctbone.errors import CtboneError, ReaderStudyError, ScoreError, StudyError
 from ctbone.findings import read_findings
 from ctbone.input_kind import Dim
 from ctbone.progress import progress
@@ -36,6 +36,7 @@ from ctbone.results import (
     Fusion,
     Prediction,
     Preprocessing,
+    ReaderStudy,
     Report,
     Status,
     Training,
@@ -509,7 +510,7 @@ def _scores(study: Study, path: AnyPath) -> Path:
         "the table of the scores is missing",
         file=given,
         expected=f"a file here or in the study: {inside}",
-        remedy="correct the path of --with-reader",
+        remedy="correct the path",
     )
 
 
@@ -613,10 +614,77 @@ def report(study: Study | AnyPath = ".") -> Report:
     """
     study = _opened(study)
     from ctbone import custody
+    from ctbone.reader_study import reader_chapter
     from ctbone.reporting import report as report_study
 
     with custody.timed(study, "report"):
-        return Report(report_study(study))
+        return Report(report_study(study, chapters=(reader_chapter,)))
+
+
+def readers(
+    scores: AnyPath = "scores.csv",
+    *,
+    truth: AnyPath | None = None,
+    out: AnyPath | None = None,
+    model: str | None = None,
+    positive: str | None = None,
+    margin: float | None = None,
+    study: Study | AnyPath = ".",
+) -> ReaderStudy:
+    """Analyse a reader study: readers with and without AI, by reader, level and on average.
+
+    Parameters
+    ----------
+    scores
+        The table of scores, here or in the study folder.
+    truth
+        A table with ``case_id`` and ``label``, such as a cohort.csv; no study is needed then.
+    out
+        Folder of the results; None is ``readers`` in the study, or ``reader_study`` with ``truth``.
+    model
+        The model that supported the readers: a table of the study, or a CSV file with ``case_id``
+        and ``p_<positive class>``; None is the study's ``3d``, if it exists.
+    positive
+        The positive class of ``truth``; None recognises names such as malignant and 1.
+    margin
+        Loss of AUC that is acceptable; also tests non-inferiority.
+    study
+        The study or its folder.
+
+    Returns
+    -------
+    ReaderStudy
+
+    Raises
+    ------
+    ScoreError, ReaderStudyError
+        A reading is faulty, or the readings do not make a study.
+    CohortError, StudyError, PredictionError, CustodyError
+        Another table is missing or faulty.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.readers("scores.csv", truth="cohort.csv", out="reader_study")  # doctest: +SKIP
+    """
+    from ctbone import reader_study
+
+    settings = EvaluationSettings()
+    if margin is not None and not 0 < margin < 1:
+        raise ReaderStudyError("the margin is not between 0 and 1", found=margin)
+    if truth is not None:
+        known = reader_study.table_truth(
+            Path(truth), positive=positive, model=None if model is None else Path(model)
+        )
+        path, folder = Path(scores), Path(out or "reader_study")
+    else:
+        study = _opened(study)
+        settings = study.settings.evaluation
+        path, folder = _scores(study, scores), Path(out or study.root / "readers")
+        known = reader_study.study_truth(study, model)
+    readings = reader_study.read_readings(path, known)
+    page = reader_study.write_reader_study(readings, path, folder, settings=settings, margin=margin)
+    return ReaderStudy(page)
 
 
 def status(study: Study | AnyPath = ".") -> Status:

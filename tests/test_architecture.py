@@ -10,10 +10,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {
     *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
-    "reporting",
+    *("reporting", "reader_study", "planning"),
 }
 SHARED = {
-    "document": {"preprocessing", "training", "reporting", "auditing"},
+    "document": {"preprocessing", "training", "reporting", "auditing", "reader_study", "planning"},
     "learning": {"training"},
     "models": {"learning", "training", "inference", "transforms", "auditing"},
 }
@@ -24,6 +24,7 @@ ORDER = {
     "study_check",
     "diagnosis",
     "status_page",
+    "sample_sizes",
     "cases",
     "results",
     "cli",

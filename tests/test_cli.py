@@ -10,6 +10,7 @@ from tests.dicom.writer import Plan, ramp, write_series
 COMMANDS = [
     *("init", "check", "convert", "preprocess", "train", "predict", "fuse", "evaluate"),
     *("readers", "explain", "report", "read", "run", "demo", "status", "audit"),
+    "power",
 ]
 
 
@@ -64,7 +65,6 @@ def test_version():
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("readers", "scores.csv"),
         ("explain",),
         ("read",),
         ("predict", "some_dicom_folder", "--mask", "m.nii"),

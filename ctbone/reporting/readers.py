@@ -192,7 +192,8 @@ def readers_section(analysis: Analysis, readers: JudgedReaders) -> Section:
         f"{MIDPOINT}. The scores are read as probabilities of 10 to 90 %; a score above {MIDPOINT} "
         f"calls the case {analysis.positive}. Each reader and session is judged on the cases that "
         "the reader scored. An interval holds for that one reader; conclusions about readers in "
-        "general, or about the gain from AI, need a multi-reader multi-case analysis."
+        "general, or about the gain from AI, need a multi-reader multi-case analysis: see the "
+        "reader study, if readers read in two sessions."
     )
     if readers.other_table:
         text += (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ _SYNTHETIC = Notice(
 )
 
 
-def report(study: Study) -> Path:
+def report(study: Study, *, chapters: Sequence[Callable[[Study], Section | None]] = ()) -> Path:
     """Write ``report/index.html`` and every table and figure of a study as files.
 
     Parameters
@@ -53,6 +54,8 @@ def report(study: Study) -> Path:
     study
         The study. Every table of probabilities in it takes part: models, tables of other programs,
         the reader, fusions. Readers are judged from ``scores.csv`` if it is there.
+    chapters
+        Functions that make further sections, of other stages; None is no section.
 
     Returns
     -------
@@ -97,6 +100,7 @@ def report(study: Study) -> Path:
             runs=runs,
             records=records,
             provenance=provenance(study, "report", inputs),
+            chapters=tuple(made for chapter in chapters if (made := chapter(study)) is not None),
         )
         page = _page(made)
         bar.advance(note="figures")
@@ -117,6 +121,7 @@ class _Made:
     runs: RunRecords
     records: Records
     provenance: dict[str, Any]
+    chapters: tuple[Section, ...]
 
 
 def _without_claims(case_set: CaseSet, runs: RunRecords) -> CaseSet:
@@ -152,6 +157,7 @@ def _page(made: _Made) -> Page:
     ]
     if readers is not None:
         sections.append(readers_section(analysis, readers))
+    sections += made.chapters
     if records.all:
         sections.append(fusion_section(analysis, records))
     sections.append(worst_cases(study, analysis, made.tables))
