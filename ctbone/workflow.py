@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,15 +24,17 @@ from ctbone.cohort import COLUMNS, examine_cohort, read_cohort
 from ctbone.config import DicomSettings, EvaluationSettings
 from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.differences import brief, differences
-from ctbone.errors import CtboneError, ScoreError, StudyError
+from ctbone.errors import CtboneError, ReleaseError, ScoreError, StudyError
 from ctbone.findings import read_findings
 from ctbone.input_kind import Dim
 from ctbone.progress import progress
 from ctbone.results import (
+    Answers,
     Audit,
     CohortCheck,
     Conversion,
     Evaluation,
+    Export,
     Fusion,
     Prediction,
     Preprocessing,
@@ -40,7 +42,7 @@ from ctbone.results import (
     Status,
     Training,
 )
-from ctbone.study import Study, record_of, write_text
+from ctbone.study import Study, atomic_path, record_of, write_text
 from ctbone.study_check import check_fusion, check_models, check_readers, check_space
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
@@ -424,6 +426,10 @@ def predict(study: Study | AnyPath = ".", *, dim: Dim | None = None) -> Predicti
     InferenceError, ModelError
         There are no external cases, no model is trained in all folds, or folds are outdated.
 
+    See Also
+    --------
+    predict_patients : The answer for new patients.
+
     Examples
     --------
     >>> import ctbone as ct
@@ -452,6 +458,139 @@ def _predict(study: Study, model: str) -> Path:
 
     with custody.timed(study, f"predict {model}"):
         return inference.predict_external(study, model)
+
+
+def predict_patients(
+    image: AnyPath | None = None,
+    mask: AnyPath | None = None,
+    *,
+    study: Study | AnyPath = ".",
+    model: AnyPath | None = None,
+    cohort: str | None = None,
+    case: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    out: AnyPath | None = None,
+) -> Answers:
+    """Answer for new patients, with a trained study or with its model file.
+
+    Each case gets the mean of the folds of every model, fused and recalibrated as the study was, a
+    class, a conformal set, and sentences for what lies outside the training range. The images are
+    converted in a temporary folder that is removed.
+
+    Parameters
+    ----------
+    image, mask
+        A DICOM folder, a DICOM file or NIfTI, and the mask of its lesion; or two folders of many,
+        in which image and mask of a patient have the same name.
+    study
+        The study whose models answer, unless ``model`` is given.
+    model
+        A model file of ``export``; nothing else is needed then.
+    cohort
+        An external centre of the study, in place of an image.
+    case
+        Name of the case in the output.
+    columns
+        Clinical columns of the patient, such as age and sex.
+    out
+        Folder of the JSON files and ``answers.csv``; None writes nothing.
+
+    Returns
+    -------
+    Answers
+
+    Raises
+    ------
+    ReleaseError, CustodyError
+        The study or the model file cannot answer.
+    CtboneError
+        The image or mask of the only case cannot be used.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.predict_patients("dicom/P99", "P99.nii.gz", study="my_study")  # doctest: +SKIP
+    """
+    from ctbone import new_patient, release
+
+    home = _opened(study) if model is None or cohort is not None else None
+    if cohort is not None:
+        assert home is not None
+        cases = new_patient.cohort_cases(home, cohort)
+    elif image is None:
+        raise ReleaseError("no image is named", expected="ctbone predict DICOM_DIR --mask MASK")
+    else:
+        cases = new_patient.find_cases(
+            Path(image), None if mask is None else Path(mask), case=case, columns=columns or {}
+        )
+    file = Path(model) if model is not None else release.release_file(_opened(study))
+    predictor = release.Predictor(release.read_release(file))
+    known = home if model is None else None
+    if len(cases) == 1:
+        answers, failed = [new_patient.answer_case(cases[0], predictor, known)], []
+    else:
+        answers, failed = new_patient.answer_cases(cases, predictor, known)
+    done = Answers(answers, failed)
+    if out is not None and answers:
+        new_patient.write_answers(answers, done.table, Path(out))
+        done = dataclasses.replace(done, path=Path(out))
+    return done
+
+
+def export(
+    out: AnyPath, *, study: Study | AnyPath = ".", onnx: bool = False, force: bool = False
+) -> Export:
+    """Write a trained study as one model file, without any patient's data.
+
+    Parameters
+    ----------
+    out
+        The file to write; its name ends in ``.ctbone``.
+    study
+        The study or its folder; all folds of at least one model are trained.
+    onnx
+        Also write every network as ONNX, into the folder ``<out without .ctbone>.onnx``.
+    force
+        Overwrite ``out``.
+
+    Returns
+    -------
+    Export
+
+    Raises
+    ------
+    ReleaseError, CustodyError
+        The study is not trained, its files do not belong together, or ``out`` exists.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.export("sacral.ctbone", study="my_study")  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone import release
+
+    path = Path(out)
+    if not path.name.endswith(release.SUFFIX):
+        raise ReleaseError(
+            "the name of a model file ends in .ctbone",
+            found=path.name,
+            remedy=f"{path.name}.ctbone",
+        )
+    if path.exists() and not force:
+        raise ReleaseError(
+            "the file exists already and is not overwritten",
+            file=path,
+            remedy="choose another name, or give --force",
+        )
+    source = release.release_file(study)
+    with atomic_path(path) as temporary:
+        shutil.copyfile(source, temporary)
+    found = release.read_release(path)
+    networks: list[Path] = []
+    if onnx:
+        networks = release.write_onnx(found, path.with_suffix(".onnx"))
+    return Export(path, found.digest, found.card, networks)
 
 
 def fuse(

@@ -26,6 +26,12 @@ from ctbone.stats.calibration import (
     scaled_brier,
 )
 from ctbone.stats.clustered_rates import clustered_proportion, clustered_rates
+from ctbone.stats.conformal import (
+    ConformalLimit,
+    conformal_limit,
+    conformal_sets,
+    fewest_cases,
+)
 from ctbone.stats.confusion_table import Confusion, confusion
 from ctbone.stats.decision import (
     DecisionCurve,
