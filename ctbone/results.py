@@ -344,7 +344,7 @@ class Export(Result):
 
 def _answer_lines(one: dict[str, Any]) -> list[str]:
     """Show one case: the first answer, the others, and how far to trust them."""
-    lines = []
+    lines: list[str] = []
     for name, answer in sorted(one["answers"].items(), key=lambda item: item[0] != one["answer"]):
         p = ", ".join(f"{label} {value:.3f}" for label, value in answer["probabilities"].items())
         folds = answer.get("folds")

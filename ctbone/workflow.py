@@ -527,12 +527,11 @@ def predict_patients(
     predictor = release.Predictor(release.read_release(file))
     known = home if model is None else None
     if len(cases) == 1:
-        answers, failed = [new_patient.answer_case(cases[0], predictor, known)], []
+        done = Answers([new_patient.answer_case(cases[0], predictor, known)])
     else:
-        answers, failed = new_patient.answer_cases(cases, predictor, known)
-    done = Answers(answers, failed)
-    if out is not None and answers:
-        new_patient.write_answers(answers, done.table, Path(out))
+        done = Answers(*new_patient.answer_cases(cases, predictor, known))
+    if out is not None and done.answers:
+        new_patient.write_answers(done.answers, done.table, Path(out))
         done = dataclasses.replace(done, path=Path(out))
     return done
 

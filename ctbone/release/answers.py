@@ -90,7 +90,7 @@ def _why_not(
 
 
 def _first(study: Study, answers: dict[str, Answer]) -> str:
-    """Return the answer of the settings, or the combination of most models, recalibrated if it is."""
+    """Return the answer of the settings, else the combination of most models, recalibrated."""
     wanted = study.settings.prediction.answer
     if wanted is not None:
         if wanted not in answers:
@@ -138,7 +138,7 @@ def _answer(
 
 
 def _threshold(study: Study, table: pd.DataFrame, path: Path) -> float | None:
-    """Return the study's threshold; a Youden threshold is the mean of the folds, as in the report."""
+    """Return the study's threshold; a Youden threshold is the folds' mean, as in the report."""
     settings = study.settings
     if len(settings.classes) > 2:
         return None

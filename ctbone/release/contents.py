@@ -105,7 +105,7 @@ class Limit(_Part):
 
 
 class FoldMap(_Part):
-    """Recalibration of one fold: temperature, Platt scaling, or the knots of isotonic regression."""
+    """Recalibration of one fold: temperature, Platt scaling, or knots of isotonic regression."""
 
     temperature: Annotated[float, Field(gt=0)] | None = None
     intercept: Finite | None = None

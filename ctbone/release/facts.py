@@ -1,4 +1,4 @@
-"""Facts of a case that are compared with the training cohort: scan, HU, lesion, clinical columns."""
+"""Facts of a case that are compared with the training cohort: scan, HU, lesion, columns."""
 
 from __future__ import annotations
 

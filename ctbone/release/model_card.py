@@ -78,7 +78,7 @@ def _answers(contents: Contents) -> Iterator[str]:
             "model": "a model",
             "combination": "weighted mean of "
             + ", ".join(f"{part} ({weight:.2f})" for part, weight in answer.weights.items()),
-            "recalibration": f"recalibration of {', '.join(answer.weights)}, mean of the folds' maps",
+            "recalibration": f"recalibration of {', '.join(answer.weights)}, mean over the folds",
         }[answer.kind]
         threshold = f"; threshold {answer.threshold:.3g}" if answer.threshold is not None else ""
         first = " (shown first)" if answer.name == contents.first else ""
