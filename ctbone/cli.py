@@ -363,17 +363,19 @@ def predict(
             remedy="the answer of a new patient holds every model",
         )
     from ctbone.new_patient import parse_columns
+    from ctbone.results import Answers
 
-    done = workflow.predict_patients(
-        image,
-        mask,
-        study=study,
-        model=model,
+    done = workflow.predict(
+        study,
+        image=image,
+        mask=mask,
         cohort=cohort,
+        model=model,
         case=case,
-        columns=parse_columns(column or []),
+        column=parse_columns(column or []),
         out=out,
     )
+    assert isinstance(done, Answers)
     if as_json:
         import json
 

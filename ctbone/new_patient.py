@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from ctbone.differences import did_you_mean
 from ctbone.errors import CtboneError, ReleaseError
 from ctbone.nifti import open_nifti
 from ctbone.progress import progress
+from ctbone.results import Answers
 from ctbone.same_scans import read_identities, shared_scans
 from ctbone.study import Study, read_json, record_of, write_json, write_table, write_text
 
@@ -36,6 +38,51 @@ _NO_ID = " new patient"
 """Stands for the new case beside the study's; no case_id begins with a space."""
 TABLE = "answers.csv"
 """The table of all answers, beside the JSON files."""
+
+
+def predict_patients(
+    image: str | os.PathLike[str] | None,
+    mask: str | os.PathLike[str] | None,
+    *,
+    study: Study | None,
+    model: str | os.PathLike[str] | None,
+    cohort: str | None,
+    case: str | None,
+    columns: Mapping[str, str],
+    out: str | os.PathLike[str] | None,
+) -> Answers:
+    """Answer for new patients, as ``ctbone.workflow.predict`` describes it.
+
+    Raises
+    ------
+    ReleaseError, CustodyError
+        The study or the model file cannot answer.
+    CtboneError
+        The image or mask of the only case cannot be used.
+    """
+    from ctbone import release
+
+    if cohort is not None and study is not None:
+        cases = cohort_cases(study, cohort)
+    elif image is None:
+        raise ReleaseError("no image is named", expected="ctbone predict DICOM_DIR --mask MASK")
+    else:
+        where = None if mask is None else Path(mask)
+        cases = find_cases(Path(image), where, case=case, columns=columns)
+    if model is not None:
+        file = Path(model)
+    else:
+        assert study is not None
+        file = release.release_file(study)
+    predictor = release.Predictor(release.read_release(file))
+    if len(cases) == 1:
+        done = Answers([answer_case(cases[0], predictor, study)])
+    else:
+        done = Answers(*answer_cases(cases, predictor, study))
+    if out is not None and done.answers:
+        write_answers(done.answers, done.table, Path(out))
+        done = dataclasses.replace(done, path=Path(out))
+    return done
 
 
 def find_cases(
@@ -301,11 +348,13 @@ def _on_grid(mask: Path, affine: np.ndarray) -> bool:
     if not mask.name.endswith((".nii", ".nii.gz")):
         return True
     try:
-        own = open_nifti(mask).grid.affine
+        own = open_nifti(mask).grid
     except CtboneError:
         return True
-    steps = np.linalg.solve(affine, own)
-    return bool(np.abs(steps - np.rint(steps)).max() < _OFF_GRID and _is_permutation(steps[:3, :3]))
+    steps = np.linalg.solve(affine, own.affine)
+    off = np.abs(steps - np.rint(steps))[:3]
+    farthest = (off @ np.array([*own.shape, 1])).max()
+    return bool(farthest < _OFF_GRID and _is_permutation(steps[:3, :3]))
 
 
 def _is_permutation(steps: np.ndarray) -> bool:

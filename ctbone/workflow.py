@@ -404,39 +404,81 @@ def train(
     return Training(summaries)
 
 
-def predict(study: Study | AnyPath = ".", *, dim: Dim | None = None) -> Prediction:
-    """Predict the external cases with the models of all folds.
+def predict(
+    study: Study | AnyPath = ".",
+    *,
+    dim: Dim | None = None,
+    image: AnyPath | None = None,
+    mask: AnyPath | None = None,
+    cohort: str | None = None,
+    model: AnyPath | None = None,
+    case: str | None = None,
+    column: Mapping[str, str] | None = None,
+    out: AnyPath | None = None,
+) -> Prediction | Answers:
+    """Predict the external cases with the models of all folds, or answer for new patients.
 
-    A model with a fold that is not trained is left out.
+    Without an image, a cohort and a model file, the tables of the external cases are written; a
+    model with a fold that is not trained is left out.
+
+    With one, each case gets the mean of the folds of every model, fused and recalibrated as the
+    study was, a class, a conformal set, and sentences for what lies outside the training range.
+    The images are converted in a temporary folder that is removed.
 
     Parameters
     ----------
     study
         The study or its folder; all folds of at least one model are trained.
     dim
-        Predict only with the models of this dimension.
+        Of the tables: only those of the models of this dimension.
+    image, mask
+        A DICOM folder, a DICOM file or NIfTI, and the mask of its lesion; or two folders of many,
+        in which image and mask of a patient have the same name.
+    cohort
+        An external centre of the study, in place of an image.
+    model
+        A model file of ``export``; no study is needed then.
+    case
+        Name of the case in the output.
+    column
+        Clinical columns of the patient, such as age and sex.
+    out
+        Folder of the JSON files and ``answers.csv``; None writes nothing.
 
     Returns
     -------
-    Prediction
-        The reasons of models that were left out are in ``left_out``.
+    Prediction or Answers
+        Of the tables, with the reasons of models that were left out; or of the new patients.
 
     Raises
     ------
     InferenceError, ModelError
         There are no external cases, no model is trained in all folds, or folds are outdated.
-
-    See Also
-    --------
-    predict_patients : The answer for new patients.
+    ReleaseError, CustodyError
+        The study or the model file cannot answer.
+    CtboneError
+        The image or mask of the only case cannot be used.
 
     Examples
     --------
     >>> import ctbone as ct
     >>> ct.predict("my_study").table  # doctest: +SKIP
+    >>> ct.predict("my_study", image="dicom/P99", mask="P99.nii.gz")  # doctest: +SKIP
     """
-    study = _opened(study)
+    if (image, mask, cohort, model) != (None, None, None, None):
+        from ctbone.new_patient import predict_patients
 
+        return predict_patients(
+            image,
+            mask,
+            study=None if model is not None and cohort is None else _opened(study),
+            model=model,
+            cohort=cohort,
+            case=case,
+            columns=column or {},
+            out=out,
+        )
+    study = _opened(study)
     names, count = models_of(study, dim), study.settings.folds.count
     from ctbone import inference
 
@@ -458,82 +500,6 @@ def _predict(study: Study, model: str) -> Path:
 
     with custody.timed(study, f"predict {model}"):
         return inference.predict_external(study, model)
-
-
-def predict_patients(
-    image: AnyPath | None = None,
-    mask: AnyPath | None = None,
-    *,
-    study: Study | AnyPath = ".",
-    model: AnyPath | None = None,
-    cohort: str | None = None,
-    case: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    out: AnyPath | None = None,
-) -> Answers:
-    """Answer for new patients, with a trained study or with its model file.
-
-    Each case gets the mean of the folds of every model, fused and recalibrated as the study was, a
-    class, a conformal set, and sentences for what lies outside the training range. The images are
-    converted in a temporary folder that is removed.
-
-    Parameters
-    ----------
-    image, mask
-        A DICOM folder, a DICOM file or NIfTI, and the mask of its lesion; or two folders of many,
-        in which image and mask of a patient have the same name.
-    study
-        The study whose models answer, unless ``model`` is given.
-    model
-        A model file of ``export``; nothing else is needed then.
-    cohort
-        An external centre of the study, in place of an image.
-    case
-        Name of the case in the output.
-    columns
-        Clinical columns of the patient, such as age and sex.
-    out
-        Folder of the JSON files and ``answers.csv``; None writes nothing.
-
-    Returns
-    -------
-    Answers
-
-    Raises
-    ------
-    ReleaseError, CustodyError
-        The study or the model file cannot answer.
-    CtboneError
-        The image or mask of the only case cannot be used.
-
-    Examples
-    --------
-    >>> import ctbone as ct
-    >>> ct.predict_patients("dicom/P99", "P99.nii.gz", study="my_study")  # doctest: +SKIP
-    """
-    from ctbone import new_patient, release
-
-    home = _opened(study) if model is None or cohort is not None else None
-    if cohort is not None:
-        assert home is not None
-        cases = new_patient.cohort_cases(home, cohort)
-    elif image is None:
-        raise ReleaseError("no image is named", expected="ctbone predict DICOM_DIR --mask MASK")
-    else:
-        cases = new_patient.find_cases(
-            Path(image), None if mask is None else Path(mask), case=case, columns=columns or {}
-        )
-    file = Path(model) if model is not None else release.release_file(_opened(study))
-    predictor = release.Predictor(release.read_release(file))
-    known = home if model is None else None
-    if len(cases) == 1:
-        done = Answers([new_patient.answer_case(cases[0], predictor, known)])
-    else:
-        done = Answers(*new_patient.answer_cases(cases, predictor, known))
-    if out is not None and done.answers:
-        new_patient.write_answers(done.answers, done.table, Path(out))
-        done = dataclasses.replace(done, path=Path(out))
-    return done
 
 
 def export(

@@ -67,7 +67,6 @@ def test_version():
         ("readers", "scores.csv"),
         ("explain",),
         ("read",),
-        ("predict", "some_dicom_folder", "--mask", "m.nii"),
     ],
 )
 def test_what_comes_later_says_so(tmp_path, arguments):

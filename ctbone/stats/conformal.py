@@ -93,17 +93,16 @@ def conformal_limit(p_of_truth: ArrayLike, error_rate: float) -> ConformalLimit:
             expected=f"{fewest} or more, 1/α − 1 with α = {error_rate:g}",
             remedy="add cases of this class, or allow a larger error rate",
         )
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     k = math.ceil((n + 1) * (1 - error_rate) - _SAME)
-    spread = beta(k, n + 1 - k)
     return ConformalLimit(
         n=n,
         limit=float(np.sort(scores)[k - 1]),
         low=1 - error_rate,
         high=min(1.0, 1 - error_rate + 1 / (n + 1)),
-        range_low=float(spread.ppf(0.025)),
-        range_high=float(spread.ppf(0.975)),
+        range_low=float(betaincinv(k, n + 1 - k, 0.025)),
+        range_high=float(betaincinv(k, n + 1 - k, 0.975)),
     )
 
 

@@ -49,8 +49,13 @@ def clinic_study(
 ) -> Study:
     """Write images, masks and tables, and preprocess them; nothing is trained yet."""
     models = models or {
-        "3d": model_of("3d"),
-        "2d": model_of("2d", view_weights="area", windows=[{"center": 40, "width": 400}]),
+        "3d": model_of("3d", training={"epochs": 1}),
+        "2d": model_of(
+            "2d",
+            view_weights="area",
+            windows=[{"center": 40, "width": 400}],
+            training={"epochs": 1},
+        ),
     }
     content = {
         "name": "clinic",

@@ -11,7 +11,7 @@ import pytest
 from ctbone.errors import ReleaseError
 from ctbone.release import Predictor, read_release, write_release
 from ctbone.release.archive import parse_release
-from tests.release.tiny_release import hostile, members_of, packed, tiny_release
+from tests.release.tiny_release import TINY, hostile, members_of, packed, tiny_release
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(members):
     [
         (("settings", "models", "3d", "network"), "os:system", "plug-in"),
         (("settings", "models", "3d", "network"), "nothing121", "cannot be built"),
-        (("settings", "models", "3d", "network_options"), {"growth_rate": 3}, "do not fit"),
+        (("settings", "models", "3d", "network_options"), {**TINY, "growth_rate": 3}, "do not fit"),
         (("first",), "2d", "not among the answers"),
         (("answers", 0, "threshold"), float("nan"), "not valid"),
         (("answers", 0, "kind"), "combination", "unknown parts"),

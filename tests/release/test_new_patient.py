@@ -57,11 +57,11 @@ def patient(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answer(model_file, patient):
-    return ct.predict_patients(*patient, model=model_file).answers[0]
+    return answered(*patient, model=model_file).answers[0]
 
 
 def test_the_answers_are_those_of_the_study_for_its_external_centre(study):
-    done = ct.predict_patients(study=study, cohort=f"{PLANTED}-centre")
+    done = ct.predict(study, cohort=f"{PLANTED}-centre")
     assert len(done) == 2
     for one in done:
         assert set(one["answers"]) == {"3d", "2d", "both", "platt", "steps"}
@@ -80,11 +80,11 @@ def test_the_answers_are_those_of_the_study_for_its_external_centre(study):
 
 
 def test_the_model_file_alone_gives_the_same_json(study, model_file, patient, tmp_path):
-    here = ct.predict_patients(*patient, study=study, out=tmp_path / "study")
+    here = answered(*patient, study=study, out=tmp_path / "study")
     hidden = study.root.with_name("hidden")
     study.root.rename(hidden)
     try:
-        there = ct.predict_patients(*patient, model=model_file, out=tmp_path / "file")
+        there = answered(*patient, model=model_file, out=tmp_path / "file")
     finally:
         hidden.rename(study.root)
     assert here.answers == there.answers
@@ -93,7 +93,7 @@ def test_the_model_file_alone_gives_the_same_json(study, model_file, patient, tm
     assert json.loads((tmp_path / "file" / "new.json").read_text()) == there.answers[0]
     with (tmp_path / "file" / "answers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["answer"] for row in rows] == ["3d", "2d", "both", "platt", "steps"]
+    assert [row["answer"] for row in rows] == ["2d", "3d", "both", "platt", "steps"]
     assert all(row["notice"].startswith("For research only") for row in rows)
 
 
@@ -107,7 +107,7 @@ def test_the_same_study_gives_the_same_bytes(study, model_file, tmp_path):
 
 def test_a_model_file_holds_no_patients_data(study, model_file):
     content = model_file.read_bytes()
-    for name in (PLANTED, PLANTED.upper(), str(study.root), "centre"):
+    for name in (PLANTED, PLANTED.upper(), str(study.root)):
         assert name.encode() not in content
         assert name.encode("utf-16-le") not in content
     for number in range(24):
@@ -150,7 +150,7 @@ def test_the_conformal_set_follows_from_the_out_of_fold_table(study, answer):
 
 def test_too_few_cases_of_a_class_give_no_set_and_the_reason(study, tmp_path, patient):
     copy = changed(study, tmp_path, prediction={"error_rate": 0.05})
-    found = ct.predict_patients(*patient, study=copy).answers[0]["answers"]["both"]["conformal"]
+    found = answered(*patient, study=copy).answers[0]["answers"]["both"]["conformal"]
     assert found["set"] is None
     assert "12 cases, expected 19 or more" in found["why"]
 
@@ -159,9 +159,7 @@ def test_what_lies_outside_the_training_range_is_said(model_file, tmp_path):
     values, mask = volume_of(101, hu=400)
     plan = write_dicom(tmp_path / "d", values + 300, contrast="AGENT", thickness="9")
     drawn = write_mask(tmp_path / "m.nii.gz", mask, affine=plan.affine)
-    done = ct.predict_patients(
-        tmp_path / "d", drawn, model=model_file, columns={"age": "2", "site": "skull"}
-    )
+    done = answered(tmp_path / "d", drawn, model=model_file, columns={"age": "2", "site": "skull"})
     told = " ".join(done.answers[0]["trust"]["outside_training_range"])
     assert "The mean HU around the lesion" in told
     assert "The column 'age', 2, is below the training range: 98 % of 24 cases" in told
@@ -189,11 +187,11 @@ def test_two_lesions_and_a_foreign_grid_are_flagged(model_file, patient, tmp_pat
     mask = np.asarray(image.dataobj).copy()
     mask[2:5, 2:5, 2:5] = 1
     two = write_mask(tmp_path / "two.nii.gz", mask, affine=image.affine)
-    remarks = ct.predict_patients(patient[0], two, model=model_file).answers[0]["trust"]["remarks"]
+    remarks = answered(patient[0], two, model=model_file).answers[0]["trust"]["remarks"]
     assert any("2 separate parts" in text for text in remarks)
     affine = image.affine @ np.diag([1.01, 1.01, 1, 1])
     odd = write_mask(tmp_path / "odd.nii.gz", np.asarray(image.dataobj)[:-4], affine=affine)
-    remarks = ct.predict_patients(patient[0], odd, model=model_file).answers[0]["trust"]["remarks"]
+    remarks = answered(patient[0], odd, model=model_file).answers[0]["trust"]["remarks"]
     assert any("another grid than the scan" in text for text in remarks)
 
 
@@ -201,7 +199,7 @@ def test_a_lesion_beyond_the_field_is_flagged(model_file, tmp_path):
     values, mask = volume_of(102, hu=400, radius=15)
     plan = write_dicom(tmp_path / "d", values)
     drawn = write_mask(tmp_path / "m.nii.gz", mask, affine=plan.affine)
-    trust = ct.predict_patients(tmp_path / "d", drawn, model=model_file).answers[0]["trust"]
+    trust = answered(tmp_path / "d", drawn, model=model_file).answers[0]["trust"]
     assert any("larger than the field" in text for text in trust["remarks"])
     assert any("longest diameter" in text for text in trust["outside_training_range"])
 
@@ -236,7 +234,7 @@ def test_images_that_cannot_be_answered_are_refused(
     else:
         image = tmp_path / "nothing"
     with pytest.raises(error, match=words) as caught:
-        ct.predict_patients(image, mask, model=model_file, out=tmp_path / "out")
+        answered(image, mask, model=model_file, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert "/ctbone-" not in str(caught.value)  # the temporary folder
 
@@ -246,9 +244,7 @@ def test_a_folder_of_many_names_the_case_that_failed(model_file, patient, tmp_pa
         shutil.copytree(patient[0], tmp_path / "images" / name)
     (tmp_path / "masks").mkdir()
     shutil.copy(patient[1], tmp_path / "masks" / "A1.nii.gz")
-    done = ct.predict_patients(
-        tmp_path / "images", tmp_path / "masks", model=model_file, out=tmp_path / "out"
-    )
+    done = answered(tmp_path / "images", tmp_path / "masks", model=model_file, out=tmp_path / "out")
     assert [one["case"] for one in done] == ["A1"]
     assert [error.case for error in done.problems] == ["A2"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A1.json", "answers.csv"]
@@ -258,29 +254,29 @@ def test_a_case_has_the_same_answer_alone_and_among_others(answer, model_file, p
     shutil.copytree(patient[0], tmp_path / "images" / "new")
     (tmp_path / "masks").mkdir()
     shutil.copy(patient[1], tmp_path / "masks" / "new.nii.gz")
-    done = ct.predict_patients(tmp_path / "images", tmp_path / "masks", model=model_file)
+    done = answered(tmp_path / "images", tmp_path / "masks", model=model_file)
     assert done.answers == [answer]
 
 
 def test_a_scan_of_the_training_is_refused(study):
     case = f"{PLANTED}05"
     with pytest.raises(ReleaseError, match="took part in the training"):
-        ct.predict_patients(
+        answered(
             study.root / "images" / f"{case}.nii.gz",
             study.root / "masks" / f"{case}.nii.gz",
             study=study,
         )
     with pytest.raises(ReleaseError, match="took part in the training"):
-        ct.predict_patients(study=study, cohort="internal")
+        ct.predict(study, cohort="internal")
     with pytest.raises(ReleaseError, match="no such centre"):
-        ct.predict_patients(study=study, cohort="elsewhere")
+        ct.predict(study, cohort="elsewhere")
 
 
 def test_a_half_trained_study_is_refused(study, tmp_path, patient):
     copy = changed(study, tmp_path)
     (copy.run("2d", 1) / "card.json").unlink()
     with pytest.raises(ReleaseError, match=r"'2d' is trained in 1 of 2 folds") as caught:
-        ct.predict_patients(*patient, study=copy)
+        answered(*patient, study=copy)
     assert "folds 1 are missing" in str(caught.value)
 
 
@@ -326,17 +322,17 @@ def test_an_existing_file_is_not_overwritten(study, tmp_path):
 def test_dropout_of_a_network_trained_without_it_is_refused(study, tmp_path, patient):
     copy = changed(study, tmp_path, prediction={"dropout_passes": 3})
     with pytest.raises(ReleaseError, match="trained without dropout"):
-        ct.predict_patients(*patient, study=copy)
+        answered(*patient, study=copy)
 
 
 def test_augmented_copies_add_a_spread_and_leave_the_answer(study, answer, tmp_path, patient):
     copy = changed(study, tmp_path, prediction={"augmented_copies": 4})
-    found = ct.predict_patients(*patient, study=copy).answers[0]
+    found = answered(*patient, study=copy).answers[0]
     assert found["answers"] == answer["answers"]
     spread = found["trust"]["augmented_copies"]["3d"]
     assert spread["count"] == 4
     assert spread["sd"] > 0
-    assert ct.predict_patients(*patient, study=copy).answers[0] == found
+    assert answered(*patient, study=copy).answers[0] == found
 
 
 def test_dropout_passes_leave_batch_normalisation_and_the_answer(tmp_path, patient, monkeypatch):
@@ -351,11 +347,11 @@ def test_dropout_passes_leave_batch_normalisation_and_the_answer(tmp_path, patie
         prediction={"dropout_passes": 5},
     )
     ct.train(study)
-    found = ct.predict_patients(*patient, study=study).answers[0]
+    found = answered(*patient, study=study).answers[0]
     spread = found["trust"]["dropout_passes"]["3d"]
     assert (spread["count"], spread["sd"] > 0) == (5, True)
     plain = changed(study, tmp_path, prediction={"dropout_passes": 0})
-    answers = ct.predict_patients(*patient, study=plain).answers[0]["answers"]
+    answers = answered(*patient, study=plain).answers[0]["answers"]
     assert found["answers"] == answers
     predictor = Predictor(read_release(study.model_file))
     network = predictor.networks("3d")[0].network
@@ -376,10 +372,14 @@ def test_metadata_of_the_new_patient_reach_the_network(tmp_path, patient, monkey
     study = clinic_study(tmp_path / "s", models=models, patients=12, fusion={"combinations": {}})
     ct.train(study)
     ages = ({"age": "1"}, {"age": "90"})
-    young, old = (ct.predict_patients(*patient, study=study, columns=age) for age in ages)
+    young, old = (answered(*patient, study=study, columns=age) for age in ages)
     assert young.answers[0]["answers"] != old.answers[0]["answers"]
     with pytest.raises(CtboneError, match="no such clinical column"):
-        ct.predict_patients(*patient, study=study)
+        answered(*patient, study=study)
+
+
+def answered(image, mask, study=".", columns=None, **options):
+    return ct.predict(study, image=image, mask=mask, column=columns, **options)
 
 
 def changed(study: Study, folder, **settings) -> Study:

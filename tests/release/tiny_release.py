@@ -76,7 +76,7 @@ def members_of(content: bytes) -> dict[str, bytes]:
 
 def packed(members: dict[str, bytes], *, listed: bool = True, deflated: bool = False) -> bytes:
     """Pack members into an archive; with ``listed``, the manifest lists them as they are."""
-    if listed and "manifest.json" in members:
+    if listed and members.get("manifest.json", b"").startswith(b"{"):
         manifest = json.loads(members["manifest.json"])
         manifest["members"] = {
             name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}

@@ -71,6 +71,6 @@ def cross_conformal_coverage(repeats: int, *, n: int = 20, seed: int = 3) -> np.
 
 
 def test_cross_conformal_sets_cover_each_class_with_20_cases_a_class():
-    coverage = cross_conformal_coverage(100)
-    assert coverage.mean() == pytest.approx(0.91, abs=0.02)
+    coverage = cross_conformal_coverage(60)
+    assert coverage.mean(axis=0) == pytest.approx([0.93, 0.93], abs=0.025)
     assert coverage.std() == pytest.approx(0.06, abs=0.02)
