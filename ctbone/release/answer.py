@@ -105,7 +105,7 @@ class Predictor:
         Returns
         -------
         dict
-            The content of the answer's JSON file; see docs/predict.md.
+            The content of the answer's JSON file; see docs/how-to.md.
 
         Raises
         ------

@@ -13,8 +13,9 @@ from ctbone.cohort import Cohort
 from ctbone.config import READER
 from ctbone.differences import did_you_mean
 from ctbone.errors import ReleaseError
+from ctbone.predictions import probability_columns
 from ctbone.release.contents import Answer, FoldMap, Limit
-from ctbone.stats import StatsError, conformal_limit, youden_threshold
+from ctbone.stats import StatsError, class_limits, youden_threshold
 from ctbone.study import Study, read_json, record_of
 from ctbone.study_predictions import read_study_predictions
 
@@ -162,23 +163,21 @@ def _threshold(study: Study, table: pd.DataFrame, path: Path) -> float | None:
 
 
 def _limits(study: Study, table: pd.DataFrame) -> tuple[dict[str, Limit] | None, str | None]:
-    """Fit the conformal limit of each class on out-of-fold rows, one value a patient.
-
-    Of a patient with several cases the least probable counts, so that patients stay exchangeable.
-    """
+    """Fit the conformal limit of each class on out-of-fold rows."""
     error_rate = study.settings.prediction.error_rate
     tested = table[table["split"] == "test"]
-    limits: dict[str, Limit] = {}
-    for name in study.settings.classes:
-        own = tested[tested["label"] == name]
-        p = own.groupby("patient_id")[f"p_{name}"].min().to_numpy(float)
-        try:
-            found = conformal_limit(p, error_rate)
-        except StatsError as error:
-            counted = f"class {name}: {error.found}, expected {error.expected}"
-            return None, f"{error.problem} ({counted})"
-        limits[name] = Limit(**vars(found))
-    return limits, None
+    classes = study.settings.classes
+    try:
+        found = class_limits(
+            tested[probability_columns(classes)].to_numpy(float),
+            tested["label"].to_numpy(str),
+            tested["patient_id"].to_numpy(str),
+            classes,
+            error_rate,
+        )
+    except StatsError as error:
+        return None, f"{error.problem} ({error.found}, expected {error.expected})"
+    return {name: Limit(**vars(limit)) for name, limit in found.items()}, None
 
 
 def _mean_weights(path: Path, parts: Sequence[str]) -> dict[str, float]:

@@ -28,6 +28,7 @@ from ctbone.stats.calibration import (
 from ctbone.stats.clustered_rates import clustered_proportion, clustered_rates
 from ctbone.stats.conformal import (
     ConformalLimit,
+    class_limits,
     conformal_limit,
     conformal_sets,
     fewest_cases,
@@ -130,6 +131,7 @@ __all__ = [
     "calibration_errors",
     "calibration_intercept",
     "calibration_slope",
+    "class_limits",
     "clustered_proportion",
     "clustered_rates",
     "cochran_q",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,6 +105,53 @@ def conformal_limit(p_of_truth: ArrayLike, error_rate: float) -> ConformalLimit:
         range_low=float(betaincinv(k, n + 1 - k, 0.025)),
         range_high=float(betaincinv(k, n + 1 - k, 0.975)),
     )
+
+
+def class_limits(
+    p: ArrayLike, labels: ArrayLike, patients: ArrayLike, classes: Sequence[str], error_rate: float
+) -> dict[str, ConformalLimit]:
+    """Fit the limit of every class, one value a patient.
+
+    Of a patient with several cases of a class the least probable counts, so that the values are
+    those of independent patients.
+
+    Parameters
+    ----------
+    p
+        Out-of-fold probabilities, shape (n, classes).
+    labels, patients
+        Class and patient of each case, shape (n,).
+    classes
+        The classes, in the order of the columns.
+    error_rate
+        α, as for ``conformal_limit``.
+
+    Raises
+    ------
+    StatsError
+        A class has fewer than 1/α − 1 patients; the class is named.
+
+    Examples
+    --------
+    >>> p = np.linspace([0.9, 0.1], [0.1, 0.9], 20)
+    >>> labels = np.repeat(["benign", "malignant"], 10)
+    >>> limits = class_limits(p, labels, np.arange(20), ["benign", "malignant"], 0.1)
+    >>> limits["benign"].n, round(limits["benign"].limit, 3)
+    (10, 0.479)
+    """
+    values, truth, who = np.asarray(p, dtype=np.float64), np.asarray(labels), np.asarray(patients)
+    limits = {}
+    for place, name in enumerate(classes):
+        own = truth == name
+        people, rows = np.unique(who[own], return_inverse=True)
+        least = np.ones(len(people))
+        np.minimum.at(least, rows, values[own, place])
+        try:
+            limits[name] = conformal_limit(least, error_rate)
+        except StatsError as error:
+            error.found = f"class {name}: {error.found}"
+            raise
+    return limits
 
 
 def conformal_sets(p: ArrayLike, limits: ArrayLike) -> np.ndarray:
