@@ -354,9 +354,23 @@ def _answer_lines(one: dict[str, Any]) -> list[str]:
     conformal = one["answers"][one["answer"]]["conformal"]
     trust = one["trust"]
     told = [conformal.get("sentence") or f"No conformal set: {conformal.get('why')}."]
+    told += _coverage_lines(conformal)
     told += trust["outside_training_range"] or ["Nothing compared is outside the training range."]
     told += [*trust["remarks"], *trust["not_compared"]]
     return [*lines, *(f"  {sentence}" for sentence in told)]
+
+
+def _coverage_lines(conformal: dict[str, Any]) -> list[str]:
+    """Say which coverage a conformal set has with this number of calibration cases."""
+    coverage = conformal.get("expected_coverage") or {}
+    parts = [
+        f"{name} {of['between'][0]:.2f} to {of['between'][1]:.2f} "
+        f"(n = {of['n']}; 95 % of such samples {of['range_95'][0]:.2f} to {of['range_95'][1]:.2f})"
+        for name, of in coverage.items()
+    ]
+    if not parts:
+        return []
+    return [f"Expected coverage: {', '.join(parts)}. Calibrated on {conformal['calibration']}."]
 
 
 @dataclass(frozen=True, repr=False)

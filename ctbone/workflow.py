@@ -554,7 +554,7 @@ def export(
     found = release.read_release(path)
     networks: list[Path] = []
     if onnx:
-        networks = release.write_onnx(found, path.with_suffix(".onnx"))
+        networks = release.write_onnx(found, path.with_suffix(".onnx"), study)
     return Export(path, found.digest, found.card, networks)
 
 

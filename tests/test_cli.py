@@ -77,6 +77,28 @@ def test_what_comes_later_says_so(tmp_path, arguments):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("predict", "dicom"), "needs the mask of the lesion"),
+        (("predict", "dicom", "--mask", "m.nii", "--model", "m.ctbone"), "image does not exist"),
+        (("predict", ".", "--mask", "cohort.csv", "--column", "age"), "name=value"),
+        (("predict", ".", "--mask", "cohort.csv", "--dim", "3d"), "--dim is for the tables"),
+        (("predict", ".", "--mask", "cohort.csv"), "no model of the study is trained"),
+        (("predict", "--cohort", "centre9"), "no such centre"),
+        (("predict", "--model", "cohort.csv", ".", "--mask", "cohort.csv"), "not a model file"),
+        (("export", "m.ctbone"), "no model of the study is trained"),
+        (("export", "m.zip"), "ends in .ctbone"),
+    ],
+)
+def test_a_new_patient_that_cannot_be_answered_says_why(study, arguments, words):
+    done = ctbone(*arguments, cwd=study.root)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (study.root / "answers").exists()
+
+
 def test_init_makes_a_study_and_overwrites_nothing(tmp_path):
     assert ctbone("init", tmp_path / "mine").returncode == 0
     assert "[paper]" in (tmp_path / "mine" / "study.yaml").read_text()

@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from ctbone.cohort import read_cohort
+from ctbone.config import ModelSettings
 from ctbone.errors import ReleaseError
-from ctbone.input_kind import INPUT_KINDS
+from ctbone.models.crops import load_crops
 from ctbone.models.ensemble import FoldNetwork
+from ctbone.models.network_input import network_input
 from ctbone.release.answer import RESEARCH_USE, load_network
 from ctbone.release.contents import Release
-from ctbone.study import atomic_path
+from ctbone.study import Study, atomic_path
 
 _TOLERANCE = 1e-5
 """Largest difference of a logit of ONNX Runtime from PyTorch's in fp32."""
@@ -25,7 +28,7 @@ _BATCHES = (1, 3)
 """Batch sizes of the check: the batch is a dynamic axis."""
 
 
-def write_onnx(release: Release, folder: Path) -> list[Path]:
+def write_onnx(release: Release, folder: Path, study: Study) -> list[Path]:
     """Write ``<model>-fold<k>.onnx`` for every fold, with a dynamic batch.
 
     The input is the network's: windows scaled to 0–1. The constants of the preprocessing are in the
@@ -37,6 +40,8 @@ def write_onnx(release: Release, folder: Path) -> list[Path]:
         The model file.
     folder
         Where to write.
+    study
+        The study of the model file, whose crops are the inputs of the comparison.
 
     Raises
     ------
@@ -58,13 +63,16 @@ def write_onnx(release: Release, folder: Path) -> list[Path]:
     settings = release.contents.settings
     for name, folds in release.contents.folds.items():
         model = settings.models[name]
-        kind = INPUT_KINDS[model.dim]
-        size = kind.settings(settings.preprocess).size
-        shape = (model.channels, *[size] * kind.dimensions)
+        images = _real_images(study, model)
         for number in range(len(folds)):
             # Not placed on hardware: layers that are replaced there are not those of ONNX.
             fold = load_network(release, name, number)
-            inputs = _inputs(fold, shape, max(_BATCHES))
+            inputs = (images,)
+            if fold.encoding is not None:
+                inputs = (
+                    images,
+                    torch.linspace(-1, 1, fold.encoding.width).expand(len(images), -1),
+                )
             path = folder / f"{name}-fold{number}.onnx"
             program = _exported(fold.network, inputs, name)
             with atomic_path(path) as temporary:
@@ -77,12 +85,14 @@ def write_onnx(release: Release, folder: Path) -> list[Path]:
     return written
 
 
-def _inputs(fold: FoldNetwork, shape: tuple[int, ...], batch: int) -> tuple[torch.Tensor, ...]:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand((batch, *shape), generator=generator)
-    if fold.encoding is None:
-        return (images,)
-    return images, torch.randn((batch, fold.encoding.width), generator=generator)
+def _real_images(study: Study, model: ModelSettings) -> torch.Tensor:
+    """Return the network input of the first views of the study's training crops."""
+    cases = read_cohort(study).internal[: max(_BATCHES)]
+    masks = model.mask != "none"
+    crops = load_crops(study, cases, model.dim, masks=masks, dilation=model.mask_dilation)
+    lesions = None if crops.masks is None else crops.masks[:, 0]
+    seen = network_input(crops.images[:, 0], model.windows, lesions, model.mask)
+    return seen.contiguous()
 
 
 def _exported(network: nn.Module, inputs: tuple[torch.Tensor, ...], name: str) -> Any:
