@@ -67,7 +67,7 @@ def write_onnx(release: Release, folder: Path, study: Study) -> list[Path]:
         for number in range(len(folds)):
             # Not placed on hardware: layers that are replaced there are not those of ONNX.
             fold = load_network(release, name, number)
-            inputs = (images,)
+            inputs: tuple[torch.Tensor, ...] = (images,)
             if fold.encoding is not None:
                 inputs = (
                     images,
