@@ -217,7 +217,9 @@ def answer_case(case: Case, predictor: Predictor, study: Study | None = None) ->
             crops = _crops(place, case, predictor)
             columns = _columns(predictor)
             facts = case_facts(place, case, columns)
-            return predictor.answer(case, crops, facts, remarks(place, case))
+            return predictor.answer(
+                case, crops, facts=facts, inputs=_inputs(place, case), remarks=remarks(place, case)
+            )
         except CtboneError as error:
             if error.file and error.file.startswith(folder):
                 error.file = str(case.image)  # the temporary folder is gone
@@ -323,6 +325,16 @@ def _crops(place: Study, case: Case, predictor: Predictor) -> dict[str, Crops]:
         )
         for name, model in predictor.models().items()
     }
+
+
+def _inputs(place: Study, case: Case) -> dict[str, Any]:
+    """Return the hashes of volume and mask, and the series that was taken."""
+    hashes = read_json(record_of(place.crop(case.case_id, "3d")))["inputs"]
+    listed = read_json(record_of(place.nifti(case.case_id))).get("series", ())
+    names = ("number", "modality", "slices", "reason")
+    taken = [one for one in listed if one["verdict"] == "taken"]
+    series = {name: taken[0][name] for name in names} if taken else None
+    return {"volume": hashes["image"], "mask": hashes["mask"], "series": series}
 
 
 def _refuse_trained(place: Study, case: Case, study: Study) -> None:

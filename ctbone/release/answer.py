@@ -87,7 +87,13 @@ class Predictor:
         return self._networks[model]
 
     def answer(
-        self, case: Case, crops: Mapping[str, Crops], facts: CaseFacts, remarks: Sequence[str] = ()
+        self,
+        case: Case,
+        crops: Mapping[str, Crops],
+        *,
+        facts: CaseFacts,
+        inputs: Mapping[str, Any],
+        remarks: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Predict one case.
 
@@ -99,6 +105,8 @@ class Predictor:
             Of this case alone, by model.
         facts
             Of its scan and lesion.
+        inputs
+            Hashes of what the answer is made from.
         remarks
             What preprocessing says about the case, one sentence each.
 
@@ -125,6 +133,7 @@ class Predictor:
             "case": case.case_id,
             "model_file": {"name": self.settings.name, "sha256": self.release.digest},
             "ctbone": ctbone.__version__,
+            "inputs": dict(inputs),
             "answer": contents.first,
             "answers": {
                 one.name: self._described(one, found[one.name], found) for one in contents.answers

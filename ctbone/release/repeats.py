@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -67,17 +69,15 @@ def varied_outputs(
     settings = model.training.augmentation
     generator = np.random.default_rng(_SEED)
     mirrors = mirrored_axes(settings, crops.axes, cases=1)
+    inputs = _Inputs(crops, case, model, hardware)
     probabilities = []
     for _ in range(count):
         maps = torch.from_numpy(matrices(draw(settings, mirrors, generator)))
-        images, mask = crops.images[0], None if crops.masks is None else crops.masks[0]
-        if mask is None:
-            moved: torch.Tensor = resample(images, maps, outside=AIR)
+        if inputs.mask is None:
+            seen = inputs.seen(resample(inputs.images, maps, outside=AIR), None)
         else:
-            moved, mask = resample_with_mask(images, mask, maps, outside=AIR)
-        probabilities.append(
-            _mean_of_folds(folds, moved, mask, crops, case, model=model, hardware=hardware)
-        )
+            seen = inputs.seen(*resample_with_mask(inputs.images, inputs.mask, maps, outside=AIR))
+        probabilities.append(inputs.mean_of(folds, seen))
     return np.stack(probabilities)
 
 
@@ -97,47 +97,52 @@ def dropout_outputs(
     numpy.ndarray
         (passes, classes), the mean over the folds.
     """
-    images, mask = crops.images[0], None if crops.masks is None else crops.masks[0]
-    probabilities = []
+    inputs = _Inputs(crops, case, model, hardware)
+    seen = inputs.seen(inputs.images, inputs.mask)
     devices = [hardware.device] if hardware.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), ExitStack() as active:
         torch.manual_seed(_SEED)
-        for _ in range(count):
-            probabilities.append(
-                _mean_of_folds(
-                    folds, images, mask, crops, case, model=model, hardware=hardware, dropout=True
-                )
-            )
-    return np.stack(probabilities)
+        for fold in folds:
+            active.enter_context(active_dropout(fold.network))
+        return np.stack([inputs.mean_of(folds, seen) for _ in range(count)])
 
 
-def _mean_of_folds(
-    folds: Sequence[FoldNetwork],
-    images: torch.Tensor,
-    mask: torch.Tensor | None,
-    crops: Crops,
-    case: Case,
-    *,
-    model: ModelSettings,
-    hardware: Hardware,
-    dropout: bool = False,
-) -> np.ndarray:
-    """Return the mean probabilities of the folds for the views of one case, (classes,)."""
-    on_device = None if mask is None else mask.to(hardware.device)
-    seen = network_input(images.to(hardware.device), model.windows, on_device, model.mask)
-    seen = hardware.arrange(seen)
-    shares = view_shares(model, crops)[0]
-    total = []
-    for fold in folds:
-        inputs = [seen]
-        if fold.encoding is not None:
-            row = fold.encoding.encode([case]).to(hardware.device)
-            inputs.append(row.expand(len(seen), -1))
-        with torch.inference_mode(), hardware.autocast():
-            if dropout:
-                with active_dropout(fold.network):
-                    logits = fold.network(*inputs)
-            else:
+@dataclass(frozen=True)
+class _Inputs:
+    """The views of one case, and how its networks take them."""
+
+    crops: Crops
+    case: Case
+    model: ModelSettings
+    hardware: Hardware
+
+    @property
+    def images(self) -> torch.Tensor:
+        """int16 HU, (views, …grid)."""
+        return self.crops.images[0]
+
+    @property
+    def mask(self) -> torch.Tensor | None:
+        """0 and 1, of the same shape."""
+        return None if self.crops.masks is None else self.crops.masks[0]
+
+    def seen(self, images: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Return the network's input of these views, on the device."""
+        device = self.hardware.device
+        lesion = None if mask is None else mask.to(device)
+        windows, use = self.model.windows, self.model.mask
+        return self.hardware.arrange(network_input(images.to(device), windows, lesion, use))
+
+    def mean_of(self, folds: Sequence[FoldNetwork], seen: torch.Tensor) -> np.ndarray:
+        """Return the mean probabilities of the folds, (classes,)."""
+        shares = view_shares(self.model, self.crops)[0][:, None]
+        total = []
+        for fold in folds:
+            inputs = [seen]
+            if fold.encoding is not None:
+                row = fold.encoding.encode([self.case]).to(self.hardware.device)
+                inputs.append(row.expand(len(seen), -1))
+            with torch.inference_mode(), self.hardware.autocast():
                 logits = fold.network(*inputs)
-        total.append((probabilities_of(logits.float().cpu()) * shares[:, None]).sum(axis=0))
-    return np.asarray(np.mean(total, axis=0))
+            total.append((probabilities_of(logits.float().cpu()) * shares).sum(axis=0))
+        return np.asarray(np.mean(total, axis=0))
