@@ -77,7 +77,7 @@ def release_file(study: Study) -> Path:
             return path
     except (CtboneError, OSError):
         pass
-    release = _collected(study, cohort, models)
+    release = _collected(study, cohort, models, _earlier(path))
     digest = write_release(path, release)
     write_json(record_of(path), {"key": key, "sha256": digest, **provenance(study, "release")})
     read_release(path)  # what was written can be read
@@ -142,7 +142,36 @@ def _key(study: Study, models: Sequence[str]) -> str:
     return content_hash([[file_hash(file) for file in files], settings, ctbone.__version__])
 
 
-def _collected(study: Study, cohort: Cohort, models: Sequence[str]) -> Release:
+def _earlier(path: Path) -> Release | None:
+    """Return the model file of an earlier state of the study, if this ctbone can read it."""
+    try:
+        return read_release(path)
+    except ReleaseError:
+        return None
+
+
+def _kept_spaces(
+    earlier: Release | None, name: str, cards: Sequence[Card]
+) -> tuple[dict[str, bytes], Distances | None] | None:
+    """Return the feature spaces of an earlier file if its weights, and so its crops, are these.
+
+    Measuring them again takes minutes; custody has verified that the crops are those of training.
+    """
+    if earlier is None or earlier.contents.made_with.get("ctbone") != ctbone.__version__:
+        return None
+    then = [fold.weights for fold in earlier.contents.folds.get(name, ())]
+    if then != [card.weights_sha256 for card in cards]:
+        return None
+    known = earlier.contents.distances.get(name)
+    if known is None:
+        return {}, None
+    members = [features_member(name, k) for k in range(len(cards))]
+    return {member: earlier.tensors[member] for member in members}, known
+
+
+def _collected(
+    study: Study, cohort: Cohort, models: Sequence[str], earlier: Release | None
+) -> Release:
     folds = read_folds(study, cohort)
     cards = {name: [read_card(study, name, k) for k in range(folds.count)] for name in models}
     tensors: dict[str, bytes] = {}
@@ -150,7 +179,9 @@ def _collected(study: Study, cohort: Cohort, models: Sequence[str]) -> Release:
     for name in models:
         for k in range(folds.count):
             tensors[weights_member(name, k)] = weights_file(study, name, k).read_bytes()
-        spaces, known = _feature_spaces(study, name, cohort=cohort, folds=folds)
+        spaces, known = _kept_spaces(earlier, name, cards[name]) or _feature_spaces(
+            study, name, cohort=cohort, folds=folds
+        )
         tensors |= spaces
         if known is not None:
             distances[name] = known

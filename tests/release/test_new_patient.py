@@ -15,13 +15,13 @@ from safetensors.numpy import load as load_arrays
 
 import ctbone as ct
 from ctbone.errors import CtboneError, DicomError, PreprocessError, ReleaseError
-from ctbone.release import Predictor, read_release
+from ctbone.models.ensemble import active_dropout
+from ctbone.release import Predictor, collect, read_release
 from ctbone.study import Study
 from ctbone.training import protocol
 from tests.models.small_study import model_of
 from tests.release.clinic_study import (
     PLANTED,
-    SPACING,
     clinic_study,
     volume_of,
     write_dicom,
@@ -356,8 +356,6 @@ def test_dropout_passes_leave_batch_normalisation_and_the_answer(tmp_path, patie
     predictor = Predictor(read_release(study.model_file))
     network = predictor.networks("3d")[0].network
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    from ctbone.models.ensemble import active_dropout
-
     with active_dropout(network), torch.inference_mode():
         training = {type(m).__name__ for m in network.modules() if m.training}
         assert training == {"Dropout3d"}
@@ -391,4 +389,16 @@ def changed(study: Study, folder, **settings) -> Study:
     return Study.open(copy)
 
 
-assert SPACING[0] == SPACING[1]
+def test_feature_spaces_are_measured_again_only_for_other_weights(study, tmp_path, monkeypatch):
+    measured = []
+    own = collect._feature_spaces
+    monkeypatch.setattr(
+        collect, "_feature_spaces", lambda *a, **k: measured.append(a[1]) or own(*a, **k)
+    )
+    copy = changed(study, tmp_path, prediction={"error_rate": 0.2})
+    ct.export(tmp_path / "m.ctbone", study=copy)
+    assert measured == []
+    shutil.rmtree(copy.root / "release")
+    ct.export(tmp_path / "again.ctbone", study=copy)
+    assert sorted(measured) == ["2d", "3d"]
+    assert (tmp_path / "m.ctbone").read_bytes() == (tmp_path / "again.ctbone").read_bytes()
