@@ -81,13 +81,9 @@ def test_what_comes_later_says_so(tmp_path, arguments):
     ("arguments", "words"),
     [
         (("predict", "dicom"), "needs the mask of the lesion"),
-        (("predict", "dicom", "--mask", "m.nii", "--model", "m.ctbone"), "image does not exist"),
         (("predict", ".", "--mask", "cohort.csv", "--column", "age"), "name=value"),
-        (("predict", ".", "--mask", "cohort.csv", "--dim", "3d"), "--dim is for the tables"),
         (("predict", ".", "--mask", "cohort.csv"), "no model of the study is trained"),
-        (("predict", "--cohort", "centre9"), "no such centre"),
         (("predict", "--model", "cohort.csv", ".", "--mask", "cohort.csv"), "not a model file"),
-        (("export", "m.ctbone"), "no model of the study is trained"),
         (("export", "m.zip"), "ends in .ctbone"),
     ],
 )

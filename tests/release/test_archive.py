@@ -127,8 +127,8 @@ def test_no_model_file_at_all(tmp_path):
 
 
 def test_changed_bytes_are_refused_or_harmless(file):
-    """700 of the inputs of ``scripts/bench fuzz_model_file``, which tries 20,000."""
-    assert survive(file.read_bytes(), 700) > 500
+    """350 of the inputs of ``scripts/bench fuzz_model_file``, which tries 20,000."""
+    assert survive(file.read_bytes(), 350) > 250
 
 
 def survive(content: bytes, count: int) -> int:

@@ -335,45 +335,47 @@ def test_augmented_copies_add_a_spread_and_leave_the_answer(study, answer, tmp_p
     assert answered(*patient, study=copy).answers[0] == found
 
 
-def test_dropout_passes_leave_batch_normalisation_and_the_answer(tmp_path, patient, monkeypatch):
-    monkeypatch.setattr(protocol, "draw_curves", lambda *_, **__: None)
+@pytest.fixture(scope="module")
+def unusual(tmp_path_factory):
+    """A model with dropout that sees the mask and the age."""
     options = {**model_of("3d")["network_options"], "dropout_prob": 0.3}
-    models = {"3d": model_of("3d", network_options=options, training={"epochs": 1})}
+    model = model_of("3d", network_options=options, metadata=["age"], mask="channel")
+    model["training"]["epochs"] = 1
     study = clinic_study(
-        tmp_path / "s",
-        models=models,
+        tmp_path_factory.mktemp("unusual") / "s",
+        models={"3d": model},
         patients=12,
         fusion={"combinations": {}},
         prediction={"dropout_passes": 5},
     )
-    ct.train(study)
-    found = answered(*patient, study=study).answers[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "draw_curves", lambda *_, **__: None)
+        ct.train(study)
+    return study
+
+
+def test_dropout_passes_leave_batch_normalisation_and_the_answer(unusual, tmp_path, patient):
+    age = {"age": "40"}
+    found = answered(*patient, study=unusual, columns=age).answers[0]
     spread = found["trust"]["dropout_passes"]["3d"]
     assert (spread["count"], spread["sd"] > 0) == (5, True)
-    plain = changed(study, tmp_path, prediction={"dropout_passes": 0})
-    answers = answered(*patient, study=plain).answers[0]["answers"]
-    assert found["answers"] == answers
-    predictor = Predictor(read_release(study.model_file))
-    network = predictor.networks("3d")[0].network
+    plain = changed(unusual, tmp_path, prediction={"dropout_passes": 0})
+    assert answered(*patient, study=plain, columns=age).answers[0]["answers"] == found["answers"]
+    network = Predictor(read_release(unusual.model_file)).networks("3d")[0].network
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with active_dropout(network), torch.inference_mode():
-        training = {type(m).__name__ for m in network.modules() if m.training}
-        assert training == {"Dropout3d"}
-        network(torch.rand(1, 1, 16, 16, 16))
+        assert {type(m).__name__ for m in network.modules() if m.training} == {"Dropout3d"}
+        network(torch.rand(1, 2, 16, 16, 16), torch.rand(1, 1))
     assert not any(module.training for module in network.modules())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_metadata_of_the_new_patient_reach_the_network(tmp_path, patient, monkeypatch):
-    monkeypatch.setattr(protocol, "draw_curves", lambda *_, **__: None)
-    models = {"3d": model_of("3d", metadata=["age"], mask="channel", training={"epochs": 1})}
-    study = clinic_study(tmp_path / "s", models=models, patients=12, fusion={"combinations": {}})
-    ct.train(study)
+def test_metadata_of_the_new_patient_reach_the_network(unusual, patient):
     ages = ({"age": "1"}, {"age": "90"})
-    young, old = (answered(*patient, study=study, columns=age) for age in ages)
+    young, old = (answered(*patient, study=unusual, columns=age) for age in ages)
     assert young.answers[0]["answers"] != old.answers[0]["answers"]
     with pytest.raises(CtboneError, match="no such clinical column"):
-        answered(*patient, study=study)
+        answered(*patient, study=unusual)
 
 
 def answered(image, mask, study=".", columns=None, **options):

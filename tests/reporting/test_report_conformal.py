@@ -25,7 +25,7 @@ def test_coverage_and_abstentions_are_those_of_the_tables(fused_study, reported)
         place = ("benign", "malignant").index(row[3])
         own = (outer["label"] == row[3]).to_numpy()
         if row.centre != "all":
-            own &= (outer["cohort"] == row.centre).to_numpy()
+            own = own & (outer["cohort"] == row.centre).to_numpy()
         assert row.n == own.sum() > 0
         assert row.coverage == pytest.approx(sets[own, place].mean())
         assert row.coverage_low <= row.coverage <= row.coverage_high
