@@ -59,14 +59,17 @@ def main() -> None:
         subprocess.run([sys.executable, __file__, "--parts", *paths], check=True)
 
 
-_PARTS: dict[str, float] = {}
+_PARTS: dict[str, tuple[float, float]] = {}
+"""Seconds and processor seconds of each part."""
 
 
 @contextmanager
 def _part(name: str) -> Iterator[None]:
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     yield
-    _PARTS[name] = _PARTS.get(name, 0.0) + time.perf_counter() - started
+    known = _PARTS.get(name, (0.0, 0.0))
+    seconds, processor = time.perf_counter() - started, time.process_time() - busy
+    _PARTS[name] = (known[0] + seconds, known[1] + processor)
 
 
 def _print_parts(image: Path, mask: Path, file: Path) -> None:
@@ -97,8 +100,8 @@ def _print_parts(image: Path, mask: Path, file: Path) -> None:
         total, busy = time.perf_counter() - started, time.process_time() - busy
         goal = f" (goal {WARM_S})" if turn == "warm" else ""
         print(f"{turn} answer: {total:.1f} s{goal}, {busy:.1f} s of processor time")
-        for name, seconds in _PARTS.items():
-            print(f"  {name}: {seconds:.2f} s")
+        for name, (seconds, processor) in _PARTS.items():
+            print(f"  {name}: {seconds:.2f} s, {processor:.2f} s of processor time")
         _PARTS.clear()
     print(f"threads: {os.environ.get('OMP_NUM_THREADS', 'default')}")
 
