@@ -124,7 +124,9 @@ class Predictor:
         outputs = {name: self._outputs(name, crops[name], case) for name in self._networks}
         found: dict[str, _Probability] = {}
         for answer in contents.answers:
-            found[answer.name] = _probability(answer, outputs, found, self._place)
+            found[answer.name] = _probability(
+                answer, outputs=outputs, found=found, place=self._place
+            )
         beyond, unknown = outside(facts, contents.range)
         distances = self._distances(outputs)
         beyond += [one["sentence"] for one in distances.values() if one["outside"]]
@@ -329,6 +331,7 @@ def _spaces(release: Release, name: str) -> list[FeatureSpace]:
 
 def _probability(
     answer: Answer,
+    *,
     outputs: Mapping[str, Sequence[FoldOutput]],
     found: Mapping[str, _Probability],
     place: int,
