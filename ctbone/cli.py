@@ -315,27 +315,94 @@ def train(
 @app.command()
 def predict(
     image: Annotated[
-        Path | None, typer.Argument(metavar="DICOM_DIR", help="A new patient (not yet).")
+        Path | None,
+        typer.Argument(
+            metavar="DICOM_DIR",
+            help="A new patient's series, or a folder of many; default: the external centres.",
+        ),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="The new patient's lesion mask (not yet).")
+        Path | None,
+        typer.Option(help="The lesion's mask, or the folder of the masks of many."),
     ] = None,
+    cohort: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The cases of an external centre.")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.ctbone", help="A model file of 'ctbone export'."),
+    ] = None,
+    case: Annotated[
+        str | None, typer.Option(metavar="ID", help="Name of the case in the output.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A clinical column; can be repeated."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the JSON files and answers.csv.")
+    ] = Path("answers"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON too.")] = False,
     dim: DimOption = None,
     study: StudyDir = HERE,
 ) -> None:
-    """Predict the external centres with the ensemble of all folds.
+    """Predict a new patient, or the external centres with the ensemble of all folds.
 
-    A model with a fold that is not trained is left out and named.
+    With DICOM_DIR and --mask, or --cohort: one answer a case, with what limits its trust. Without
+    them: the tables of the external centres; a model with a fold that is not trained is left out
+    and named.
     """
-    if image is not None or mask is not None:
-        not_yet(
-            "does not predict a single new patient",
-            "add the patient to cohort.csv with an external cohort name; "
-            "then 'ctbone preprocess' and 'ctbone predict'",
-        )
     from ctbone import workflow
 
-    print(workflow.predict(study, dim=dim))
+    if image is None and mask is None and cohort is None and model is None:
+        print(workflow.predict(study, dim=dim))
+        return
+    if dim is not None:
+        raise CtboneError(
+            "--dim is for the tables of the external centres",
+            remedy="the answer of a new patient holds every model",
+        )
+    from ctbone.new_patient import parse_columns
+    from ctbone.results import Answers
+
+    done = workflow.predict(
+        study,
+        image=image,
+        mask=mask,
+        cohort=cohort,
+        model=model,
+        case=case,
+        column=parse_columns(column or []),
+        out=out,
+    )
+    assert isinstance(done, Answers)
+    if as_json:
+        import json
+
+        found = done.answers[0] if len(done.answers) == 1 else [*done.answers]
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        _print_lines(str(done).splitlines())
+    if not done.ok:
+        sys.exit(SOME_FAILED)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(metavar="FILE.ctbone", help="The model file to write.")],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also write every network as ONNX, in a folder beside.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    study: StudyDir = HERE,
+) -> None:
+    """Write the trained study as one file, without any patient's data.
+
+    'ctbone predict DICOM_DIR --mask MASK --model FILE' needs nothing else. For research only.
+    """
+    from ctbone import workflow
+
+    print(workflow.export(out, study=study, onnx=onnx, force=force))
 
 
 @app.command()

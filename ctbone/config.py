@@ -327,6 +327,20 @@ class EvaluationSettings(_Section):
     """An error whose rate is reported separately."""
 
 
+class PredictionSettings(_Section):
+    """From a new patient's images to an answer."""
+
+    answer: Name | None = None
+    """The model, combination or recalibration that answers; null: the combination of most models,
+    recalibrated if it is."""
+    error_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """α of the conformal sets: share of the cases of a class whose set may lack the class."""
+    augmented_copies: Annotated[int, Field(ge=0, le=100)] = 0
+    """Test-time augmentation: randomly changed copies of each image, drawn as in training."""
+    dropout_passes: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Monte-Carlo dropout: passes with active dropout layers, of networks trained with dropout."""
+
+
 class Settings(_Section):
     """All settings of a study, as ``study.yaml`` holds them.
 
@@ -349,6 +363,7 @@ class Settings(_Section):
     """By name; default: the main paper's two, ``3d`` and ``2d``."""
     fusion: FusionSettings = FusionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    prediction: PredictionSettings = PredictionSettings()
 
     @model_validator(mode="before")
     @classmethod

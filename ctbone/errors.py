@@ -159,6 +159,10 @@ class FusionError(CtboneError):
     """The parts of a fusion do not match, or its weights cannot be fitted."""
 
 
+class ReleaseError(CtboneError):
+    """A model file is damaged or not trustworthy, or cannot be made or applied."""
+
+
 class StatsError(CtboneError):
     """The input of a statistic is not valid."""
 

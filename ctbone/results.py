@@ -247,6 +247,133 @@ class Prediction(Result):
 
 
 @dataclass(frozen=True, repr=False)
+class Answers(Result):
+    """Answers for new patients; iterating gives one dictionary a case.
+
+    Attributes
+    ----------
+    answers
+        The content of each case's JSON file.
+    problems
+        The errors of the cases that failed.
+    path
+        The folder of the files; None if nothing was written.
+    """
+
+    answers: Sequence[dict[str, Any]]
+    problems: Sequence[CtboneError] = ()
+    path: Path | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.answers)
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every case has an answer."""
+        return not self.problems
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a case and answer; ``first`` marks the answer that is shown first."""
+        rows = []
+        for one in self.answers:
+            trust = one["trust"]
+            flags = [*trust["outside_training_range"], *trust["remarks"]]
+            for name, answer in one["answers"].items():
+                folds, conformal = answer.get("folds") or {}, answer["conformal"]
+                rows.append(
+                    {
+                        "case_id": one["case"],
+                        "answer": name,
+                        "first": name == one["answer"],
+                        **{f"p_{label}": p for label, p in answer["probabilities"].items()},
+                        "sd_folds": folds.get("sd"),
+                        "lowest_fold": folds.get("lowest"),
+                        "highest_fold": folds.get("highest"),
+                        "class": answer["class"],
+                        "threshold": answer["threshold"],
+                        "conformal_set": " ".join(conformal["set"] or ()),
+                        "abstains": conformal.get("abstains"),
+                        "flags": " ".join(flags),
+                        "notice": one["notice"],
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        lines = [line for one in self.answers for line in _answer_lines(one)]
+        notice = [self.answers[0]["notice"]] if self.answers else []
+        wrote = [f"Wrote {self.path}"] if self.path is not None else []
+        return "\n".join([*lines, *notice, *wrote, *problem_lines(self.problems)])
+
+
+@dataclass(frozen=True, repr=False)
+class Export(Result):
+    """A written model file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    digest
+        Its SHA-256, with which its receiver can verify it.
+    card
+        The model card, Markdown.
+    onnx
+        The ONNX files beside it.
+    """
+
+    path: Path
+    digest: str
+    card: str
+    onnx: Sequence[Path] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a file: its path and its size in bytes."""
+        files = [self.path, *self.onnx]
+        return pd.DataFrame([{"file": str(one), "bytes": one.stat().st_size} for one in files])
+
+    def __str__(self) -> str:
+        lines = [f"Wrote {self.path}", f"SHA-256 {self.digest}"]
+        return "\n".join([*lines, *(f"Wrote {one}" for one in self.onnx)])
+
+
+def _answer_lines(one: dict[str, Any]) -> list[str]:
+    """Show one case: the first answer, the others, and how far to trust them."""
+    lines: list[str] = []
+    for name, answer in sorted(one["answers"].items(), key=lambda item: item[0] != one["answer"]):
+        p = ", ".join(f"{label} {value:.3f}" for label, value in answer["probabilities"].items())
+        folds = answer.get("folds")
+        spread = f" (folds {folds['lowest']:.3f} to {folds['highest']:.3f})" if folds else ""
+        text = f"{name}: {p}{spread}; class {answer['class']}"
+        lines.append(f"case {one['case']}: {text}" if not lines else f"  {text}")
+    conformal = one["answers"][one["answer"]]["conformal"]
+    trust = one["trust"]
+    told = [conformal.get("sentence") or f"No conformal set: {conformal.get('why')}."]
+    told += _coverage_lines(conformal)
+    told += trust["outside_training_range"] or ["Nothing compared is outside the training range."]
+    told += [*trust["remarks"], *trust["not_compared"]]
+    return [*lines, *(f"  {sentence}" for sentence in told)]
+
+
+def _coverage_lines(conformal: dict[str, Any]) -> list[str]:
+    """Say which coverage a conformal set has with this number of calibration cases."""
+    coverage = conformal.get("expected_coverage") or {}
+    parts = [
+        f"{name} {of['between'][0]:.2f} to {of['between'][1]:.2f} "
+        f"(n = {of['n']}; 95 % of such samples {of['range_95'][0]:.2f} to {of['range_95'][1]:.2f})"
+        for name, of in coverage.items()
+    ]
+    if not parts:
+        return []
+    return [f"Expected coverage: {', '.join(parts)}. Calibrated on {conformal['calibration']}."]
+
+
+@dataclass(frozen=True, repr=False)
 class Fusion(Result):
     """Fused probabilities.
 

@@ -253,6 +253,11 @@ class Study:
         return self.root / "status" / "index.html"
 
     @property
+    def model_file(self) -> Path:
+        """The study's model file, from which new patients are predicted."""
+        return self.root / "release" / f"{self.settings.name}.ctbone"
+
+    @property
     def audit_json(self) -> Path:
         """The findings of the audit; its page, ``index.html``, and tables lie beside it."""
         return self.root / "audit" / "audit.json"

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,15 +24,17 @@ from ctbone.cohort import COLUMNS, examine_cohort, read_cohort
 from ctbone.config import DicomSettings, EvaluationSettings
 from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.differences import brief, differences
-from ctbone.errors import CtboneError, ReaderStudyError, ScoreError, StudyError
+from ctbone.errors import CtboneError, ReaderStudyError, ReleaseError, ScoreError, StudyError
 from ctbone.findings import read_findings
 from ctbone.input_kind import Dim
 from ctbone.progress import progress
 from ctbone.results import (
+    Answers,
     Audit,
     CohortCheck,
     Conversion,
     Evaluation,
+    Export,
     Fusion,
     Prediction,
     Preprocessing,
@@ -41,7 +43,7 @@ from ctbone.results import (
     Status,
     Training,
 )
-from ctbone.study import Study, record_of, write_text
+from ctbone.study import Study, atomic_path, record_of, write_text
 from ctbone.study_check import check_fusion, check_models, check_readers, check_space
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
@@ -403,35 +405,81 @@ def train(
     return Training(summaries)
 
 
-def predict(study: Study | AnyPath = ".", *, dim: Dim | None = None) -> Prediction:
-    """Predict the external cases with the models of all folds.
+def predict(
+    study: Study | AnyPath = ".",
+    *,
+    dim: Dim | None = None,
+    image: AnyPath | None = None,
+    mask: AnyPath | None = None,
+    cohort: str | None = None,
+    model: AnyPath | None = None,
+    case: str | None = None,
+    column: Mapping[str, str] | None = None,
+    out: AnyPath | None = None,
+) -> Prediction | Answers:
+    """Predict the external cases with the models of all folds, or answer for new patients.
 
-    A model with a fold that is not trained is left out.
+    Without an image, a cohort and a model file, the tables of the external cases are written; a
+    model with a fold that is not trained is left out.
+
+    With one, each case gets the mean of the folds of every model, fused and recalibrated as the
+    study was, a class, a conformal set, and sentences for what lies outside the training range.
+    The images are converted in a temporary folder that is removed.
 
     Parameters
     ----------
     study
         The study or its folder; all folds of at least one model are trained.
     dim
-        Predict only with the models of this dimension.
+        Of the tables: only those of the models of this dimension.
+    image, mask
+        A DICOM folder, a DICOM file or NIfTI, and the mask of its lesion; or two folders of many,
+        in which image and mask of a patient have the same name.
+    cohort
+        An external centre of the study, in place of an image.
+    model
+        A model file of ``export``; no study is needed then.
+    case
+        Name of the case in the output.
+    column
+        Clinical columns of the patient, such as age and sex.
+    out
+        Folder of the JSON files and ``answers.csv``; None writes nothing.
 
     Returns
     -------
-    Prediction
-        The reasons of models that were left out are in ``left_out``.
+    Prediction or Answers
+        Of the tables, with the reasons of models that were left out; or of the new patients.
 
     Raises
     ------
     InferenceError, ModelError
         There are no external cases, no model is trained in all folds, or folds are outdated.
+    ReleaseError, CustodyError
+        The study or the model file cannot answer.
+    CtboneError
+        The image or mask of the only case cannot be used.
 
     Examples
     --------
     >>> import ctbone as ct
     >>> ct.predict("my_study").table  # doctest: +SKIP
+    >>> ct.predict("my_study", image="dicom/P99", mask="P99.nii.gz")  # doctest: +SKIP
     """
-    study = _opened(study)
+    if (image, mask, cohort, model) != (None, None, None, None):
+        from ctbone.new_patient import predict_patients
 
+        return predict_patients(
+            image,
+            mask,
+            study=None if model is not None and cohort is None else _opened(study),
+            model=model,
+            cohort=cohort,
+            case=case,
+            columns=column or {},
+            out=out,
+        )
+    study = _opened(study)
     names, count = models_of(study, dim), study.settings.folds.count
     from ctbone import inference
 
@@ -453,6 +501,62 @@ def _predict(study: Study, model: str) -> Path:
 
     with custody.timed(study, f"predict {model}"):
         return inference.predict_external(study, model)
+
+
+def export(
+    out: AnyPath, *, study: Study | AnyPath = ".", onnx: bool = False, force: bool = False
+) -> Export:
+    """Write a trained study as one model file, without any patient's data.
+
+    Parameters
+    ----------
+    out
+        The file to write; its name ends in ``.ctbone``.
+    study
+        The study or its folder; all folds of at least one model are trained.
+    onnx
+        Also write every network as ONNX, into the folder ``<out without .ctbone>.onnx``.
+    force
+        Overwrite ``out``.
+
+    Returns
+    -------
+    Export
+
+    Raises
+    ------
+    ReleaseError, CustodyError
+        The study is not trained, its files do not belong together, or ``out`` exists.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.export("sacral.ctbone", study="my_study")  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone import release
+
+    path = Path(out)
+    if not path.name.endswith(release.SUFFIX):
+        raise ReleaseError(
+            "the name of a model file ends in .ctbone",
+            found=path.name,
+            remedy=f"{path.name}.ctbone",
+        )
+    if path.exists() and not force:
+        raise ReleaseError(
+            "the file exists already and is not overwritten",
+            file=path,
+            remedy="choose another name, or give --force",
+        )
+    source = release.release_file(study)
+    with atomic_path(path) as temporary:
+        shutil.copyfile(source, temporary)
+    found = release.read_release(path)
+    networks: list[Path] = []
+    if onnx:
+        networks = release.write_onnx(found, path.with_suffix(".onnx"), study)
+    return Export(path, found.digest, found.card, networks)
 
 
 def fuse(

@@ -195,9 +195,8 @@ def test_a_function_has_the_name_and_the_options_of_its_command(name):
         for option in parameter.opts
     }
     ours = set(inspect.signature(getattr(ct, name)).parameters)
-    not_in_this_version = {"mask"} if name == "predict" else set()
     only_shown = {"json", "open"}  # the result of the function has the same content
-    assert options - not_in_this_version - only_shown - {"study"} <= ours
+    assert options - only_shown - {"study"} <= ours
 
 
 def test_no_command_has_the_name_of_a_module():

@@ -10,26 +10,19 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {
     *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
-    *("reporting", "reader_study", "planning"),
+    *("release", "reporting", "reader_study", "planning"),
 }
 SHARED = {
     "document": {"preprocessing", "training", "reporting", "auditing", "reader_study", "planning"},
-    "learning": {"training"},
-    "models": {"learning", "training", "inference", "transforms", "auditing"},
+    "learning": {"training", "release"},
+    "models": {"learning", "training", "inference", "release", "transforms", "auditing"},
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
 ORDER = {
-    "workflow",
-    "study_check",
-    "diagnosis",
-    "status_page",
-    "sample_sizes",
-    "cases",
-    "results",
-    "cli",
-    "__main__",
-    "__init__",
+    *("workflow", "study_check", "diagnosis", "status_page", "sample_sizes"),
+    *("cases", "new_patient", "results", "cli"),
+    *("__main__", "__init__"),
 }
 
 

@@ -67,7 +67,6 @@ def test_version():
     [
         ("explain",),
         ("read",),
-        ("predict", "some_dicom_folder", "--mask", "m.nii"),
     ],
 )
 def test_what_comes_later_says_so(tmp_path, arguments):
@@ -76,6 +75,24 @@ def test_what_comes_later_says_so(tmp_path, arguments):
     assert "this version of ctbone" in done.stderr
     assert "remedy" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("predict", "dicom"), "needs the mask of the lesion"),
+        (("predict", ".", "--mask", "cohort.csv", "--column", "age"), "name=value"),
+        (("predict", ".", "--mask", "cohort.csv"), "no model of the study is trained"),
+        (("predict", "--model", "cohort.csv", ".", "--mask", "cohort.csv"), "not a model file"),
+        (("export", "m.zip"), "ends in .ctbone"),
+    ],
+)
+def test_a_new_patient_that_cannot_be_answered_says_why(study, arguments, words):
+    done = ctbone(*arguments, cwd=study.root)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (study.root / "answers").exists()
 
 
 def test_init_makes_a_study_and_overwrites_nothing(tmp_path):

@@ -237,6 +237,7 @@ def _record(volume: Volume, found: list[Series]) -> dict[str, Any]:
         "from": "dicom",
         "geometry": _geometry(volume.grid),
         "scan": asdict(volume.scan),
+        "contrast": any(series.contrast for series in found if series.verdict == "taken"),
         "air_voxels": volume.air_voxels,
         "resampled": volume.irregularity or None,
         "series": [

@@ -15,6 +15,7 @@ from ctbone.findings import read_findings
 from ctbone.progress import progress
 from ctbone.reporting.analysis import Analysis, analyse
 from ctbone.reporting.checklists import checklist_section
+from ctbone.reporting.conformal import conformal_section
 from ctbone.reporting.decision_curves import curves_by_set
 from ctbone.reporting.fusion_records import Records, fusion_records, stale_notices
 from ctbone.reporting.fusion_section import fusion_section
@@ -160,6 +161,8 @@ def _page(made: _Made) -> Page:
     sections += made.chapters
     if records.all:
         sections.append(fusion_section(analysis, records))
+    conformal = conformal_section(analysis, settings.prediction.error_rate)
+    sections += [conformal] if conformal is not None else []
     sections.append(worst_cases(study, analysis, made.tables))
     audited = audit_section(study)
     if isinstance(audited, Section):

@@ -26,6 +26,13 @@ from ctbone.stats.calibration import (
     scaled_brier,
 )
 from ctbone.stats.clustered_rates import clustered_proportion, clustered_rates
+from ctbone.stats.conformal import (
+    ConformalLimit,
+    class_limits,
+    conformal_limit,
+    conformal_sets,
+    fewest_cases,
+)
 from ctbone.stats.confusion_table import Confusion, confusion
 from ctbone.stats.decision import (
     DecisionCurve,
@@ -96,6 +103,7 @@ __all__ = [
     "CategoricalComparison",
     "CategoricalSummary",
     "Comparison",
+    "ConformalLimit",
     "Confusion",
     "ContinuousComparison",
     "ContinuousSummary",
@@ -123,6 +131,7 @@ __all__ = [
     "calibration_errors",
     "calibration_intercept",
     "calibration_slope",
+    "class_limits",
     "clustered_proportion",
     "clustered_rates",
     "cochran_q",
@@ -130,6 +139,8 @@ __all__ = [
     "cohen_kappa_test",
     "compare_categorical",
     "compare_continuous",
+    "conformal_limit",
+    "conformal_sets",
     "confusion",
     "confusion_matrix",
     "dangerous_error",
@@ -141,6 +152,7 @@ __all__ = [
     "ece",
     "equal_width_bins",
     "f1",
+    "fewest_cases",
     "fit_isotonic",
     "fit_platt",
     "fit_temperature",
