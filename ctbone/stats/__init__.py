@@ -44,6 +44,7 @@ from ctbone.stats.flexible_calibration import (
     calibration_errors,
     ici,
 )
+from ctbone.stats.geometric_means import geometric_mean, paired_ratio, unpaired_ratio
 from ctbone.stats.group_tests import independence_test, location_test
 from ctbone.stats.multiclass import (
     confusion_matrix,
@@ -146,6 +147,7 @@ __all__ = [
     "fit_temperature",
     "fleiss_kappa",
     "fleiss_kappa_test",
+    "geometric_mean",
     "holm",
     "hosmer_lemeshow",
     "ici",
@@ -162,6 +164,7 @@ __all__ = [
     "negative_likelihood_ratio",
     "npv",
     "observed_expected",
+    "paired_ratio",
     "positive_likelihood_ratio",
     "ppv",
     "proportion",
@@ -175,6 +178,7 @@ __all__ = [
     "top_label_ece",
     "treat_all",
     "treat_none",
+    "unpaired_ratio",
     "weighted_auc",
     "youden_threshold",
 ]

@@ -237,14 +237,18 @@ def run(options: argparse.Namespace, dim: str, size: int) -> None:
     print(f"\n{dim}, {size} voxels along an edge of {FIELD:g} mm: ", end="")
     print(f"{(called == test.labels).sum()} of {len(called)} classified right")
     rows = []
-    for name, draw in contenders(Evidence(network, 0), images[:1], channels=options.channels).items():
+    for name, draw in contenders(
+        Evidence(network, 0), images[:1], channels=options.channels
+    ).items():
         if options.only and not any(word in name for word in options.only):
             continue
         slow = name.startswith(("score", "occlusion"))
         few = images[: options.slow] if slow else images
         rows.append(line_of(name, measure(draw, network, test, few, curves=options.curves)))
     randomised(network)
-    for name, draw in contenders(Evidence(network, 0), images[:1], channels=options.channels).items():
+    for name, draw in contenders(
+        Evidence(network, 0), images[:1], channels=options.channels
+    ).items():
         if name.startswith(("grad-cam @", "integrated")) and not options.only:
             found = measure(draw, network, test, images, curves=False)
             rows.append(line_of(f"{name}, random weights", found))
