@@ -10,12 +10,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {
     *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
-    "reporting",
+    *("reporting", "explaining"),
 }
 SHARED = {
-    "document": {"preprocessing", "training", "reporting", "auditing"},
+    "document": {"preprocessing", "training", "reporting", "auditing", "explaining"},
     "learning": {"training"},
-    "models": {"learning", "training", "inference", "transforms", "auditing"},
+    "models": {"learning", "training", "inference", "transforms", "auditing", "explaining"},
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""

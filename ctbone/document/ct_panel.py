@@ -65,7 +65,15 @@ def draw_plane(axes: Axes, plane: Plane, window: Window) -> None:
     )
     if plane.heat is not None:
         opacity = np.clip(plane.heat.T * OPAQUE, 0, 1)
-        axes.imshow(plane.heat.T, cmap=HEAT, vmin=0, vmax=1, origin="lower", alpha=opacity)
+        axes.imshow(
+            plane.heat.T,
+            cmap=HEAT,
+            vmin=0,
+            vmax=1,
+            origin="lower",
+            alpha=opacity,
+            interpolation="bilinear",
+        )
     if plane.lesion.any():
         axes.contour(plane.lesion.T, levels=[0.5], colors=OUTLINE, linewidths=0.9)
     if plane.box is not None:
