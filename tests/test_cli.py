@@ -65,7 +65,6 @@ def test_version():
     "arguments",
     [
         ("readers", "scores.csv"),
-        ("explain",),
         ("read",),
         ("predict", "some_dicom_folder", "--mask", "m.nii"),
     ],
