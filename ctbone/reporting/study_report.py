@@ -35,6 +35,7 @@ from ctbone.reporting.sections import (
     uneven_notices,
 )
 from ctbone.reporting.sources import Source, case_sets, elsewhere_notices, sources
+from ctbone.reporting.subgroups import subgroups_section
 from ctbone.reporting.worst_cases import worst_cases
 from ctbone.study import Study, provenance
 
@@ -154,6 +155,8 @@ def _page(made: _Made) -> Page:
         sections.append(readers_section(analysis, readers))
     if records.all:
         sections.append(fusion_section(analysis, records))
+    divided = subgroups_section(study, made.cohort, analysis)
+    sections += [] if divided is None else [divided]
     sections.append(worst_cases(study, analysis, made.tables))
     audited = audit_section(study)
     if isinstance(audited, Section):

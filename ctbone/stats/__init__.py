@@ -46,6 +46,7 @@ from ctbone.stats.flexible_calibration import (
 )
 from ctbone.stats.geometric_means import geometric_mean, paired_ratio, unpaired_ratio
 from ctbone.stats.group_tests import independence_test, location_test
+from ctbone.stats.heterogeneity import heterogeneity_test
 from ctbone.stats.multiclass import (
     confusion_matrix,
     dangerous_error,
@@ -148,6 +149,7 @@ __all__ = [
     "fleiss_kappa",
     "fleiss_kappa_test",
     "geometric_mean",
+    "heterogeneity_test",
     "holm",
     "hosmer_lemeshow",
     "ici",

@@ -27,7 +27,7 @@ from ctbone.explaining.activation_maps import grad_cam, grad_cam_plus_plus, scor
 from ctbone.explaining.evidence import Evidence
 from ctbone.explaining.faithfulness import deletion_and_insertion, heat_in_lesion
 from ctbone.explaining.input_maps import integrated_gradients, occlusion
-from ctbone.explaining.layers import grid_layers
+from ctbone.explaining.layers import choose_layer, grid_layers
 from ctbone.models.hardware import choose_hardware
 from ctbone.models.network_input import network_input
 from ctbone.models.networks import build_network
@@ -143,8 +143,11 @@ def contenders(evidence: Evidence, image: torch.Tensor, *, channels: int) -> dic
     size = image.shape[2]
     spacing = FIELD / size
     found: dict[str, Draw] = {}
-    for layer in grid_layers(evidence.network, [image]):
+    layers = grid_layers(evidence.network, [image])
+    chosen = choose_layer(layers, None, size=size, spacing=spacing, network="DenseNet")
+    for layer in layers:
         cell = f"{layer.name}, {layer.cell(size, spacing):.3g} mm"
+        cell += " (default)" * (layer == chosen)
         found[f"grad-cam @ {cell}"] = partial(grad_cam, layer=layer.name)
         found[f"grad-cam++ @ {cell}"] = partial(grad_cam_plus_plus, layer=layer.name)
         found[f"score-cam @ {cell}"] = partial(score_cam, layer=layer.name, channels=channels)
@@ -205,11 +208,11 @@ def line_of(name: str, found: pd.DataFrame) -> dict[str, str]:
     return row | {"s a map": f"{found['seconds'].median():.2g}"}
 
 
-def print_table(rows: Sequence[dict[str, str]]) -> None:
-    print("| " + " | ".join(rows[0]) + " |")
-    print("|" + "---|" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(row.values()) + " |", flush=True)
+def print_row(row: dict[str, str], *, head: bool) -> None:
+    if head:
+        print("| " + " | ".join(row) + " |")
+        print("|" + "---|" * len(row))
+    print("| " + " | ".join(row.values()) + " |", flush=True)
 
 
 def trained(options: argparse.Namespace, model: ModelSettings, size: int) -> nn.Module:
@@ -243,23 +246,18 @@ def run(options: argparse.Namespace, dim: str, size: int) -> None:
         called = torch.cat([network(image).argmax(1) for image in images.split(1)]).numpy()
     print(f"\n{dim}, {size} voxels along an edge of {FIELD:g} mm: ", end="")
     print(f"{(called == test.labels).sum()} of {len(called)} classified right")
-    rows = []
-    for name, draw in contenders(
-        Evidence(network, 0), images[:1], channels=options.channels
-    ).items():
-        if options.only and not any(word in name for word in options.only):
-            continue
+    drawn = contenders(Evidence(network, 1), images[:1], channels=options.channels)
+    for number, (name, draw) in enumerate(drawn.items()):
         slow = name.startswith(("score", "integrated", "occlusion"))
-        few = images[: options.slow] if slow else images
-        rows.append(line_of(name, measure(draw, network, test, few, curves=options.curves)))
+        few = images[: options.slow] if slow or options.curves else images
+        found = measure(draw, network, test, few, curves=options.curves)
+        print_row(line_of(name, found), head=number == 0)
     randomised(network)
-    for name, draw in contenders(
-        Evidence(network, 0), images[:1], channels=options.channels
-    ).items():
-        if name.startswith(("grad-cam @", "integrated")) and not options.only:
-            found = measure(draw, network, test, images, curves=False)
-            rows.append(line_of(f"{name}, random weights", found))
-    print_table(rows)
+    for name, draw in drawn.items():
+        if name.startswith(("grad-cam @", "integrated")):
+            few = images[: options.slow] if name.startswith("integrated") else images
+            found = measure(draw, network, test, few, curves=False)
+            print_row(line_of(f"{name}, random weights", found), head=False)
 
 
 def main() -> None:
@@ -272,9 +270,10 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=60, help="crops to draw maps of")
     parser.add_argument("--slow", type=int, default=24, help="of these for the slow methods")
     parser.add_argument("--channels", type=int, default=32, help="of Score-CAM")
-    parser.add_argument("--curves", action="store_true", help="deletion and insertion too")
+    parser.add_argument(
+        "--curves", action="store_true", help="deletion and insertion too, of the --slow cases"
+    )
     parser.add_argument("--keep", help="folder in which trained weights are kept")
-    parser.add_argument("--only", action="append", help="maps whose name holds this")
     options = parser.parse_args()
     for dim in options.dim or ["3d", "2d"]:
         run(options, dim, options.size or (48 if dim == "3d" else 112))
