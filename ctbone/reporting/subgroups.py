@@ -56,9 +56,9 @@ def subgroups_section(study: Study, cohort: Cohort, analysis: Analysis) -> Secti
     text = (
         f"The AUC in groups of the cases. A group needs {_FEWEST} cases of each class. Numbers are "
         "cut at the thirds of the whole cohort. The p-value asks whether the AUC is the same in "
-        "all groups of a row's quantity (Cochran's Q of DeLong's intervals), adjusted by Holm's method "
-        "over the quantities of a model. A large p-value does not show that the groups are equal: "
-        "small groups have wide intervals."
+        "all groups of a row's quantity (Cochran's Q of DeLong's intervals), adjusted by Holm's "
+        "method over the quantities of a model. A large p-value does not show that the groups are "
+        "equal: small groups have wide intervals."
     )
     return Section("subgroups", "Subgroups", (Text((text,)), *tables))
 
