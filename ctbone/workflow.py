@@ -511,7 +511,8 @@ def explain(
             remedy="choose the model with --dim, or set explain.layers in study.yaml",
         )
     chosen = study.settings.explain.model_dump()
-    chosen |= {"methods": [method] if isinstance(method, str) else [*method]} if method else {}
+    methods = [method] if isinstance(method, str) else [*dict.fromkeys(method)]
+    chosen |= {"methods": methods} if methods else {}
     chosen |= {} if target is None else {"target": target}
     chosen |= {} if layer is None else {"layers": {names[0]: layer}}
     settings = checked(ExplainSettings, chosen)
