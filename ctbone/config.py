@@ -333,7 +333,11 @@ ExplainMethod = Literal["grad-cam", "grad-cam++", "score-cam", "integrated-gradi
 class ExplainSettings(_Section):
     """Maps of what a network uses."""
 
-    methods: Annotated[tuple[ExplainMethod, ...], Field(min_length=1)] = ("grad-cam", "score-cam")
+    methods: Annotated[tuple[ExplainMethod, ...], Field(min_length=1)] = (
+        "grad-cam",
+        "score-cam",
+        "integrated-gradients",
+    )
     """The maps of each case."""
     target: Name | None = None
     """The class that a map is evidence for; null: the class that the model predicts."""
