@@ -771,10 +771,43 @@ def power_validation(
 
 
 @app.command()
-def explain(study: StudyDir = HERE) -> None:
-    """Draw heat maps over the cases (not yet)."""
-    not_yet(
-        "draws no heat maps", "the weights in runs/ are safetensors that other tools can explain"
+def explain(
+    dim: DimOption = None,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only this case; can be repeated."),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="grad-cam, grad-cam++, score-cam, integrated-gradients or occlusion; can be "
+            "repeated; default: those of the settings.",
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Layer of class activation maps; default: the deepest with cells of at most 8 mm.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="CLASS", help="Evidence for this class; default: the predicted one."),
+    ] = None,
+    study: StudyDir = HERE,
+) -> None:
+    """Draw maps of what the models use, on the scanner's grid and as pictures.
+
+    A case is explained by the network that has not seen it. Maps that are up to date are kept.
+    """
+    from ctbone import workflow
+
+    print(
+        workflow.explain(
+            study, dim=dim, case=case or [], method=method or [], layer=layer, target=target
+        )
     )
 
 

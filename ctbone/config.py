@@ -341,6 +341,33 @@ class PredictionSettings(_Section):
     """Monte-Carlo dropout: passes with active dropout layers, of networks trained with dropout."""
 
 
+ExplainMethod = Literal["grad-cam", "grad-cam++", "score-cam", "integrated-gradients", "occlusion"]
+
+
+class ExplainSettings(_Section):
+    """Maps of what a network uses."""
+
+    methods: Annotated[tuple[ExplainMethod, ...], Field(min_length=1)] = (
+        "grad-cam",
+        "score-cam",
+        "integrated-gradients",
+    )
+    """The maps of each case."""
+    target: Name | None = None
+    """The class that a map is evidence for; null: the class that the model predicts."""
+    layers: dict[Name, str] = {}
+    """Layer of each model's class activation maps; default: the deepest whose cells are at most
+    8 mm."""
+    score_cam_channels: Annotated[int, Field(ge=1)] | None = 64
+    """Channels of Score-CAM, those that vary most; null: all."""
+    steps: Annotated[int, Field(ge=2, le=1000)] = 16
+    """Steps of integrated gradients."""
+    smoothing: NonNegativeFloat = 4.0
+    """Standard deviation, in mm, of the Gaussian that smooths integrated gradients."""
+    occlusion: PositiveFloat = 24.0
+    """Edge of the occluded cube or square in mm; it moves by half of it."""
+
+
 class Settings(_Section):
     """All settings of a study, as ``study.yaml`` holds them.
 
@@ -364,6 +391,7 @@ class Settings(_Section):
     fusion: FusionSettings = FusionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     prediction: PredictionSettings = PredictionSettings()
+    explain: ExplainSettings = ExplainSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -406,6 +434,16 @@ class Settings(_Section):
             raise ValueError(
                 f"models: '{READER}' is the radiologist in a fusion, choose another name"
             )
+        if self.explain.target is not None and self.explain.target not in self.classes:
+            raise ValueError(
+                f"explain.target is '{self.explain.target}', "
+                f"expected one of the classes {list(self.classes)}"
+            )
+        for name in self.explain.layers:
+            if name not in self.models:
+                raise ValueError(
+                    f"explain.layers: there is no model '{name}', expected {list(self.models)}"
+                )
         for name, model in self.models.items():
             weights = model.training.class_weights
             if isinstance(weights, dict) and set(weights) != set(self.classes):

@@ -173,3 +173,7 @@ class ReportError(CtboneError):
 
 class AuditError(CtboneError):
     """There is no audit of the study as it stands, or it cannot be made."""
+
+
+class ExplainError(CtboneError):
+    """No map can be drawn of these cases with this network, layer or method."""

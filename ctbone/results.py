@@ -22,6 +22,7 @@ from ctbone.workers import Outcome
 
 if TYPE_CHECKING:
     from ctbone.dicom import Series
+    from ctbone.explaining import Explanations
     from ctbone.fusion import FusionSummary
     from ctbone.preprocessing import CropSummary
     from ctbone.training import TrainingSummary
@@ -407,6 +408,51 @@ class Fusion(Result):
         return "\n".join(
             [*lines, *(f"{why}: left out {', '.join(names)}" for why, names in reasons.items())]
         )
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation(Result):
+    """Maps of what each model uses.
+
+    Attributes
+    ----------
+    models
+        One summary a model.
+    """
+
+    models: Sequence[Explanations]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a model, case and method: class, probability, and how the heat lies."""
+        names = ("case_id", "cohort", "truth", "method", "target", "probability", "layer")
+        measures = ("points", "inside", "volume", "ratio", "extent")
+        rows = [
+            {"model": one.model, **{name: record[name] for name in (*names, *measures)}}
+            for one in self.models
+            for record in one.records
+        ]
+        return pd.DataFrame(rows, columns=["model", *names, *measures])
+
+    def __str__(self) -> str:
+        lines = []
+        for one in self.models:
+            kept = f", {one.kept} were up to date" if one.kept else ""
+            lines.append(f"{one.model}: {_cases(one.drawn)} explained{kept}; {one.page.resolve()}")
+            if one.layer and one.cell_mm:
+                low, high = (f"{mm:.2g}" for mm in one.cell_mm)
+                span = low if low == high else f"{low} to {high}"
+                lines.append(f"  layer {one.layer.name}, cells of {span} mm")
+            if one.left_out:
+                lines.append(f"  left out, their folds are not trained: {_cases(one.left_out)}")
+        return "\n".join(lines)
+
+
+def _cases(found: int | Sequence[str]) -> str:
+    """Return a number of cases in words, with the first of their names."""
+    count = found if isinstance(found, int) else len(found)
+    named = "" if isinstance(found, int) else f" ({', '.join(found[:3])}{' …' * (count > 3)})"
+    return f"{count} case{'s' * (count != 1)}{named}"
 
 
 @dataclass(frozen=True, repr=False)

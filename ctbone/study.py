@@ -243,9 +243,13 @@ class Study:
         """Return the path of a fusion's probabilities; its record holds the weights."""
         return self.root / "fusion" / f"{name}.csv"
 
-    def explanation(self, model: str, case_id: str) -> Path:
+    def explanation(self, model: str, method: str, case_id: str) -> Path:
         """Return the path of a case's heat map, on the grid of its volume."""
-        return self.root / "explain" / model / f"{case_id}.nii.gz"
+        return self.root / "explain" / model / method / f"{case_id}.nii.gz"
+
+    def explanation_page(self, model: str) -> Path:
+        """Return the page of a model's heat maps; the cases' pictures lie beside it."""
+        return self.root / "explain" / model / "index.html"
 
     @property
     def status_page(self) -> Path:

@@ -21,10 +21,17 @@ from ctbone.cases import (
     prepare_case,
 )
 from ctbone.cohort import COLUMNS, examine_cohort, read_cohort
-from ctbone.config import DicomSettings, EvaluationSettings
+from ctbone.config import DicomSettings, EvaluationSettings, ExplainSettings
 from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.differences import brief, differences
-from ctbone.errors import CtboneError, ReaderStudyError, ReleaseError, ScoreError, StudyError
+from ctbone.errors import (
+    CtboneError,
+    ExplainError,
+    ReaderStudyError,
+    ReleaseError,
+    ScoreError,
+    StudyError,
+)
 from ctbone.findings import read_findings
 from ctbone.input_kind import Dim
 from ctbone.progress import progress
@@ -34,6 +41,7 @@ from ctbone.results import (
     CohortCheck,
     Conversion,
     Evaluation,
+    Explanation,
     Export,
     Fusion,
     Prediction,
@@ -557,6 +565,77 @@ def export(
     if onnx:
         networks = release.write_onnx(found, path.with_suffix(".onnx"), study)
     return Export(path, found.digest, found.card, networks)
+
+
+def explain(
+    study: Study | AnyPath = ".",
+    *,
+    dim: Dim | None = None,
+    case: str | Sequence[str] = (),
+    method: str | Sequence[str] = (),
+    layer: str | None = None,
+    target: str | None = None,
+) -> Explanation:
+    """Draw maps of what the models use, as NIfTI on the scanner's grid and as pictures.
+
+    An internal case is explained by the network that has not seen it, an external case by all
+    folds.
+
+    Parameters
+    ----------
+    study
+        The study or its folder; at least one fold is trained.
+    dim
+        Explain only the models of this dimension.
+    case
+        ``case_id`` of one or several cases; empty for all.
+    method
+        The maps, as in ``explain.methods``; empty takes the settings.
+    layer
+        Layer of class activation maps, of a single model; None takes the settings.
+    target
+        The class that the maps are evidence for; None takes the settings.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    ExplainError, ConfigError
+        An option does not fit the study, or no fold is trained.
+    CustodyError, ModelError
+        Weights or crops are missing, damaged or out of date.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.explain("my_study", dim="3d", case="P012").table  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone.explaining import explain_study
+
+    names = models_of(study, dim)
+    if layer is not None and len(names) > 1:
+        raise ExplainError(
+            "a layer belongs to one model",
+            found=f"--layer {layer} for {', '.join(names)}",
+            remedy="choose the model with --dim, or set explain.layers in study.yaml",
+        )
+    chosen = study.settings.explain.model_dump()
+    methods = [method] if isinstance(method, str) else [*dict.fromkeys(method)]
+    chosen |= {"methods": methods} if methods else {}
+    chosen |= {} if target is None else {"target": target}
+    chosen |= {} if layer is None else {"layers": {names[0]: layer}}
+    settings = checked(ExplainSettings, chosen)
+    if settings.target is not None and settings.target not in study.settings.classes:
+        raise ExplainError(
+            "the study has no such class",
+            found=settings.target,
+            expected=", ".join(study.settings.classes),
+        )
+    cases = [case] if isinstance(case, str) else [*case]
+    return Explanation([explain_study(study, name, settings, cases=cases) for name in names])
 
 
 def fuse(

@@ -10,12 +10,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {
     *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
-    *("release", "reporting", "reader_study", "planning"),
+    *("release", "reporting", "reader_study", "planning", "explaining"),
 }
 SHARED = {
-    "document": {"preprocessing", "training", "reporting", "auditing", "reader_study", "planning"},
+    "document": {
+        *("preprocessing", "training", "reporting", "auditing", "reader_study", "planning"),
+        "explaining",
+    },
     "learning": {"training", "release"},
-    "models": {"learning", "training", "inference", "release", "transforms", "auditing"},
+    "models": {
+        *("learning", "training", "inference", "release", "transforms", "auditing", "explaining"),
+    },
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""

@@ -65,7 +65,6 @@ def test_version():
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("explain",),
         ("read",),
     ],
 )

@@ -37,6 +37,7 @@ from ctbone.reporting.sections import (
     uneven_notices,
 )
 from ctbone.reporting.sources import Source, case_sets, elsewhere_notices, sources
+from ctbone.reporting.subgroups import subgroups_section
 from ctbone.reporting.worst_cases import worst_cases
 from ctbone.study import Study, provenance
 
@@ -163,6 +164,8 @@ def _page(made: _Made) -> Page:
         sections.append(fusion_section(analysis, records))
     conformal = conformal_section(analysis, settings.prediction.error_rate)
     sections += [conformal] if conformal is not None else []
+    divided = subgroups_section(study, made.cohort, analysis)
+    sections += [] if divided is None else [divided]
     sections.append(worst_cases(study, analysis, made.tables))
     audited = audit_section(study)
     if isinstance(audited, Section):

@@ -51,7 +51,9 @@ from ctbone.stats.flexible_calibration import (
     calibration_errors,
     ici,
 )
+from ctbone.stats.geometric_means import geometric_mean, paired_ratio, unpaired_ratio
 from ctbone.stats.group_tests import independence_test, location_test
+from ctbone.stats.heterogeneity import heterogeneity_test
 from ctbone.stats.multiclass import (
     confusion_matrix,
     dangerous_error,
@@ -158,6 +160,8 @@ __all__ = [
     "fit_temperature",
     "fleiss_kappa",
     "fleiss_kappa_test",
+    "geometric_mean",
+    "heterogeneity_test",
     "holm",
     "hosmer_lemeshow",
     "ici",
@@ -174,6 +178,7 @@ __all__ = [
     "negative_likelihood_ratio",
     "npv",
     "observed_expected",
+    "paired_ratio",
     "positive_likelihood_ratio",
     "ppv",
     "proportion",
@@ -187,6 +192,7 @@ __all__ = [
     "top_label_ece",
     "treat_all",
     "treat_none",
+    "unpaired_ratio",
     "weighted_auc",
     "youden_threshold",
 ]
