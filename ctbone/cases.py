@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,11 @@ from ctbone.workers import Outcome
 
 if TYPE_CHECKING:
     from ctbone.config import PreprocessSettings
+    from ctbone.dicom import ImageHeader
+    from ctbone.grid import Grid
     from ctbone.preprocessing import CropSummary, MaskCheck
     from ctbone.preprocessing.crops import CaseCrops
+    from ctbone.resample import Slab
     from ctbone.scan_identity import ScanIdentity
 
 TRANSFORMS = "ctbone.transforms"
@@ -52,8 +56,19 @@ def check_one(job: CaseJob) -> CaseCheck:
     from ctbone.preprocessing import check_case
 
     header = read_header(job.study, job.case)
-    mask = check_case(job.study, job.case, header.grid)
+    mask = check_case(job.study, job.case, header.grid, partial(_read_around, job.case, header))
     return CaseCheck(replace(mask, voxels=math.prod(header.grid.shape)), header.identity)
+
+
+def _read_around(case: Case, header: ImageHeader, targets: Sequence[Grid]) -> Slab:
+    """Read the part of a case's image that sampling onto some grids needs."""
+    from ctbone.dicom import read_part
+    from ctbone.nifti import open_nifti
+    from ctbone.resample import read_slab
+
+    if header.series is None:
+        return read_slab(open_nifti(case.image, case.case_id), targets)
+    return read_part(header.series, targets)
 
 
 def converted_identity(job: CaseJob) -> ScanIdentity | None:

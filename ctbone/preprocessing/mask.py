@@ -151,6 +151,11 @@ def check_overlap(mask: Mask, image: Grid, case: Case | None = None) -> None:
     )
 
 
+def on_grid(mask: Mask, image: Grid) -> bool:
+    """Whether a mask's file has the image's grid; the order of the axes may differ."""
+    return _apart(mask.source, image) <= _SAME_GRID * min(image.spacing)
+
+
 def touches_border(mask: Mask, image: Grid) -> bool:
     """Whether the lesion reaches the outermost voxels of the image: part of it may be missing."""
     index = image.to_index(mask.grid.to_world(mask.ends))
@@ -181,8 +186,7 @@ def _check_grid(source: Grid, image: Grid, case: str | None, file: Path | None) 
     """Refuse a grid of the image's size at another place; the order of the axes may differ."""
     if sorted(source.shape) != sorted(image.shape):
         return
-    theirs, ours = source.corners(), image.corners()
-    apart = np.linalg.norm(theirs[:, None] - ours[None], axis=-1).min(axis=1).max()
+    apart = _apart(source, image)
     if apart <= _SAME_GRID * min(image.spacing):
         return
     raise PreprocessError(
@@ -193,6 +197,14 @@ def _check_grid(source: Grid, image: Grid, case: str | None, file: Path | None) 
         expected=f"the image's affine {_rows(image)}",
         remedy="save the mask with the geometry of its image, or draw it on this image",
     )
+
+
+def _apart(source: Grid, image: Grid) -> float:
+    """Return how far corners of two grids are apart at most, mm; infinite if their sizes differ."""
+    if sorted(source.shape) != sorted(image.shape):
+        return float("inf")
+    theirs, ours = source.corners(), image.corners()
+    return float(np.linalg.norm(theirs[:, None] - ours[None], axis=-1).min(axis=1).max())
 
 
 def mask_of_labels(values: np.ndarray, grid: Grid, path: Path) -> Mask:

@@ -13,6 +13,7 @@ from ctbone.input_kind import CT_CUBE, CT_PLANES, INPUT_KINDS
 from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space
 from ctbone.preprocessing.components import Components
+from ctbone.preprocessing.mask_position import outside_note
 from ctbone.resample import Slab, read_slab, sample
 from ctbone.study import Study, atomic_path, content_hash, read_json, record_of
 
@@ -29,7 +30,7 @@ _DPI = 150
 _SCAN_PIXELS = 440
 _LETTERS = ("LR", "PA", "IS")  # at the low and the high end of each axis
 _ROUND_MM = (200, 100, 50, 20, 10, 5, 2, 1)
-_DRAWN_WITH = 1  # raise it when the drawing changes, so that older sheets are drawn again
+_DRAWN_WITH = 2  # raise it when the drawing changes, so that older sheets are drawn again
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,9 @@ def _head(
     )
     _text(figure, _EDGE, height - 9, case_id, width, height, size=15, weight="bold")
     _text(figure, _EDGE, height - 14.8, "    ".join(facts), width, height, size=8.5)
+    if record["case"].get("own_grid"):
+        share = record["lesion"]["body_share"]
+        facts = (*facts, f"mask not on the image's grid, {share:.0%} in the body")
     warnings = "    ".join(warnings_of(record, settings.mode))
     _text(figure, _EDGE, height - 19.6, warnings, width, height, size=8.5, color=_WARNING)
     _text(
@@ -254,6 +258,8 @@ def warnings_of(record: dict[str, Any], mode: str) -> list[str]:
     told += [note] if note else []
     if record["case"]["touches_border"]:
         told.append("the lesion touches the border of the scan")
+    outside = outside_note(record["lesion"].get("body_share", 1.0))
+    told += [outside] if outside else []
     return told
 
 
