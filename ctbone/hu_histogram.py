@@ -82,10 +82,10 @@ def hu_doubt(values: np.ndarray) -> str | None:
     between = _share(inside, 300, 700)
     if _share(inside, -np.inf, _FAT_FROM) < 0.001 and shifted >= max(0.05, 3 * between):
         return "the values are not HU: fat and soft tissue lie near 1024, as if 1024 was added"
-    if len(inside) >= _CROP and _share(inside, -np.inf, 0) < 1e-4:
-        return "the values are not HU: no air and no fat is negative, as if they were scaled"
     if _share(inside, _BRIGHT, np.inf) >= 0.05:
         return f"the values are not HU: more than 5 % are above 3500, up to {high:.4g}"
+    if len(inside) >= _CROP and _share(inside, -np.inf, 0) < 1e-4:
+        return "the values are not HU: no air and no fat is negative, as if they were scaled"
     return None
 
 
