@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ctbone.preprocessing.crops import CaseCrops
     from ctbone.resample import Slab
     from ctbone.scan_identity import ScanIdentity
+    from ctbone.second_opinion import Opinion
 
 TRANSFORMS = "ctbone.transforms"
 """The module that imports MONAI, which takes seconds; needed only if a crop is to be made."""
@@ -81,6 +82,13 @@ def _read_around(case: Case, header: ImageHeader, targets: Sequence[Grid]) -> Sl
     if header.series is None:
         return read_slab(open_nifti(case.image, case.case_id), targets)
     return read_part(header.series, targets)
+
+
+def compare_converters(job: CaseJob) -> list[Opinion]:
+    """Compare ctbone's volume of a case with those of other converters."""
+    from ctbone.second_opinion import opinions_of
+
+    return opinions_of(job.study, job.case)
 
 
 def converted_identity(job: CaseJob) -> ScanIdentity | None:

@@ -182,7 +182,16 @@ def init(
 
 
 @app.command()
-def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
+def check(
+    study: StudyDir = HERE,
+    workers: WorkersOption = None,
+    second_opinion: Annotated[
+        bool,
+        typer.Option(
+            "--second-opinion", help="Compare each DICOM series with other converters' volumes."
+        ),
+    ] = False,
+) -> None:
     """List every problem of the study before anything long runs.
 
     These are problems of cohort.csv, images, masks, scores.csv, study.yaml and disk space.
@@ -190,8 +199,9 @@ def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
     from ctbone import workflow
     from ctbone.results import problem_lines
 
-    found = workflow.check(study, workers=_processes(workers))
+    found = workflow.check(study, workers=_processes(workers), second_opinion=second_opinion)
     _print_lines(f"note: {note}" for note in found.notes)
+    _print_lines(found.opinion_lines)
     _print_lines(problem_lines(found.problems), sys.stderr)
     _print_lines([found.summary], sys.stdout if found.ok else sys.stderr)
     if not found.ok:

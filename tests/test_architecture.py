@@ -19,7 +19,10 @@ SHARED = {
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
-ORDER = {"workflow", "study_check", "diagnosis", "cases", "results", "cli", "__main__", "__init__"}
+ORDER = {
+    *("workflow", "study_check", "diagnosis", "cases", "results", "second_opinion", "cli"),
+    *("__main__", "__init__"),
+}
 
 
 def rooms():
