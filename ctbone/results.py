@@ -23,6 +23,7 @@ from ctbone.workers import Outcome
 if TYPE_CHECKING:
     from ctbone.dicom import Series
     from ctbone.fusion import FusionSummary
+    from ctbone.pacs import PulledCase
     from ctbone.preprocessing import CropSummary
     from ctbone.training import TrainingSummary
 
@@ -122,6 +123,47 @@ def _opinion_line(row: pd.Series) -> str:
         return str(row["explanation"])
     share = f"{row['different']} of {row['voxels']} voxels differ"
     return f"{share}, by up to {row['largest_hu']} HU: {row['explanation']}"
+
+
+@dataclass(frozen=True, repr=False)
+class Pulling(Result):
+    """Examinations that were pulled from a PACS.
+
+    Attributes
+    ----------
+    study
+        The study.
+    pulled
+        The complete ones.
+    problems
+        Why the others are not complete.
+    """
+
+    study: Study
+    pulled: Sequence[PulledCase]
+    problems: Sequence[CtboneError]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every examination is complete."""
+        return not self.problems
+
+    @property
+    def summary(self) -> str:
+        """The result in one line."""
+        new = [case for case in self.pulled if case.images]
+        count, images = len(self.pulled), sum(case.images for case in new)
+        told = f"{count} examinations are complete in {self.study.exports}"
+        return f"{told}, {len(new)} of them new ({images} images); {len(self.problems)} failed"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a complete examination: ``case_id, series, images``."""
+        rows = [(case.case_id, case.series, case.images) for case in self.pulled]
+        return pd.DataFrame(rows, columns=["case_id", "series", "images"])
+
+    def __str__(self) -> str:
+        return "\n".join([self.summary, *problem_lines(self.problems)])
 
 
 @dataclass(frozen=True, repr=False)

@@ -37,6 +37,7 @@ from ctbone.results import (
     Fusion,
     Prediction,
     Preprocessing,
+    Pulling,
     Report,
     Status,
     Training,
@@ -209,6 +210,66 @@ def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck
         internal=len(found.cases.internal),
         external=len(found.cases.external),
     )
+
+
+def pacs_pull(
+    table: AnyPath,
+    study: Study | AnyPath = ".",
+    *,
+    archive: str,
+    aet: str = "CTBONE",
+    move_port: int | None = None,
+    per_second: float | None = None,
+    deid: Literal["basic", "none"] = "basic",
+) -> Pulling:
+    """Pull CT series from a PACS into ``exports/<case_id>`` of a study.
+
+    Parameters
+    ----------
+    table
+        CSV with ``case_id`` and one of ``accession``, ``patient_id`` and ``study_uid``; it lies
+        outside the study.
+    study
+        The study or its folder.
+    archive
+        ``https://host/dicom-web``, or ``dicom://AET@host:port`` (with TLS ``dicoms://``).
+    aet
+        The application entity title of this machine.
+    move_port
+        Port on which this machine listens for C-MOVE; None uses C-GET.
+    per_second
+        Images a second at most.
+    deid
+        ``basic`` removes in memory what PS3.15's basic profile removes; ``none`` keeps the files as
+        they are sent.
+
+    Returns
+    -------
+    Pulling
+
+    Raises
+    ------
+    PacsError
+        The table or the address is not valid. Errors of single examinations are in the result.
+    """
+    from ctbone.pacs import PacsError, RateLimit, open_archive, pull_case, read_wanted
+
+    opened = _opened(study)
+    wanted = read_wanted(Path(table), opened.root)
+    link = open_archive(archive, aet=aet, move_port=move_port)
+    limit = RateLimit(per_second)
+    pulled, problems = [], []
+    try:
+        with progress("Pull", total=len(wanted)) as bar:
+            for one in wanted:
+                try:
+                    pulled.append(pull_case(opened, one, link, deid=deid, limit=limit))
+                except PacsError as error:
+                    problems.append(error)
+                bar.advance(note=one.case_id)
+    finally:
+        link.close()
+    return Pulling(opened, pulled, problems)
 
 
 def doctor(study: Study | AnyPath = ".", *, network: bool = False) -> Diagnosis:

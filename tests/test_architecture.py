@@ -21,6 +21,7 @@ ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
 ORDER = {
     *("workflow", "study_check", "diagnosis", "cases", "results", "second_opinion", "cli"),
+    "pacs",
     *("__main__", "__init__"),
 }
 
