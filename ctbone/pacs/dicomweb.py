@@ -34,6 +34,7 @@ class WebArchive:
                 (secrets.certificate, secrets.key) if secrets.key else secrets.certificate
             )
         self._client = DICOMwebClient(url, session=session, timeout=_SECONDS, permissive_uid=True)
+        self._client.set_http_retry_params(retry=False)  # the next pull continues
 
     def find(self, wanted: Wanted) -> list[RemoteSeries]:
         """List the CT series of an examination with their images."""
