@@ -35,6 +35,8 @@ _SYNTAXES = (
 _PENDING, _SUCCESS = (0xFF00, 0xFF01), 0x0000
 _CANNOT_STORE = 0xA700
 """Status of an image that this side cannot keep (PS3.4 table B.2-1: out of resources)."""
+_BATCH = 200
+"""Images of one query: their UIDs, up to 65 bytes each, must fit into 64 KB (PS3.5 7.1.2)."""
 _SECONDS = 60
 _AGAIN = "run the command again: it continues with the images that are missing"
 
@@ -95,10 +97,14 @@ class DimseArchive:
     ) -> None:
         """Retrieve the missing images of a series."""
         self._take, self._fault = take, None
+        for first in range(0, len(missing), _BATCH):
+            self._fetch(series, list(missing[first : first + _BATCH]))
+
+    def _fetch(self, series: RemoteSeries, images: list[str]) -> None:
         query = Dataset()
         query.QueryRetrieveLevel = "IMAGE"
         query.StudyInstanceUID, query.SeriesInstanceUID = series.study, series.series
-        query.SOPInstanceUID = list(missing)
+        query.SOPInstanceUID = images
         failed = self._move(query) if self._server is not None else self._get(query)
         if self._fault is not None:
             raise self._fault
@@ -134,6 +140,11 @@ class DimseArchive:
     def _listen(self, port: int) -> Any:
         from pynetdicom import evt
 
+        if self._tls is not None:
+            raise PacsError(
+                "C-MOVE would receive the images unencrypted",
+                remedy="leave --move-port out, so that C-GET brings them over TLS",
+            )
         for image in _IMAGES:
             self._entity.add_supported_context(image, list(_SYNTAXES))
         try:

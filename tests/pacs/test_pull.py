@@ -173,6 +173,11 @@ def test_an_address_without_secrets_is_asked_for(monkeypatch, address, told):
     assert "secret" not in str(caught.value)
 
 
+def test_images_do_not_come_unencrypted_where_tls_is_asked_for():
+    with pytest.raises(PacsError, match="unencrypted"):
+        open_archive("dicoms://PACS@127.0.0.1:2762", move_port=11119)
+
+
 def test_an_archive_that_is_away_ends_in_one_message_a_case(study, tmp_path):
     path = tmp_path / "table.csv"
     path.write_text(f"case_id,accession\nC001,{PRIVATE}\n")
