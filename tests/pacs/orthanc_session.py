@@ -157,10 +157,8 @@ def test_a_server_that_is_killed_in_the_middle(archive, study, table, address):
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     partial = study.exports / ".C001.partial"
-    for _ in range(600):
-        if len(list(partial.rglob("*.dcm"))) >= 3:
-            break
-        time.sleep(0.1)
+    while len(list(partial.rglob("[!.]*.dcm"))) < 3 and process.poll() is None:
+        time.sleep(0.05)
     server.kill()
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
