@@ -61,7 +61,7 @@ class WebArchive:
 
     def _find(self, wanted: Wanted) -> list[RemoteSeries]:
         client, found = self._client, []
-        filters = {wanted.key: wanted.value}
+        filters: dict[str, Any] = {wanted.key: wanted.value}
         for study in client.search_for_studies(search_filters=filters, get_remaining=True):
             uid = _value(study, _STUDY)
             every = client.search_for_series(uid, search_filters={"Modality": "CT"})

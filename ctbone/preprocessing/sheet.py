@@ -202,7 +202,7 @@ def _head(
     summary, settings = record["summary"], study.settings.preprocess.crop_3d
     spacing = " × ".join(f"{mm:.3g}" for mm in summary["spacing"])
     edge = settings.spacing / record["scale_factor"]
-    facts = (
+    facts: tuple[str, ...] = (
         f"{summary['lesion_ml']:.3g} ml",
         f"longest {summary['longest_mm']:.3g} mm",
         f"mean {summary['mean_hu']:.0f} HU",

@@ -76,7 +76,7 @@ def compare_volumes(data: np.ndarray, grid: Grid, files: Sequence[Path]) -> Comp
     files
         NIfTI files that the other converter made of the same series.
     """
-    compared = [_compare(data, grid, nib.load(file)) for file in files]  # type: ignore[arg-type]
+    compared = [_compare(data, grid, nib.load(file)) for file in files]
     best = min(compared, key=lambda one: (one.different + data.size - one.voxels, one.different))
     if len(files) == 1:
         return best
