@@ -224,7 +224,7 @@ def pull(
     archive: Annotated[
         str,
         typer.Option(
-            "--from",
+            "--archive",
             help="https://host/dicom-web, dicom://AET@host:port or, with TLS, dicoms://",
             metavar="ADDRESS",
         ),

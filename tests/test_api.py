@@ -185,7 +185,9 @@ def test_a_function_has_the_name_and_the_options_of_its_command(name):
 
     from ctbone.cli import app
 
-    command = typer.main.get_command(app).commands[name]
+    command = typer.main.get_command(app)
+    for part in name.split("_"):  # pacs_pull is 'ctbone pacs pull'
+        command = command.commands[part]
     options = {
         option.lstrip("-").replace("-", "_")
         for parameter in command.params

@@ -94,7 +94,7 @@ def table(tmp_path):
 
 
 def pull(study, table, address, *more):
-    return ctbone("pacs", "pull", table, "--from", address, "--study", study.root, *more)
+    return ctbone("pacs", "pull", table, "--archive", address, "--study", study.root, *more)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_an_examination_that_is_not_there(archive, study, tmp_path):
 @pytest.mark.parametrize("address", [WEB, ENTITY])
 def test_a_server_that_is_killed_in_the_middle(archive, study, table, address):
     server, series = archive
-    command = [sys.executable, "-m", "ctbone", "pacs", "pull", str(table), "--from", address]
+    command = [sys.executable, "-m", "ctbone", "pacs", "pull", str(table), "--archive", address]
     command += ["--study", str(study.root), "--per-second", "4"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(

@@ -182,7 +182,7 @@ def test_an_archive_that_is_away_ends_in_one_message_a_case(study, tmp_path):
     path = tmp_path / "table.csv"
     path.write_text(f"case_id,accession\nC001,{PRIVATE}\n")
     for address in ("dicom://PACS@127.0.0.1:9", "http://127.0.0.1:9/dicom-web"):
-        done = ctbone("pacs", "pull", path, "--from", address, "--study", study.root)
+        done = ctbone("pacs", "pull", path, "--archive", address, "--study", study.root)
         assert done.returncode == 1
         assert "case C001: the archive does not answer" in done.stderr
         assert "Traceback" not in done.stderr
