@@ -182,7 +182,16 @@ def init(
 
 
 @app.command()
-def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
+def check(
+    study: StudyDir = HERE,
+    workers: WorkersOption = None,
+    second_opinion: Annotated[
+        bool,
+        typer.Option(
+            "--second-opinion", help="Compare each DICOM series with other converters' volumes."
+        ),
+    ] = False,
+) -> None:
     """List every problem of the study before anything long runs.
 
     These are problems of cohort.csv, images, masks, scores.csv, study.yaml and disk space.
@@ -190,12 +199,71 @@ def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
     from ctbone import workflow
     from ctbone.results import problem_lines
 
-    found = workflow.check(study, workers=_processes(workers))
+    found = workflow.check(study, workers=_processes(workers), second_opinion=second_opinion)
     _print_lines(f"note: {note}" for note in found.notes)
+    _print_lines(found.opinion_lines)
     _print_lines(problem_lines(found.problems), sys.stderr)
     _print_lines([found.summary], sys.stdout if found.ok else sys.stderr)
     if not found.ok:
         sys.exit(WRONG_INPUT)
+
+
+pacs = typer.Typer(help="Pull examinations from a PACS.", no_args_is_help=True)
+app.add_typer(pacs, name="pacs")
+
+
+@pacs.command()
+def pull(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TABLE.csv",
+            help="case_id and one of accession, patient_id, study_uid; outside the study.",
+        ),
+    ],
+    archive: Annotated[
+        str,
+        typer.Option(
+            "--archive",
+            help="https://host/dicom-web, dicom://AET@host:port or, with TLS, dicoms://",
+            metavar="ADDRESS",
+        ),
+    ],
+    study: StudyDir = HERE,
+    aet: Annotated[str, typer.Option(help="AE title of this machine.")] = "CTBONE",
+    move_port: Annotated[
+        int | None,
+        typer.Option("--move-port", help="Use C-MOVE and listen on this port; default: C-GET."),
+    ] = None,
+    per_second: Annotated[
+        float | None, typer.Option("--per-second", min=0.01, help="Images a second at most.")
+    ] = None,
+    deid: Annotated[
+        Literal["basic", "none"],
+        typer.Option(help="De-identify in memory by the basic profile of DICOM PS3.15, or not."),
+    ] = "basic",
+) -> None:
+    """Pull CT series into the study's exports, de-identified, by a table of pseudonyms.
+
+    Tokens and certificates come from CTBONE_PACS_TOKEN, CTBONE_PACS_CA, CTBONE_PACS_CERT and
+    CTBONE_PACS_KEY. A pull that was interrupted continues with the images that are missing.
+    """
+    from ctbone import workflow
+    from ctbone.results import problem_lines
+
+    done = workflow.pacs_pull(
+        table,
+        study,
+        archive=archive,
+        aet=aet,
+        move_port=move_port,
+        per_second=per_second,
+        deid=deid,
+    )
+    _print_lines(problem_lines(done.problems), sys.stderr)
+    print(done.summary)
+    if not done.ok:
+        sys.exit(SOME_FAILED)
 
 
 @app.command()

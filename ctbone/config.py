@@ -68,7 +68,8 @@ class PreprocessSettings(_Section):
     """From a volume and a lesion mask to the networks' input."""
 
     mask_label: int | str | None = None
-    """Label of the lesion in the mask, by number or name; null where a mask has one label."""
+    """Label of the lesion in the mask, by name or number (the value of its voxels; of DICOM, the
+    number of the segment or structure); null where a mask has one label."""
     lesions: Literal["all", "largest"] = "all"
     """Where a mask has several separate parts: all together are the lesion, or the largest alone. A
     number in the cohort's ``lesion`` column takes one part, so that each can be a case."""

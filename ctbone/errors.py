@@ -135,6 +135,10 @@ class DicomError(CtboneError):
     """No series of a folder is a valid volume in HU. Messages never quote the file's text."""
 
 
+class PacsError(CtboneError):
+    """An archive cannot be asked, or does not send what it lists. Messages hold no patient data."""
+
+
 class PreprocessError(CtboneError):
     """No crop can be made from a volume and its mask."""
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ctbone.dicom import Series
     from ctbone.explaining import Explanations
     from ctbone.fusion import FusionSummary
+    from ctbone.pacs import PulledCase
     from ctbone.preprocessing import CropSummary
     from ctbone.training import TrainingSummary
 
@@ -65,6 +66,9 @@ class CohortCheck(Result):
         Findings that may be right, one line each, such as masks of several parts.
     internal, external
         Number of cases; 0 where the table has errors.
+    opinions
+        Other converters' volumes compared with ctbone's, one row a case and converter; None where
+        no second opinion was asked for.
     """
 
     study: Study
@@ -72,6 +76,7 @@ class CohortCheck(Result):
     notes: list[str]
     internal: int = 0
     external: int = 0
+    opinions: pd.DataFrame | None = None
 
     @property
     def ok(self) -> bool:
@@ -92,9 +97,74 @@ class CohortCheck(Result):
         """One row a problem: ``case, problem, found, expected, file, remedy``; then the notes."""
         return _problem_table(self.problems, self.notes)
 
+    @property
+    def opinion_lines(self) -> list[str]:
+        """Counts of each converter, then each series that differs or is not converted."""
+        if self.opinions is None:
+            return []
+        if self.opinions.empty:
+            return ["second opinion: no case has a DICOM series"]
+        lines = []
+        for (name, version), rows in self.opinions.fillna("").groupby(["converter", "version"]):
+            counts = rows["result"].value_counts()
+            told = ", ".join(f"{result}: {count}" for result, count in counts.items())
+            lines.append(f"second opinion of {name} {version}: {told}".replace(" :", ":"))
+            for _, row in rows[rows["result"] != "agrees"].iterrows():
+                lines.append(f"  {row['case_id']}: {_opinion_line(row)}")
+        return [*lines, f"Table: {self.study.second_opinion_csv}"]
+
     def __str__(self) -> str:
         notes = [f"note: {note}" for note in self.notes]
-        return "\n".join([self.summary, *notes, *problem_lines(self.problems)])
+        found = [*notes, *self.opinion_lines, *problem_lines(self.problems)]
+        return "\n".join([self.summary, *found])
+
+
+def _opinion_line(row: pd.Series) -> str:
+    if row["result"] == "no volume":
+        return str(row["explanation"])
+    share = f"{row['different']} of {row['voxels']} voxels differ"
+    return f"{share}, by up to {row['largest_hu']} HU: {row['explanation']}"
+
+
+@dataclass(frozen=True, repr=False)
+class Pulling(Result):
+    """Examinations that were pulled from a PACS.
+
+    Attributes
+    ----------
+    study
+        The study.
+    pulled
+        The complete ones.
+    problems
+        Why the others are not complete.
+    """
+
+    study: Study
+    pulled: Sequence[PulledCase]
+    problems: Sequence[CtboneError]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every examination is complete."""
+        return not self.problems
+
+    @property
+    def summary(self) -> str:
+        """The result in one line."""
+        new = [case for case in self.pulled if case.images]
+        count, images = len(self.pulled), sum(case.images for case in new)
+        told = f"{count} examinations are complete in {self.study.exports}"
+        return f"{told}, {len(new)} of them new ({images} images); {len(self.problems)} failed"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a complete examination: ``case_id, series, images``."""
+        rows = [(case.case_id, case.series, case.images) for case in self.pulled]
+        return pd.DataFrame(rows, columns=["case_id", "series", "images"])
+
+    def __str__(self) -> str:
+        return "\n".join([self.summary, *problem_lines(self.problems)])
 
 
 @dataclass(frozen=True, repr=False)

@@ -181,6 +181,16 @@ class Study:
         return self.root / "scores.csv"
 
     @property
+    def exports(self) -> Path:
+        """DICOM folders that ``ctbone pacs pull`` makes, one a case."""
+        return self.root / "exports"
+
+    @property
+    def second_opinion_csv(self) -> Path:
+        """Other converters' volumes compared with ctbone's, one row a case and converter."""
+        return self.root / "second_opinion.csv"
+
+    @property
     def preprocess_csv(self) -> Path:
         """The result of preprocessing, one row a case."""
         return self.root / "preprocess.csv"

@@ -14,6 +14,7 @@ from ctbone.cases import (
     TRANSFORMS,
     CaseJob,
     check_one,
+    compare_converters,
     converted_identity,
     finished_jobs,
     modules_to_preload,
@@ -46,16 +47,19 @@ from ctbone.results import (
     Fusion,
     Prediction,
     Preprocessing,
+    Pulling,
     ReaderStudy,
     Report,
     Status,
     Training,
 )
-from ctbone.study import Study, atomic_path, record_of, write_text
+from ctbone.study import Study, atomic_path, record_of, write_table, write_text
 from ctbone.study_check import check_fusion, check_models, check_readers, check_space
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ctbone.custody import Chain
     from ctbone.diagnosis import Diagnosis
     from ctbone.preprocessing import CropSummary
@@ -114,7 +118,9 @@ def init(folder: AnyPath, config: str = "sacral_ct") -> Study:
     return study
 
 
-def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
+def check(
+    study: Study | AnyPath = ".", *, workers: int = 1, second_opinion: bool = False
+) -> CohortCheck:
     """List every problem of a study before anything long runs.
 
     These are problems of the cohort table, the images' headers, the masks, ``scores.csv``, the
@@ -126,6 +132,9 @@ def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
         The study or its folder.
     workers
         Processes.
+    second_opinion
+        Whether to convert each DICOM series by dicom2nifti, SimpleITK and dcm2niix, too, as far as
+        they are installed, and to compare the volumes; writes ``second_opinion.csv``.
 
     Returns
     -------
@@ -143,7 +152,34 @@ def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
     >>> found.ok, found.problems[0].problem
     (False, 'the cohort has no cases')
     """
-    return _check(_opened(study), workers=workers, preload=())
+    opened = _opened(study)
+    found = _check(opened, workers=workers, preload=())
+    if not second_opinion:
+        return found
+    return dataclasses.replace(found, opinions=_second_opinion(opened, workers=workers))
+
+
+def _second_opinion(study: Study, *, workers: int) -> pd.DataFrame:
+    """Compare ctbone's volumes with those of other converters and write the table."""
+    import pandas as pd
+
+    from ctbone.second_opinion import COLUMNS
+
+    jobs = [CaseJob(study, case) for case in examine_cohort(study).with_files]
+    rows: list[dict[str, object]] = []
+    with progress("Second opinion", total=len(jobs)) as bar:
+        for outcome in map_cases(compare_converters, jobs, workers=workers):
+            case_id = outcome.item.case.case_id
+            rows += [dataclasses.asdict(opinion) for opinion in outcome.result or ()]
+            if outcome.error:  # the check lists why
+                missing = {"case_id": case_id, "converter": "ctbone", "result": "no volume"}
+                rows.append({**missing, "explanation": outcome.error.problem})
+            bar.advance(note=case_id)
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(
+        ["case_id", "converter"], ignore_index=True
+    )
+    write_table(study.second_opinion_csv, table)
+    return table
 
 
 def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck:
@@ -185,6 +221,66 @@ def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck
         internal=len(found.cases.internal),
         external=len(found.cases.external),
     )
+
+
+def pacs_pull(
+    table: AnyPath,
+    study: Study | AnyPath = ".",
+    *,
+    archive: str,
+    aet: str = "CTBONE",
+    move_port: int | None = None,
+    per_second: float | None = None,
+    deid: Literal["basic", "none"] = "basic",
+) -> Pulling:
+    """Pull CT series from a PACS into ``exports/<case_id>`` of a study.
+
+    Parameters
+    ----------
+    table
+        CSV with ``case_id`` and one of ``accession``, ``patient_id`` and ``study_uid``; it lies
+        outside the study.
+    study
+        The study or its folder.
+    archive
+        ``https://host/dicom-web``, or ``dicom://AET@host:port`` (with TLS ``dicoms://``).
+    aet
+        The application entity title of this machine.
+    move_port
+        Port on which this machine listens for C-MOVE; None uses C-GET.
+    per_second
+        Images a second at most.
+    deid
+        ``basic`` removes in memory what PS3.15's basic profile removes; ``none`` keeps the files as
+        they are sent.
+
+    Returns
+    -------
+    Pulling
+
+    Raises
+    ------
+    PacsError
+        The table or the address is not valid. Errors of single examinations are in the result.
+    """
+    from ctbone.pacs import PacsError, RateLimit, open_archive, pull_case, read_wanted
+
+    opened = _opened(study)
+    wanted = read_wanted(Path(table), opened.root)
+    link = open_archive(archive, aet=aet, move_port=move_port)
+    limit = RateLimit(per_second)
+    pulled, problems = [], []
+    try:
+        with progress("Pull", total=len(wanted)) as bar:
+            for one in wanted:
+                try:
+                    pulled.append(pull_case(opened, one, link, deid=deid, limit=limit))
+                except PacsError as error:
+                    problems.append(error)
+                bar.advance(note=one.case_id)
+    finally:
+        link.close()
+    return Pulling(opened, pulled, problems)
 
 
 def doctor(study: Study | AnyPath = ".", *, network: bool = False) -> Diagnosis:

@@ -25,8 +25,8 @@ SHARED = {
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
 ORDER = {
-    *("workflow", "study_check", "diagnosis", "status_page", "sample_sizes"),
-    *("cases", "new_patient", "results", "cli"),
+    *("workflow", "study_check", "diagnosis", "status_page", "sample_sizes", "second_opinion"),
+    *("pacs", "cases", "new_patient", "results", "cli"),
     *("__main__", "__init__"),
 }
 

@@ -134,10 +134,13 @@ class ImageHeader:
     identity
         That of the study's volume if it was made from the present files, else without voxels. Its
         ``instances`` are digested without the study's salt and must not be written.
+    series
+        The series that is taken; None for a NIfTI.
     """
 
     grid: Grid
     identity: ScanIdentity
+    series: Series | None = None
 
 
 def read_header(study: Study, case: Case) -> ImageHeader:
@@ -164,7 +167,8 @@ def read_header(study: Study, case: Case) -> ImageHeader:
         if series.stack.irregularity
         else Grid(series.stack.shape, series.stack.affine)
     )
-    return ImageHeader(grid, replace(recorded, instances=_instance_keys(series, salt=b"")))
+    instances = _instance_keys(series, salt=b"")
+    return ImageHeader(grid, replace(recorded, instances=instances), series)
 
 
 def recorded_identity(study: Study, case: Case) -> ScanIdentity | None:

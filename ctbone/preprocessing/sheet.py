@@ -22,6 +22,7 @@ from ctbone.input_kind import CT_CUBE, CT_PLANES, INPUT_KINDS
 from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space
 from ctbone.preprocessing.components import Components
+from ctbone.preprocessing.mask_position import outside_note
 from ctbone.resample import Slab, read_slab, sample
 from ctbone.study import Study, atomic_path, content_hash, read_json, record_of
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _PANEL, _GAP, _EDGE, _HEAD, _TITLE = 74.0, 3.0, 8.0, 20.0, 9.5  # mm
 _DPI = 150
 _SCAN_PIXELS = 440
-_DRAWN_WITH = 1  # raise it when the drawing changes, so that older sheets are drawn again
+_DRAWN_WITH = 2  # raise it when the drawing changes, so that older sheets are drawn again
 
 
 def draw_sheet(study: Study, case_id: str) -> Path:
@@ -190,7 +191,7 @@ def _head(
     summary, settings = record["summary"], study.settings.preprocess.crop_3d
     spacing = " × ".join(f"{mm:.3g}" for mm in summary["spacing"])
     edge = settings.spacing / record["scale_factor"]
-    facts = (
+    facts: tuple[str, ...] = (
         f"{summary['lesion_ml']:.3g} ml",
         f"longest {summary['longest_mm']:.3g} mm",
         f"mean {summary['mean_hu']:.0f} HU",
@@ -199,6 +200,9 @@ def _head(
     )
     _text(figure, _EDGE, height - 9, case_id, width, height, size=15, weight="bold")
     _text(figure, _EDGE, height - 14.8, "    ".join(facts), width, height, size=8.5)
+    if record["case"].get("own_grid"):
+        share = record["lesion"]["body_share"]
+        facts = (*facts, f"mask not on the image's grid, {share:.0%} in the body")
     warnings = "    ".join(warnings_of(record, settings.mode))
     _text(figure, _EDGE, height - 19.6, warnings, width, height, size=8.5, color=WARNING)
     _text(
@@ -243,6 +247,8 @@ def warnings_of(record: dict[str, Any], mode: str) -> list[str]:
     told += [note] if note else []
     if record["case"]["touches_border"]:
         told.append("the lesion touches the border of the scan")
+    outside = outside_note(record["lesion"].get("body_share", 1.0))
+    told += [outside] if outside else []
     return told
 
 
