@@ -248,6 +248,11 @@ class Study:
         return self.root / "explain" / model / f"{case_id}.nii.gz"
 
     @property
+    def reading_db(self) -> Path:
+        """The database of the reading page: readers, order of the cases, scores and log."""
+        return self.root / "reading" / "reading.db"
+
+    @property
     def audit_json(self) -> Path:
         """The findings of the audit; its page, ``index.html``, and tables lie beside it."""
         return self.root / "audit" / "audit.json"

@@ -10,11 +10,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {
     *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
-    "reporting",
+    *("reading", "reporting"),
 }
 SHARED = {
     "document": {"preprocessing", "training", "reporting", "auditing"},
     "learning": {"training"},
+    "viewer": {"preprocessing", "reading", "reporting"},
     "models": {"learning", "training", "inference", "transforms", "auditing"},
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}

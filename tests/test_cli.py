@@ -66,7 +66,6 @@ def test_version():
     [
         ("readers", "scores.csv"),
         ("explain",),
-        ("read",),
         ("predict", "some_dicom_folder", "--mask", "m.nii"),
     ],
 )
