@@ -87,9 +87,7 @@ class Database:
             if state != "ok":
                 raise _damaged(path, state)
         except OSError as error:
-            raise ReadingError(
-                f"cannot open the database: {error.strerror}", file=path
-            ) from error
+            raise ReadingError(f"cannot open the database: {error.strerror}", file=path) from error
         except Refusal as error:
             if error.code == "damaged":
                 raise _damaged(path, error.problem) from error

@@ -168,9 +168,7 @@ def skip_washout(database: Database, reader_id: str, name: str) -> None:
         write_log(tables, who=name.strip(), act="skip_washout", detail=reader_id)
 
 
-def _opens_at(
-    tables: sqlite3.Connection, plan: Plan, reader: Reader, round_: int
-) -> float | None:
+def _opens_at(tables: sqlite3.Connection, plan: Plan, reader: Reader, round_: int) -> float | None:
     """Return when session two may start, by the last score of session one; None if it may."""
     if round_ != 2:
         return None

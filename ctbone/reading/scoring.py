@@ -186,9 +186,7 @@ def _require_session(item: Item, session: str) -> None:
         raise Refusal("reading_closed", 409, f"the {session} reading of this case is closed")
 
 
-def _store_time(
-    tables: sqlite3.Connection, item: Item, session: str, seconds: float
-) -> float:
+def _store_time(tables: sqlite3.Connection, item: Item, session: str, seconds: float) -> float:
     """Store the time of a reading, at most what the server's clock allows; return it."""
     if not (isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0):
         raise Refusal("bad_request", 400, "the time is not a number of seconds")

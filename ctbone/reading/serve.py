@@ -133,7 +133,9 @@ def host_names(host: str, port: int) -> frozenset[str]:
             pass
     bracketed = {f"[{name}]" if ":" in name and name[0] != "[" else name for name in names}
     served = {f"{name}:{port}".lower() for name in bracketed}
-    return frozenset(served | ({name.lower() for name in bracketed} if port in (80, 443) else set()))
+    return frozenset(
+        served | ({name.lower() for name in bracketed} if port in (80, 443) else set())
+    )
 
 
 def address(host: str, port: int, *, secure: bool) -> str:

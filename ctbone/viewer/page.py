@@ -53,6 +53,7 @@ main {{ height: 100vh; }}</style></head>
 <script type="module">{script}
 const content = JSON.parse(document.getElementById("content").textContent);
 const viewer = new Viewer(document.getElementById("viewer"));
+globalThis.viewer = viewer;
 viewer.show(new Volume(content.image, inPage(content.chunks)));
 </script></body></html>
 """
