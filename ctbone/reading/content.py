@@ -18,8 +18,8 @@ from ctbone.errors import ReadingError
 from ctbone.nifti import open_nifti, to_hu
 from ctbone.overlay import crop_space, to_scanner
 from ctbone.predictions import probability_columns
-from ctbone.scan_identity import identify
 from ctbone.same_scans import read_identities
+from ctbone.scan_identity import identify
 from ctbone.study import Study, read_table
 from ctbone.viewer import ViewerImage, open_image
 

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ctbone.errors import ReadingError
-from ctbone.reading.refusal import Refusal
+from ctbone.reading.refusal import RefusedError
 
 _VERSION = 1
 """Number of the schema, in SQLite's user_version."""
@@ -88,7 +88,7 @@ class Database:
                 raise _damaged(path, state)
         except OSError as error:
             raise ReadingError(f"cannot open the database: {error.strerror}", file=path) from error
-        except Refusal as error:
+        except RefusedError as error:
             if error.code == "damaged":
                 raise _damaged(path, error.problem) from error
             raise ReadingError(error.problem, file=path) from error
@@ -101,7 +101,7 @@ class Database:
 
         Raises
         ------
-        Refusal
+        RefusedError
             The database is locked by another process, damaged, or the disk is full.
         """
         try:
@@ -170,15 +170,15 @@ def _damaged(path: Path, state: str) -> ReadingError:
     )
 
 
-def _refusal(error: sqlite3.Error) -> Refusal:
+def _refusal(error: sqlite3.Error) -> RefusedError:
     """Translate an error of SQLite; its result codes are at sqlite.org/rescode.html."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return Refusal("busy", 503, "the database is locked by another process")
+        return RefusedError("busy", 503, "the database is locked by another process")
     if code == sqlite3.SQLITE_FULL:
-        return Refusal("disk_full", 507, "the disk is full")
+        return RefusedError("disk_full", 507, "the disk is full")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return Refusal("damaged", 500, f"the database is damaged: {error}")
+        return RefusedError("damaged", 500, f"the database is damaged: {error}")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):
-        return Refusal("not_writable", 507, f"the database cannot be written: {error}")
-    return Refusal("damaged", 500, f"the database does not answer: {error}")
+        return RefusedError("not_writable", 507, f"the database cannot be written: {error}")
+    return RefusedError("damaged", 500, f"the database does not answer: {error}")

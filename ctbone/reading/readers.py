@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from ctbone.errors import ReadingError
 from ctbone.reading.database import Database, write_log
-from ctbone.reading.refusal import Refusal
+from ctbone.reading.refusal import RefusedError
 
 Level = Literal["junior", "mid", "senior"]
 LEVELS: tuple[str, ...] = get_args(Level)
@@ -96,7 +96,7 @@ def log_in(database: Database, token: str) -> str:
 
     Raises
     ------
-    Refusal
+    RefusedError
         No reader has this link.
     """
     with database.reading() as tables:
@@ -104,7 +104,7 @@ def log_in(database: Database, token: str) -> str:
             "SELECT reader_id FROM readers WHERE token = ?", (hashed(token),)
         ).fetchone()
     if row is None:
-        raise Refusal("wrong_link", 401, "no reader has this link")
+        raise RefusedError("wrong_link", 401, "no reader has this link")
     login = secrets.token_urlsafe(_TOKEN_BYTES)
     with database.transaction() as tables:
         tables.execute("INSERT INTO logins VALUES (?, ?, ?)", (hashed(login), row[0], time.time()))
@@ -123,7 +123,7 @@ def reader_of(database: Database, login: str | None) -> Reader:
 
     Raises
     ------
-    Refusal
+    RefusedError
         There is no such login, or it is older than 12 h.
     """
     with database.reading() as tables:
@@ -133,7 +133,7 @@ def reader_of(database: Database, login: str | None) -> Reader:
             (hashed(login or ""), time.time() - _LOGIN_SECONDS),
         ).fetchone()
     if row is None:
-        raise Refusal("logged_out", 401, "not logged in")
+        raise RefusedError("logged_out", 401, "not logged in")
     return Reader(*row)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctbone.errors import ReadingError
 
 
-class Refusal(ReadingError):
+class RefusedError(ReadingError):
     """A request that is refused.
 
     Parameters
@@ -30,5 +30,5 @@ class Refusal(ReadingError):
         return (_rebuilt, (self.code, self.status, self.problem, self.details))
 
 
-def _rebuilt(code: str, status: int, problem: str, details: dict[str, object]) -> Refusal:
-    return Refusal(code, status, problem, **details)
+def _rebuilt(code: str, status: int, problem: str, details: dict[str, object]) -> RefusedError:
+    return RefusedError(code, status, problem, **details)

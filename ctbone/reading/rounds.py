@@ -14,7 +14,7 @@ from ctbone.config import ReadingSettings
 from ctbone.errors import ReadingError
 from ctbone.reading.database import Database, write_log
 from ctbone.reading.readers import Reader
-from ctbone.reading.refusal import Refusal
+from ctbone.reading.refusal import RefusedError
 
 TRAINING = 0
 _DAY = 86400.0
@@ -101,7 +101,7 @@ def start(database: Database, plan: Plan, reader: Reader, round_: int) -> None:
 
     Raises
     ------
-    Refusal
+    RefusedError
         The round is not the reader's next, or the wash-out has not passed.
     """
     with database.transaction() as tables:
@@ -110,10 +110,10 @@ def start(database: Database, plan: Plan, reader: Reader, round_: int) -> None:
             return
         open_ = [one for one in plan.rounds if rounds.get(one, (0, None))[1] is None]
         if not open_ or open_[0] != round_:
-            raise Refusal("not_next", 409, f"round {round_} is not the reader's next")
+            raise RefusedError("not_next", 409, f"round {round_} is not the reader's next")
         until = _opens_at(tables, plan, reader, round_)
         if until is not None and time.time() < until:
-            raise Refusal("too_early", 403, "the wash-out has not passed", until=until)
+            raise RefusedError("too_early", 403, "the wash-out has not passed", until=until)
         tables.execute(
             "INSERT INTO rounds VALUES (?, ?, ?, NULL)", (reader.reader_id, round_, time.time())
         )
@@ -128,18 +128,18 @@ def finish(database: Database, plan: Plan, reader: Reader, round_: int) -> None:
 
     Raises
     ------
-    Refusal
+    RefusedError
         A case has no score yet, or the round does not run.
     """
     with database.transaction() as tables:
         rounds = _rounds(tables, reader)
         if round_ not in rounds:
-            raise Refusal("not_next", 409, f"round {round_} has not started")
+            raise RefusedError("not_next", 409, f"round {round_} has not started")
         if rounds[round_][1] is not None:
             return
         left = [item for item in _items(tables, reader, round_) if not item["done"]]
         if left:
-            raise Refusal("not_complete", 409, "cases have no score yet", count=len(left))
+            raise RefusedError("not_complete", 409, "cases have no score yet", count=len(left))
         tables.execute(
             "UPDATE rounds SET finished_at = ? WHERE reader_id = ? AND round = ?",
             (time.time(), reader.reader_id, round_),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ctbone.reading.database import Database, write_log
 from ctbone.reading.readers import Reader
-from ctbone.reading.refusal import Refusal
+from ctbone.reading.refusal import RefusedError
 from ctbone.reading.rounds import Plan
 
 _REQUEST = re.compile(r"[A-Za-z0-9-]{8,64}")
@@ -64,7 +64,7 @@ def open_item(database: Database, reader: Reader, name: str) -> Item:
 
     Raises
     ------
-    Refusal
+    RefusedError
         The reader has no such item, or it comes later.
     """
     with database.reading() as tables:
@@ -78,7 +78,7 @@ def _open_item(tables: sqlite3.Connection, reader: Reader, name: str, *, ahead: 
         (name, reader.reader_id),
     ).fetchone()
     if row is None:
-        raise Refusal("no_such_case", 404, "the reader has no such case")
+        raise RefusedError("no_such_case", 404, "the reader has no such case")
     round_, position, case_id, sessions, finished = row
     (before,) = tables.execute(
         "SELECT count(*) FROM items WHERE reader_id = ? AND round = ? AND position < ? AND "
@@ -87,7 +87,7 @@ def _open_item(tables: sqlite3.Connection, reader: Reader, name: str, *, ahead: 
         (reader.reader_id, round_, position),
     ).fetchone()
     if before > ahead:
-        raise Refusal("no_such_case", 404, "the case comes later")
+        raise RefusedError("no_such_case", 404, "the case comes later")
     scores = tables.execute("SELECT session, score FROM last_scores WHERE item = ?", (name,))
     times = tables.execute("SELECT session, seconds FROM times WHERE item = ?", (name,))
     return Item(
@@ -134,14 +134,16 @@ def store_score(
 
     Raises
     ------
-    Refusal
+    RefusedError
         The score is not on the scale, the round is closed, or the reading is not open.
     """
     if type(score) is not int or score not in plan.settings.scale:
         expected = " ".join(map(str, plan.settings.scale))
-        raise Refusal("score_out_of_range", 422, "the score is not on the scale", scale=expected)
+        raise RefusedError(
+            "score_out_of_range", 422, "the score is not on the scale", scale=expected
+        )
     if not _REQUEST.fullmatch(request):
-        raise Refusal("bad_request", 400, "the request has no valid identifier")
+        raise RefusedError("bad_request", 400, "the request has no valid identifier")
     with database.transaction() as tables:
         item = _open_item(tables, reader, name, ahead=0)
         if tables.execute(
@@ -157,7 +159,7 @@ def store_score(
                 (request, name, session, score, seconds, time.time()),
             )
         except sqlite3.IntegrityError as error:
-            raise Refusal("bad_request", 400, "the identifier was used before") from error
+            raise RefusedError("bad_request", 400, "the identifier was used before") from error
         if session in item.scores:
             change = f"{session}: {item.scores[session]} to {score}"
             write_log(tables, who=reader.reader_id, act="change", item=name, detail=change)
@@ -168,11 +170,11 @@ def log_act(database: Database, reader: Reader, act: str, name: str | None) -> N
 
     Raises
     ------
-    Refusal
+    RefusedError
         The act is unknown, or the item is not the reader's.
     """
     if act not in ACTS:
-        raise Refusal("bad_request", 400, "unknown act")
+        raise RefusedError("bad_request", 400, "unknown act")
     with database.transaction() as tables:
         if name is not None:
             _open_item(tables, reader, name, ahead=0)
@@ -181,15 +183,15 @@ def log_act(database: Database, reader: Reader, act: str, name: str | None) -> N
 
 def _require_session(item: Item, session: str) -> None:
     if item.closed:
-        raise Refusal("session_closed", 409, "the session is finished")
+        raise RefusedError("session_closed", 409, "the session is finished")
     if session != item.session:
-        raise Refusal("reading_closed", 409, f"the {session} reading of this case is closed")
+        raise RefusedError("reading_closed", 409, f"the {session} reading of this case is closed")
 
 
 def _store_time(tables: sqlite3.Connection, item: Item, session: str, seconds: float) -> float:
     """Store the time of a reading, at most what the server's clock allows; return it."""
     if not (isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0):
-        raise Refusal("bad_request", 400, "the time is not a number of seconds")
+        raise RefusedError("bad_request", 400, "the time is not a number of seconds")
     now = time.time()
     row = tables.execute(
         "SELECT opened_at, seconds FROM times WHERE item = ? AND session = ?",

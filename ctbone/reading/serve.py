@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import secrets
 import socket
@@ -127,10 +128,8 @@ def host_names(host: str, port: int) -> frozenset[str]:
     if host in ("0.0.0.0", "::"):
         own = socket.gethostname()
         names |= {own, socket.getfqdn()}
-        try:
+        with contextlib.suppress(OSError):  # the name is not in the DNS
             names |= {str(found[4][0]) for found in socket.getaddrinfo(own, None)}
-        except OSError:
-            pass
     bracketed = {f"[{name}]" if ":" in name and name[0] != "[" else name for name in names}
     served = {f"{name}:{port}".lower() for name in bracketed}
     return frozenset(

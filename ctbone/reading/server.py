@@ -22,7 +22,7 @@ from ctbone.reading.content import Content
 from ctbone.reading.database import Database
 from ctbone.reading.guard import Guard, Throttle, refusal
 from ctbone.reading.readers import Reader
-from ctbone.reading.refusal import Refusal
+from ctbone.reading.refusal import RefusedError
 from ctbone.reading.rounds import Plan
 from ctbone.viewer import static_files
 
@@ -183,11 +183,11 @@ class _Server:
         item = self._item(reader, request)
         layer = request.path_params["layer"]
         if layer not in _LAYERS or (layer == "heat" and not item.aided):
-            raise Refusal("no_such_case", 404, "there is no such layer")
+            raise RefusedError("no_such_case", 404, "there is no such layer")
         image = self.content.image(item.case_id, aided=item.aided)
         chunk = image.chunk(layer, request.path_params["number"])
         if chunk is None:
-            raise Refusal("no_such_case", 404, "there is no such chunk")
+            raise RefusedError("no_such_case", 404, "there is no such chunk")
         headers = {"content-encoding": "gzip"}
         return Response(chunk, media_type="application/octet-stream", headers=headers)
 
@@ -211,7 +211,7 @@ class _Server:
             login = await run_in_threadpool(
                 readers.log_in, self.database, str(body.get("token", ""))
             )
-        except Refusal as error:
+        except RefusedError as error:
             if error.code == "wrong_link" and self.throttle.failed():
                 return refusal("too_many", 429)
             return _refused(error)
@@ -259,14 +259,14 @@ class _Server:
 async def _guarded(run: Callable[[], Response]) -> Response:
     try:
         return await run_in_threadpool(run)
-    except Refusal as error:
+    except RefusedError as error:
         return _refused(error)
     except CtboneError:
         # The message names the case and its files, which a reader must not see.
         return refusal("no_image", 500)
 
 
-def _refused(error: Refusal) -> Response:
+def _refused(error: RefusedError) -> Response:
     return refusal(error.code, error.status, **error.details)
 
 
@@ -292,7 +292,7 @@ async def _json(request: Request) -> Body:
 def _number(body: Body, name: str) -> int:
     value = body.get(name)
     if type(value) is not int:
-        raise Refusal("bad_request", 400, f"{name} is not a number")
+        raise RefusedError("bad_request", 400, f"{name} is not a number")
     return value
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from ctbone.config import ReadingSettings
 from ctbone.cohort import read_cohort
+from ctbone.config import ReadingSettings
 from ctbone.errors import ReadingError
 from ctbone.nifti import write_nifti
 from ctbone.reading import add_reader, export_scores, reading_progress, skip_washout
@@ -17,7 +17,7 @@ from ctbone.reading.content import Content
 from ctbone.reading.database import Database
 from ctbone.reading.frozen import frozen_plan
 from ctbone.reading.readers import Reader, log_in, reader_of
-from ctbone.reading.refusal import Refusal
+from ctbone.reading.refusal import RefusedError
 from ctbone.reading.rounds import Plan, finish, halves, start, state_of
 from ctbone.reading.scoring import keep_time, open_item, store_score
 from ctbone.scores import read_scores
@@ -71,7 +71,7 @@ def read_round(database, plan, reader, number, score=7):
 
 @contextmanager
 def refused(code):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedError) as caught:
         yield
     assert caught.value.code == code
 

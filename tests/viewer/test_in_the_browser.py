@@ -19,8 +19,8 @@ ORIENTATIONS = {
     "oblique": OBLIQUE @ np.diag([0.8, 0.8, 2.5]),
     "sagittal slices": np.array([[0, 0, 3.0], [0.9, 0, 0], [0, -0.9, 0]]),
 }
-# A marker at each side: share of the shape along the axes of the file.
-MARKERS = ((0.2, 0.5, 0.5), (0.8, 0.45, 0.55), (0.5, 0.15, 0.5), (0.55, 0.8, 0.4), (0.5, 0.5, 0.9))
+# A marker at each side: share of the shape along the axes of the file. No two share a slice.
+MARKERS = ((0.2, 0.5, 0.5), (0.8, 0.4, 0.6), (0.5, 0.15, 0.4), (0.6, 0.8, 0.3), (0.4, 0.6, 0.9))
 BRIGHT = 3000
 PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}
 # Screen directions in RAS: the patient's right side on the left, anterior or superior on top.
