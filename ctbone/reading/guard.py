@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY = 16 * 1024
 """Bytes of the largest request; a score has 200."""
-BODY_SECONDS = 10.0
+BODY_SECONDS = 5.0
 """Seconds in which a body must arrive."""
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "

@@ -19,7 +19,7 @@ from ctbone.reading.frozen import frozen_plan
 from ctbone.reading.server import application
 from ctbone.study import Study
 
-_HEADER_SECONDS = 15.0
+_HEADER_SECONDS = 5.0
 """Seconds in which the first request of a connection must arrive."""
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import select
 import signal
 import time
 
@@ -31,7 +32,7 @@ def store(database, plan, entry):
 
 
 def read_until_killed(path, plan, first, answers):
-    """The server's process: store a score, then answer; begin with the one that was not answered."""
+    """The server's process: store a score, then answer; first the one without an answer."""
     database = Database(path)
     items = [entry["item"] for entry in state_of(database, plan, READER)["items"]]
     number, entry = first
@@ -56,7 +57,7 @@ def test_no_score_is_lost_or_doubled_by_50_kills(tmp_path):
     items = [entry["item"] for entry in state_of(database, plan, READER)["items"]]
     answered = []
     draw = random.Random(5)
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         first = (len(answered), next_entry(items, len(answered)))
         reading, writing = os.pipe()
         child = os.fork()
@@ -66,12 +67,14 @@ def test_no_score_is_lost_or_doubled_by_50_kills(tmp_path):
             finally:
                 os._exit(1)
         os.close(writing)
-        time.sleep(draw.uniform(0.0, 0.06))
+        if kill % 2:  # half of the kills fall between later scores
+            select.select([reading], [], [])
+        time.sleep(draw.uniform(0.0, 0.04))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         with os.fdopen(reading) as pipe:
             answered += [json.loads(line) for line in pipe if line.endswith("\n")]
-    assert len(answered) > KILLS
+    assert len(answered) >= KILLS // 2
     with database.reading() as tables:
         assert tables.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         stored = tables.execute(

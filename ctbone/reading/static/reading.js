@@ -135,6 +135,7 @@ async function showCase(place, act) {
     const prepared = at.next?.item === item ? await at.next.ready.catch(() => null) : null;
     leaveCase();
     at.next = null;
+    delete document.body.dataset.next;
     const { content, volume } = prepared ?? (await prepare(item));
     Object.assign(at, { case: content, place, chosen: content.scores[content.session] ?? null });
     $("message").hidden = true;
@@ -163,7 +164,8 @@ function prefetch(place) {
   const next = at.state.items[place];
   if (!next || next.done || at.next?.item === next.item || at.place + 1 !== place) return;
   const ready = prepare(next.item).then((prepared) => {
-    prepared.volume.load().catch(() => {});
+    const whole = prepared.volume.load();
+    whole.then(() => (document.body.dataset.next = "loaded")).catch(() => {});
     return prepared;
   });
   ready.catch(() => {});

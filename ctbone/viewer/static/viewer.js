@@ -118,6 +118,7 @@ export class Viewer {
   /** `root` is emptied; `keys` says whether the viewer listens to the keys of the page itself. */
   constructor(root, { phrases = {}, keys = true } = {}) {
     this.root = root;
+    root.viewer = this; // for tests and the console
     this.phrases = { ...ENGLISH, ...phrases };
     this.views = Object.keys(PLANES).map((plane) => new PlaneView(plane));
     this.active = this.views[0];
