@@ -14,7 +14,8 @@ from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space
 from ctbone.preprocessing.components import Components
 from ctbone.resample import Slab, read_slab, sample
-from ctbone.study import Study, atomic_path, content_hash, read_json, record_of
+from ctbone.study import Study, atomic_path, content_hash, read_json, record_of, write_text
+from ctbone.viewer import open_image, viewer_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ class _Picture:
 def draw_sheet(study: Study, case_id: str) -> Path:
     """Draw the contact sheet of a case that has its crops; one that is up to date is kept.
 
-    Radiological convention: axial from the feet, coronal from the front, sagittal from the left.
+    ``study.qc_viewer(case_id)``, a page beside it, shows the cube in the viewer. Radiological convention: axial from the feet, coronal from the front, sagittal from the left.
 
     Returns
     -------
@@ -64,7 +65,8 @@ def draw_sheet(study: Study, case_id: str) -> Path:
     out = study.qc_sheet(case_id)
     records = [read_json(record_of(study.crop(case_id, dim))) for dim in INPUT_KINDS]
     mark = content_hash([records, _DRAWN_WITH])
-    if _mark_of(out) == mark:
+    page = study.qc_viewer(case_id)
+    if _mark_of(out) == mark and page.is_file():
         return out
     cube, images = crop_space(study, case_id, "3d"), crop_space(study, case_id, "2d")
     lesion = open_nifti(study.crop_mask(case_id, "3d"), case_id).read()
@@ -74,6 +76,8 @@ def draw_sheet(study: Study, case_id: str) -> Path:
         ("What the 2D network sees", CT_PLANES.window, _images(study, case_id, images, records[1])),
     ]
     _render(out, mark, case_id, record=records[0], rows=rows, study=study)
+    image = open_image(study.crop(case_id, "3d"), case=case_id, mask=(lesion, cube.grids[0].affine))
+    write_text(page, viewer_page(image, f"{case_id}: cube"))
     return out
 
 

@@ -116,7 +116,9 @@ def print_table(seconds: dict[str, list[float]]) -> None:
         held = median <= budget
         met &= held
         high = float(np.percentile(seconds[name], 95))
-        print(f"| {name} | {median:.3f} | {high:.3f} | {budget:g} | {'met' if held else 'missed'} |")
+        print(
+            f"| {name} | {median:.3f} | {high:.3f} | {budget:g} | {'met' if held else 'missed'} |"
+        )
     sys.exit(0 if met else 1)
 
 
