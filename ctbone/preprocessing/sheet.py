@@ -50,7 +50,8 @@ class _Picture:
 def draw_sheet(study: Study, case_id: str) -> Path:
     """Draw the contact sheet of a case that has its crops; one that is up to date is kept.
 
-    ``study.qc_viewer(case_id)``, a page beside it, shows the cube in the viewer. Radiological convention: axial from the feet, coronal from the front, sagittal from the left.
+    ``study.qc_viewer(case_id)``, a page, shows the cube in the viewer. Radiological convention:
+    axial from the feet, coronal from the front, sagittal from the left.
 
     Returns
     -------

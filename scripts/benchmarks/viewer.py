@@ -79,7 +79,7 @@ def make_large(study) -> None:
     body = ((x - 256) / 200) ** 2 + ((y - 256) / 140) ** 2 < 1
     bone = ((x - 256) / 40) ** 2 + ((y - 300) / 40) ** 2 < 1
     plane = np.where(bone, 400, np.where(body, 40, -1000))[..., None]
-    noise = rng.normal(0, 20, SHAPE[:2] + (10,))
+    noise = rng.normal(0, 20, (*SHAPE[:2], 10))
     volume = np.tile(plane + noise, 30).astype(np.int16)
     first = study.nifti(study.cohort["case_id"][0])
     write_nifti(first, volume, np.diag([-0.7, -0.7, 1.0, 1.0]))

@@ -400,6 +400,15 @@ def test_a_damaged_database_is_named_and_kept(tmp_path, content):
     assert path.read_bytes() == content
 
 
+def test_a_database_that_is_damaged_while_the_server_runs_says_so(database):
+    two = plan()
+    start(database, two, R1, 1)
+    for path in database.path.parent.iterdir():
+        path.write_bytes(b"\xa5" * 40960)
+    with refused("damaged"):
+        state_of(database, two, R1)
+
+
 def test_a_locked_database_says_so(database, monkeypatch):
     monkeypatch.setattr("ctbone.reading.database._PATIENCE", 0.1)
     holder = sqlite3.connect(database.path, isolation_level=None)

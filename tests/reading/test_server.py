@@ -10,12 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
+from ctbone.nifti import write_nifti
 from ctbone.reading import add_reader
+from ctbone.reading.content import Content
 from ctbone.reading.database import Database
+from ctbone.reading.frozen import frozen_plan
 from ctbone.reading.guard import Throttle
 from ctbone.reading.serve import host_names, is_loopback
-from tests.reading.small_study import LiveServer, make_study
+from ctbone.reading.server import application
+from tests.reading.small_study import AFFINE, SHAPE, LiveServer, make_study
 
 
 class Client:
@@ -399,3 +404,33 @@ def test_names_that_are_served():
     assert "reading.example:443" in host_names("reading.example", 443)
     assert "reading.example" in host_names("reading.example", 443)
     assert "evil.example:80" not in host_names("0.0.0.0", 80)
+
+
+def test_the_aided_reading_shows_the_model_and_its_heat_map(tmp_path):
+    study = make_study(tmp_path / "study", design="sequential")
+    heat = np.zeros(SHAPE, np.float32)
+    heat[12, 22, 6] = 3.0
+    for name in study.cohort["case_id"]:
+        write_nifti(study.explanation("3d", name), heat, AFFINE)
+    database, content = Database(study.reading_db), Content(study)
+    app = application(
+        content,
+        database,
+        frozen_plan(database, content),
+        owner="owner",
+        hosts=["127.0.0.1:8765"],
+    )
+    with TestClient(app, base_url="http://127.0.0.1:8765") as client:
+        token = add_reader(database, "r1", "mid")
+        assert client.post("/api/login", json={"token": token}).status_code == 204
+        assert client.post("/api/start", json={"round": 1}).status_code == 204
+        path = f"/api/cases/{client.get('/api/state').json()['items'][0]['item']}"
+        before = client.get(path).json()
+        assert set(before["image"]["layers"]) == {"image", "mask"}
+        assert client.get(f"{path}/heat/0").status_code == 404
+        assert client.post(f"{path}/score", json=score()).status_code == 204
+        after = client.get(path).json()
+        assert "heat" in after["image"]["layers"]
+        assert sum(after["model"]["probabilities"].values()) == pytest.approx(1)
+        heat = np.frombuffer(client.get(f"{path}/heat/0").content, np.uint8)
+        assert (heat.max(), np.count_nonzero(heat)) == (255, 1)

@@ -134,6 +134,7 @@ async function showCase(place, act) {
     if (act) await call("/api/log", { act, item });
     const prepared = at.next?.item === item ? await at.next.ready.catch(() => null) : null;
     leaveCase();
+    if (at.next && !prepared) at.next.ready.then(({ volume }) => volume.stop()).catch(() => {});
     at.next = null;
     delete document.body.dataset.next;
     const { content, volume } = prepared ?? (await prepare(item));
