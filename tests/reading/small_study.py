@@ -108,7 +108,7 @@ class LiveServer:
             env=environment,
         )
         lines = [self.process.stdout.readline() for _ in range(2)]
-        found = re.search(r"http://127.0.0.1:(\d+)/", lines[0])
+        found = re.search(r"https?://127.0.0.1:(\d+)/", lines[0])
         assert found, "".join(lines) + self.process.stdout.read()
         self.port = int(found[1])
         self.address = found[0]

@@ -3,7 +3,10 @@
 import gzip
 import http.client
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+import ctbone as ct
+from ctbone.errors import ReadingError
 from ctbone.nifti import write_nifti
 from ctbone.reading import add_reader
 from ctbone.reading.content import Content
@@ -434,3 +439,37 @@ def test_the_aided_reading_shows_the_model_and_its_heat_map(tmp_path):
         assert sum(after["model"]["probabilities"].values()) == pytest.approx(1)
         heat = np.frombuffer(client.get(f"{path}/heat/0").content, np.uint8)
         assert (heat.max(), np.count_nonzero(heat)) == (255, 1)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate")
+def test_with_a_certificate_the_page_is_encrypted(study, tmp_path):
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
+    server = LiveServer(study, options=["--certificate", str(certificate), "--key", str(key)])
+    trusted = ssl.create_default_context(cafile=certificate)
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=trusted)
+    token = add_reader(Database(study.reading_db), "r7", "mid")
+    headers = {"content-type": "application/json"}
+    connection.request("POST", "/api/login", json.dumps({"token": token}), headers)
+    response = connection.getresponse()
+    server.kill()
+    assert server.address.startswith("https://")
+    assert response.status == 204
+    assert "secure" in response.headers["set-cookie"].lower()
+    assert "max-age" in response.headers["strict-transport-security"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"certificate": "missing.pem", "key": "missing.pem"},
+        {"certificate": "missing.pem"},
+        {"host": "203.0.113.7"},
+    ],
+)
+def test_a_server_that_cannot_start_says_why(study, options):
+    with pytest.raises(ReadingError):
+        ct.read(study, port=0, **options)
