@@ -16,6 +16,7 @@ from ctbone.errors import ReadingError
 from ctbone.reading.content import Content
 from ctbone.reading.database import Database
 from ctbone.reading.frozen import frozen_plan
+from ctbone.reading.guard import Guard
 from ctbone.reading.server import application
 from ctbone.study import Study
 
@@ -60,28 +61,33 @@ def serve(
     app = application(
         content, database, plan, owner=owner, hosts=host_names(host, port), secure=secure
     )
-    base = address(host, port, secure=secure)
+    _announce(address(host, port, secure=secure), owner, open_=not is_loopback(host) and not secure)
+    _server(app, certificate, key).run(sockets=[listener])
+
+
+def _announce(base: str, owner: str, *, open_: bool) -> None:
     print(f"Reading page: {base}\nOwner's page: {base}owner#{owner}", flush=True)
-    if not is_loopback(host) and not secure:
+    if open_:
         print(
             "warning: without --certificate and --key, everyone in the network can read along",
             flush=True,
         )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http=_HastyProtocol,
-            ws="none",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            ssl_certfile=certificate,
-            ssl_keyfile=key,
-            timeout_graceful_shutdown=3,
-            h11_max_incomplete_event_size=16 * 1024,
-        )
+
+
+def _server(app: Guard, certificate: Path | None, key: Path | None) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        http=_HastyProtocol,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        timeout_graceful_shutdown=3,
+        h11_max_incomplete_event_size=16 * 1024,
     )
-    server.run(sockets=[listener])
+    return uvicorn.Server(config)
 
 
 class _HastyProtocol(H11Protocol):
