@@ -114,7 +114,15 @@ class LiveServer:
         self.address = found[0]
         self.owner = lines[1].split(": ", 1)[1].strip()
 
+    def __enter__(self) -> LiveServer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
     def kill(self) -> None:
+        if self.process.poll() is not None:
+            return
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         self.process.stdout.close()

@@ -1,6 +1,7 @@
 """Reading in headless Chromium: by keyboard alone, through a SIGKILL, to the fusion."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,13 @@ from tests.browser import chromium, needs_chromium, watched
 from tests.reading.small_study import AFFINE, SHAPE, LiveServer, make_study
 
 pytestmark = needs_chromium
+
+
+@pytest.fixture
+def serve():
+    """Start servers that end with the test, whatever happens in it."""
+    with ExitStack() as servers:
+        yield lambda *arguments, **options: servers.enter_context(LiveServer(*arguments, **options))
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +63,10 @@ def position(page):
     return page.text_content("#position")
 
 
-def test_a_reader_reads_by_keyboard_through_a_killed_server_to_the_fusion(browser, tmp_path):
+def test_a_reader_reads_by_keyboard_through_a_killed_server_to_the_fusion(browser, serve, tmp_path):
     study = make_study(tmp_path / "study", cases=12, external=2)
     links = [ct.read(study, add_reader=name, level="senior") for name in ("r1", "r2")]
-    server = LiveServer(study)
+    server = serve(study)
     pages = [open_page(browser, server, link) for link in links]
     given = [1, 9, 2, 8, 3, 7, 4, 6]
     for page in pages:
@@ -82,7 +90,7 @@ def test_a_reader_reads_by_keyboard_through_a_killed_server_to_the_fusion(browse
     assert "does not answer" in page.text_content("#alert")
     assert "kept" in page.text_content("#alert")
     assert shown(page) == before  # the page has not moved on
-    server = LiveServer(study, port=server.port)
+    server = serve(study, port=server.port)
     wait_for_another(page, before)
     assert "case 8 of 14" in position(page)
     assert page.is_hidden("#alert")
@@ -115,7 +123,7 @@ def nothing_revealed(page):
                 assert secret not in text, (secret, response.url)
 
 
-def test_sequential_reading_with_training_pause_and_back(browser, tmp_path):
+def test_sequential_reading_with_training_pause_and_back(browser, serve, tmp_path):
     study = make_study(
         tmp_path / "study", cases=12, external=1, design="sequential", training="train.csv"
     )
@@ -123,7 +131,7 @@ def test_sequential_reading_with_training_pause_and_back(browser, tmp_path):
     write_nifti(study.root / "train.nii", other, AFFINE)
     (study.root / "train.csv").write_text("image,label,age\ntrain.nii,benign,<b>70</b>\n")
     link = ct.read(study, add_reader="r1", level="junior")
-    server = LiveServer(study)
+    server = serve(study)
     page = open_page(browser, server, link, size=(1024, 768), has_touch=True)
     page.keyboard.press("Enter")
     page.wait_for_selector("body[data-shown]")
@@ -169,10 +177,10 @@ def give_once(page, score):
     page.keyboard.press("Enter")
 
 
-def test_the_page_speaks_the_readers_language_and_the_owner_sees_progress(browser, tmp_path):
+def test_the_page_speaks_the_readers_language_and_the_owner_sees_progress(browser, serve, tmp_path):
     study = make_study(tmp_path / "study", cases=12, external=0, design="unaided")
     link = ct.read(study, add_reader="r1", level="junior")
-    server = LiveServer(study)
+    server = serve(study)
     for language, start in (("de-DE", "Beginnen"), ("zh-CN", "开始"), ("fr-FR", "Start")):
         page = open_page(browser, server, link, locale=language)
         assert page.get_attribute("html", "lang") in (language[:2], "en")

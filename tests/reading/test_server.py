@@ -82,9 +82,8 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(study):
-    server = LiveServer(study)
-    yield server
-    server.kill()
+    with LiveServer(study) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -448,14 +447,13 @@ def test_with_a_certificate_the_page_is_encrypted(study, tmp_path):
     names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
     files = ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
-    server = LiveServer(study, options=["--certificate", str(certificate), "--key", str(key)])
-    trusted = ssl.create_default_context(cafile=certificate)
-    connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=trusted)
-    token = add_reader(Database(study.reading_db), "r7", "mid")
-    headers = {"content-type": "application/json"}
-    connection.request("POST", "/api/login", json.dumps({"token": token}), headers)
-    response = connection.getresponse()
-    server.kill()
+    with LiveServer(study, options=["--certificate", certificate, "--key", key]) as server:
+        trusted = ssl.create_default_context(cafile=certificate)
+        connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=trusted)
+        token = add_reader(Database(study.reading_db), "r7", "mid")
+        headers = {"content-type": "application/json"}
+        connection.request("POST", "/api/login", json.dumps({"token": token}), headers)
+        response = connection.getresponse()
     assert server.address.startswith("https://")
     assert response.status == 204
     assert "secure" in response.headers["set-cookie"].lower()
