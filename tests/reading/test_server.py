@@ -306,7 +306,7 @@ def test_slow_clients_do_not_hold_the_server(server, readers):
         one.sendall(b"GET / HT")
     started = time.monotonic()
     assert readers[0].get("/api/state")[0] == 200
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4  # before the slow ones are cut off
     for one in slow:
         one.close()
 
