@@ -96,10 +96,10 @@ def measure(browser, server, link: str, cases: int) -> dict[str, list[float]]:
     page.goto(f"{server.address}#{link.split('#')[1]}")
     page.wait_for_selector("body[data-ready]")
     page.keyboard.press("Enter")
-    page.wait_for_selector("body[data-shown]", timeout=60_000)
+    page.wait_for_selector("body[data-shown]", timeout=300_000)
     seconds: dict[str, list[float]] = {name: [] for name in BUDGETS}
     for _ in range(cases):
-        page.wait_for_selector("body[data-next='loaded']", timeout=120_000)
+        page.wait_for_selector("body[data-next='loaded']", timeout=300_000)
         seconds["scroll, a frame"] += page.evaluate(RUN, [FRAMES, "scroll"])
         seconds["window, a frame"] += page.evaluate(RUN, [FRAMES, "window"])
         page.keyboard.press("7")

@@ -196,7 +196,7 @@ function describe(content) {
   $("clinical").hidden = !content.clinical.length;
   $("clinical").querySelector("dl").replaceChildren(
     ...content.clinical.flatMap(([name, cell]) => [
-      element("dt", say(name)), element("dd", cell || "–")]),
+      element("dt", phrases[`clinical_${name}`] ?? name), element("dd", cell || "–")]),
   );
   describeModel(content.model);
   $("truth").hidden = !content.truth;
