@@ -157,8 +157,10 @@ class Content:
         return self.settings.clinical
 
     def _answers(self) -> dict[str, Answer]:
-        kind = "predictions" if self.study.predictions_csv(self.model).is_file() else "fusion"
-        require_current(self.study, kind, [self.model], settings=False)
+        of_model = self.study.predictions_csv(self.model).is_file()
+        require_current(
+            self.study, "predictions" if of_model else "fusion", [self.model], settings=False
+        )
         table = self.study.predictions(self.model)
         classes = self.study.settings.classes
         rows = table[(table["view"] == "") & table["split"].isin(["test", "external"])]

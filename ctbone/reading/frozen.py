@@ -23,7 +23,7 @@ def frozen_plan(database: Database, content: Content) -> Plan:
     """
     settings = content.settings
     labels = [(case.case_id, case.label) for case in content.cohort]
-    now = {
+    now: dict[str, Any] = {
         "design": settings.design,
         "scale": list(settings.scale),
         "model": content.model if settings.shows_model else None,
@@ -42,7 +42,7 @@ def frozen_plan(database: Database, content: Content) -> Plan:
         else:
             _require_same(kept, now, database)
     half = frozenset(kept["half"]) if settings.design == "crossover" else frozenset()
-    return Plan(settings, tuple(now["cases"]), tuple(now["training"]), half)
+    return Plan(settings, tuple(content.cases), tuple(content.training), half)
 
 
 def _require_same(kept: dict[str, Any], now: dict[str, Any], database: Database) -> None:
