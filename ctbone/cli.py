@@ -880,11 +880,66 @@ def explain(
 
 
 @app.command()
-def read(study: StudyDir = HERE) -> None:
-    """Collect scores on a page in the browser (not yet)."""
-    not_yet(
-        "has no reading page", "write scores.csv by hand: reader_id, level, session, case_id, score"
+def read(
+    study: StudyDir = HERE,
+    add_reader: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Add a reader, or make a new link for a known one."),
+    ] = None,
+    level: Annotated[
+        Literal["junior", "mid", "senior"] | None, typer.Option(help="Level of the new reader.")
+    ] = None,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="Show how many cases each reader has read.")
+    ] = False,
+    export: Annotated[
+        bool, typer.Option("--export", help="Write the scores of the finished sessions.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="SCORES.csv", help="Where --export writes; default: in the study."),
+    ] = None,
+    skip_washout: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Let this reader start session two at once."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who skips the wash-out, for the log.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one.")
+    ] = 8765,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Certificate for TLS, with --key.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Private key of the certificate.")
+    ] = None,
+) -> None:
+    """Serve the page on which radiologists read the cases, until Ctrl-C.
+
+    Without --add-reader, --progress, --export and --skip-washout, the page is served. Every score
+    is on disk before the page moves on.
+    """
+    from ctbone import workflow
+
+    done = workflow.read(
+        study,
+        add_reader=add_reader,
+        level=level,
+        progress=progress,
+        export=export,
+        out=out,
+        skip_washout=skip_washout,
+        by=by,
+        host=host,
+        port=port,
+        certificate=certificate,
+        key=key,
     )
+    if done is not None:
+        print(done)
 
 
 def _processes(workers: int | None) -> int:

@@ -369,6 +369,47 @@ class ExplainSettings(_Section):
     """Edge of the occluded cube or square in mm; it moves by half of it."""
 
 
+class ReadingSettings(_Section):
+    """The reader study on the reading page."""
+
+    design: Literal["two_sessions", "sequential", "crossover", "unaided"] = "two_sessions"
+    """``two_sessions``: all cases unaided, and aided after the wash-out; ``sequential``: each case
+    unaided, then aided at once; ``crossover``: half of the cases aided in session one, the other
+    half in session two; ``unaided``: one session without the model."""
+    washout_days: NonNegativeFloat = 28.0
+    """Days between a reader's last score of session one and the start of session two."""
+    scale: Annotated[tuple[Annotated[int, Field(ge=1, le=9)], ...], Field(min_length=2)] = (
+        *(1, 2, 3, 4, 6, 7, 8, 9),
+    )
+    """Scores that a reader can give, ascending; a score is ten times the probability of the
+    positive class. 5, the 50 % midpoint, is refused."""
+    model: Name | None = None
+    """The model or fusion whose probability the aided readings show; null: the first model."""
+    clinical: tuple[str, ...] | None = None
+    """Columns of ``cohort.csv`` shown beside the images; null: age and sex, where there are
+    such."""
+    training: str | None = None
+    """Table of the training round, in the study folder: ``image, label``, cases outside the
+    study, and the clinical columns; null: no training round."""
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_decides(cls, scale: tuple[int, ...]) -> tuple[int, ...]:
+        if list(scale) != sorted(set(scale)) or 5 in scale:
+            raise ValueError(f"scores ascend and leave out 5, the midpoint, found {list(scale)}")
+        return scale
+
+    @property
+    def sessions(self) -> int:
+        """Number of sessions."""
+        return 2 if self.design in ("two_sessions", "crossover") else 1
+
+    @property
+    def shows_model(self) -> bool:
+        """Whether some readings are aided."""
+        return self.design != "unaided"
+
+
 class Settings(_Section):
     """All settings of a study, as ``study.yaml`` holds them.
 
@@ -393,6 +434,7 @@ class Settings(_Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     prediction: PredictionSettings = PredictionSettings()
     explain: ExplainSettings = ExplainSettings()
+    reading: ReadingSettings = ReadingSettings()
 
     @model_validator(mode="before")
     @classmethod

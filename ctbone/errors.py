@@ -175,6 +175,10 @@ class ReportError(CtboneError):
     """There are no results to report, or they contradict each other."""
 
 
+class ReadingError(CtboneError):
+    """The reader study cannot be opened, or does not allow what was asked."""
+
+
 class AuditError(CtboneError):
     """There is no audit of the study as it stands, or it cannot be made."""
 

@@ -789,6 +789,83 @@ class Audit(Result):
         return "\n".join([*lines, f"Audit: {summary}: {self.path.resolve()}"])
 
 
+@dataclass(frozen=True, repr=False)
+class ReaderLink(Result):
+    """The link by which a reader logs in.
+
+    Attributes
+    ----------
+    reader_id
+        The reader.
+    link
+        Address of the page with the reader's secret after ``#``, which browsers do not send.
+    """
+
+    reader_id: str
+    link: str
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row: ``reader_id, link``."""
+        return pd.DataFrame([asdict(self)])
+
+    def __str__(self) -> str:
+        return (
+            f"Reader {self.reader_id}: {self.link}\n"
+            "The link is shown once; whoever has it can read as this reader."
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class ReadingProgress(Result):
+    """How many cases each reader has read.
+
+    Attributes
+    ----------
+    rows
+        One row a reader and round, as ``ctbone.reading.reading_progress`` returns it.
+    """
+
+    rows: pd.DataFrame
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """``reader_id, level, round, read, cases, state``; round 0 is the training round."""
+        return self.rows
+
+    def __str__(self) -> str:
+        if self.rows.empty:
+            return "No readers yet; add one with: ctbone read --add-reader r1 --level senior"
+        names = {0: "training"} | {number: f"session {number}" for number in (1, 2)}
+        shown = self.rows.assign(round=[names.get(one, "") for one in self.rows["round"]])
+        return shown.to_string(index=False)
+
+
+@dataclass(frozen=True, repr=False)
+class ExportedScores(Result):
+    """The scores of the reading page in a table.
+
+    Attributes
+    ----------
+    path
+        The table.
+    scores
+        Its rows.
+    """
+
+    path: Path
+    scores: pd.DataFrame
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """``reader_id, level, session, case_id, score, read_at, seconds, order``."""
+        return self.scores
+
+    def __str__(self) -> str:
+        readers = self.scores["reader_id"].nunique()
+        return f"Wrote {len(self.scores)} scores of {readers} readers to {self.path}"
+
+
 def problem_lines(problems: Iterable[CtboneError]) -> Iterator[str]:
     """Yield each kind of problem once, with the cases that have it."""
     kinds: dict[tuple[str, str | None, str | None], list[CtboneError]] = {}

@@ -229,6 +229,10 @@ class Study:
         """Return the path of a case's contact sheet."""
         return self.qc / f"{case_id}.png"
 
+    def qc_viewer(self, case_id: str) -> Path:
+        """Return the path of the page that shows a case's cube in the viewer."""
+        return self.qc / "viewer" / f"{case_id}.html"
+
     def qc_pair(self, first: str, second: str) -> Path:
         """Return the path of the picture of two cases whose scans are nearly the same."""
         return self.qc / "near_scans" / f"{first}--{second}.png"
@@ -270,6 +274,11 @@ class Study:
     def model_file(self) -> Path:
         """The study's model file, from which new patients are predicted."""
         return self.root / "release" / f"{self.settings.name}.ctbone"
+
+    @property
+    def reading_db(self) -> Path:
+        """The database of the reading page: readers, order of the cases, scores and log."""
+        return self.root / "reading" / "reading.db"
 
     @property
     def audit_json(self) -> Path:

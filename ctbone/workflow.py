@@ -44,11 +44,14 @@ from ctbone.results import (
     Evaluation,
     Explanation,
     Export,
+    ExportedScores,
     Fusion,
     Prediction,
     Preprocessing,
     Pulling,
+    ReaderLink,
     ReaderStudy,
+    ReadingProgress,
     Report,
     Status,
     Training,
@@ -1027,6 +1030,82 @@ def audit(study: Study | AnyPath = ".", *, controls: bool = False, permute: int 
 
     page = audit_study(study, controls=controls, permute=permute)
     return Audit(page, read_findings(study))
+
+
+def read(
+    study: Study | AnyPath = ".",
+    *,
+    add_reader: str | None = None,
+    level: Literal["junior", "mid", "senior"] | None = None,
+    progress: bool = False,
+    export: bool = False,
+    out: AnyPath | None = None,
+    skip_washout: str | None = None,
+    by: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    certificate: AnyPath | None = None,
+    key: AnyPath | None = None,
+) -> ReaderLink | ReadingProgress | ExportedScores | None:
+    """Serve the page on which radiologists read the cases, or manage the reader study.
+
+    Parameters
+    ----------
+    study
+        The study or its folder; its cases are preprocessed and, for aided readings, predicted.
+    add_reader, level
+        Add a reader, or make a new link for a known one.
+    progress
+        Return how many cases each reader has read.
+    export, out
+        Write the scores of the finished sessions, by default to ``scores.csv`` in the study.
+    skip_washout, by
+        Let a reader start session two at once; the name is logged.
+    host, port
+        Where the page is served; without one of the actions above, until it is interrupted.
+    certificate, key
+        PEM files for TLS.
+
+    Returns
+    -------
+    ReaderLink, ReadingProgress, ExportedScores or None
+        Result of the action; None after serving.
+
+    Raises
+    ------
+    ReadingError
+        The reader study cannot be opened, or does not allow the action.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.read("my_study", add_reader="r1", level="senior")  # doctest: +SKIP
+    >>> ct.read("my_study")  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone import reading
+    from ctbone.reading.database import Database
+
+    if add_reader is not None:
+        token = reading.add_reader(Database(study.reading_db), add_reader, level)
+        base = reading.address(host, port, secure=certificate is not None)
+        return ReaderLink(add_reader, f"{base}#{token}")
+    if skip_washout is not None:
+        reading.skip_washout(Database(study.reading_db), skip_washout, by or "")
+        return ReadingProgress(reading.reading_progress(Database(study.reading_db)))
+    if progress:
+        return ReadingProgress(reading.reading_progress(Database(study.reading_db)))
+    if export:
+        path = study.scores_csv if out is None else Path(out)
+        return ExportedScores(path, reading.export_scores(study, Database(study.reading_db), path))
+    reading.serve(
+        study,
+        host=host,
+        port=port,
+        certificate=None if certificate is None else Path(certificate),
+        key=None if key is None else Path(key),
+    )
+    return None
 
 
 def run(

@@ -10,13 +10,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {
     *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
-    *("release", "reporting", "reader_study", "planning", "explaining"),
+    *("release", "reporting", "reader_study", "planning", "explaining", "reading"),
 }
 SHARED = {
     "document": {
         *("preprocessing", "training", "reporting", "auditing", "reader_study", "planning"),
         "explaining",
     },
+    "viewer": {"preprocessing", "reading", "reporting"},
     "learning": {"training", "release"},
     "models": {
         *("learning", "training", "inference", "release", "transforms", "auditing", "explaining"),

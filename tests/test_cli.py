@@ -63,20 +63,6 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ("read",),
-    ],
-)
-def test_what_comes_later_says_so(tmp_path, arguments):
-    done = ctbone(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "this version of ctbone" in done.stderr
-    assert "remedy" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("predict", "dicom"), "needs the mask of the lesion"),

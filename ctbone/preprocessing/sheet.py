@@ -24,7 +24,8 @@ from ctbone.overlay import CropSpace, crop_space
 from ctbone.preprocessing.components import Components
 from ctbone.preprocessing.mask_position import outside_note
 from ctbone.resample import Slab, read_slab, sample
-from ctbone.study import Study, atomic_path, content_hash, read_json, record_of
+from ctbone.study import Study, atomic_path, content_hash, read_json, record_of, write_text
+from ctbone.viewer import open_image, viewer_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,8 @@ _DRAWN_WITH = 2  # raise it when the drawing changes, so that older sheets are d
 def draw_sheet(study: Study, case_id: str) -> Path:
     """Draw the contact sheet of a case that has its crops; one that is up to date is kept.
 
-    Radiological convention: axial from the feet, coronal from the front, sagittal from the left.
+    ``study.qc_viewer(case_id)``, a page, shows the cube in the viewer. Radiological convention:
+    axial from the feet, coronal from the front, sagittal from the left.
 
     Returns
     -------
@@ -56,7 +58,8 @@ def draw_sheet(study: Study, case_id: str) -> Path:
     records = [read_json(record_of(study.crop(case_id, dim))) for dim in INPUT_KINDS]
     drawn = [{key: one[key] for key in one if key != "summary"} for one in records]  # has a time
     mark = content_hash([drawn, _DRAWN_WITH])
-    if _mark_of(out) == mark:
+    page = study.qc_viewer(case_id)
+    if _mark_of(out) == mark and page.is_file():
         return out
     cube, images = crop_space(study, case_id, "3d"), crop_space(study, case_id, "2d")
     lesion = open_nifti(study.crop_mask(case_id, "3d"), case_id).read()
@@ -66,6 +69,8 @@ def draw_sheet(study: Study, case_id: str) -> Path:
         ("What the 2D network sees", CT_PLANES.window, _images(study, case_id, images, records[1])),
     ]
     _render(out, mark, case_id, record=records[0], rows=rows, study=study)
+    image = open_image(study.crop(case_id, "3d"), case=case_id, mask=(lesion, cube.grids[0].affine))
+    write_text(page, viewer_page(image, f"{case_id}: cube"))
     return out
 
 
