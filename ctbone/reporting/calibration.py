@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,7 +113,15 @@ def _calibration_panel(axes: Axes, scored: ScoredCases, colour: str, level: floa
     axes.set_position((box.x0, box.y0 + 0.27 * box.height, box.width, 0.73 * box.height))
     below = axes.figure.add_axes((box.x0, box.y0, box.width, 0.2 * box.height))
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)))
-    if curve.grid.size:
+    if curve.why:
+        axes.text(
+            *(0.03, 0.97, textwrap.fill(f"No curve: {curve.why}", 30)),
+            transform=axes.transAxes,
+            va="top",
+            fontsize=6,
+            color=FAINT,
+        )
+    else:
         axes.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(curve.grid, curve.observed, color=colour)
     means = [tenth.mean_probability for tenth in curve.bins]
@@ -183,7 +192,8 @@ def hosmer_lemeshow_table(judged: JudgedSet) -> Table | None:
     ]
     note = (
         "A small p is evidence of miscalibration. The test has little power with few cases and "
-        "rejects any model with many: read the curve. It treats every case as a separate patient."
+        "rejects any model with many: read the curve. It is undefined if patients have several "
+        "cases, and with fewer than 100 cases of a class."
     )
     return plain_table(
         key=f"hosmer_lemeshow_{judged.case_set.key}",

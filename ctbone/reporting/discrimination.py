@@ -545,7 +545,7 @@ def comparison_table(judged: JudgedSet) -> Table:
         TableColumn("b", "Model B", "text"),
         TableColumn("n", "Cases"),
         TableColumn("difference", "AUC, A − B", "estimate"),
-        TableColumn("statistic", "z", digits=2),
+        TableColumn("statistic", "t", digits=2),
         TableColumn("p_value", "p", "p"),
         TableColumn("p_value_holm", "p, Holm", "p"),
     ]

@@ -88,7 +88,11 @@ def clustered_rates(
     for name, estimate in rates.items():
         jackknifed = _RATE_STATISTICS[name]
         divisor, words = adjusted_design_effect(
-            jackknifed.statistic, table, weights=jackknifed.weights(counts), level=level
+            jackknifed.statistic,
+            table,
+            weights=jackknifed.weights(counts),
+            level=level,
+            classes=2 if jackknifed.by_class else 1,
         )
         scaled = rate_by_name(
             name, _effective_counts(counts, divisor), level=level, interval=interval
@@ -154,13 +158,19 @@ def clustered_proportion(
 
 
 def adjusted_design_effect(
-    statistic: Callable[[Floats], Floats], by_patient: Ints, weights: Floats, level: float
+    statistic: Callable[[Floats], Floats],
+    by_patient: Ints,
+    *,
+    weights: Floats,
+    level: float,
+    classes: int = 1,
 ) -> tuple[float, str]:
     """Design effect, adjusted for few patients; counts are divided by it for intervals by patient.
 
     The design effect is multiplied by (t(G − 1) / t(n − 1))², the squared ratio of Student's
     quantiles for G patients and n cases, because with few patients the design effect is itself
-    uncertain.
+    uncertain. If the statistic is a combination of the classes' rates, G and n are those of the
+    rarest class.
 
     Parameters
     ----------
@@ -173,6 +183,9 @@ def adjusted_design_effect(
         for kinds that the statistic does not use.
     level
         Confidence level.
+    classes
+        Number of classes whose rates the statistic combines; the columns of ``by_patient`` are
+        ordered by class, the same number for each.
 
     Returns
     -------
@@ -190,7 +203,7 @@ def adjusted_design_effect(
     --------
     >>> import numpy as np
     >>> share = lambda tables: tables[:, 1] / tables.sum(axis=1)
-    >>> adjusted_design_effect(share, np.array([[0, 2], [0, 2]]), np.ones(2), 0.95)
+    >>> adjusted_design_effect(share, np.array([[0, 2], [0, 2]]), weights=np.ones(2), level=0.95)
     (2.0, 'by patient (Rao–Scott, cases of a patient fully dependent)')
     """
     concerned = np.where(weights > 0, by_patient, 0)
@@ -201,8 +214,9 @@ def adjusted_design_effect(
     if effect is None:
         return max(1.0, kish_design_effect(concerned, weights)), DEPENDENT
     tail = 0.5 + level / 2
-    of_patients = student_quantile(tail, len(concerned) - 1)
-    of_cases = student_quantile(tail, int(concerned.sum()) - 1)
+    cases = concerned.reshape(len(concerned), classes, -1).sum(axis=2)
+    of_patients = student_quantile(tail, max(1, int((cases > 0).sum(axis=0).min()) - 1))
+    of_cases = student_quantile(tail, max(1, int(cases.sum(axis=0).min()) - 1))
     return max(1.0, effect * (of_patients / of_cases) ** 2), BY_PATIENT
 
 

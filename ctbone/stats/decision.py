@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.errors import StatsError
+from ctbone.stats.bootstrap import expanded_tails, resampled_units
 from ctbone.stats.clusters import patient_numbers
 from ctbone.stats.inputs import (
     ONE_CLASS,
@@ -159,7 +160,7 @@ def decision_curve(
         unit = "cases" if groups is None else "patients"
         strata = "" if prevalence is None else ", stratified by class"
         method += (
-            f", band: bootstrap of {unit}, percentile {percent(level)}, "
+            f", band: bootstrap of {unit}, expanded percentile {percent(level)}, "
             f"{replicates} resamples{strata}"
         )
         defined = _band_defined(decisions, patient_numbers(groups, labels.size))
@@ -397,7 +398,8 @@ def _band(
         stratified=decisions.prevalence is not None,
     )
     draws = np.concatenate([_net_benefit(weights, decisions) for weights in pieces])
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    units = resampled_units(decisions.labels, groups, stratified=decisions.prevalence is not None)
+    low, high = np.quantile(draws, expanded_tails(level, max(2, units)), axis=0)
     return low, high
 
 

@@ -271,7 +271,11 @@ def multiclass_balanced_accuracy(
     if patients is not None:
         by_patient = counts_by_patient(2 * truth + right, patients, 2 * classes)
         divisor, words = adjusted_design_effect(
-            _mean_recall, by_patient, weights=np.repeat(1 / cases, 2), level=level
+            _mean_recall,
+            by_patient,
+            weights=np.repeat(1 / cases, 2),
+            level=level,
+            classes=classes,
         )
         method += f", {words}"
     limits = np.array(
