@@ -362,7 +362,7 @@ def expanded_tails(level: float, units: int) -> list[float]:
     Examples
     --------
     >>> [round(tail, 4) for tail in expanded_tails(0.95, 10)]
-    [0.0085, 0.9915]
+    [0.0086, 0.9914]
     """
     t = student_quantile(0.5 + level / 2, units - 1) * math.sqrt(units / (units - 1))
     return [normal_cdf(-t), normal_cdf(t)]

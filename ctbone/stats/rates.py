@@ -389,7 +389,7 @@ def positive_likelihood_ratio(counts: ConfusionCounts, *, level: float = 0.95) -
     Examples
     --------
     >>> print(positive_likelihood_ratio(Confusion(92, 37, 33, 352)))
-    3.1876 (2.4519 to 4.2430)
+    3.1876 (2.4650 to 4.2426)
     """
     return _likelihood_ratio(
         above=counts.tp,
@@ -432,7 +432,7 @@ def negative_likelihood_ratio(counts: ConfusionCounts, *, level: float = 0.95) -
     Examples
     --------
     >>> print(negative_likelihood_ratio(Confusion(92, 37, 33, 352)))
-    0.1202 (0.0853 to 0.1684)
+    0.1202 (0.0851 to 0.1688)
     """
     return _likelihood_ratio(
         above=counts.fn,
