@@ -239,13 +239,11 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
 
 
 def _limit(value: float, digits: int) -> str:
-    """Format a limit; −1, 0 and 1 only if it is exactly that."""
-    if value in (-1, 0, 1):
-        return number(int(value))
-    for further in range(digits, _MOST_DIGITS):
+    """Format a limit; as −1, 0 or 1 only if it is that within 1e-6."""
+    for further in range(digits, _MOST_DIGITS + 1):
         if round(value, further) not in (-1, 0, 1):
             return number(value, further)
-    return number(value, _MOST_DIGITS)
+    return number(round(value))
 
 
 def p_text(p: float | None) -> str:
