@@ -230,8 +230,10 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
     --------
     >>> interval(Estimate(0.9, 0.85, 0.95, "Wilson"), 2)
     '0.85 to 0.95'
-    >>> interval(Estimate(0.08, 0.0003, 0.16, "DeLong")), interval(Estimate(1.0, 0.7, 1.0, "Wilson"))
-    ('0.0003 to 0.160', '0.700 to 1')
+    >>> interval(Estimate(0.08, 0.0003, 0.16, "DeLong"))
+    '0.0003 to 0.160'
+    >>> interval(Estimate(1.0, 0.7, 1.0, "Wilson"))
+    '0.700 to 1'
     """
     if estimate.low is None or estimate.high is None:
         return ""

@@ -240,9 +240,7 @@ def hosmer_lemeshow(
         return TestResult.undefined(method, "too few groups: no degree of freedom is left")
     variance = expected * (1 - expected / cases)  # binomial, of the events of a group
     if (np.minimum(expected, cases - expected) < 1).any():
-        return TestResult.undefined(
-            method, "a group has less than one expected event or non-event"
-        )
+        return TestResult.undefined(method, "a group has less than one expected event or non-event")
     statistic = float(((observed - expected) ** 2 / variance).sum())
     return TestResult(
         statistic=statistic, df=float(df), p_value=chi2_upper(statistic, df), method=method

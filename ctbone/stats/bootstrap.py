@@ -322,7 +322,7 @@ def defined_draws(draws: Floats) -> tuple[Floats, str | None]:
 
 
 def resampled_units(labels: Bools, groups: ArrayLike | None, stratified: bool) -> int:
-    """Number of patients that are resampled; if stratified, those of the rarer class.
+    """Return the number of patients that are resampled; if stratified, those of the rarer class.
 
     Examples
     --------

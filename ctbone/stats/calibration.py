@@ -150,9 +150,7 @@ def scaled_brier(
     if error <= 1e-12 * max(1.0, ratio):
         return Estimate.without_interval(1 - ratio, method, "the cases do not vary")
     factor = math.exp(student_quantile(0.5 + level / 2, fewer - 1) * error / ratio)
-    return Estimate(
-        value=1 - ratio, low=1 - ratio * factor, high=1 - ratio / factor, method=method
-    )
+    return Estimate(value=1 - ratio, low=1 - ratio * factor, high=1 - ratio / factor, method=method)
 
 
 def calibration_intercept(
@@ -378,9 +376,7 @@ def _patients_of_smaller_class(labels: Bools, patients: Ints | None) -> int | No
     return None if patients is None else min(class_counts(labels, patients))
 
 
-def _wald(
-    value: float, error: float, *, level: float, method: str, fewer: int | None
-) -> Estimate:
+def _wald(value: float, error: float, *, level: float, method: str, fewer: int | None) -> Estimate:
     """Wald interval: value ± quantile · standard error; none if the error is NaN or 0.
 
     The quantile is normal. By patient, if the slope is fitted, it is Student's t with one degree of

@@ -318,7 +318,8 @@ def delong_unpaired(
     Examples
     --------
     >>> y = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
-    >>> result = delong_unpaired(y, [1, 2, 3, 6, 0, 4, 5, 7, 8, 9], y, [5, 2, 8, 1, 9, 4, 6, 7, 3, 0])
+    >>> a, b = [1, 2, 3, 6, 0, 4, 5, 7, 8, 9], [5, 2, 8, 1, 9, 4, 6, 7, 3, 0]
+    >>> result = delong_unpaired(y, a, y, b)
     >>> round(result.difference, 4), round(result.p_value, 3)
     (0.52, 0.068)
     """

@@ -190,7 +190,12 @@ def calibration_curve(
         observed = np.clip(weights @ np.bincount(place, weights=labels), 0, 1)
         residuals = labels - np.interp(values, grid, observed)[place]
         low, high = _band(
-            observed, weights=weights, place=place, residuals=residuals, patients=patients, level=level
+            observed,
+            weights=weights,
+            place=place,
+            residuals=residuals,
+            patients=patients,
+            level=level,
         )
     return CalibrationCurve(
         grid=grid,

@@ -562,9 +562,7 @@ def _likelihood_ratio(
         b = of_above * tested + above + of_below + below * tested
         second = (b - math.sqrt(max(0.0, b * b - 4 * a * (above + below)))) / (2 * a)
         first = tested * second
-        variance = (
-            first * (1 - first) / of_above + tested**2 * second * (1 - second) / of_below
-        )
+        variance = first * (1 - first) / of_above + tested**2 * second * (1 - second) / of_below
         gap = above / of_above - tested * below / of_below
         return gap**2 > bound * variance
 

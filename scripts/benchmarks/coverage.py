@@ -125,9 +125,13 @@ def intervals(sample: Sample, model: str, *, resamples: int, curve: bool) -> Nam
         errors = stats.calibration_errors(s.y, p, replicates=CURVE_RESAMPLES, groups=groups)
         for name in ("ici", "e50", "e90", "emax"):
             estimate = getattr(errors, name)
-            yield name.upper() if name == "ici" else name.capitalize(), estimate.value, (
-                estimate.low,
-                estimate.high,
+            yield (
+                name.upper() if name == "ici" else name.capitalize(),
+                estimate.value,
+                (
+                    estimate.low,
+                    estimate.high,
+                ),
             )
 
 
@@ -292,15 +296,17 @@ def shown(tallies: Tallies, name: str) -> tuple[str, list[float]]:
     return low if low == high else f"{low}–{high}", shares
 
 
-def table(
-    results: Mapping[Cell, Tallies], title: str, lowest: float, highest: float
-) -> list[str]:
+def table(results: Mapping[Cell, Tallies], title: str, lowest: float, highest: float) -> list[str]:
     """Print one row an estimate, one column a cell; return what misses the goals."""
     missed = []
     cases = {False: "1 case", True: "1–5 cases"}
-    print(f"\n| {title} | " + " | ".join(
-        f"{cell.patients}, {cell.prevalence:g}, {cases[cell.several]}" for cell in results
-    ) + " |")
+    print(
+        f"\n| {title} | "
+        + " | ".join(
+            f"{cell.patients}, {cell.prevalence:g}, {cases[cell.several]}" for cell in results
+        )
+        + " |"
+    )
     print("|---|" + "---|" * len(results))
     names = dict.fromkeys(name for tallies in results.values() for _, name in tallies)
     for name in names:

@@ -248,8 +248,9 @@ def test_further_metrics_by_hand(metrics, fused_study):
         for name in ("auc", "ici", "hosmer_lemeshow"):
             where = f"internal test, {len(y)} cases, {y.sum():.0f} positive"
             assert where in found[name]["method"], name
-        assert f"internal test, fold 0, {found['folds']['0']['n']} cases" in (
-            found["folds"]["0"]["auc"]["method"]
+        assert (
+            f"internal test, fold 0, {found['folds']['0']['n']} cases"
+            in (found["folds"]["0"]["auc"]["method"])
         )
         assert "hosmer_lemeshow" in found["folds"]["0"]
 

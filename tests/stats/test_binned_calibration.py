@@ -22,7 +22,6 @@ def _of_any_size(request, monkeypatch):
         monkeypatch.setattr(fewest, "FEWEST_EVENTS", 1)
 
 
-
 @pytest.mark.parametrize("bins", [5, 10, 15, 20, 100])
 def test_a_decimal_edge_belongs_to_the_bin_below_it(bins):
     edges = [float(Fraction(k, bins)) for k in range(bins + 1)]

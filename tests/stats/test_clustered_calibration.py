@@ -16,12 +16,12 @@ from ctbone.stats import (
     calibration_intercept,
     calibration_slope,
     clustered_proportion,
+    fewest,
     ici,
     multiclass_brier,
     observed_expected,
     scaled_brier,
 )
-from ctbone.stats import fewest
 from ctbone.stats.clusters import patient_numbers
 from ctbone.stats.loess import loess_weights
 
@@ -32,6 +32,7 @@ from .cases import clustered_sample
 def _of_any_size(monkeypatch):
     """Compute with few patients too."""
     monkeypatch.setattr(fewest, "FEWEST_EVENTS", 1)
+
 
 Z = norm.ppf(0.975)
 

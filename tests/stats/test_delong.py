@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from scipy.optimize import brentq
 from scipy.stats import mannwhitneyu, norm
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from ctbone.stats import (

@@ -20,7 +20,6 @@ def _of_any_size(request, monkeypatch):
         monkeypatch.setattr(fewest, "FEWEST_EVENTS", 1)
 
 
-
 def test_errors_equal_a_loess_at_every_case():
     y, p = sample(250, shift=2.0)
     order = np.argsort(p)
@@ -133,7 +132,7 @@ def test_every_case_twice_halves_the_variance_of_the_curve():
     assert inside.sum() > 5
 
     def effective(curve):
-        """Cases of a share with this interval: Wilson's limits solve n = z² x (1 − x) / (x − c)²."""
+        """Cases of a share with this interval: Wilson's limits solve n = z² x (1−x) / (x−c)²."""
         return (z2 * curve.low * (1 - curve.low) / (curve.low - curve.observed) ** 2)[inside]
 
     np.testing.assert_allclose(effective(twice), 2 * effective(once), rtol=1e-6)
@@ -155,7 +154,10 @@ def test_fewest_cases_of_each_class():
     assert errors.ici.value is None
     assert calibration_curve(np.arange(300) < 100, p).why is None
     pairs = np.arange(300) // 2
-    assert "only 50 patients of a class" in calibration_curve(np.arange(300) < 100, p, groups=pairs).why
+    assert (
+        "only 50 patients of a class"
+        in calibration_curve(np.arange(300) < 100, p, groups=pairs).why
+    )
 
 
 def test_bins_have_wilson_intervals():

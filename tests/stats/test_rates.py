@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
 from sklearn import metrics
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
