@@ -213,7 +213,7 @@ def hosmer_lemeshow(
     >>> p = np.arange(1, 400) / 400
     >>> result = hosmer_lemeshow(np.arange(399) % 10 < 10 * p, p, groups=2)
     >>> round(result.statistic, 3), result.df
-    (0.402, 2.0)
+    (5.074, 2.0)
     """
     labels, scores = checked_pair(y, p, probability=True)
     if groups < 2:

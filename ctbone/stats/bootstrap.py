@@ -91,7 +91,7 @@ def bootstrap_auc(
     Examples
     --------
     >>> print(bootstrap_auc([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 4, 0, 7, 3, 5, 6, 8, 9]))
-    0.8400 (0.2993 to 1.0000)
+    0.8400 (0.3200 to 1.0000)
     """
     labels, scores = checked_pair(y, p)
     if labels.all() or not labels.any():
@@ -263,10 +263,10 @@ def bootstrap_estimate(
     Examples
     --------
     >>> import numpy as np
-    >>> y = np.array([0, 0, 1, 1, 1])
+    >>> y = np.arange(12) % 3 == 0
     >>> mean = lambda weights: weights @ y / weights.sum(axis=1)
     >>> print(bootstrap_estimate(mean, y, stratified=False))
-    0.6000 (0.2000 to 1.0000)
+    0.3333 (0.0833 to 0.6667)
     """
     labels = checked_labels(y)
     method = _method(

@@ -64,7 +64,7 @@ def brier(
     Examples
     --------
     >>> print(brier([0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.2, 0.35, 0.8, 0.7]))
-    0.1271 (0.0000 to 0.3788)
+    0.1271 (0.0000 to 0.4068)
     """
     labels, scores = checked_pair(y, p, probability=True)
     patients = patient_numbers(groups, labels.size)

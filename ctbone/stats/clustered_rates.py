@@ -19,7 +19,7 @@ from ctbone.stats.distributions import student_quantile
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import Floats, Ints, checked_labels
 from ctbone.stats.proportions import ProportionInterval, proportion
-from ctbone.stats.rates import RateName, rate_by_name, threshold_rates
+from ctbone.stats.rates import PROPORTIONS, RateName, rate_by_name, threshold_rates
 
 BY_PATIENT = "by patient (Rao–Scott)"
 DEPENDENT = "by patient (Rao–Scott, cases of a patient fully dependent)"
@@ -72,10 +72,11 @@ def clustered_rates(
 
     Examples
     --------
-    >>> y, called = [1, 1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0, 1]
-    >>> rates = clustered_rates(y, called, ["a", "a", "b", "b", "c", "c", "d", "d"])
-    >>> print(rates["sensitivity"], threshold_rates(Confusion(3, 1, 2, 2))["sensitivity"], sep="; ")
-    0.5000 (0.0054 to 0.9946); 0.5000 (0.1500 to 0.8500)
+    >>> y, called = [1] * 12 + [0] * 12, [1, 1, 0, 0, 1, 1] * 2 + [0, 0, 0, 1] * 3
+    >>> print(clustered_rates(y, called, np.repeat(np.arange(12), 2))["sensitivity"])
+    0.6667 (0.2451 to 0.9249)
+    >>> print(threshold_rates(Confusion(9, 3, 4, 8))["sensitivity"])
+    0.6667 (0.3906 to 0.8619)
     """
     truth, positive = checked_labels(y), checked_labels(called)
     counts = confusion(truth, positive, 0.5)
@@ -94,8 +95,17 @@ def clustered_rates(
             level=level,
             classes=2 if jackknifed.by_class else 1,
         )
-        scaled = rate_by_name(
-            name, _effective_counts(counts, divisor), level=level, interval=interval
+        effective = _effective_counts(counts, divisor)
+        scaled = (
+            rate_by_name(name, effective, level=level, interval=interval)
+            if name not in PROPORTIONS or estimate.value is None
+            else _of_patients(
+                table[:, np.array(jackknifed.cells) > 0],
+                estimate.value,
+                divisor=divisor,
+                level=level,
+                interval=interval,
+            )
         )
         found[name] = replace(scaled, value=estimate.value, method=f"{scaled.method}, {words}")
     return found
@@ -137,8 +147,8 @@ def clustered_proportion(
 
     Examples
     --------
-    >>> print(clustered_proportion([1, 1, 1, 1, 0, 0], ["a", "a", "b", "b", "c", "c"]))
-    0.6667 (0.0829 to 0.9779)
+    >>> print(clustered_proportion([1, 1, 1, 1, 0, 0] * 3, np.repeat(np.arange(9), 2)))
+    0.6667 (0.3226 to 0.8936)
     """
     happened = np.asarray(events)
     if happened.size == 0:
@@ -153,8 +163,20 @@ def clustered_proportion(
     divisor, words = adjusted_design_effect(
         _share_of_second, table, weights=np.ones(2), level=level
     )
-    scaled = proportion(count / divisor, happened.size / divisor, level=level, interval=interval)
+    scaled = _of_patients(
+        table, count / happened.size, divisor=divisor, level=level, interval=interval
+    )
     return replace(scaled, value=plain.value, method=f"{scaled.method}, {words}")
+
+
+def _of_patients(
+    table: Ints, share: float, *, divisor: float, level: float, interval: ProportionInterval
+) -> Estimate:
+    """Proportion at the effective number of cases; ``table`` has the cases of its denominator."""
+    n = float(table.sum()) / divisor
+    return proportion(
+        share * n, n, level=level, interval=interval, patients=int(table.any(axis=1).sum())
+    )
 
 
 def adjusted_design_effect(

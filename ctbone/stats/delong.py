@@ -112,7 +112,7 @@ def auc_interval(
     "Newcombe's score interval 95% (a class has fewer than 5 cases)"
     >>> y = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
     >>> print(auc_interval(y, [1, 2, 3, 4, 7, 5, 6, 8, 9, 10]))
-    0.9200 (0.4557 to 0.9937)
+    0.9200 (0.2504 to 0.9975)
     """
     labels, scores = checked_pair(y, p)
     patients = patient_numbers(groups, labels.size)

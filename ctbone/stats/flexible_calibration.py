@@ -267,7 +267,7 @@ def calibration_errors(
     >>> p = np.arange(1, 400) / 400
     >>> errors = calibration_errors(np.arange(399) % 10 < 10 * p, p, replicates=20)
     >>> round(errors.ici.value, 3), errors.ici.value <= errors.emax.value
-    (0.333, True)
+    (0.049, True)
     """
     labels, scores = checked_pair(y, p, probability=True)
     method = f"{_CURVE}; "

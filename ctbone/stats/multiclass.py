@@ -441,8 +441,8 @@ def dangerous_error(
     Examples
     --------
     >>> P = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
-    >>> print(dangerous_error([0, 1, 2, 2], P, truth=2, called=0))
-    0.5000 (0.0126 to 0.9874)
+    >>> print(dangerous_error([0, 1, 2, 2] * 3, P * 3, truth=2, called=0))
+    0.5000 (0.1181 to 0.8819)
     """
     classes, probabilities = checked_classes(y, P)
     columns = probabilities.shape[1]

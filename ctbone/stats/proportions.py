@@ -23,6 +23,7 @@ def proportion(
     level: float = 0.95,
     interval: ProportionInterval = "wilson",
     empty: str = "no case in the denominator",
+    patients: int | None = None,
 ) -> Estimate:
     """Binomial proportion with its Wilson or Clopper–Pearson interval.
 
@@ -37,11 +38,13 @@ def proportion(
         (exact, conservative).
     empty
         Reason to give if n is 0.
+    patients
+        Number of patients in the denominator, if the counts are divided by a design effect.
 
     Returns
     -------
     Estimate
-        0–1; undefined if n is 0, no interval if n is below 5.
+        0–1; undefined if n is 0, no interval of fewer than 5 cases (patients).
 
     Raises
     ------
@@ -72,9 +75,10 @@ def proportion(
         )
     if n == 0:
         return Estimate.undefined(method, empty)
-    if n < FEWEST_CASES:
+    if (n if patients is None else patients) < FEWEST_CASES:
+        unit = "cases" if patients is None else "patients"
         return Estimate.without_interval(
-            successes / n, method, f"fewer than {FEWEST_CASES} independent cases in the denominator"
+            successes / n, method, f"fewer than {FEWEST_CASES} {unit} in the denominator"
         )
     low, high = (wilson_limits if interval == "wilson" else _clopper_pearson)(successes, n, level)
     return Estimate(value=successes / n, low=low, high=high, method=method)

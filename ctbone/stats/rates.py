@@ -343,7 +343,7 @@ def mcc(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
     Examples
     --------
     >>> print(mcc(Confusion(92, 37, 33, 352)))
-    0.6341 (0.5526 to 0.7076)
+    0.6341 (0.5508 to 0.7057)
     """
     method = f"Jeffreys interval {percent(level)} (Dirichlet posterior, {_DRAWS} draws)"
     cells = (float(counts.tn), float(counts.fp), float(counts.fn), float(counts.tp))
@@ -457,7 +457,7 @@ RateName = Literal[
     "negative_likelihood_ratio",
 ]
 
-_PROPORTIONS: dict[RateName, Callable[..., Estimate]] = {
+PROPORTIONS: dict[RateName, Callable[..., Estimate]] = {
     "sensitivity": sensitivity,
     "specificity": specificity,
     "ppv": ppv,
@@ -502,7 +502,7 @@ def threshold_rates(
     >>> round(threshold_rates(Confusion(92, 37, 33, 352))["npv"].value, 4)
     0.736
     """
-    names: tuple[RateName, ...] = (*_PROPORTIONS, *_OTHERS)
+    names: tuple[RateName, ...] = (*PROPORTIONS, *_OTHERS)
     return {name: rate_by_name(name, counts, level=level, interval=interval) for name in names}
 
 
@@ -517,8 +517,8 @@ def rate_by_name(
     >>> round(rate_by_name("npv", counts, level=0.95, interval="wilson").value, 4)
     0.736
     """
-    if name in _PROPORTIONS:
-        return _PROPORTIONS[name](counts, level=level, interval=interval)
+    if name in PROPORTIONS:
+        return PROPORTIONS[name](counts, level=level, interval=interval)
     return _OTHERS[name](counts, level=level)
 
 

@@ -94,7 +94,7 @@ def test_the_flexible_curve_equals_r_loess():
     found = calibration_errors(i * 7919 % 1009 / 1009 < p**1.3, p, replicates=0)
     values = [part.value for part in (found.ici, found.e50, found.e90, found.emax)]
     expected = [0.061870763911, 0.070169142464, 0.086571446800, 0.088405491571]
-    assert values == pytest.approx(expected, abs=2e-5)  # linear between 60 points
+    assert values == pytest.approx(expected, abs=2e-4)  # linear between 60 points
 
 
 def test_hosmer_lemeshow_equals_r():
