@@ -149,7 +149,8 @@ def scaled_brier(
     assert error is not None
     if error <= 1e-12 * max(1.0, ratio):
         return Estimate.without_interval(1 - ratio, method, "the cases do not vary")
-    factor = math.exp(student_quantile(0.5 + level / 2, fewer - 1) * error / ratio)
+    exponent = student_quantile(0.5 + level / 2, fewer - 1) * error / ratio
+    factor = math.exp(min(exponent, 700.0))  # exp(710) overflows
     return Estimate(value=1 - ratio, low=1 - ratio * factor, high=1 - ratio / factor, method=method)
 
 
@@ -342,11 +343,12 @@ def _brier_limits(
     tail = 0.5 + level / 2
     share = float(labels.mean())
     error = clustered_standard_error(labels - share, patients)
-    assert error
-    # Wilson's interval at the number of independent cases with the same standard error.
-    effective = share * (1 - share) / error**2
-    z = student_quantile(tail, int(patients.max()))
-    share_low, share_high = wilson_limits(share * effective, effective, quantile=z)
+    share_low = share_high = share
+    if error is not None and error > 1e-12:  # 0 if all patients have the same share
+        # Wilson's interval at the number of independent cases with the same standard error.
+        effective = share * (1 - share) / error**2
+        z = student_quantile(tail, int(patients.max()))
+        share_low, share_high = wilson_limits(share * effective, effective, quantile=z)
     within = 0.0
     means = []
     for of_class, weight in ((labels, share), (~labels, 1 - share)):
