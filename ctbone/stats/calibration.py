@@ -216,6 +216,9 @@ def calibration_intercept(
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
     freedom = _patients_of_smaller_class(labels, patients) if joint else None
+    if joint and patients is None and min(class_counts(labels, None)) < FEWEST_CASES:
+        why = f"a class has fewer than {FEWEST_CASES} cases: the standard error is too large"
+        return Estimate.without_interval(fit.intercept, method, why)
     return _wald(fit.intercept, fit.intercept_error, level=level, method=method, fewer=freedom)
 
 

@@ -16,6 +16,7 @@ from ctbone.stats.bootstrap import WeightedStatistic, bootstrap_estimate
 from ctbone.stats.clustered_rates import adjusted_design_effect, clustered_proportion
 from ctbone.stats.clusters import counts_by_patient, mean_interval, patient_numbers
 from ctbone.stats.estimate import Estimate
+from ctbone.stats.fewest import FEWEST_CASES
 from ctbone.stats.inputs import (
     Floats,
     Ints,
@@ -136,7 +137,7 @@ def multiclass_auc(
 
     return _bootstrapped(
         mean_area,
-        truth.size,
+        truth,
         name=name,
         level=level,
         replicates=replicates,
@@ -205,7 +206,7 @@ def macro_f1(
 
     return _bootstrapped(
         mean_f1,
-        truth.size,
+        truth,
         name="macro F1",
         level=level,
         replicates=replicates,
@@ -467,7 +468,7 @@ def _mean_recall(tables: Floats) -> Floats:
 
 def _bootstrapped(
     statistic: WeightedStatistic,
-    n: int,
+    truth: Ints,
     *,
     name: str,
     level: float,
@@ -475,14 +476,23 @@ def _bootstrapped(
     seed: int,
     groups: ArrayLike | None,
 ) -> Estimate:
-    """Unstratified percentile bootstrap of n cases, with the statistic's name in ``method``."""
+    """Unstratified percentile bootstrap with the statistic's name in ``method``.
+
+    There is no interval if a class that occurs has fewer than ``FEWEST_CASES`` patients.
+    """
     estimate = bootstrap_estimate(
         statistic,
-        np.zeros(n, dtype=np.bool_),
+        np.zeros(truth.size, dtype=np.bool_),
         replicates=replicates,
         level=level,
         seed=seed,
         groups=groups,
         stratified=False,
     )
+    patients = np.arange(truth.size) if groups is None else checked_groups(groups, truth.size)
+    fewest = min(np.unique(patients[truth == k]).size for k in np.unique(truth))
+    if fewest < FEWEST_CASES and estimate.low is not None:
+        unit = "cases" if groups is None else "patients"
+        why = f"a class has fewer than {FEWEST_CASES} {unit}"
+        estimate = Estimate.without_interval(estimate.value, estimate.method, why)
     return replace(estimate, method=f"{name}, {estimate.method}")
