@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.pixels import apply_modality_lut, iter_pixels
 
 from ctbone.dicom.decoder_pool import DecodingError, decode
+from ctbone.dicom.deflated import inflated, is_deflated
 from ctbone.dicom.headers import Frame
 from ctbone.errors import DicomError
 from ctbone.input_kind import AIR
@@ -100,7 +102,7 @@ def read_slices(frames: Sequence[Frame]) -> Iterator[Slice]:
     """
     try:
         path, compressed = frames[0].path, frames[0].compressed
-        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=compressed)
+        dataset = _dataset(path, header_only=compressed)
         indices = (
             [frame.index for frame in frames]
             if int(dataset.get("NumberOfFrames") or 1) > 1
@@ -115,6 +117,14 @@ def read_slices(frames: Sequence[Frame]) -> Iterator[Slice]:
         BaseException
     ) as error:  # codecs raise anything, one of them beyond Exception, and quote the header
         raise DicomError("the pixel data cannot be decoded", found=_cause(error)) from None
+
+
+def _dataset(path: Path, *, header_only: bool) -> pydicom.Dataset:
+    """Read a file; a deflated one is inflated no further than its pixels need."""
+    with path.open("rb") as file:
+        if is_deflated(file):
+            return pydicom.dcmread(inflated(file, pixels=True), force=True)
+    return pydicom.dcmread(path, force=True, stop_before_pixels=header_only)
 
 
 def _to_hu(stored: np.ndarray, frame: Frame, dataset: pydicom.Dataset) -> Slice:

@@ -98,7 +98,7 @@ def read_series(series: Series) -> Volume:
         raise DicomError(
             f"{series.name} is irregular: {stack.irregularity}",
             file=series.folder,
-            remedy="set dicom.irregular to resample, or export a regular series",
+            remedy="list the series with irregular=resample, or export a regular series",
         )
     x, y, z = stack.shape
     if x * y * z > _LARGEST:
@@ -112,7 +112,7 @@ def read_series(series: Series) -> Volume:
     first = stack.frames[0]
     scan = ScanParameters(
         kernel=first.kernel,
-        kvp=first.kvp,
+        kvp=first.acquisition.kvp,
         mas=first.mas,
         thickness_mm=first.thickness,
         manufacturer=first.manufacturer,

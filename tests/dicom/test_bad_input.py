@@ -125,9 +125,9 @@ def test_a_deflated_file_that_inflates_too_far_is_damaged(tmp_path, monkeypatch)
 
 
 def headers_end(content: bytes) -> tuple[bytes, int]:
-    from ctbone.dicom.fast_header import _file_group
+    from ctbone.dicom.fast_header import file_group
 
-    return _file_group(content)
+    return file_group(content)
 
 
 def test_a_file_without_read_permission_is_counted(tmp_path, monkeypatch):
