@@ -242,6 +242,7 @@ def _record(volume: Volume, found: list[Series]) -> dict[str, Any]:
         "geometry": _geometry(volume.grid),
         "scan": asdict(volume.scan),
         "air_voxels": volume.air_voxels,
+        "outside_voxels": volume.outside_voxels,
         "resampled": volume.irregularity or None,
         "note": next((one.note for one in found if one.verdict == "taken"), "") or None,
         "series": [

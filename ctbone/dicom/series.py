@@ -114,9 +114,7 @@ class Series:
         return f"series {self.number} ({', '.join(part for part in parts if part)})"
 
 
-def list_series(
-    folder: Path, settings: DicomSettings, number: int | None = None
-) -> list[Series]:
+def list_series(folder: Path, settings: DicomSettings, number: int | None = None) -> list[Series]:
     """List the series of a folder and its subfolders, each with a verdict and a reason.
 
     Candidates are axial CT series whose slices form a volume. They are ranked by: regular before
@@ -403,8 +401,7 @@ def _with_file(found: list[Series], wanted: Path) -> list[Series]:
     """Take the series of the file that the user gave."""
     of_file = {one.number for one in found if wanted in {path.resolve() for path in one.files}}
     named = [
-        _named(series, series.number in of_file, "the given file belongs to it")
-        for series in found
+        _named(series, series.number in of_file, "the given file belongs to it") for series in found
     ]
     if len(of_file) == 1:
         return named

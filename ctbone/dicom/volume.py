@@ -60,7 +60,10 @@ class Volume:
     scan
         Scan parameters from the headers.
     air_voxels
-        Number of voxels that were padding or below −1024 HU; they are set to −1024.
+        Number of voxels that were padding or below −1024 HU, or that lie outside the slices of an
+        irregular series; they are set to −1024.
+    outside_voxels
+        Those that lie outside the slices of an irregular series.
     irregularity
         Empty, or the irregularity of the slices that were resampled to this grid.
     """
@@ -69,6 +72,7 @@ class Volume:
     affine: np.ndarray
     scan: ScanParameters
     air_voxels: int = 0
+    outside_voxels: int = 0
     irregularity: str = ""
 
     @property
@@ -119,8 +123,15 @@ def read_series(series: Series) -> Volume:
         model=first.model,
     )
     if stack.irregularity:
-        data, affine = resample_irregular(data, stack)
-        return Volume(data, affine, scan=scan, air_voxels=air, irregularity=stack.irregularity)
+        resampled = resample_irregular(data, stack)
+        return Volume(
+            resampled.data,
+            resampled.affine,
+            scan=scan,
+            air_voxels=air + resampled.outside,
+            outside_voxels=resampled.outside,
+            irregularity=stack.irregularity,
+        )
     return Volume(data, stack.affine, scan=scan, air_voxels=air)
 
 
