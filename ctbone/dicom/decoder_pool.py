@@ -143,14 +143,14 @@ class _Budget:
     """Memory that all children of this process may take together."""
 
     def __init__(self) -> None:
-        self._free: int | None = None
+        self._whole = self._free = -1  # not known yet
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
     def reserved(self, size: int) -> Iterator[None]:
         """Wait until ``size`` bytes are free, and take them."""
         with self._changed:
-            if self._free is None:
+            if self._whole < 0:
                 self._free = self._whole = _share_of_memory()
             if size > self._whole:
                 raise DecodingError("Budget", f"{size >> 20} of {self._whole >> 20}")
