@@ -13,8 +13,7 @@ import pydicom.uid as uids
 import pytest
 
 from ctbone.config import DicomSettings
-from ctbone.dicom import DicomError, convert_series, headers, list_series
-from ctbone.dicom.headers import read_frames
+from ctbone.dicom import DicomError, convert_series, list_series
 
 from .writer import Plan, ramp, write_series
 
