@@ -19,10 +19,11 @@ from ctbone.errors import DicomError
 
 Verdict = Literal["taken", "skipped", "refused"]
 Cause = Literal[
-    "", "identity", "scans", "geometry", "bits", "unit", "irregular", "open", "equal",
+    "", "identity", "merged", "scans", "geometry", "bits", "unit", "irregular", "open", "equal",
     "examinations", "not named", "other",
 ]  # fmt: skip
-"""Kind of the reason of a verdict; ``open``: not taken unless it is named."""
+"""Kind of the reason of a verdict; ``open``: not taken unless it is named; ``scans``: the series
+holds several scans; ``merged``: they cannot be separated."""
 # A message lists at most this many series.
 _MOST_LISTED = 4
 # Smallest cosine between the slice normal and the long axis of an axial series (45°).
@@ -202,7 +203,11 @@ def taken_series(found: Sequence[Series], folder: Path, case: str | None = None)
     if len(listed) == 1:
         problem, listing = f"{listed[0].name}: {listed[0].reason}", None
     else:
-        lines = "; ".join(f"{series.name}: {series.reason}" for series in listed[:_MOST_LISTED])
+        told = causes <= {"scans", "examinations"}  # the problem says it for all of them
+        lines = "; ".join(
+            series.name if told else f"{series.name}: {series.reason}"
+            for series in listed[:_MOST_LISTED]
+        )
         more = f"; and {len(listed) - _MOST_LISTED} more" if len(listed) > _MOST_LISTED else ""
         problem, listing = _PROBLEMS.get(min(causes, key=_urgency), _NO_SERIES), lines + more
     raise DicomError(
@@ -240,6 +245,7 @@ _REMEDIES: dict[Cause, tuple[str, str]] = {
         "give one DICOM file of it instead of the folder, or export the original axial series",
     ),
     "identity": ("export each patient and examination again, each as a series of its own",) * 2,
+    "merged": ("export each acquisition again, each as a series of its own",) * 2,
     "unit": ("export the series in Hounsfield units",) * 2,
     "bits": ("export the series again from the scanner or the archive",) * 2,
     "geometry": ("export the complete series again",) * 2,
@@ -373,7 +379,7 @@ def _fault(
     if isinstance(stacked, str):
         cause: Cause = "geometry"
         if scan.fault:
-            cause = "identity" if scan.mixed else "scans"
+            cause = "identity" if scan.mixed else "merged"
         return cause, stacked
     if fault := bits_fault(scan.frames):
         return "bits", fault
@@ -436,7 +442,7 @@ def _select(found: list[Series], settings: DicomSettings) -> list[Series]:
         if len(studies) > 1:
             cause, reason = "examinations", f"several examinations in one folder: {len(studies)}"
         elif number in scans:
-            cause, reason = "scans", f"one of several scans in one series: {series.part}"
+            cause, reason = "scans", "one of several scans in one series"
         elif number not in equal:
             verdict, reason = "skipped", _reason_skipped(ranks[number], best, min(equal))
         elif len(equal) > 1:

@@ -112,7 +112,7 @@ def test_half_a_scan_is_not_taken_by_itself(tmp_path, refused, keyword):
     edit(paths, setting(keyword, lambda k: ("80", "140")[k // 6]))
     if keyword == "ContrastBolusAgent":
         edit(paths, setting(keyword, lambda k: (None, "IOMERON")[k // 6]))
-    assert "one of several scans in one series" in refused(tmp_path / "in")
+    assert "one series holds several scans" in refused(tmp_path / "in")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_half_a_scan_is_not_taken_by_itself(tmp_path, refused, keyword):
         # a spiral scan: a time for each slice
         ("AcquisitionTime", lambda k: f"120000.{k}00000"),
         # two blocks, the second scanned in the other direction
-        ("AcquisitionTime", lambda k: f"1200{(k if k < 4 else 40 - 3 * k) * 3:02d}"),
+        ("AcquisitionTime", lambda k: f"12{k if k < 4 else 40 - 3 * k:02d}00"),
         ("KVP", lambda k: None if k == 3 else 120),
     ],
 )
@@ -143,7 +143,9 @@ def test_rotations_of_two_scans_that_alternate_are_refused(tmp_path, refused, ke
     late = {"AcquisitionNumber": 100, "AcquisitionTime": 120500}[keyword]
     early = {"AcquisitionNumber": 1, "AcquisitionTime": 120000}[keyword]
     edit(paths, setting(keyword, lambda k: str((early, late)[k % 2] + 5 * (k // 2))))
-    assert "slices of several acquisitions alternate" in refused(tmp_path / "in")
+    error = refused(tmp_path / "in")
+    assert "slices of several acquisitions alternate" in error
+    assert "export each acquisition again" in error
 
 
 def test_two_scans_of_the_same_positions_are_separated(tmp_path, refused, converted):
