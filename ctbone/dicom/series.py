@@ -261,7 +261,7 @@ def _remedy(listed: Sequence[Series], converting: bool) -> str:
     """Return the remedy of the first cause that has one, naming options or settings."""
     cause = min((series.cause for series in listed), key=_urgency)
     if cause not in _REMEDIES:
-        return "look at every series with 'ctbone convert --list'; give a folder with axial CT slices"
+        return "list the folder with 'ctbone convert --list'; give one with axial CT slices"
     of_cause = [series for series in listed if series.cause == cause]
     kernel = ", or --kernel bone or soft" if converting else ", or set dicom.kernel"
     tissues = {tissue_of(series.kernel) for series in of_cause}
