@@ -211,6 +211,7 @@ def _cause(error: BaseException) -> str:
         "Budget": "the codec may need more memory than ctbone gives it (MiB)",
         "Damaged": "the compressed stream is damaged",
         "EOFError": "the file ends early",
+        "Ends": "the compressed stream ends early: it is damaged",
         "MemoryError": "not enough memory for the pixels",
         "NoCodec": "no installed codec can decode the transfer syntax",
         "NoPixels": "the file has no pixel data",
