@@ -165,7 +165,8 @@ def _along(frames: Sequence[Frame]) -> np.ndarray | None:
 def _pauses(seconds: Sequence[float | None]) -> list[int | None]:
     """Return for each time the number of its group; a pause separates groups."""
     known = sorted({moment for moment in seconds if moment is not None})
-    group, groups = 0, {}
+    group = 0
+    groups: dict[float, int] = {}
     for earlier, later in pairwise([*known[:1], *known]):
         group += later - earlier > _PAUSE_SECONDS
         groups[later] = group

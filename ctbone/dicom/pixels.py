@@ -140,10 +140,11 @@ def _dataset(path: Path, *, header_only: bool) -> pydicom.Dataset:
 def _to_hu(stored: np.ndarray, frame: Frame, dataset: pydicom.Dataset) -> Slice:
     if stored.shape != (frame.rows, frame.columns):
         raise DecodingError("Size", f"{stored.shape[-1]} × {stored.shape[0]}")
-    padding = _padding(stored, dataset)
+    outside = _padding(stored, dataset)
     stored = _low_bits(stored, int(dataset.BitsStored))
-    if padding is not None:
-        padding |= _padding(stored, dataset)
+    padding = _padding(stored, dataset)
+    if padding is not None and outside is not None:  # the value may need more than BitsStored
+        padding = padding | outside
     if dataset.get("ModalityLUTSequence"):
         values = np.asarray(apply_modality_lut(stored, dataset))
     else:
