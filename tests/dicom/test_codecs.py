@@ -109,7 +109,7 @@ def cases():
             yield codec, way
 
 
-@pytest.mark.parametrize(("codec", "way"), cases())
+@pytest.mark.parametrize(("codec", "way"), list(cases()))
 @pytest.mark.parametrize("bits", [10, 12, 13, 15, 16])
 def test_voxels_of_every_codec_sign_and_number_of_bits(tmp_path, codec, way, bits):
     syntax, encode = CODECS[codec]

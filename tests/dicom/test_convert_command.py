@@ -134,6 +134,7 @@ def test_the_list_fits_every_terminal(tmp_path, monkeypatch, capsys, width):
     write_series(tmp_path / "2", replace(REFORMATTED, kernel="BONEPLUS"))
     write_series(tmp_path / "3", replace(PLAN, study="1.2.9", contrast="IOMERON"))
     monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     _print_series(list_series(tmp_path, DicomSettings()))
     shown = capsys.readouterr().out
