@@ -12,10 +12,10 @@ from ctbone.grid import LPS_TO_RAS, Grid
 from ctbone.input_kind import AIR
 
 # Share of a voxel by which an extent may exceed a whole number of voxels through rounding alone.
-_ROUNDING = 1e-3
+_ROUNDING = 1e-2
 # Points up to this share of a voxel (a pixel, or the gap along the normal) beyond the centres of
 # the outermost pixels take their values; points further out are air.
-_REACH = 0.5 + 1e-6
+_REACH = 0.5 + _ROUNDING
 
 
 @dataclass(frozen=True)

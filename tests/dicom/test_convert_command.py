@@ -88,7 +88,9 @@ def test_a_reformatted_series_is_a_case_of_a_study(tmp_path, study, ctbone):
     assert "give one DICOM file of it instead of the folder" in error
     assert "--series" not in error
     (study.root / "cohort.csv").write_text(f"{head}C1,P1,benign,{paths[0]},m.nii\n")
-    assert "reformatted" not in ctbone("preprocess", "--study", study.root, "--workers", "1").err
+    assert (
+        "reformatted from" not in ctbone("preprocess", "--study", study.root, "--workers", "1").err
+    )
     record = json.loads((study.root / "nifti" / "C1.json").read_text())
     assert record["note"] == "reformatted from another series; taken because it is named"
 

@@ -173,4 +173,4 @@ def test_frames_of_an_enhanced_file_are_separated_by_phase(tmp_path, refused, co
     assert "portal venous" in error
     voxels, _ = converted(tmp_path / "in", "--series", 2)
     np.testing.assert_array_equal(voxels, PLAN.stored[1::2].astype(int) - 1024)
-    assert "the file holds several scans" in refused(path)
+    assert "one series holds several scans" in refused(path)
