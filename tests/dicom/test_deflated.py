@@ -82,5 +82,3 @@ def test_a_deflated_file_cut_short_is_refused(tmp_path, refused):
     whole = paths[1].read_bytes()
     paths[1].write_bytes(whole[:-200])
     assert "less pixel data than the header claims" in refused(tmp_path / "in")
-    paths[1].write_bytes(whole[:-20] + bytes(20))
-    assert "error: " in refused(tmp_path / "in")
