@@ -290,12 +290,44 @@ def convert(
     show: Annotated[
         bool, typer.Option("--list", help="List the series and why each is taken or not.")
     ] = False,
+    series: Annotated[
+        int | None,
+        typer.Option(
+            "--series",
+            min=1,
+            metavar="N",
+            help="Take the series with this number of the list, reformatted ones too.",
+        ),
+    ] = None,
+    irregular: Annotated[
+        Literal["refuse", "resample"] | None,
+        typer.Option(help="Handling of tilted and unevenly spaced series; default: refuse."),
+    ] = None,
+    kernel: Annotated[
+        Literal["any", "bone", "soft"] | None,
+        typer.Option(help="Preferred reconstruction; default: any."),
+    ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--study", metavar="DIR", help="Take the other DICOM settings from this study."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the list or the record as JSON.")
+    ] = False,
 ) -> None:
     """Convert one DICOM series to NIfTI in Hounsfield units."""
     from ctbone import workflow
 
-    done = workflow.convert(folder, out, list=show)
-    if show:
+    done = workflow.convert(
+        folder, out, list=show, series=series, irregular=irregular, kernel=kernel, study=study
+    )
+    if as_json:
+        import json
+
+        print(json.dumps(done.record, indent=1, ensure_ascii=False))
+    elif show:
         _print_series(done.series)
     else:
         print(done)
@@ -967,15 +999,26 @@ def _wrapped(line: str, width: int) -> str:
     )
 
 
-_WIDE = 140
-"""Columns that the table of series needs; narrower terminals get a list."""
+_WITHOUT_TERMINAL = 240
+"""Columns of the table of series in files and pipes, which have no width: little is folded."""
+
+
+_REASON = 30
+"""Columns that the reasons need at least, where the table folds them."""
 
 
 def _print_series(series: Iterable[Series]) -> None:
-    """Print a table of the series, or a list where the terminal is narrow."""
+    """Print a table of the series, or a list where the terminal is narrower than the table."""
     rows = [_series_cells(one) for one in series]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    if width is not None and width < _WIDE:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WITHOUT_TERMINAL
+    widths = {
+        name: max([len(name), *(len(row[name]) for row in rows)])
+        for name in _COLUMNS
+        if not name or any(row[name] for row in rows)
+    }
+    if "Reason" in widths:
+        widths["Reason"] = min(widths["Reason"], _REASON)
+    if sum(widths.values()) + 3 * len(widths) + 1 > width:  # cells have a margin and a border
         for row in rows:
             number, *details, verdict, reason = row.items()
             shown = ", ".join(f"{name} {cell}" for name, cell in details if cell)
@@ -984,31 +1027,35 @@ def _print_series(series: Iterable[Series]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*(rows[0] if rows else ()))
+    table = Table()
+    for name, least in widths.items():
+        table.add_column(name, min_width=least, overflow="fold")
     for row in rows:
-        table.add_row(*row.values())
-    for column in table.columns:
-        column.overflow = "fold"
-    # Files and pipes have no width: 240 columns fold nothing.
-    Console(width=width or 240).print(table)
+        table.add_row(*(row[name] for name in widths))
+    Console(width=width).print(table)
+
+
+_COLUMNS = ("", "Part", "Modality", "Kernel", "Files", "Slices", "Spacing mm", "Thick mm",
+            "Tilt °", "Transfer syntax", "Verdict", "Reason")  # fmt: skip
 
 
 def _series_cells(one: Series) -> dict[str, str]:
     spacing = " × ".join(f"{mm:.3g}" for mm in one.spacing) if one.spacing else ""
-    cells = {
-        "": one.number,
-        "Modality": one.modality,
-        "Kernel": one.kernel,
-        "Files": len(one.files),
-        "Slices": one.slices,
-        "Spacing mm": spacing,
-        "Thick mm": one.thickness,
-        "Tilt °": one.tilt or None,
-        "Transfer syntax": one.transfer_syntax,
-        "Verdict": one.verdict,
-        "Reason": one.reason,
-    }
-    return {name: _cell(content) for name, content in cells.items()}
+    cells = (
+        one.number,
+        one.part,
+        one.modality,
+        one.kernel,
+        len(one.files),
+        one.slices,
+        spacing,
+        one.thickness,
+        one.tilt or None,
+        one.transfer_syntax,
+        one.verdict,
+        "; ".join(filter(None, (one.reason, one.note))),
+    )
+    return {name: _cell(cell) for name, cell in zip(_COLUMNS, cells, strict=True)}
 
 
 def _cell(content: object) -> str:

@@ -17,7 +17,7 @@ from ctbone.errors import CtboneError
 from ctbone.findings import FINDING_STATES, Finding, worst
 from ctbone.predictions import read_predictions
 from ctbone.stats import Estimate
-from ctbone.study import Study, read_json
+from ctbone.study import Study, read_json, record_of
 from ctbone.workers import Outcome
 
 if TYPE_CHECKING:
@@ -186,13 +186,27 @@ class Conversion(Result):
     def table(self) -> pd.DataFrame:
         """One row a series, and the reason why it is taken or not."""
         names = ("number", "modality", "kernel", "slices", "spacing", "thickness", "tilt")
-        more = ("transfer_syntax", "verdict", "reason")
+        more = ("transfer_syntax", "part", "verdict", "reason", "note")
         rows = [
             {"number": one.number, "files": len(one.files)}
             | {name: getattr(one, name) for name in (*names, *more)}
             for one in self.series
         ]
         return pd.DataFrame(rows)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The list of the series, or the record beside the file, as JSON."""
+        if self.path is not None:
+            return {"path": str(self.path), **read_json(record_of(self.path))}
+        names = ("number", "part", "modality", "kernel", "contrast", "slices", "tilt",
+                 "transfer_syntax", "verdict", "reason", "note")  # fmt: skip
+        rows = []
+        for one in self.series:
+            row = {name: getattr(one, name) for name in names}
+            row |= {"files": len(one.files), "spacing_mm": one.spacing}
+            rows.append({**row, "thickness_mm": one.thickness})
+        return {"series": rows}
 
     def __str__(self) -> str:
         if self.path is not None:

@@ -315,6 +315,10 @@ def convert(
     out: AnyPath | None = None,
     *,
     list: bool = False,  # the name of the command's option
+    series: int | None = None,
+    irregular: Literal["refuse", "resample"] | None = None,
+    kernel: Literal["any", "bone", "soft"] | None = None,
+    study: Study | AnyPath | None = None,
 ) -> Conversion:
     """Convert one DICOM series to NIfTI in HU, or list the series of a folder.
 
@@ -326,6 +330,14 @@ def convert(
         The NIfTI file to write, ``.nii`` or ``.nii.gz``.
     list
         List the series and the reason why each is taken or not; write nothing.
+    series
+        Take the series with this number of the list, even if it is reformatted from another one.
+    irregular
+        Refuse or resample tilted and unevenly spaced series; None: as the study says, else refuse.
+    kernel
+        Preferred reconstruction; None: as the study says, else any.
+    study
+        A study whose DICOM settings apply; None: the defaults.
 
     Returns
     -------
@@ -344,11 +356,15 @@ def convert(
     """
     from ctbone import dicom
 
+    settings = DicomSettings() if study is None else _opened(study).settings.dicom
+    chosen = {"irregular": irregular, "kernel": kernel}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    settings = DicomSettings.model_validate({**settings.model_dump(), **given})
     if list:
-        return Conversion(None, dicom.list_series(Path(folder), DicomSettings()))
+        return Conversion(None, dicom.list_series(Path(folder), settings, series))
     if out is None:
         raise CtboneError("no output file is named", expected="ctbone convert DIR OUT.nii.gz")
-    return Conversion(dicom.convert_series(Path(folder), Path(out), DicomSettings()))
+    return Conversion(dicom.convert_series(Path(folder), Path(out), settings, series))
 
 
 def preprocess(

@@ -151,8 +151,8 @@ def test_header_values_that_are_kept_are_an_allow_list(tmp_path):
         "model": "LightSpeed VCT",
     }
     assert set(record) == {
-        "from", "geometry", "scan", "air_voxels", "resampled", "series", "settings", "stage",
-        "ctbone", "pydicom",
+        "from", "geometry", "scan", "air_voxels", "outside_voxels", "resampled", "note", "series",
+        "settings", "stage", "ctbone", "pydicom",
     }  # fmt: skip
 
 
