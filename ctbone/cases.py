@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctbone.cohort import Case, read_cohort
@@ -18,11 +17,9 @@ from ctbone.study import Study, record_of
 from ctbone.workers import Outcome
 
 if TYPE_CHECKING:
-    from ctbone.config import PreprocessSettings
     from ctbone.dicom import ImageHeader
     from ctbone.grid import Grid
     from ctbone.preprocessing import CropSummary, MaskCheck
-    from ctbone.preprocessing.crops import CaseCrops
     from ctbone.resample import Slab
     from ctbone.scan_identity import ScanIdentity
     from ctbone.second_opinion import Opinion
@@ -101,11 +98,17 @@ def converted_identity(job: CaseJob) -> ScanIdentity | None:
 def prepare_case(job: CaseJob) -> CropSummary:
     """Convert a case to NIfTI and make its crops."""
     from ctbone.dicom import convert_case
-    from ctbone.preprocessing import preprocess_case
+    from ctbone.preprocessing import PendingCrops
 
+    study, case = job.study, job.case
     with _only_this_process(job):
-        convert_case(job.study, job.case)
-        return preprocess_case(job.study, job.case, _crop)
+        convert_case(study, case)
+        with PendingCrops(study, case) as pending:
+            if pending.known is not None:
+                return pending.known
+            from ctbone.transforms import crop_case  # imports MONAI, which is needed only here
+
+            return pending.write(crop_case(pending.volume, case, study.settings.preprocess))
 
 
 def prepare_and_draw(job: CaseJob) -> CropSummary:
@@ -162,10 +165,3 @@ def _finished_summary(job: CaseJob) -> CropSummary | None:
         return done
     except Exception:
         return None  # the stage runs next and reports the error for this case alone
-
-
-def _crop(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCrops:
-    """Run the MONAI transforms; imported here, as a case that is up to date needs none."""
-    from ctbone.transforms import crop_case
-
-    return crop_case(volume, case, settings)

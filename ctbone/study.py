@@ -152,10 +152,10 @@ class Study:
         from ctbone.cohort import read_cohort
         from ctbone.study_predictions import read_study_predictions
 
-        for path in (self.predictions_csv(name), self.fusion(name)):
+        for path in (self.predictions_csv(name), self.fusion_csv(name)):
             if path.is_file():
                 return read_study_predictions(self, path, read_cohort(self))
-        folders = (self.predictions_csv(name).parent, self.fusion(name).parent)
+        folders = (self.predictions_csv(name).parent, self.fusion_csv(name).parent)
         known = [path.stem for folder in folders for path in sorted(folder.glob("[!.]*.csv"))]
         raise StudyError(
             "the study has no predictions of that name",
@@ -237,13 +237,13 @@ class Study:
         """Return the path of the picture of two cases whose scans are nearly the same."""
         return self.qc / "near_scans" / f"{first}--{second}.png"
 
-    def run(self, model: str, fold: int) -> Path:
+    def run_folder(self, model: str, fold: int) -> Path:
         """Return the folder of one trained fold: checkpoint, weights, ``metrics.csv``."""
         return self.root / "runs" / model / f"fold{fold}"
 
     def fold_lock(self, model: str, fold: int) -> Path:
         """Return the lock of a fold: one process trains it."""
-        return self.run(model, fold) / ".lock"
+        return self.run_folder(model, fold) / ".lock"
 
     def case_lock(self, case_id: str) -> Path:
         """Return the lock of a case: one process converts it and makes its crops."""
@@ -253,7 +253,7 @@ class Study:
         """Return the path of a model's probabilities."""
         return self.root / "predictions" / f"{model}.csv"
 
-    def fusion(self, name: str) -> Path:
+    def fusion_csv(self, name: str) -> Path:
         """Return the path of a fusion's probabilities; its record holds the weights."""
         return self.root / "fusion" / f"{name}.csv"
 

@@ -297,7 +297,7 @@ def _training_bytes(study: Study, name: str) -> float:
 
 
 def _card(study: Study, model: str, fold: int) -> Path:
-    return study.run(model, fold) / "card.json"
+    return study.run_folder(model, fold) / "card.json"
 
 
 def _gb(size: float) -> str:

@@ -1202,7 +1202,7 @@ def run(
 
 def _trained(study: Study, model: str) -> list[Path]:
     """Return the folders of a model's folds, finished or not."""
-    return sorted(study.run(model, 0).parent.glob("fold*"))
+    return sorted(study.run_folder(model, 0).parent.glob("fold*"))
 
 
 def _set_aside(study: Study, chain: Chain) -> None:

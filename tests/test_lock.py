@@ -142,7 +142,7 @@ def test_a_lock_that_was_taken_over_is_not_removed(tmp_path):
 @LINUX
 def test_two_trainings_of_one_study_and_one_that_is_killed(tmp_path):
     study = small_study(tmp_path / "study", models=LONG)
-    lock = study.run("3d", 0) / ".lock"
+    lock = study.run_folder("3d", 0) / ".lock"
     first = started("train", "--study", study.root, "--fold", 0)
     try:
         assert until(lambda: lock.is_file() and lock.read_text(), 60)
@@ -165,14 +165,14 @@ def test_two_trainings_of_one_study_and_one_that_is_killed(tmp_path):
 
 def test_a_second_training_trains_the_other_folds_first(tmp_path):
     study = small_study(tmp_path / "study", models={"3d": model_of("3d")})
-    write(study.run("3d", 0) / ".lock")
+    write(study.run_folder("3d", 0) / ".lock")
     done = ctbone("train", "--study", study.root)
     assert (done.returncode, "host gpu01" in done.stderr) == (2, True)
-    assert not (study.run("3d", 0) / "card.json").exists()
-    assert (study.run("3d", 1) / "card.json").is_file()
-    (study.run("3d", 0) / ".lock").unlink()
+    assert not (study.run_folder("3d", 0) / "card.json").exists()
+    assert (study.run_folder("3d", 1) / "card.json").is_file()
+    (study.run_folder("3d", 0) / ".lock").unlink()
     assert ctbone("train", "--study", study.root).returncode == 0
-    left = study.run("3d", 1) / ".lock"  # of a process killed after its last file
+    left = study.run_folder("3d", 1) / ".lock"  # of a process killed after its last file
     write(left, machine=lock_module.machine(), process=2**22 + 1)
     assert ctbone("train", "--study", study.root).returncode == 0
     assert not left.exists()

@@ -70,7 +70,7 @@ def test_training_of_several_folds(tmp_path):
     left = kill_while_it_works(
         ["train", "--study", study.root, "--at-once", 2],
         processes=4,  # the command, the fork server and two workers
-        busy=lambda: all((study.run("3d", k) / "metrics.csv").is_file() for k in (0, 1)),
+        busy=lambda: all((study.run_folder("3d", k) / "metrics.csv").is_file() for k in (0, 1)),
     )
     assert left == []
 

@@ -41,7 +41,7 @@ def test_the_fusions_that_are_possible_are_made_and_the_others_named(study):
     assert done.returncode == 0, done.stderr
     assert "3d+reader: 3d " in done.stdout
     assert "2d is not trained: left out 3d+2d, 3d+2d+reader" in done.stdout
-    made = {path.stem for path in study.fusion("any").parent.glob("*.csv")}
+    made = {path.stem for path in study.fusion_csv("any").parent.glob("*.csv")}
     assert made == {"reader", "3d+reader"}
 
 
@@ -60,7 +60,7 @@ def test_stacks_and_recalibrations_of_an_untrained_model_are_left_out_too(study)
     done = ctbone("fuse", "--study", study.root)
     assert done.returncode == 0, done.stderr
     assert "2d is not trained: left out 3d+2d, stack, stack-platt, 2d-platt" in done.stdout
-    assert {path.stem for path in study.fusion("any").parent.glob("*.csv")} == {"3d-platt"}
+    assert {path.stem for path in study.fusion_csv("any").parent.glob("*.csv")} == {"3d-platt"}
 
 
 def test_a_misspelt_part_is_still_an_error(study):
@@ -86,7 +86,7 @@ def test_models_of_different_folds_are_not_fused(study):
     done = ctbone("fuse", "--with-reader", "scores.csv", "--study", study.root)
     assert done.returncode == 0, done.stderr
     assert "(3d in folds 0, 1; 2d in folds 1): left out 3d+2d, 3d+2d+reader" in done.stdout
-    assert study.fusion("3d+reader").is_file()
+    assert study.fusion_csv("3d+reader").is_file()
     done = ctbone("predict", "--study", study.root)
     assert done.returncode == 0, done.stderr
     assert "2d is not trained in 1 of 2 folds: 0" in done.stdout

@@ -181,7 +181,7 @@ def test_a_contradiction_is_refused(study, monkeypatch, capsys, stage, edit):
     assert "radiomics.csv" in text
     assert "case P" in text or edit is the_label
     assert not study.report.exists()
-    assert not study.fusion("3d+radiomics").exists()
+    assert not study.fusion_csv("3d+radiomics").exists()
 
 
 @pytest.mark.parametrize("stage", ["fuse", "report"])

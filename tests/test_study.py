@@ -47,10 +47,10 @@ def test_paths_are_those_of_the_design(study):
             record_of(study.nifti("P1")),
             study.crop("P1", "3d"),
             study.crop("P1", "2d"),
-            study.run("3d", 4),
+            study.run_folder("3d", 4),
             study.predictions_csv("3d"),
-            study.fusion("3d+2d"),
-            record_of(study.fusion("3d+2d")),
+            study.fusion_csv("3d+2d"),
+            record_of(study.fusion_csv("3d+2d")),
             study.explanation("3d", "grad-cam", "P1"),
         )
     ]
@@ -212,7 +212,7 @@ def test_predictions_of_a_model_and_of_a_fusion(study):
     table = pd.DataFrame(
         {"case_id": ["C000"], "label": ["benign"], "p_benign": [0.9], "p_malignant": [0.1]}
     )
-    for path, shift in ((study.predictions_csv("3d"), 0.0), (study.fusion("3d+2d"), 0.2)):
+    for path, shift in ((study.predictions_csv("3d"), 0.0), (study.fusion_csv("3d+2d"), 0.2)):
         path.parent.mkdir()
         moved = table.assign(
             p_benign=table["p_benign"] - shift, p_malignant=table["p_malignant"] + shift

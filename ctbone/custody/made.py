@@ -112,7 +112,7 @@ class MadeLinks:
         return self._weights[key]
 
     def _find_weights(self, model: str, fold: int) -> Link:
-        folder = self.study.run(model, fold)
+        folder = self.study.run_folder(model, fold)
         path, name = folder / "weights.safetensors", f"{model}/fold{fold}"
         train = f"delete the folder {folder} and run 'ctbone train', or run 'ctbone run'"
 
@@ -244,7 +244,7 @@ class MadeLinks:
 
     def fusion(self, name: str) -> Link:
         """Return the link of a table in ``fusion/``."""
-        path = self.study.fusion(name)
+        path = self.study.fusion_csv(name)
         command = "run 'ctbone fuse'"
 
         def _link(
@@ -265,7 +265,7 @@ class MadeLinks:
             if part not in (READER, self.study.cohort_csv.name):
                 upstream += self.predictions(str(part))
         of = record.get("of")
-        if isinstance(of, str) and of != READER and self.study.fusion(of).is_file():
+        if isinstance(of, str) and of != READER and self.study.fusion_csv(of).is_file():
             upstream.append(self.fusion(of))
         first = first_stale(upstream)
         if first is not None:

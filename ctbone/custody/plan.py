@@ -118,7 +118,7 @@ def _training(study: Study, model: str, folds: int) -> float | None:
     epochs = study.settings.models[model].training.epochs
     seconds: list[float] = []
     for fold in range(study.settings.folds.count):
-        file = study.run(model, fold) / "metrics.csv"
+        file = study.run_folder(model, fold) / "metrics.csv"
         try:
             seconds += _numbers(read_table(file, ("seconds",))["seconds"])
         except CtboneError:

@@ -99,7 +99,7 @@ def explain_study(
     if not ready:
         raise ExplainError(
             f"no case can be explained: their folds of '{model}' are not trained",
-            file=study.run(model, 0).parent,
+            file=study.run_folder(model, 0).parent,
             found=f"trained: fold {', '.join(map(str, folds.trained))}",
             remedy="run 'ctbone train' until all folds are trained",
         )
@@ -162,7 +162,7 @@ def _chosen(folds: TrainedFolds, cases: Sequence[str]) -> list[Case]:
             raise ExplainError(
                 "the fold that may explain the case is not trained",
                 case=case.case_id,
-                file=folds.study.run(folds.model, 0).parent,
+                file=folds.study.run_folder(folds.model, 0).parent,
                 found=f"trained: fold {', '.join(map(str, folds.trained))}",
                 remedy="run 'ctbone train' until all folds are trained",
             )

@@ -43,7 +43,7 @@ class TrainedFolds:
         if not self.trained:
             raise ExplainError(
                 f"no fold of '{self.model}' is trained",
-                file=self.study.run(self.model, 0).parent,
+                file=self.study.run_folder(self.model, 0).parent,
                 remedy="run 'ctbone train' first",
             )
         names = [f"{self.model}/fold{fold}" for fold in self.trained]

@@ -246,7 +246,7 @@ def _not_trained(names: Iterable[str]) -> str:
 def _finished(study: Study, model: str) -> tuple[int, ...]:
     """Return the folds of a model that are trained; none where another program made its table."""
     count = study.settings.folds.count
-    return tuple(k for k in range(count) if (study.run(model, k) / "card.json").is_file())
+    return tuple(k for k in range(count) if (study.run_folder(model, k) / "card.json").is_file())
 
 
 def _cases(table: pd.DataFrame) -> Iterable[str]:
@@ -254,7 +254,7 @@ def _cases(table: pd.DataFrame) -> Iterable[str]:
 
 
 def _left_over(study: Study, name: str, why: str) -> str:
-    return f"{why}; its table is from an earlier run" if study.fusion(name).is_file() else why
+    return f"{why}; its table is from an earlier run" if study.fusion_csv(name).is_file() else why
 
 
 def _align(
@@ -290,7 +290,7 @@ def _fuse_one(study: Study, name: str, *, parts: Parts, who: ReaderPart | None) 
     matrix = np.array(list(weights.values()))
     sd = tuple(map(float, matrix.std(axis=0, ddof=1))) if len(matrix) > 1 else None
     mean = tuple(map(float, matrix.mean(axis=0)))
-    path = study.fusion(name)
+    path = study.fusion_csv(name)
     summary = FusionSummary(
         name=name, parts=parts.names, mean=mean, sd=sd, path=path, reader=origin["reader"]
     )
@@ -331,7 +331,7 @@ def _stack_one(
     origin = _origin(study, parts=parts, who=who, further=further)
     features = ", ".join([*stacking.parts, *stacking.columns])
     words = f"{MODELS[stacking.model].split(' (')[0]} over {features}"
-    path = study.fusion(name)
+    path = study.fusion_csv(name)
     summary = FusionSummary(
         name=name, parts=parts.names, path=path, reader=origin["reader"], made_of=words
     )
@@ -378,10 +378,10 @@ def _reader_alone(study: Study, fused: list[_Fused], who: ReaderPart) -> _Fused:
     )
     own = parts.probabilities[parts.names.index(READER)]
     alone = Parts((READER,), parts.rows, own[None])
-    summary = FusionSummary(READER, (READER,), path=study.fusion(READER), reader=who.reader_id)
+    summary = FusionSummary(READER, (READER,), path=study.fusion_csv(READER), reader=who.reader_id)
     return _Fused(
         summary=summary,
-        path=study.fusion(READER),
+        path=study.fusion_csv(READER),
         parts=alone,
         probabilities=own,
         origin=_origin(study, alone, who),
@@ -415,7 +415,7 @@ def _recalibrate_one(
     except FusionError as error:
         error.problem = f"recalibration '{name}': {error.problem}"
         raise
-    path = study.fusion(name)
+    path = study.fusion_csv(name)
     words = in_words(found.learned, recalibration)
     summary = FusionSummary(
         name=name, parts=parts.names, path=path, reader=origin["reader"], made_of=words

@@ -65,7 +65,7 @@ def predict_external(study: Study, model: str) -> Path:
         listed = ", ".join(map(str, missing))
         raise InferenceError(
             f"the model '{model}' lacks {len(missing)} of its {count} folds: {listed}",
-            file=study.run(model, missing[0]).parent,
+            file=study.run_folder(model, missing[0]).parent,
             remedy="run 'ctbone train' until all folds are trained",
         )
     require_current(study, "weights", [f"{model}/fold{fold}" for fold in range(count)])
@@ -112,7 +112,7 @@ def predict_external(study: Study, model: str) -> Path:
             bar.advance(f"fold {fold}")
     table = join_fold_tables(study, model, cohort)
     if table is None:
-        raise StudyError("no fold is finished", file=study.run(model, 0).parent)
+        raise StudyError("no fold is finished", file=study.run_folder(model, 0).parent)
     return table
 
 

@@ -18,12 +18,11 @@ from ctbone.config import TrainingSettings
 from ctbone.errors import TrainingError
 from ctbone.learning.checkpoint import (
     CheckpointWriter,
-    EpochMetrics,
     TrainingState,
-    choose_epoch,
     copy_to_cpu,
     write_metrics,
 )
+from ctbone.learning.epoch_choice import EpochMetrics, choose_epoch
 from ctbone.learning.ranks import Ranks
 from ctbone.learning.tracking import Log, open_tracker
 from ctbone.models.hardware import Hardware

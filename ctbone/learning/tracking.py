@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ctbone.errors import TrainingError
-from ctbone.learning.checkpoint import EpochMetrics
+from ctbone.learning.epoch_choice import EpochMetrics
 from ctbone.study import atomic_path, read_json, write_json
 
 Log = Literal["none", "tensorboard", "mlflow"]

@@ -27,7 +27,7 @@ _PARTS: tuple[Part, ...] = ("internal", "external")
 
 def fold_table(study: Study, model: str, fold: int, part: Part) -> Path:
     """Return the file of a fold's validation and test rows (internal), or of its external rows."""
-    return study.run(model, fold) / f"predictions_{part}.csv"
+    return study.run_folder(model, fold) / f"predictions_{part}.csv"
 
 
 def write_fold_table(

@@ -65,12 +65,12 @@ class Card:
 
 def weights_file(study: Study, model: str, fold: int) -> Path:
     """Return the file of a fold's weights."""
-    return study.run(model, fold) / "weights.safetensors"
+    return study.run_folder(model, fold) / "weights.safetensors"
 
 
 def card_file(study: Study, model: str, fold: int) -> Path:
     """Return the file of a fold's card; it is written last, so a fold with a card is finished."""
-    return study.run(model, fold) / "card.json"
+    return study.run_folder(model, fold) / "card.json"
 
 
 def save_trained(study: Study, model: str, card: Card) -> None:

@@ -1,7 +1,7 @@
 """Preprocess a volume and its lesion mask: one 3D crop and three 2D images a case."""
 
 from ctbone.errors import PreprocessError
-from ctbone.preprocessing.case import preprocess_case, up_to_date
+from ctbone.preprocessing.case import PendingCrops, preprocess_case, up_to_date
 from ctbone.preprocessing.check import MaskCheck, check_case
 from ctbone.preprocessing.near_scans import draw_near_scans
 from ctbone.preprocessing.quality import write_quality
@@ -11,6 +11,7 @@ from ctbone.preprocessing.summary import CropSummary, write_summary
 __all__ = [
     "CropSummary",
     "MaskCheck",
+    "PendingCrops",
     "PreprocessError",
     "check_case",
     "draw_near_scans",

@@ -114,7 +114,7 @@ class Content:
         try:
             record = read_json(record_of(heat))
             weights = {
-                fold: read_json(self.study.run(self.model, int(fold)) / "card.json")[
+                fold: read_json(self.study.run_folder(self.model, int(fold)) / "card.json")[
                     "weights_sha256"
                 ]
                 for fold in record["made_from"]["weights"]

@@ -53,7 +53,7 @@ def collect_answers(
         if why:
             left_out[name] = why
         else:
-            path = study.fusion(name)
+            path = study.fusion_csv(name)
             weights = _mean_weights(path, parts)
             answers[name] = _answer(
                 study, cohort, path, name=name, kind="combination", weights=weights
@@ -65,7 +65,7 @@ def collect_answers(
         if why:
             left_out[name] = why
         else:
-            path = study.fusion(name)
+            path = study.fusion_csv(name)
             answers[name] = _answer(
                 study,
                 cohort,
@@ -87,7 +87,7 @@ def _why_not(
     for part in parts:
         if part not in answers:
             return f"its part '{part}' does not answer"
-    return None if study.fusion(name).is_file() else "it is not fused yet: run 'ctbone fuse'"
+    return None if study.fusion_csv(name).is_file() else "it is not fused yet: run 'ctbone fuse'"
 
 
 def _first(study: Study, answers: dict[str, Answer]) -> str:

@@ -100,7 +100,7 @@ def _trained_models(study: Study) -> list[str]:
             missing = ", ".join(str(fold) for fold in range(count) if fold not in done)
             raise ReleaseError(
                 f"the model '{name}' is trained in {len(done)} of {count} folds",
-                file=study.run(name, done[0]).parent,
+                file=study.run_folder(name, done[0]).parent,
                 found=f"folds {missing} are missing",
                 remedy="run 'ctbone train' until all folds are trained",
             )
@@ -124,14 +124,14 @@ def _trained_models(study: Study) -> list[str]:
 def _fusions(study: Study) -> list[str]:
     fusion = study.settings.fusion
     names = [*fusion.combinations, *fusion.recalibration]
-    return [name for name in names if study.fusion(name).is_file()]
+    return [name for name in names if study.fusion_csv(name).is_file()]
 
 
 def _key(study: Study, models: Sequence[str]) -> str:
     """Return a digest of everything that the model file depends on."""
     files = [study.cohort_csv, study.folds_csv]
     files += [study.predictions_csv(name) for name in models]
-    files += [record_of(study.fusion(name)) for name in _fusions(study)]
+    files += [record_of(study.fusion_csv(name)) for name in _fusions(study)]
     count = study.settings.folds.count
     files += [card_file(study, name, fold) for name in models for fold in range(count)]
     metrics = study.report / "metrics.json"
@@ -202,7 +202,7 @@ def _collected(
         made_from={
             "folds": folds.hash,
             **{f"predictions/{name}": file_hash(study.predictions_csv(name)) for name in models},
-            **{f"fusion/{name}": file_hash(study.fusion(name)) for name in _fusions(study)},
+            **{f"fusion/{name}": file_hash(study.fusion_csv(name)) for name in _fusions(study)},
         },
     )
     return Release(contents, tensors, card=model_card(contents, _metrics(study)))

@@ -261,8 +261,8 @@ def _sessions(
 
 def _fused_reader_id(study: Study) -> str | None:
     """Return the reader whom ``ctbone fuse`` used, if its table of the reader has a record."""
-    path = record_of(study.fusion(READER))
-    if not path.is_file() or not study.fusion(READER).is_file():
+    path = record_of(study.fusion_csv(READER))
+    if not path.is_file() or not study.fusion_csv(READER).is_file():
         return None
     reader_id = read_json(path).get("reader")
     return reader_id if isinstance(reader_id, str) else None
@@ -270,8 +270,8 @@ def _fused_reader_id(study: Study) -> str | None:
 
 def _other_table(study: Study) -> bool:
     """Whether ``ctbone fuse`` used other scores than those of ``scores.csv`` now."""
-    path = record_of(study.fusion(READER))
-    if not path.is_file() or not study.fusion(READER).is_file():
+    path = record_of(study.fusion_csv(READER))
+    if not path.is_file() or not study.fusion_csv(READER).is_file():
         return False
     used = read_json(path).get("inputs", {}).get(READER)
     return used is not None and used != file_hash(study.scores_csv)

@@ -184,7 +184,7 @@ def _trained(study: Study, source: Source, drawn: FoldSettings | None) -> Traine
         number = str(name).removeprefix("fold")
         if not number.isdecimal():
             return None
-        card = _read(study.run(source.name, int(number)) / "card.json")
+        card = _read(study.run_folder(source.name, int(number)) / "card.json")
         fold = _fold(card) if card.get("weights_sha256") == digest else None
         if fold is None or fold.fold != int(number):
             return None

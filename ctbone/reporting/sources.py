@@ -58,7 +58,7 @@ def sources(study: Study) -> list[Source]:
     predicted = {
         path.stem: path for path in sorted(study.predictions_csv("any").parent.glob("[!.]*.csv"))
     }
-    fused = {path.stem: path for path in sorted(study.fusion("any").parent.glob("[!.]*.csv"))}
+    fused = {path.stem: path for path in sorted(study.fusion_csv("any").parent.glob("[!.]*.csv"))}
     both = sorted(set(predicted) & set(fused))
     if both:
         raise ReportError(

@@ -79,7 +79,7 @@ class FoldTask:
         return TrainingRun(
             name=f"{self.name}, fold {self.fold}",
             settings=self.model.training,
-            checkpoint=self.study.run(self.name, self.fold) / "checkpoint.pt",
+            checkpoint=self.study.run_folder(self.name, self.fold) / "checkpoint.pt",
             identity={
                 **self.identity,
                 # What ``precision: auto`` means here: a fold is not continued in another precision.

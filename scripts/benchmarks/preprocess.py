@@ -23,7 +23,7 @@ from timing import added_memory, machine, paired_ratio, print_added_memory, take
 from ctbone.cases import CaseJob, prepare_case
 from ctbone.cohort import Case
 from ctbone.nifti import write_nifti
-from ctbone.preprocessing import preprocess_case
+from ctbone.preprocessing import PendingCrops
 from ctbone.study import Study, file_hash, record_of, write_json
 from ctbone.transforms import crop_case
 from ctbone.workers import map_cases
@@ -146,12 +146,19 @@ def tell(
     return all(met for *_, met in rows)
 
 
+def _preprocess(study: Study) -> None:
+    """Make and write the crops of the case, as the command does after its conversion."""
+    case = case_of(study)
+    with PendingCrops(study, case) as pending:
+        pending.write(crop_case(pending.volume, case, study.settings.preprocess))
+
+
 def contenders(folder: Path) -> dict[str, Callable[[], object]]:
     """Return both chains: ctbone's whole stage, with files and records; MONAI's cube in memory."""
 
     def ours(study: Study) -> None:
         shutil.rmtree(study.root / "crops", ignore_errors=True)
-        preprocess_case(study, case_of(study), crop_case)
+        _preprocess(study)
 
     def theirs(study: Study) -> None:
         monai_chain()({"image": str(study.nifti("P1")), "mask": str(case_of(study).mask)})
@@ -253,7 +260,7 @@ def judge(root: Path) -> dict[str, tuple[float, float, float]]:
     write_nifti(root / "masks" / "P1.nii.gz", (distance < RADIUS**2).astype(np.uint8), affine)
     (root / "study.yaml").write_text("name: waves\n")
     study = Study(root)
-    preprocess_case(study, case_of(study), crop_case)
+    _preprocess(study)
     made = monai_chain()({"image": str(study.nifti("P1")), "mask": str(case_of(study).mask)})
     ours, drawn = nib.load(study.crop("P1", "3d")), nib.load(study.crop_mask("P1", "3d"))
     results = {

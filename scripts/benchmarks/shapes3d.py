@@ -132,7 +132,7 @@ def report(study: Study, kept: int, seconds: float, options: argparse.Namespace)
     truth = (table["label"] == CLASSES[1]).to_numpy()
     p = table[f"p_{CLASSES[1]}"].to_numpy()
     found = auc_interval(truth, p)
-    history = pd.read_csv(study.run("3d", 0) / "metrics.csv")
+    history = pd.read_csv(study.run_folder("3d", 0) / "metrics.csv")
     versions = ", ".join(
         f"{name} {metadata.version(name)}" for name in ("ctbone", "torch", "monai")
     )

@@ -77,7 +77,7 @@ def record_of_map(study, model, method, case):
 def probability_of(study, case, fold):
     """Of the malignant class, from the weights file and the crop."""
     network = build_network(study.settings.models["3d"], 2).eval()
-    network.load_state_dict(load_file(study.run("3d", fold) / "weights.safetensors"))
+    network.load_state_dict(load_file(study.run_folder("3d", fold) / "weights.safetensors"))
     hu = np.asarray(nibabel.load(study.crop(case, "3d")).dataobj, float)
     seen = torch.tensor(np.clip((hu + 1000) / 2000, 0, 1), dtype=torch.float32)[None, None]
     with torch.no_grad():
@@ -177,7 +177,7 @@ def test_cases_explained_before_stay_on_the_page(study):
 
 
 def test_cases_of_folds_that_are_not_trained_are_left_out_and_named(study):
-    shutil.rmtree(study.run("3d", 1))
+    shutil.rmtree(study.run_folder("3d", 1))
     found = ct.explain(study, dim="3d", method="grad-cam")
     tested = study.folds.set_index("case_id")["fold"]
     (model,) = found.models
@@ -186,7 +186,7 @@ def test_cases_of_folds_that_are_not_trained_are_left_out_and_named(study):
     assert "left out, their folds are not trained: 8 cases" in str(found)
     with pytest.raises(ExplainError, match="is not trained"):
         ct.explain(study, dim="3d", case="C012")
-    shutil.rmtree(study.run("3d", 0))
+    shutil.rmtree(study.run_folder("3d", 0))
     with pytest.raises(ExplainError, match="no fold of '3d' is trained"):
         ct.explain(study, dim="3d")
 
@@ -208,7 +208,7 @@ def test_a_wrong_option_is_refused_in_words(study, options, message):
 
 
 def test_weights_that_were_exchanged_are_refused(study):
-    first, second = (study.run("3d", fold) / "weights.safetensors" for fold in (0, 1))
+    first, second = (study.run_folder("3d", fold) / "weights.safetensors" for fold in (0, 1))
     shutil.copy(first, second)
     with pytest.raises(CustodyError):
         ct.explain(study, dim="3d", case="C001")

@@ -33,13 +33,13 @@ def set_settings(study: Study, **sections) -> Study:
 
 
 def weights_of(study: Study, name: str) -> dict:
-    return read_json(record_of(study.fusion(name)))["weights"]
+    return read_json(record_of(study.fusion_csv(name)))["weights"]
 
 
 def test_a_fused_test_case_is_the_weighted_mean(study):
     fuse(study, scores=study.scores_csv)
     weights = weights_of(study, "3d+2d+reader")
-    fused = read(study.fusion("3d+2d+reader"))
+    fused = read(study.fusion_csv("3d+2d+reader"))
     parts = {name: read(study.predictions_csv(name)) for name in ("3d", "2d")}
     scores = pd.read_csv(study.scores_csv).set_index("case_id")["score"]
     for row in fused[fused["split"] == "test"].itertuples():
@@ -59,7 +59,7 @@ def test_a_fused_test_case_is_the_weighted_mean(study):
 def test_an_external_case_averages_the_folds_first(study):
     fuse(study, scores=None)
     mean = weights_of(study, "3d+2d")["mean"]
-    fused = read(study.fusion("3d+2d"))
+    fused = read(study.fusion_csv("3d+2d"))
     external = fused[fused["split"] == "external"].set_index("case_id")
     assert external["fold"].isna().all()
     assert external.index.is_unique
@@ -85,7 +85,7 @@ def test_weights_add_up_and_their_spread_is_that_of_the_folds(study):
 
 def test_every_split_is_written_with_its_origin(study):
     fuse(study, scores=study.scores_csv)
-    fused, model = read(study.fusion("3d+reader")), read(study.predictions_csv("3d"))
+    fused, model = read(study.fusion_csv("3d+reader")), read(study.predictions_csv("3d"))
     for split in ("val", "test"):
         keys = [
             set(
@@ -98,7 +98,7 @@ def test_every_split_is_written_with_its_origin(study):
             for t in (fused, model)
         ]
         assert keys[0] == keys[1] != set()
-    record = read_json(record_of(study.fusion("3d+reader")))
+    record = read_json(record_of(study.fusion_csv("3d+reader")))
     assert set(record["inputs"]) == {"3d", "reader"}
     assert record["reader"] == "senior"
     assert len(record["curve"]["weight"]) == 101
@@ -109,7 +109,7 @@ def test_the_curve_holds_the_validation_auc(study):
     from sklearn.metrics import roc_auc_score
 
     fuse(study, scores=None)
-    curve = read_json(record_of(study.fusion("3d+2d")))["curve"]
+    curve = read_json(record_of(study.fusion_csv("3d+2d")))["curve"]
     tables = [read(study.predictions_csv(name)) for name in ("3d", "2d")]
     rows = [
         t[(t["split"] == "val") & (t["fold"] == 1) & (t["view"] == "")].set_index("case_id")
@@ -123,7 +123,7 @@ def test_the_curve_holds_the_validation_auc(study):
 
 def test_the_reader_is_set_beside_the_models(study):
     fuse(study, scores=study.scores_csv)
-    table = read(study.fusion("reader"))
+    table = read(study.fusion_csv("reader"))
     scores = pd.read_csv(study.scores_csv).set_index("case_id")["score"] / 10
     np.testing.assert_allclose(table["p_malignant"], scores[table["case_id"]], atol=1e-12)
 
@@ -170,7 +170,7 @@ def test_test_labels_change_nothing(tmp_path, seed):
     fuse(first, scores=None)
     fuse(second, scores=None)
     assert weights_of(first, "both") == weights_of(second, "both")
-    tables = [read(s.fusion("both")) for s in (first, second)]
+    tables = [read(s.fusion_csv("both")) for s in (first, second)]
     assert (tables[0]["label"] != tables[1]["label"]).sum() == 15
     np.testing.assert_array_equal(tables[0]["p_malignant"], tables[1]["p_malignant"])
 
@@ -229,7 +229,7 @@ def test_another_program_takes_part_without_folds_if_nothing_is_fitted(study):
     with pytest.raises(FusionError, match=r"equal"):
         fuse(set_settings(study, fusion=combinations), scores=None)
     fuse(set_settings(study, fusion={**combinations, "weights": "equal"}), scores=None)
-    fused = read(study.fusion("both")).set_index("case_id")
+    fused = read(study.fusion_csv("both")).set_index("case_id")
     assert set(fused["split"]) == {"test"}
     assert fused["fold"].notna().all()
     np.testing.assert_allclose(
@@ -239,9 +239,9 @@ def test_another_program_takes_part_without_folds_if_nothing_is_fitted(study):
 
 def test_without_scores_the_reader_is_left_out_and_it_is_said(study):
     summaries = {summary.name: summary for summary in fuse(study, scores=None)}
-    assert summaries["3d+2d"].path == study.fusion("3d+2d")
+    assert summaries["3d+2d"].path == study.fusion_csv("3d+2d")
     assert "no reader's scores" in str(summaries["3d+reader"])
-    assert not study.fusion("3d+reader").exists()
+    assert not study.fusion_csv("3d+reader").exists()
 
 
 def test_three_classes_fuse_models_but_no_reader(tmp_path):
@@ -253,7 +253,7 @@ def test_three_classes_fuse_models_but_no_reader(tmp_path):
         fusion={"combinations": {"3d+2d": ["3d", "2d"]}},
     )
     fuse(study, scores=None)
-    table = pd.read_csv(study.fusion("3d+2d"))
+    table = pd.read_csv(study.fusion_csv("3d+2d"))
     np.testing.assert_allclose(table[["p_benign", "p_intermediate", "p_malignant"]].sum(axis=1), 1)
     cases = pd.read_csv(study.cohort_csv)["case_id"]
     scores = pd.DataFrame(

@@ -24,7 +24,7 @@ def set_recalibration(study: Study, of: str = "3d", method: str = "platt", **fus
 
 
 def fused(study: Study, name: str = "again") -> pd.Series:
-    table = read_predictions(study.fusion(name), CLASSES)
+    table = read_predictions(study.fusion_csv(name), CLASSES)
     table["fold"] = table["fold"].fillna(-1).astype(int)
     return table.set_index(["split", "fold", "case_id"])["p_malignant"].sort_index()
 
@@ -83,7 +83,7 @@ def test_each_fold_is_mapped_by_its_own_validation_rows(study, method):
 def test_test_rows_teach_the_map_nothing(study, method):
     study = set_recalibration(study, method=method)
     fuse(study, scores=None)
-    before, learned = fused(study), read_json(record_of(study.fusion("again")))["learned"]
+    before, learned = fused(study), read_json(record_of(study.fusion_csv("again")))["learned"]
     table = pd.read_csv(study.predictions_csv("3d"), dtype=str, keep_default_na=False)
     tested = table["split"] != "val"
     turned = 1 - table.loc[tested, "p_malignant"].astype(float)
@@ -93,7 +93,7 @@ def test_test_rows_teach_the_map_nothing(study, method):
     )
     table.to_csv(study.predictions_csv("3d"), index=False)
     fuse(study, scores=None)
-    assert read_json(record_of(study.fusion("again")))["learned"] == learned
+    assert read_json(record_of(study.fusion_csv("again")))["learned"] == learned
     pd.testing.assert_series_equal(fused(study).loc["val"], before.loc["val"])
 
 
@@ -106,7 +106,7 @@ def test_validation_rows_are_mapped_without_their_patient(study):
     table.to_csv(study.predictions_csv("3d"), index=False)
     study = set_recalibration(study, method="isotonic")
     fuse(study, scores=None)
-    rows = read_predictions(study.fusion("again"), CLASSES)
+    rows = read_predictions(study.fusion_csv("again"), CLASSES)
     rows = rows[rows["split"] == "val"]
     truth = (rows["label"] == "malignant").to_numpy()
     in_sample = []
@@ -126,17 +126,19 @@ def test_a_fusion_and_the_reader_can_be_recalibrated(study):
         assert str(summary).startswith(f"again: Platt scaling of {of}, intercept ")
         assert len(fused(study)) == len(fused(study, of))
         assert not np.allclose(fused(study), fused(study, of))
-        record = read_json(record_of(study.fusion("again")))
+        record = read_json(record_of(study.fusion_csv("again")))
         assert (record["of"], record["reader"]) == (of, "senior")
-        assert record["inputs"].keys() == read_json(record_of(study.fusion(of)))["inputs"].keys()
+        assert (
+            record["inputs"].keys() == read_json(record_of(study.fusion_csv(of)))["inputs"].keys()
+        )
 
 
 def test_without_scores_the_recalibrated_reader_is_left_out(study):
     combinations = {"3d+2d": ["3d", "2d"], "3d+reader": ["3d", "reader"]}
     study = set_recalibration(study, of="3d+reader", combinations=combinations)
-    study.fusion("x").parent.mkdir(exist_ok=True)
+    study.fusion_csv("x").parent.mkdir(exist_ok=True)
     assert "left out" in str(fuse(study, scores=None)[-1])
-    assert not study.fusion("again").is_file()
+    assert not study.fusion_csv("again").is_file()
 
 
 def test_three_classes_take_temperature_alone(tmp_path):
@@ -173,7 +175,7 @@ def test_three_classes_take_temperature_alone(tmp_path):
 
     best = minimize_scalar(loss, bounds=(0.1, 20), method="bounded", options={"xatol": 1e-9}).x
     assert best > 1.3, "the logits were blown up by 2"
-    found = read_predictions(study.fusion("again"), classes)
+    found = read_predictions(study.fusion_csv("again"), classes)
     scaled = np.exp(np.log(p[60:]) / best)
     expected = scaled / scaled.sum(axis=1, keepdims=True)
     found = found[found["split"] == "test"].set_index("case_id").loc[cases[60:]]

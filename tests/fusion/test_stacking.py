@@ -27,11 +27,11 @@ def change_cohort(study: Study, edit) -> None:
 
 
 def fused(study: Study, name: str = "stack") -> pd.DataFrame:
-    return read_predictions(study.fusion(name), CLASSES).set_index(["split", "case_id"])
+    return read_predictions(study.fusion_csv(name), CLASSES).set_index(["split", "case_id"])
 
 
 def learned(study: Study) -> dict:
-    return read_json(record_of(study.fusion("stack")))["learned"]["folds"]
+    return read_json(record_of(study.fusion_csv("stack")))["learned"]["folds"]
 
 
 def by_hand(study: Study, fold: int) -> tuple[np.ndarray, pd.DataFrame]:
@@ -185,7 +185,7 @@ def test_a_stack_with_the_reader_needs_scores(study):
     assert "left out" in str(without[-1])
     with_scores = fuse(study, scores=study.scores_csv)
     assert str(with_scores[-1]) == "stack: logistic regression over 3d, reader"
-    record = read_json(record_of(study.fusion("stack")))
+    record = read_json(record_of(study.fusion_csv("stack")))
     assert (record["reader"], record["scores"]) == ("senior", "scores.csv")
     assert "earlier run" in str(fuse(study, scores=None)[-1])
 
@@ -199,7 +199,7 @@ def test_more_than_two_classes_stack(tmp_path):
     )
     study = set_stack(study, parts=["3d", "2d"], columns=["sex"])
     fuse(study, scores=None)
-    table = read_predictions(study.fusion("stack"), three)
+    table = read_predictions(study.fusion_csv("stack"), three)
     np.testing.assert_allclose(table[[f"p_{name}" for name in three]].sum(axis=1), 1)
     assert set(table["split"]) == {"val", "test", "external"}
 
@@ -223,7 +223,7 @@ def test_unfit_columns_are_refused(study, column, cells, message):
     study = set_stack(study, parts=["3d"], columns=[column])
     with pytest.raises(FusionError, match=message):
         fuse(study, scores=None)
-    assert not study.fusion("3d+2d").exists()
+    assert not study.fusion_csv("3d+2d").exists()
 
 
 def test_a_fold_with_one_class_is_refused(study):

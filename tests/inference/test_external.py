@@ -113,7 +113,7 @@ def test_external_rows_of_another_list_of_cases_are_left_out(study):
 
 
 def test_missing_folds_are_named(study):
-    shutil.rmtree(study.run("3d", 1))
+    shutil.rmtree(study.run_folder("3d", 1))
     with pytest.raises(InferenceError, match="lacks 1 of its 2 folds: 1"):
         predict_external(study, "3d")
 
@@ -148,14 +148,14 @@ def test_weights_of_other_classes_are_refused(study):
 
 
 def test_weights_exchanged_between_folds_are_refused(study):
-    a, b = (study.run("3d", fold) / "weights.safetensors" for fold in (0, 1))
+    a, b = (study.run_folder("3d", fold) / "weights.safetensors" for fold in (0, 1))
     shutil.copy(a, b)
     with pytest.raises(CustodyError, match="not that of the card"):
         predict_external(study, "3d")
 
 
 def test_weights_of_another_network_are_refused_even_with_a_matching_card(study):
-    file = study.run("3d", 0) / "weights.safetensors"
+    file = study.run_folder("3d", 0) / "weights.safetensors"
     state = load_file(file)
     state.pop("features.conv0.weight")
     save_file(state, file)
@@ -169,7 +169,7 @@ def test_weights_of_another_network_are_refused_even_with_a_matching_card(study)
     "content", ["", "[]", "{}", '{"format": 2}', '{"format": 2, "training_key": 3, "fold": 0}']
 )
 def test_a_damaged_card_is_an_error(study, content):
-    (study.run("3d", 0) / "card.json").write_text(content)
+    (study.run_folder("3d", 0) / "card.json").write_text(content)
     with pytest.raises(CustodyError, match="card"):
         predict_external(study, "3d")
 
@@ -198,7 +198,7 @@ def test_the_table_holds_the_output_of_the_network(study):
     predict_external(study, "3d")
     case = read_cohort(study).external[0].case_id
     network = build_network(study.settings.models["3d"], 2).eval()
-    network.load_state_dict(load_file(study.run("3d", 1) / "weights.safetensors"))
+    network.load_state_dict(load_file(study.run_folder("3d", 1) / "weights.safetensors"))
     hu = np.asarray(nibabel.load(study.crop(case, "3d")).dataobj, float)
     with torch.no_grad():
         logits = network(

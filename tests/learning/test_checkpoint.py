@@ -7,12 +7,11 @@ from ctbone.errors import StudyError, TrainingError
 from ctbone.learning import checkpoint
 from ctbone.learning.checkpoint import (
     CheckpointWriter,
-    EpochMetrics,
     TrainingState,
-    choose_epoch,
     load_checkpoint,
     save_checkpoint,
 )
+from ctbone.learning.epoch_choice import EpochMetrics, choose_epoch
 from tests.models.test_pretrained import Bomb
 
 IDENTITY = {"network": "densenet", "training": {"epochs": 3}, "folds": "abc"}

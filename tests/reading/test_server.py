@@ -415,7 +415,7 @@ def test_the_aided_reading_shows_the_model_and_its_heat_map(tmp_path):
     study = make_study(tmp_path / "study", design="sequential")
     heat = np.zeros(SHAPE, np.float32)
     heat[12, 22, 6] = 3.0
-    write_json(study.run("3d", 0) / "card.json", {"weights_sha256": "now"})
+    write_json(study.run_folder("3d", 0) / "card.json", {"weights_sha256": "now"})
     for name in study.cohort["case_id"]:
         path = study.explanation("3d", "score-cam", name)
         write_nifti(path, heat, AFFINE)
@@ -423,9 +423,9 @@ def test_the_aided_reading_shows_the_model_and_its_heat_map(tmp_path):
         write_json(record_of(path), {"map": file_hash(path), "made_from": made_from})
     database, content = Database(study.reading_db), Content(study)
     assert content.heat_map(name) == path
-    write_json(study.run("3d", 0) / "card.json", {"weights_sha256": "trained again"})
+    write_json(study.run_folder("3d", 0) / "card.json", {"weights_sha256": "trained again"})
     assert content.heat_map(name) is None
-    write_json(study.run("3d", 0) / "card.json", {"weights_sha256": "now"})
+    write_json(study.run_folder("3d", 0) / "card.json", {"weights_sha256": "now"})
     app = application(
         content,
         database,

@@ -110,7 +110,7 @@ def test_real_anatomy_goes_from_dicom_to_report(tmp_path):
 
     internal = sorted(case for case in painted_ct if case < "R30")
     for model in ("3d", "2d", "3d+2d", "3d+reader", "3d+2d+reader"):
-        path = study.predictions_csv(model) if "+" not in model else study.fusion(model)
+        path = study.predictions_csv(model) if "+" not in model else study.fusion_csv(model)
         table = read_predictions(path, CLASSES)
         assert sorted(case_probabilities(table, "test", CLASSES)["case_id"]) == internal
         assert len(case_probabilities(table, "external", CLASSES)) == 6

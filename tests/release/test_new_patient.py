@@ -274,7 +274,7 @@ def test_a_scan_of_the_training_is_refused(study):
 
 def test_a_half_trained_study_is_refused(study, tmp_path, patient):
     copy = changed(study, tmp_path)
-    (copy.run("2d", 1) / "card.json").unlink()
+    (copy.run_folder("2d", 1) / "card.json").unlink()
     with pytest.raises(ReleaseError, match=r"'2d' is trained in 1 of 2 folds") as caught:
         answered(*patient, study=copy)
     assert "folds 1 are missing" in str(caught.value)
@@ -283,7 +283,7 @@ def test_a_half_trained_study_is_refused(study, tmp_path, patient):
 def test_changed_predictions_are_refused(study, tmp_path, patient):
     """The conformal limits come from this table; another one must not pass silently."""
     copy = changed(study, tmp_path)
-    swapped, own = (copy.run("3d", fold) / "weights.safetensors" for fold in (0, 1))
+    swapped, own = (copy.run_folder("3d", fold) / "weights.safetensors" for fold in (0, 1))
     shutil.copy(own, swapped)
     with pytest.raises(CtboneError, match="weights"):
         ct.export(tmp_path / "m.ctbone", study=copy)

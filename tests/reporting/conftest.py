@@ -54,7 +54,7 @@ def small_study(study) -> Study:
     """A copy with one model and the reader's fusion with it, which reports in a moment."""
     for path in (
         study.predictions_csv("2d"),
-        *(study.fusion(name) for name in ("reader", "3d+2d", "3d+2d+reader")),
+        *(study.fusion_csv(name) for name in ("reader", "3d+2d", "3d+2d+reader")),
     ):
         path.unlink()
     return study

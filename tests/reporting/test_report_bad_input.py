@@ -158,7 +158,7 @@ def test_fuse_and_report_refuse(study: Study, monkeypatch, capsys, stage, name):
     path = study.predictions_csv("2d")
     change(pd.read_csv(path, dtype=str, keep_default_na=False)).to_csv(path, index=False)
     if stage == "report":  # fusions of the earlier table would be refused first, as out of date
-        shutil.rmtree(study.fusion("3d+2d").parent)
+        shutil.rmtree(study.fusion_csv("3d+2d").parent)
     before = contents(study.root)
     code, text = command(monkeypatch, capsys, stage, "--study", study.root)
     assert code == 2, text

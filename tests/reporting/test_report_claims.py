@@ -239,7 +239,7 @@ def test_a_table_from_elsewhere_beside_a_trained_model(study):
 
 def test_a_table_of_other_weights_is_not_described(study):
     """A card of another training says nothing about the table: it is refused."""
-    card = study.run("3d", 1) / "card.json"
+    card = study.run_folder("3d", 1) / "card.json"
     content = json.loads(card.read_text())
     card.write_text(json.dumps({**content, "weights_sha256": "0" * 64}))
     with pytest.raises(CustodyError, match="3d/fold1: the file is missing or not that of the card"):

@@ -54,7 +54,7 @@ def metrics(reported) -> dict:
 
 def answers(study, model: str, split: str) -> pd.DataFrame:
     """A model's own probabilities, read without ctbone."""
-    path = study.predictions_csv(model) if model in ("3d", "2d") else study.fusion(model)
+    path = study.predictions_csv(model) if model in ("3d", "2d") else study.fusion_csv(model)
     table = pd.read_csv(path, keep_default_na=False, na_values={"fold": [""]})
     table = table[(table["split"] == split) & (table["view"] == "")]
     if split == "external":

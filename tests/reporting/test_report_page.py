@@ -139,7 +139,7 @@ def test_a_fusion_that_the_settings_no_longer_make_is_called_out_of_date(study):
     assert "3d+2d (the settings have changed)" in changed
     assert "3d+reader (the settings no longer name it)" in changed
     assert "Out of date." in report(Study.open(study.root)).read_text()
-    record_of(study.fusion("3d+2d")).unlink()
+    record_of(study.fusion_csv("3d+2d")).unlink()
     assert "3d+2d" not in stale(Study.open(study.root)).replace("3d+2d+reader", "")
 
 
@@ -151,7 +151,7 @@ def test_a_stack_is_reported(small_study):
         study.settings_file.read_text() + f"\nfusion: {json.dumps(settings)}\n"
     )
     study = Study.open(study.root)
-    study.fusion("3d+reader").unlink()
+    study.fusion_csv("3d+reader").unlink()
     fuse(study, scores=study.scores_csv)
     page = report(study)
     text = " ".join(parse(page).text)
@@ -179,7 +179,7 @@ def test_a_recalibration_is_reported_and_not_compared(small_study):
     text = study.settings_file.read_text()
     study.settings_file.write_text(text + f"\nfusion: {json.dumps(settings)}\n")
     study = Study.open(study.root)
-    study.fusion("3d+reader").unlink()
+    study.fusion_csv("3d+reader").unlink()
     fuse(study, scores=study.scores_csv)
     page = report(study)
     shown = " ".join(parse(page).text)
@@ -199,14 +199,14 @@ def test_a_recalibration_is_reported_and_not_compared(small_study):
 
 @pytest.mark.parametrize("content", ["{}", '{"parts": ["3d"], "how": 1, "weights": []}'])
 def test_a_broken_record_is_named(study, content):
-    record_of(study.fusion("3d+2d")).write_text(content)
+    record_of(study.fusion_csv("3d+2d")).write_text(content)
     with pytest.raises(ReportError, match="not the record of a fusion"):
         fusion_records(study, sources(study))
 
 
 def test_without_probabilities_there_is_nothing_to_report(study):
     shutil.rmtree(study.predictions_csv("x").parent)
-    shutil.rmtree(study.fusion("x").parent)
+    shutil.rmtree(study.fusion_csv("x").parent)
     with pytest.raises(ReportError, match="nothing to report"):
         report(study)
     assert not study.report.exists()
@@ -221,7 +221,7 @@ def test_a_table_that_does_not_fit_the_cohort_is_refused(study, column, value, w
     case = table.loc[table["label"] == "malignant", "case_id"].iloc[0]
     table.loc[table["case_id"] == case, column] = value
     table.to_csv(study.predictions_csv("3d"), index=False)
-    shutil.rmtree(study.fusion("x").parent)  # out of date now, which would be refused first
+    shutil.rmtree(study.fusion_csv("x").parent)  # out of date now, which would be refused first
     with pytest.raises(PredictionError, match=words):
         report(study)
     assert not study.report.exists()
@@ -246,7 +246,7 @@ def test_three_classes_are_reported(tmp_path):
     classes = pd.read_csv(page.parent / "tables" / "classes_external.csv").set_index(
         ["model", "class"]
     )
-    own = read_predictions(study.fusion("3d+2d"), study.settings.classes)
+    own = read_predictions(study.fusion_csv("3d+2d"), study.settings.classes)
     external = own[own["split"] == "external"]
     for name in study.settings.classes:
         expected = roc_auc_score(external["label"] == name, external[f"p_{name}"])

@@ -137,7 +137,7 @@ def test_a_reader_whose_scores_have_changed_is_judged_by_the_new_ones(study):
 
 
 def test_without_fusion_every_reader_is_judged(study):
-    for path in study.fusion("x").parent.glob("*"):
+    for path in study.fusion_csv("x").parent.glob("*"):
         path.unlink()
     _, readers = judged(study)
     assert [found.scored.name for found in readers.sessions["internal"]] == ["senior (senior)"]
@@ -157,7 +157,7 @@ def test_a_faulty_score_stops_the_report_before_it_writes(study):
     table = pd.read_csv(study.scores_csv)
     table.loc[3, "score"] = 5
     table.to_csv(study.scores_csv, index=False)
-    shutil.rmtree(study.fusion("x").parent)  # out of date now, which would be refused first
+    shutil.rmtree(study.fusion_csv("x").parent)  # out of date now, which would be refused first
     with pytest.raises(ScoreError, match="midpoint"):
         report(study)
     assert not study.report.exists()

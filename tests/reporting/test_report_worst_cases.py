@@ -58,7 +58,7 @@ def test_centres_are_judged_one_by_one(reported, fused_study):
     table = pd.read_csv(reported.parent / "tables" / "centres_external.csv").set_index(
         ["centre", "model"]
     )
-    own = read_predictions(fused_study.fusion("3d+2d"), ("benign", "malignant"))
+    own = read_predictions(fused_study.fusion_csv("3d+2d"), ("benign", "malignant"))
     for centre, rows in own[own["split"] == "external"].groupby("cohort"):
         found = table.loc[(centre, "3d+2d")]
         assert found["n"] == len(rows)

@@ -62,7 +62,7 @@ def test_a_part_without_a_class_is_an_error_before_the_first_epoch(study, role, 
         TrainingError, match=f"the {word} part of fold 0 has no case of class 'benign'"
     ):
         train(study, "3d", fold=0)
-    assert not any(study.run("3d", 0).glob("*"))
+    assert not any(study.run_folder("3d", 0).glob("*"))
     assert study.predictions_csv("3d").read_bytes() == before
 
 
@@ -82,7 +82,7 @@ def test_initial_weights_of_another_network_are_an_error(study):
 def test_code_in_a_checkpoint_is_not_run_and_other_folds_are_unchanged(study, tmp_path):
     train(study, "3d", fold=1)
     before = study.predictions_csv("3d").read_bytes()
-    file = study.run("3d", 0) / "checkpoint.pt"
+    file = study.run_folder("3d", 0) / "checkpoint.pt"
     file.parent.mkdir()
     torch.save({"format": 3, "network": Bomb(tmp_path / "ran")}, file)
     with pytest.raises(TrainingError, match="was not run") as caught:
@@ -97,7 +97,7 @@ def test_code_in_a_checkpoint_is_not_run_and_other_folds_are_unchanged(study, tm
 )
 def test_a_full_disk_at_the_end_costs_no_epoch(study, monkeypatch, file):
     """/dev/full in place of the temporary file fails as a full disk does."""
-    run = study.run("3d", 0)
+    run = study.run_folder("3d", 0)
     run.mkdir(parents=True)
     own = f".writing-{machine()}-{os.getpid()}-0-"
     monkeypatch.setattr(study_module, "_temporary", lambda path: path.with_name(own + path.name))

@@ -57,11 +57,11 @@ def trained(root, name="m", options=None, **training):
 
 
 def weights(study, fold=0):
-    return load_file(study.run("m", fold) / "weights.safetensors")
+    return load_file(study.run_folder("m", fold) / "weights.safetensors")
 
 
 def metrics(study):
-    return pd.read_csv(study.run("m", 0) / "metrics.csv")
+    return pd.read_csv(study.run_folder("m", 0) / "metrics.csv")
 
 
 def copied(network):
@@ -167,7 +167,7 @@ def test_a_fold_stops_early(tmp_path, monkeypatch):
     monkeypatch.setattr(epochs, "validate", lambda *args: (next(aucs), next(losses)))
     study = trained(tmp_path, epochs=6, early_stopping=3)
     assert list(metrics(study)["epoch"]) == [1, 2, 3, 4, 5]
-    (study.run("m", 0) / "card.json").unlink()
+    (study.run_folder("m", 0) / "card.json").unlink()
     assert train(study, "m", fold=0).folds[0].epoch == 2  # and a resumed one stays stopped
 
 
@@ -227,7 +227,7 @@ def test_with_every_setting_a_kill_anywhere_changes_no_bit(tmp_path, monkeypatch
             train(broken, "m", fold=0)
     train(broken, "m", fold=0)
     assert differ(weights(unbroken), weights(broken)) == 0
-    assert not list(broken.run("m", 0).glob("best-epoch*"))
+    assert not list(broken.run_folder("m", 0).glob("best-epoch*"))
     assert metrics(broken).drop(columns="seconds").equals(metrics(unbroken).drop(columns="seconds"))
     assert unbroken.predictions_csv("m").read_bytes() == broken.predictions_csv("m").read_bytes()
 
@@ -237,7 +237,9 @@ def test_kill_9_changes_no_bit(tmp_path, unbroken):
     command = [sys.executable, "-m", "ctbone", "train", "--fold", "0", "--study", str(broken.root)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (broken.run("m", 0) / "checkpoint.pt").exists() and time.monotonic() < deadline:
+    while (
+        not (broken.run_folder("m", 0) / "checkpoint.pt").exists() and time.monotonic() < deadline
+    ):
         assert process.poll() is None
         time.sleep(0.005)
     time.sleep(random.Random(0).uniform(0, 0.2))
@@ -251,7 +253,7 @@ def test_kill_9_changes_no_bit(tmp_path, unbroken):
 def test_a_full_disk_keeps_the_epochs_before_it(tmp_path, monkeypatch, unbroken):
     """The disk is full at the third checkpoint; /dev/full fails as a full disk does."""
     broken = study_with_all_on(tmp_path)
-    run = broken.run("m", 0)
+    run = broken.run_folder("m", 0)
     own = f".writing-{machine()}-{os.getpid()}-0-"
     real = checkpoint.save_checkpoint
 
@@ -285,7 +287,7 @@ def test_lost_best_weights_are_an_error(tmp_path, monkeypatch):
         patch.setattr(epochs, "train_epoch", nth_call(epochs.train_epoch, 3))
         with pytest.raises(Killed):
             train(study, "m", fold=0)
-    best = next(study.run("m", 0).glob("best-epoch*"))
+    best = next(study.run_folder("m", 0).glob("best-epoch*"))
     best.write_bytes(best.read_bytes()[:-1] + b"\x00")
     with pytest.raises(protocol.TrainingError, match="not those of the checkpoint"):
         train(study, "m", fold=0)

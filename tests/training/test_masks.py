@@ -192,6 +192,6 @@ def test_a_streamed_training_ends_with_the_same_bits(tmp_path, monkeypatch):
     train(streamed, "3d", fold=0)
     names = ("weights.safetensors", "predictions_internal.csv")
     for name in names:
-        assert (resident.run("3d", 0) / name).read_bytes() == (
-            streamed.run("3d", 0) / name
+        assert (resident.run_folder("3d", 0) / name).read_bytes() == (
+            streamed.run_folder("3d", 0) / name
         ).read_bytes()

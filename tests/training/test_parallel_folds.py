@@ -79,11 +79,11 @@ def test_folds_over_a_cluster_whose_workers_declare_a_gpu_give_the_same(whole, t
 def test_the_error_of_a_fold_is_raised_after_the_others_are_done(tmp_path):
     study = made(tmp_path / "study")
     train(study, "3d", fold=0)
-    (study.run("3d", 0) / "card.json").unlink()
-    (study.run("3d", 0) / "checkpoint.pt").write_bytes(b"no checkpoint")
+    (study.run_folder("3d", 0) / "card.json").unlink()
+    (study.run_folder("3d", 0) / "checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(TrainingError, match="damaged"):
         train_folds(study, "3d", at_once=1)
-    assert (study.run("3d", 1) / "card.json").is_file()
+    assert (study.run_folder("3d", 1) / "card.json").is_file()
 
 
 def test_workers_started_together_train_their_folds_alone(tmp_path, monkeypatch):
@@ -130,7 +130,7 @@ def train_alone(job):
 def test_a_fold_finished_during_another_job_s_join_is_not_lost(tmp_path, monkeypatch):
     study = made(tmp_path)
     train(study, "3d")
-    card = study.run("3d", 1) / "card.json"
+    card = study.run_folder("3d", 1) / "card.json"
     text = card.read_text()
     card.unlink()
     real = fold_tables.write_predictions

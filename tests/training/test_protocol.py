@@ -34,7 +34,7 @@ def no_figures(request, monkeypatch):
 
 
 def weights(study, fold=0, model="3d"):
-    return load_file(study.run(model, fold) / "weights.safetensors")
+    return load_file(study.run_folder(model, fold) / "weights.safetensors")
 
 
 def same(a, b):
@@ -65,7 +65,7 @@ def test_every_case_is_tested_once_and_validated_where_the_folds_say(study):
 
 def test_what_a_fold_leaves(study):
     summary = train(study, "3d", fold=1)
-    run = study.run("3d", 1)
+    run = study.run_folder("3d", 1)
     left = {"card.json", "checkpoint.pt", "curves.png", "metrics.csv", "weights.safetensors"}
     assert {file.name for file in run.iterdir()} == left | {
         "predictions_internal.csv",
@@ -188,7 +188,7 @@ def test_a_finished_fold_is_not_trained_again(study, monkeypatch):
 
 def test_lost_predictions_of_a_finished_fold_come_back(study):
     before = train(study, "3d").predictions.read_bytes()
-    (study.run("3d", 1) / "predictions_internal.csv").unlink()
+    (study.run_folder("3d", 1) / "predictions_internal.csv").unlink()
     study.predictions_csv("3d").unlink()
     assert train(study, "3d").predictions.read_bytes() == before
 
@@ -197,7 +197,7 @@ def test_lost_predictions_of_a_finished_fold_come_back(study):
 def test_changed_settings_are_refused_and_nothing_is_lost(study, finished):
     train(study, "3d", fold=0)
     if not finished:
-        (study.run("3d", 0) / "card.json").unlink()
+        (study.run_folder("3d", 0) / "card.json").unlink()
     before = weights(study)
     write_settings(
         study.root, models={"3d": model_of("3d", training={"epochs": 3, "learning_rate": 0.02})}
@@ -227,8 +227,8 @@ def test_changed_labels_are_refused(study):
 
 def test_a_damaged_checkpoint_stops_with_the_remedy(study, monkeypatch):
     train(study, "3d", fold=0)
-    (study.run("3d", 0) / "card.json").unlink()
-    file = study.run("3d", 0) / "checkpoint.pt"
+    (study.run_folder("3d", 0) / "card.json").unlink()
+    file = study.run_folder("3d", 0) / "checkpoint.pt"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(TrainingError, match="damaged") as caught:
         train(study, "3d")
@@ -280,7 +280,7 @@ def test_a_loss_that_is_nan_shows_the_batch_s_cases(study, monkeypatch):
     named = caught.value.found.split("cases ")[1].split(", ")
     assert named == [read_cohort(study).internal[row].case_id for row in orders[2][:4]]
     # the epochs before it are kept
-    assert len(pd.read_csv(study.run("3d", 0) / "metrics.csv")) == 2
+    assert len(pd.read_csv(study.run_folder("3d", 0) / "metrics.csv")) == 2
 
 
 def test_the_test_part_is_predicted_and_checked_as_the_validation_part(study, monkeypatch):
@@ -300,7 +300,7 @@ def test_the_test_part_is_predicted_and_checked_as_the_validation_part(study, mo
     with pytest.raises(TrainingError, match="output is NaN in the test of fold 0") as caught:
         train(study, "3d", fold=0)
     assert caught.value.found == f"1 of {len(tested)} cases, first {tested[2]}"
-    assert not (study.run("3d", 0) / "card.json").exists()
+    assert not (study.run_folder("3d", 0) / "card.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -345,9 +345,12 @@ def test_a_fold_begun_in_one_arithmetic_is_not_ended_in_another(tmp_path, monkey
         train(study, "3d", fold=0)
     found, expected = f'computed_in: "{begun}"', f'computed_in: "{now}", as it is now'
     assert (caught.value.found, caught.value.expected) == (found, expected)
-    assert f"delete the folder {study.run('3d', 0)}: the fold then starts" in caught.value.remedy
+    assert (
+        f"delete the folder {study.run_folder('3d', 0)}: the fold then starts"
+        in caught.value.remedy
+    )
     assert "undo the change" not in caught.value.remedy
-    shutil.rmtree(study.run("3d", 0))  # as the remedy says
+    shutil.rmtree(study.run_folder("3d", 0))  # as the remedy says
     train(study, "3d", fold=0)
     assert read_card(study, "3d", 0).training_key["computed_in"] == now
 

@@ -73,12 +73,13 @@ def test_two_processes_give_the_metrics_of_one(tmp_path):
     torch.set_num_threads(before)
     for name in MODELS:
         ours, theirs = (
-            pd.read_csv(study.run(name, 0) / "metrics.csv") for study in (alone, together)
+            pd.read_csv(study.run_folder(name, 0) / "metrics.csv") for study in (alone, together)
         )
         columns = ["loss", "score", "validation_loss", "learning_rate"]
         np.testing.assert_allclose(theirs[columns], ours[columns], rtol=0, atol=TOLERANCE[name])
         one, two = (
-            load_file(study.run(name, 0) / "weights.safetensors") for study in (alone, together)
+            load_file(study.run_folder(name, 0) / "weights.safetensors")
+            for study in (alone, together)
         )
         assert one.keys() == two.keys()
         for tensor in one:

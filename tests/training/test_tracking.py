@@ -57,7 +57,7 @@ def test_tensorboard_gets_the_metrics_of_each_epoch_once(study, monkeypatch):
         with pytest.raises(Killed):
             train(study, "3d", fold=0, log="tensorboard")
     train(study, "3d", fold=0, log="tensorboard")
-    run = study.run("3d", 0)
+    run = study.run_folder("3d", 0)
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     metrics = pd.read_csv(run / "metrics.csv")
     for name in ("loss", "score", "validation_loss", "learning_rate"):
@@ -100,7 +100,7 @@ def test_mlflow_gets_one_run_a_fold_even_after_a_kill(study, monkeypatch):
     (run,) = server.runs.values()
     assert (server.experiment, run["name"]) == ("small", "3d, fold 1")
     assert [step for step, _ in run["metrics"]] == [1, 2, 3]
-    metrics = pd.read_csv(study.run("3d", 1) / "metrics.csv")
+    metrics = pd.read_csv(study.run_folder("3d", 1) / "metrics.csv")
     assert [logged["loss"] for _, logged in run["metrics"]] == metrics["loss"].tolist()
     assert run["params"]["training.epochs"] == 3
     assert not any("C0" in str(value) for value in run["params"].values())
