@@ -84,7 +84,17 @@ def test_the_order_of_cases_and_the_names_of_patients_change_nothing(name):
 
 # Exact if only sums by patient enter. Rates also depend on the number of cases, which loses one
 # degree of freedom in the jackknife and in Student's t.
+# The t quantile of the rarest class's cases, and the prior of the drawn MCC, weigh more.
+FEW = ("mcc", "balanced accuracy of three")
 SUMS = ("auc", "brier", "scaled brier", "intercept", "joint intercept", "slope", "brier of three")
+
+
+def _tolerance(name):
+    return 1e-9 if name in SUMS else _rate_tolerance(name)
+
+
+def _rate_tolerance(name):
+    return 0.05 if name in FEW else 0.03
 
 
 @pytest.mark.parametrize("name", ANALYTIC)
@@ -95,7 +105,7 @@ def test_duplicated_cases_change_nothing_if_patients_have_several_cases(name):
     once = ANALYTIC[name](y, p, groups=patients)
     twice = ANALYTIC[name](np.repeat(y, 2), np.repeat(p, 2), groups=np.repeat(patients, 2))
     assert twice.value == pytest.approx(once.value)
-    assert width(twice) == pytest.approx(width(once), rel=1e-9 if name in SUMS else 0.03)
+    assert width(twice) == pytest.approx(width(once), rel=_tolerance(name))
 
 
 @pytest.mark.parametrize("name", ANALYTIC)
@@ -106,7 +116,7 @@ def test_duplicated_cases_change_little_if_patients_had_one_case(name):
     naive = ANALYTIC[name](np.repeat(y, 2), np.repeat(p, 2), groups=None)
     # By patient, the sandwich replaces the information matrix and Student's t the normal.
     assert width(twice) == pytest.approx(
-        width(once), rel=0.12 if "intercept" in name or name == "slope" else 0.03
+        width(once), rel=0.12 if "intercept" in name or name == "slope" else _rate_tolerance(name)
     )
     assert width(naive) < 0.8 * width(once)
 
