@@ -45,8 +45,9 @@ _LOSSY = {JPEG2000, HTJ2K, JPEGLSNearLossless}
 # those of a JPEG 2000 codestream (SOC, SIZ).
 _FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 _CODESTREAM = b"\xff\x4f\xff\x51"
-# Marker at the end of a JPEG or JPEG-LS stream (EOI); a byte of padding may follow.
+# Marker at the end of a JPEG or JPEG-LS stream (EOI), and bytes of padding that may follow it.
 _END = b"\xff\xd9"
+_PADDING = b"\0\xff"
 
 
 class StreamError(Exception):
@@ -145,7 +146,7 @@ def _checked(content: bytes, dataset: pydicom.Dataset, syntax: str) -> Stream | 
         stream = _jpeg_2000(content)
     elif syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
         stream = _jpeg(content)
-        if not content.rstrip(b"\0").endswith(_END):
+        if not content.rstrip(_PADDING).endswith(_END):
             raise StreamError("Ends")  # CharLS would not stop at the end
     else:
         return None  # RLE: the codec takes the size from the file's header
