@@ -69,8 +69,8 @@ def conformal_section(analysis: Analysis, error_rate: float) -> Section | None:
         for centre, cases in centres:
             rows += _rows(cases, limits, centre=centre, level=analysis.settings.confidence)
     texts = [
-        f"Sets at an error rate of {error_rate:g} a class, with limits from the internal "
-        "out-of-fold predictions. A set abstains if it holds no class or more than one. The "
+        f"Sets at an error rate of {error_rate:g} a class, with limits from the "
+        "predictions of the internal test set. A set abstains if it holds no class or more than one. The "
         f"coverage should be about {1 - error_rate:g} where patients are like those of the "
         "training."
     ]

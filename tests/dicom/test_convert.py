@@ -152,7 +152,7 @@ def test_header_values_that_are_kept_are_an_allow_list(tmp_path):
     }
     assert set(record) == {
         "from", "geometry", "scan", "air_voxels", "outside_voxels", "resampled", "note", "series",
-        "settings", "stage", "ctbone", "pydicom",
+        "settings", "stage", "ctbone", "pydicom", "contrast",
     }  # fmt: skip
 
 
