@@ -49,7 +49,7 @@ def cohort(
     return Study.open(root)
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=180):
     end = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > end:
@@ -134,7 +134,7 @@ def test_killed_and_started_again_it_does_only_what_is_missing(tmp_path):
         path.name: path.stat().st_mtime_ns for path in (study.root / "nifti").glob("[!.]*.nii.gz")
     }
     done = subprocess.run(
-        command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+        command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
     after = finished()
