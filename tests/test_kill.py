@@ -1,6 +1,6 @@
 """A command that is killed at a random moment and run again ends in the same files.
 
-Three moments for each command; the environment variable CTBONE_KILLS sets another number.
+One moment for each command; the environment variable CTBONE_KILLS sets another number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ctbone.phantom.cohort import PhantomCohort, write_cohort
 from tests.models.small_study import TINY
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("CTBONE_KILLS", "3"))
+KILLS = int(os.environ.get("CTBONE_KILLS", "1"))
 COMMANDS = {
     "convert": ["convert", "dicom/C1_001", "converted.nii.gz"],
     "preprocess": ["preprocess", "--workers", "2", "--qc"],
