@@ -88,7 +88,8 @@ def assert_obuchowskis_test(y, a, b, patients):
     fewer = min(np.unique(patients[y]).size, np.unique(patients[~y]).size)
     if fewer < 5:
         assert result.p_value is None
-        assert result.why == "a class has fewer than 5 patients: too few for a variance"
+        unit = "cases" if np.unique(patients).size == y.size else "patients"  # one case per patient
+        assert result.why == f"a class has fewer than 5 {unit}: too few for a variance"
         return
     cov = slow_covariance(y, [a, b], patients)
     assert min(np.linalg.eigvalsh(cov)) > -1e-14, "no variance is negative"
