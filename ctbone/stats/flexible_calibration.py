@@ -452,7 +452,8 @@ def _band(
     centre = (curve + z**2 / (2 * effective)) / (1 + z**2 / effective)
     half = z * np.sqrt(curve * (1 - curve) / effective + z**2 / (4 * effective**2))
     half /= 1 + z**2 / effective
-    return np.maximum(0, centre - half), np.minimum(1, centre + half)
+    # At 0 and 1 a limit is equal to the curve, and the formula gives it with a rounding error.
+    return np.clip(centre - half, 0, curve), np.clip(centre + half, curve, 1)
 
 
 def _within_patient_products(

@@ -7,6 +7,9 @@ import numpy as np
 from ctbone.errors import StatsError
 from ctbone.stats.inputs import Floats
 
+# Tricube weight of one case at 0.999 of the width. R's loess sets weights from there on to 0.
+_LEAST_WEIGHT = (1 - 0.999**3) ** 3
+
 
 def loess_weights(
     x: Floats, cases: Floats, at: Floats, *, span: float = 0.75, degree: int = 2
@@ -17,7 +20,8 @@ def loess_weights(
     neighbourhood extends to the ⌊span · n⌋-th nearest of the n cases (at least degree + 1 cases).
     The defaults are those of R's ``loess`` with ``surface = "direct"``: no robustness iterations,
     no interpolation between vertices. If the neighbours have too few distinct values for the
-    degree, the minimum-norm solution is used.
+    degree, the minimum-norm solution is used. If all neighbours are at the edge of the
+    neighbourhood, where the weight is 0, their mean is used (R's ``loess`` stops with an error).
 
     Parameters
     ----------
@@ -71,12 +75,17 @@ def loess_weights(
     weight *= weight * weight
     np.subtract(1, weight, out=weight)
     weight *= weight * weight
+    weightless = np.flatnonzero(weight @ cases < _LEAST_WEIGHT)
     constant = _constant_terms(scaled, weight, cases=cases, degree=degree)
     polynomial = np.repeat(constant[:, degree:], x.size, axis=1)
     for k in range(degree - 1, -1, -1):
         polynomial *= scaled
         polynomial += constant[:, k : k + 1]
     polynomial *= weight
+    # 1 + 1e-9: values on both sides of the point have equal distances up to rounding.
+    edge = width[weightless, None] * (1 + 1e-9)
+    neighbours = np.abs(x - at[weightless, None]) <= edge
+    polynomial[weightless] = neighbours / (neighbours @ cases)[:, None]
     return polynomial
 
 

@@ -351,8 +351,13 @@ def mcc(counts: ConfusionCounts, *, level: float = 0.95) -> Estimate:
     if value is None:
         return Estimate.undefined(method, "a class, or a call, is absent")
     rng = np.random.default_rng(0)
+    # φ does not change if TN and TP, or FN and FP, are exchanged: draw them in ascending order, so
+    # that the limits do not depend on which class is called positive.
+    right, wrong = sorted((cells[0], cells[3])), sorted((cells[1], cells[2]))
     # Gamma variables are those of the Dirichlet distribution up to their sum, which φ divides out.
-    tn, fp, fn, tp = (rng.standard_gamma(cell + 0.5, _DRAWS) for cell in cells)
+    tn, fp, fn, tp = (
+        rng.standard_gamma(cell + 0.5, _DRAWS) for cell in (right[0], wrong[1], wrong[0], right[1])
+    )
     draws = (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]).tolist()
     return Estimate(value=value, low=min(low, value), high=max(high, value), method=method)

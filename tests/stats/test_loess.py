@@ -67,6 +67,14 @@ def test_few_distinct_values_give_a_finite_curve():
     np.testing.assert_allclose(single, [[0.2]])
 
 
+def test_neighbours_at_the_edge_of_the_neighbourhood_give_their_mean():
+    """Tricube weights are 0 there; the limit of a local mean is taken, not a curve of 0."""
+    both_sides = loess_weights(np.array([0.1, 0.7]), np.array([3.0, 1]), np.array([0.4]))
+    np.testing.assert_allclose(both_sides @ np.array([3.0, 0]), [0.75])
+    one_side = loess_weights(np.array([0.2, 0.8]), np.array([90.0, 10]), np.array([0.3, 0.4]))
+    np.testing.assert_allclose(one_side @ np.array([63.0, 10]), [0.7, 0.7])
+
+
 def test_invalid_input_is_an_error():
     with pytest.raises(StatsError, match="span"):
         loess_weights(np.array([0.1, 0.2]), np.ones(2), np.array([0.1]), span=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from ctbone.stats import auc, auc_interval, delong_covariance, delong_test
 from ctbone.stats.placements import area_covariance, class_counts, placements
@@ -64,16 +64,32 @@ def test_covariance_equals_obuchowskis_formulas(mixed, decimals):
     assert not np.allclose(found, delong_covariance(y, P), rtol=0.05)
 
 
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_paired_test_equals_obuchowskis_formulas(seed, mixed):
+    y, a, patients = clustered_sample(25, seed=seed, mixed=mixed, decimals=1)
+    b = np.round(a + np.random.default_rng(seed).normal(scale=0.3, size=y.size), 1)
+    assert delong_test(y, a, b, groups=patients).p_value is not None
+    assert_obuchowskis_test(y, a, b, patients)
+
+
 @settings(max_examples=60, deadline=None)
-@given(tied_scores(models=2), st.data())
-def test_the_paired_test_equals_obuchowskis_formulas(case, data):
+@given(tied_scores(models=2, max_size=40), st.data())
+def test_the_paired_test_of_any_patients(case, data):
     y, a, b = case
-    patients = np.array(data.draw(st.lists(st.integers(0, 5), min_size=y.size, max_size=y.size)))
+    patients = st.lists(st.integers(0, 7), min_size=y.size, max_size=y.size)
+    assert_obuchowskis_test(y, a, b, np.array(data.draw(patients)))
+
+
+def assert_obuchowskis_test(y, a, b, patients):
+    """Check the difference, t and p-value, or the reason for none."""
     result = delong_test(y, a, b, groups=patients)
     assert result.difference == pytest.approx(auc(y, a) - auc(y, b), abs=1e-14)
-    if min(np.unique(patients[y]).size, np.unique(patients[~y]).size) < 2:
+    fewer = min(np.unique(patients[y]).size, np.unique(patients[~y]).size)
+    if fewer < 5:
         assert result.p_value is None
-        assert "two" in result.why
+        unit = "cases" if np.unique(patients).size == y.size else "patients"  # one case per patient
+        assert result.why == f"a class has fewer than 5 {unit}: too few for a variance"
         return
     cov = slow_covariance(y, [a, b], patients)
     assert min(np.linalg.eigvalsh(cov)) > -1e-14, "no variance is negative"
@@ -81,9 +97,9 @@ def test_the_paired_test_equals_obuchowskis_formulas(case, data):
     if variance < 1e-15:
         assert result.p_value is None
     else:
-        z = result.difference / math.sqrt(variance)
-        assert result.statistic == pytest.approx(z, rel=1e-6, abs=1e-9)
-        assert result.p_value == pytest.approx(2 * norm.sf(abs(z)), rel=1e-5, abs=1e-9)
+        t = result.difference / math.sqrt(variance)
+        assert result.statistic == pytest.approx(t, rel=1e-6, abs=1e-9)
+        assert result.p_value == pytest.approx(2 * student.sf(abs(t), fewer - 1), rel=1e-5)
 
 
 def test_obuchowski_equals_delong_for_one_case_per_patient():
@@ -106,34 +122,40 @@ def test_the_interval_uses_obuchowskis_error_on_the_logit_scale():
     y, p, patients = clustered_sample(30, seed=4)
     found = auc_interval(y, p, level=0.9, groups=patients)
     area, error = auc(y, p), math.sqrt(slow_covariance(y, [p], patients)[0, 0])
-    ends = math.log(area / (1 - area)) + np.array([-1, 1]) * norm.ppf(0.95) * error / (
-        area * (1 - area)
-    )
+    df = min(np.unique(patients[y]).size, np.unique(patients[~y]).size) - 1
+    half = student.ppf(0.95, df) * error / (area * (1 - area))
+    ends = math.log(area / (1 - area)) + np.array([-1, 1]) * half
     np.testing.assert_allclose([found.low, found.high], 1 / (1 + np.exp(-ends)), rtol=1e-9)
-    assert found.method == "DeLong by patient (Obuchowski), logit-transformed, 90%"
-
-
-def test_perfect_separation_uses_the_numbers_of_patients():
-    y = np.repeat([True, False], [30, 20])
-    patients = np.repeat(np.arange(10), 5)
-    found = auc_interval(y, y.astype(float), groups=patients)
-    of_patients = auc_interval(np.arange(10) < 6, (np.arange(10) < 6).astype(float))
-    assert (found.value, found.low, found.high) == (1, of_patients.low, 1)
-    assert (
-        found.method
-        == "Newcombe's score interval 95% (DeLong's variance is zero; 6 and 4 patients)"
+    assert found.method == (
+        f"DeLong by patient (Obuchowski), logit-transformed, Student's t (df {df}) 90%"
     )
+
+
+@pytest.mark.parametrize(
+    ("negatives", "reason"),
+    [
+        (5, "DeLong's variance is zero; 6 and 5 patients"),
+        (4, "a class has fewer than 5 patients"),
+    ],
+)
+def test_perfect_separation_uses_the_numbers_of_patients(negatives, reason):
+    of_patient = np.arange(6 + negatives) < 6
+    y = np.repeat(of_patient, 5)
+    found = auc_interval(y, y.astype(float), groups=np.repeat(np.arange(of_patient.size), 5))
+    of_patients = auc_interval(of_patient, of_patient.astype(float))
+    assert (found.value, found.low, found.high) == (1, of_patients.low, 1)
+    assert found.method == f"Newcombe's score interval 95% ({reason})"
 
 
 def test_one_patient_gives_a_wide_interval():
     y, p, _ = clustered_sample(30, seed=4)
     found = auc_interval(y, p, groups=np.zeros(y.size))
-    assert "one patient" in found.method
+    assert found.method == "Newcombe's score interval 95% (a class has fewer than 5 patients)"
     assert found.low < 0.2
     assert found.high > 0.97
     assert np.isnan(delong_covariance(y, [p], groups=["only"] * y.size)).all()
     test = delong_test(y, p, -p, groups=["only"] * y.size)
-    assert test.why == "Obuchowski's variance needs two patients with cases of each class"
+    assert test.why == "a class has fewer than 5 patients: too few for a variance"
     assert test.difference == pytest.approx(2 * auc(y, p) - 1)
 
 

@@ -157,7 +157,7 @@ def test_swapping_the_classes_swaps_the_rates(counts):
     assert (a.value is None) == (b.value is None)
     if a.value is not None:
         assert a.value == pytest.approx(b.value, abs=1e-12)
-        assert a.low == pytest.approx(b.low, abs=1e-9)
+        assert (a.low, a.high) == pytest.approx((b.low, b.high), abs=1e-9)
 
 
 def test_coverage_of_the_f1_mcc_and_balanced_accuracy_intervals():
