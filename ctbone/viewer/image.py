@@ -86,7 +86,7 @@ class ViewerImage:
         part = voxels[number * count : (number + 1) * count]
         if number < 0 or not len(part):
             return None
-        return igzip.compress(np.ascontiguousarray(part).tobytes(), _LEVEL)
+        return igzip.compress(np.ascontiguousarray(part).tobytes(), _LEVEL, mtime=0)
 
 
 def open_image(
