@@ -70,9 +70,9 @@ def conformal_section(analysis: Analysis, error_rate: float) -> Section | None:
             rows += _rows(cases, limits, centre=centre, level=analysis.settings.confidence)
     texts = [
         f"Sets at an error rate of {error_rate:g} a class, with limits from the "
-        "predictions of the internal test set. A set abstains if it holds no class or more than one. The "
-        f"coverage should be about {1 - error_rate:g} where patients are like those of the "
-        "training."
+        "predictions of the internal test set. A set abstains if it holds no class or more than "
+        f"one. The coverage should be about {1 - error_rate:g} where patients are like those of "
+        "the training."
     ]
     texts += [f"{name}: {why}." for name, why in refused.items()]
     blocks: list[Block] = [Text(tuple(texts))]
