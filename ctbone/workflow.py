@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ctbone.custody import Chain
-    from ctbone.diagnosis import Diagnosis
+    from ctbone.machine_check import Diagnosis
     from ctbone.preprocessing import CropSummary
     from ctbone.same_scans import NearScans
 
@@ -304,7 +304,7 @@ def doctor(study: Study | AnyPath = ".", *, network: bool = False) -> Diagnosis:
     Diagnosis
         ``str`` is one screen, ``json()`` is for bug reports.
     """
-    from ctbone.diagnosis import diagnose
+    from ctbone.machine_check import diagnose
 
     there = isinstance(study, Study) or (Path(study) / "study.yaml").exists()
     return diagnose(_opened(study) if there else None, network=network)

@@ -26,7 +26,7 @@ SHARED = {
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
 ORDER = {
-    *("workflow", "study_check", "diagnosis", "status_page", "sample_sizes", "second_opinion"),
+    *("workflow", "study_check", "machine_check", "status_page", "sample_sizes", "second_opinion"),
     *("pacs", "cases", "new_patient", "results", "cli"),
     *("__main__", "__init__"),
 }

@@ -309,7 +309,7 @@ def test_a_verified_study_hashes_nothing_again(study, monkeypatch):
         raise AssertionError(f"hashed {path}")
 
     monkeypatch.setattr("ctbone.custody.memory.file_hash", _fail)
-    monkeypatch.setattr("ctbone.custody.images.file_hash", _fail)
+    monkeypatch.setattr("ctbone.custody.image_files.file_hash", _fail)
     assert {state for _, state in states(study)} == {"current"}
 
 

@@ -5,9 +5,9 @@ Every stage calls ``require_current`` before it reads; ``ctbone status`` shows t
 """
 
 from ctbone.custody.chain import Chain, inspect, require_crops, require_current
-from ctbone.custody.images import crop_digests, source_content, source_place, source_stat
+from ctbone.custody.derived_files import settings_key, subject_of
+from ctbone.custody.image_files import crop_digests, source_content, source_place, source_stat
 from ctbone.custody.link import KINDS, STATES, Link
-from ctbone.custody.made import settings_key, subject_of
 from ctbone.custody.plan import Step, is_due, plan, timed
 from ctbone.errors import CustodyError
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ctbone.cohort import Case, Cohort, read_cohort
 from ctbone.config import READER
-from ctbone.custody.images import CaseLinks
+from ctbone.custody.derived_files import MadeLinks
+from ctbone.custody.image_files import CaseLinks
 from ctbone.custody.link import KINDS, Kind, Link
-from ctbone.custody.made import MadeLinks
 from ctbone.custody.memory import Memory
 from ctbone.errors import CustodyError
 from ctbone.input_kind import INPUT_KINDS, Dim

@@ -15,7 +15,7 @@ import ctbone
 from ctbone.cohort import Case
 from ctbone.config import DicomSettings
 from ctbone.custody import source_content, source_place, source_stat
-from ctbone.dicom.irregular import untilted_grid
+from ctbone.dicom.regular_grid import untilted_grid
 from ctbone.dicom.series import Series, list_series, taken_series
 from ctbone.dicom.volume import Volume, read_series
 from ctbone.errors import CtboneError, DicomError, StudyError

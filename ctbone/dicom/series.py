@@ -13,7 +13,7 @@ from typing import Literal
 from ctbone.config import DicomSettings
 from ctbone.dicom.geometry import SliceStack, stack_slices
 from ctbone.dicom.headers import Frame, Unreadable, read_frames, walk
-from ctbone.dicom.hounsfield import bits_fault, unit_fault, unit_note
+from ctbone.dicom.hu_units import bits_fault, unit_fault, unit_note
 from ctbone.dicom.one_scan import Scan, mixed_identity, separate_scans
 from ctbone.errors import DicomError
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from ctbone.dicom.geometry import SliceStack
 from ctbone.dicom.headers import Frame
-from ctbone.dicom.irregular import resample_irregular
-from ctbone.dicom.pixels import Slice, read_slices, read_uncompressed_slice
+from ctbone.dicom.pixels_to_hu import Slice, read_slices, read_uncompressed_slice
+from ctbone.dicom.regular_grid import resample_irregular
 from ctbone.dicom.series import Series
 from ctbone.errors import DicomError
 from ctbone.grid import Grid

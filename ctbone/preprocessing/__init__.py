@@ -1,8 +1,8 @@
 """Preprocess a volume and its lesion mask: one 3D crop and three 2D images a case."""
 
 from ctbone.errors import PreprocessError
-from ctbone.preprocessing.case import PendingCrops, preprocess_case, up_to_date
 from ctbone.preprocessing.check import MaskCheck, check_case
+from ctbone.preprocessing.crop_files import PendingCrops, preprocess_case, up_to_date
 from ctbone.preprocessing.near_scans import draw_near_scans
 from ctbone.preprocessing.quality import write_quality
 from ctbone.preprocessing.sheet import draw_sheet

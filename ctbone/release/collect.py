@@ -20,7 +20,7 @@ from ctbone.models.ensemble import FoldNetwork, fold_output
 from ctbone.models.hardware import choose_hardware
 from ctbone.models.trained import Card, card_file, load_trained, read_card, weights_file
 from ctbone.progress import progress
-from ctbone.release.answers import collect_answers
+from ctbone.release.answer_list import collect_answers
 from ctbone.release.archive import read_release, write_release
 from ctbone.release.contents import (
     Contents,

@@ -18,8 +18,8 @@ from ctbone.errors import ReleaseError
 from ctbone.models.crops import load_crops
 from ctbone.models.ensemble import FoldNetwork
 from ctbone.models.network_input import network_input
-from ctbone.release.answer import RESEARCH_USE, load_network
 from ctbone.release.contents import Release
+from ctbone.release.predictor import RESEARCH_USE, load_network
 from ctbone.study import Study, atomic_path
 
 _TOLERANCE = 1e-5

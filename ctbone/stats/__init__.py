@@ -34,7 +34,7 @@ from ctbone.stats.conformal import (
     fewest_cases,
 )
 from ctbone.stats.confusion_table import Confusion, confusion
-from ctbone.stats.decision import (
+from ctbone.stats.decision_curve import (
     DecisionCurve,
     decision_curve,
     default_thresholds,

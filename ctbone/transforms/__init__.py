@@ -20,8 +20,8 @@ Examples
 torch.Size([2, 96, 96, 96])
 """
 
-from ctbone.transforms.case import crop_case
 from ctbone.transforms.crop import CropLesiond, LesionViewsd
+from ctbone.transforms.crop_case import crop_case
 from ctbone.transforms.load import LoadHounsfieldd
 from ctbone.transforms.window import HounsfieldWindowd
 

@@ -17,7 +17,7 @@ from ctbone.config import Crop3D, Images2D
 from ctbone.errors import PreprocessError
 from ctbone.grid import Grid
 from ctbone.overlay import CropSpace, to_scanner
-from ctbone.preprocessing.crops import crop_cube, crop_views
+from ctbone.preprocessing.crop_voxels import crop_cube, crop_views
 from ctbone.preprocessing.mask import Mask, check_overlap, touches_border
 from ctbone.preprocessing.measures import measure
 from ctbone.preprocessing.placement import view_names

@@ -21,7 +21,7 @@ from ctbone.grid import Grid
 from ctbone.nifti import NiftiFile, to_hu
 from ctbone.preprocessing.check import read_lesion
 from ctbone.preprocessing.components import Components
-from ctbone.preprocessing.crops import needed, read_around, read_whole
+from ctbone.preprocessing.crop_voxels import needed, read_around, read_whole
 from ctbone.preprocessing.mask import Mask, on_grid, open_volume
 from ctbone.resample import Slab, cut_slab
 from ctbone.transforms.tensors import mask_tensor, slab_tensor

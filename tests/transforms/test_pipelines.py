@@ -15,7 +15,7 @@ from ctbone.config import PreprocessSettings
 from ctbone.errors import CtboneError, PreprocessError
 from ctbone.grid import Grid
 from ctbone.phantom.dicom_series import SeriesHeader, write_series
-from ctbone.preprocessing.crops import make_crops
+from ctbone.preprocessing.crop_voxels import make_crops
 from ctbone.study import Study
 from ctbone.transforms import (
     CropLesiond,

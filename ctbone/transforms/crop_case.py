@@ -10,7 +10,7 @@ from monai.transforms import Compose
 from ctbone.cohort import Case
 from ctbone.config import PreprocessSettings
 from ctbone.grid import Grid
-from ctbone.preprocessing.crops import CaseCrops, Cube, ViewImages
+from ctbone.preprocessing.crop_voxels import CaseCrops, Cube, ViewImages
 from ctbone.preprocessing.measures import LesionMeasures
 from ctbone.preprocessing.placement import View
 from ctbone.transforms.crop import CropLesiond, LesionViewsd

@@ -70,7 +70,7 @@ def test_it_asks_the_network_only_if_told(tmp_path, monkeypatch):
         asked.append(address)
         raise OSError
 
-    monkeypatch.setattr("ctbone.diagnosis.urllib.request.urlopen", refuse)
+    monkeypatch.setattr("ctbone.machine_check.urllib.request.urlopen", refuse)
     assert ct.doctor(tmp_path).hub is None
     assert asked == []
     assert "not reachable" in str(ct.doctor(tmp_path, network=True))

@@ -9,7 +9,7 @@ from typing import Any
 
 from ctbone.cohort import Case, Cohort
 from ctbone.config import READER
-from ctbone.custody.images import CaseLinks, apart, crop_digests, first_stale
+from ctbone.custody.image_files import CaseLinks, apart, crop_digests, first_stale
 from ctbone.custody.link import Cause, Kind, Link, State
 from ctbone.custody.memory import Memory
 from ctbone.errors import CtboneError

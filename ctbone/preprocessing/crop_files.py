@@ -18,7 +18,7 @@ from ctbone.errors import CtboneError, PreprocessError
 from ctbone.grid import Grid
 from ctbone.input_kind import INPUT_KINDS, Dim
 from ctbone.nifti import write_nifti
-from ctbone.preprocessing.crops import CaseCrops, make_crops
+from ctbone.preprocessing.crop_voxels import CaseCrops, make_crops
 from ctbone.preprocessing.placement import View
 from ctbone.preprocessing.summary import CropSummary
 from ctbone.study import Study, file_hash, provenance, read_json, record_of, write_json
