@@ -37,7 +37,8 @@ app = typer.Typer(
 
 StudyDir = Annotated[Path, typer.Option("--study", help="The study folder.", metavar="DIR")]
 DimOption = Annotated[
-    Literal["2d", "3d"] | None, typer.Option("--dim", help="Only the models of this dimension.")
+    Literal["2d", "3d", "radiograph"] | None,
+    typer.Option("--dim", help="Only the models of this dimension."),
 ]
 WorkersOption = Annotated[
     int | None,

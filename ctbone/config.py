@@ -64,6 +64,20 @@ class Images2D(_Section):
     """Tissue around the lesion, in mm."""
 
 
+class Radiographs(_Section):
+    """The crop of a radiograph that is a network's input."""
+
+    size: Annotated[int, Field(ge=16, le=2048)] = 224
+    """Pixels along each edge."""
+    region: Literal["box", "box_or_image", "image"] = "box"
+    """``box``: each radiograph needs a region; ``box_or_image``: one without a region is taken
+    whole; ``image``: all are taken whole."""
+    margin: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """Width added on each side of the box, as a share of its longer edge."""
+    aspect: Literal["letterbox", "stretch"] = "letterbox"
+    """``letterbox``: the aspect ratio is kept and the square is padded; ``stretch``: it is not."""
+
+
 class PreprocessSettings(_Section):
     """From a volume and a lesion mask to the networks' input."""
 
@@ -74,6 +88,7 @@ class PreprocessSettings(_Section):
     number in the cohort's ``lesion`` column takes one part, so that each can be a case."""
     crop_3d: Crop3D = Crop3D()
     images_2d: Images2D = Images2D()
+    radiographs: Radiographs = Radiographs()
 
 
 class FoldSettings(_Section):
@@ -95,6 +110,11 @@ class Window(_Section):
 BONE = Window(center=400, width=1800)
 SOFT_TISSUE = Window(center=40, width=400)
 WIDE = Window(center=0, width=2000)
+
+GREY_WHITE = 10_000
+"""Stored value of white in the crop of a radiograph; black is 0."""
+FULL_GREY = Window(center=GREY_WHITE / 2, width=GREY_WHITE)
+"""The whole grey scale of a radiograph."""
 
 
 class ExtraTransform(_Section):
@@ -120,10 +140,12 @@ class Augmentation(_Section):
     """Share of the edge along each axis."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """0.1 draws a zoom between 0.9 and 1.1."""
-    flip: tuple[Literal["left_right", "anterior_posterior", "superior_inferior"], ...] = (
-        "left_right",
-    )
-    """Axes that are mirrored, each with probability 0.5."""
+    flip: tuple[
+        Literal["left_right", "anterior_posterior", "superior_inferior", "horizontal", "vertical"],
+        ...,
+    ] = ("left_right",)
+    """Axes that are mirrored, each with probability 0.5: the patient's in CT, ``horizontal`` and
+    ``vertical`` in radiographs."""
     extra: tuple[ExtraTransform, ...] = ()
     """Intensity transforms of MONAI, TorchIO or your own, applied in HU after the resampling."""
 
@@ -185,7 +207,7 @@ class TrainingSettings(_Section):
 class ModelSettings(_Section):
     """One network of the study."""
 
-    dim: Literal["2d", "3d"]
+    dim: Literal["2d", "3d", "radiograph"]
     network: Component = "densenet121"
     """MONAI's name; in 2D timm's, or MONAI's after ``monai.``; or your own as
     ``package.module:Class``."""
@@ -194,7 +216,11 @@ class ModelSettings(_Section):
     weights: str = "none"
     """Initial weights: ``none`` (random), ``imagenet``, or the path of a safetensors file."""
     windows: Annotated[tuple[Window, ...], Field(min_length=1)] = (WIDE,)
-    """One input channel for each window."""
+    """One input channel for each window, in HU; of radiographs in grey, 0 to 10,000. The default
+    is −1000 to 1000 HU, or the whole grey scale."""
+    normalise: Literal["windows", "training"] = "windows"
+    """``windows``: the input is 0–1 in each window (with ImageNet weights: normalised as ImageNet);
+    ``training``: minus the mean, divided by the standard deviation, of the training part."""
     view_weights: Literal["equal", "area"] | tuple[NonNegativeFloat, ...] = "equal"
     """Weights of a 2D model's images in the patient's probability: ``equal``, by lesion ``area``,
     or given."""
@@ -207,8 +233,18 @@ class ModelSettings(_Section):
     """Clinical columns of ``cohort.csv``, such as age and sex: the network's second input."""
     training: TrainingSettings = TrainingSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _grey_window(cls, raw: Any) -> Any:
+        """Give a radiograph's network its whole grey scale, unless windows are given."""
+        if isinstance(raw, dict) and raw.get("dim") == "radiograph" and "windows" not in raw:
+            return {**raw, "windows": (FULL_GREY,)}
+        return raw
+
     @model_validator(mode="after")
     def _mask_is_used(self) -> ModelSettings:
+        if self.dim == "radiograph" and self.mask != "none":
+            raise ValueError("radiographs have a region and no mask; set mask to none")
         if self.mask_dilation and self.mask == "none":
             raise ValueError(
                 "mask_dilation dilates a mask that is not used; set mask to channel or only"
@@ -387,6 +423,8 @@ class Settings(_Section):
                     f"evaluation.dangerous_error.{key} is '{name}', "
                     f"expected one of the classes {list(self.classes)}"
                 )
+        if len({model.dim == "radiograph" for model in self.models.values()}) > 1:
+            raise ValueError("models: a study has CT (2d, 3d) or radiographs, not both")
         if READER in self.models:
             raise ValueError(
                 f"models: '{READER}' is the radiologist in a fusion, choose another name"
@@ -419,6 +457,11 @@ class Settings(_Section):
                     f"fusion.recalibration.{name}: '{recalibration.of}' is recalibrated already"
                 )
         return self
+
+    @property
+    def of_radiographs(self) -> bool:
+        """Whether the cases are radiographs, not CT."""
+        return any(model.dim == "radiograph" for model in self.models.values())
 
     @property
     def positive_class(self) -> str:

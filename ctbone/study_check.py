@@ -14,7 +14,7 @@ from ctbone.cohort import Cohort
 from ctbone.config import READER, ModelSettings
 from ctbone.differences import did_you_mean, nearest
 from ctbone.errors import ConfigError, CtboneError, ModelError, ScoreError, StudyError
-from ctbone.input_kind import INPUT_KINDS
+from ctbone.input_kind import INPUT_KINDS, kinds_of
 from ctbone.scores import check_scores
 from ctbone.study import Study
 
@@ -263,13 +263,13 @@ def check_space(study: Study, cohort: Cohort, voxels: int) -> list[CtboneError]:
         Of all volumes that are not converted yet.
     """
     settings = study.settings
-    sides = settings.preprocess
-    of_dim = {"3d": sides.crop_3d.size**3, "2d": 3 * sides.images_2d.size**2}
     crops = sum(
-        3 * size
+        3
+        * kind.settings(settings.preprocess).size ** kind.dimensions
+        * (3 if kind.has_views else 1)
         for case in cohort
-        for dim, size in of_dim.items()
-        if not study.crop(case.case_id, "3d" if dim == "3d" else "2d").exists()
+        for dim, kind in kinds_of(settings).items()
+        if not study.crop(case.case_id, dim).exists()
     )
     weights = sum(_training_bytes(study, name) for name in settings.models)
     needed = voxels * 2 * _COMPRESSED + crops + weights

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ctbone.cases import (
     TRANSFORMS,
@@ -47,7 +47,6 @@ from ctbone.workers import default_workers, map_cases, require_main_guard
 if TYPE_CHECKING:
     from ctbone.custody import Chain
     from ctbone.diagnosis import Diagnosis
-    from ctbone.preprocessing import CropSummary
     from ctbone.same_scans import NearScans
 
 DEMO_MARK = ".ctbone-demo"
@@ -286,7 +285,13 @@ def preprocess(
     >>> ct.preprocess("my_study", workers=4).table  # doctest: +SKIP
     """
     study = _opened(study)
-    from ctbone.preprocessing import write_quality, write_summary
+    if study.settings.of_radiographs and qc:
+        raise StudyError(
+            "contact sheets are drawn for CT only",
+            file=study.settings_file,
+            remedy="leave out --qc; preprocess.csv lists the box of each radiograph",
+        )
+    from ctbone.preprocessing import write_quality
     from ctbone.same_scans import near_scans, read_identities, shared_scans
     from ctbone.scan_identity import study_salt
 
@@ -296,7 +301,8 @@ def preprocess(
     jobs = [CaseJob(study, one) for one in cases]
     done = [] if cluster is not None else finished_jobs(jobs, threads=workers)
     finished = {outcome.item for outcome in done}
-    preload = [TRANSFORMS] if len(finished) < len(jobs) else []
+    of_ct = not study.settings.of_radiographs
+    preload = [TRANSFORMS] if of_ct and len(finished) < len(jobs) else []
     outcomes = [] if qc else done  # every case needs its contact sheet
     rest = jobs if qc else [job for job in jobs if job not in finished]
     work = prepare_and_draw if qc else prepare_case
@@ -305,12 +311,12 @@ def preprocess(
             outcomes.append(outcome)
             bar.advance(note=f"{outcome.item.case.case_id}{' failed' if outcome.error else ''}")
     outcomes.sort(key=lambda outcome: cases.index(outcome.item.case))
-    results: dict[str, CropSummary | CtboneError] = {}
+    results: dict[str, Any] = {}
     for outcome in outcomes:
         result = outcome.error or outcome.result
         assert result is not None
         results[outcome.item.case.case_id] = result
-    write_summary(study, results)
+    _write_summary(study, results)
     if qc:
         write_quality(study, [one.case_id for one in cohort])
     ready = [outcome.item.case for outcome in outcomes if outcome.error is None]
@@ -319,8 +325,21 @@ def preprocess(
         if one not in cases and (identity := converted_identity(CaseJob(study, one))):
             identities[one.case_id] = identity
     shared = shared_scans(cohort, identities)
-    notes = _near_notes(study, near_scans(cohort, identities, shared), draw=True)
+    near = near_scans(cohort, identities, shared)
+    notes = _near_notes(study, near, draw=not study.settings.of_radiographs)
     return Preprocessing(study, outcomes, shared, notes)
+
+
+def _write_summary(study: Study, results: dict[str, Any]) -> None:
+    """Write ``preprocess.csv``, in the columns of CT or of radiographs."""
+    if study.settings.of_radiographs:
+        from ctbone.radiographs import write_summary as write_radiographs
+
+        write_radiographs(study, results)
+        return
+    from ctbone.preprocessing import write_summary
+
+    write_summary(study, results)
 
 
 def _near_notes(study: Study, near: Sequence[NearScans], *, draw: bool) -> list[str]:

@@ -47,7 +47,18 @@ def settings_key(study: Study, model: str) -> dict[str, Any]:
     }
     if not ours.training.augmentation.extra:
         del key["training"]["augmentation"]["extra"]  # so that keys of earlier versions still match
+    for part, section in (("", ours), ("training", ours.training)):
+        for name, unused in _ADDED[part].items():
+            if getattr(section, name) == unused:
+                del (key[part] if part else key)[name]
     return key
+
+
+_ADDED: dict[str, dict[str, Any]] = {
+    "": {"normalise": "windows"},
+    "training": {},
+}
+"""Settings that earlier versions lacked, and the values that change nothing: see there."""
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,12 +196,12 @@ def _timm(model: ModelSettings, classes: int, size: int | None) -> nn.Module:
     network = timm.create_model(
         model.network, pretrained=False, in_chans=channels, num_classes=classes, **options
     )
-    if model.weights != "none":
+    if model.weights != "none" and model.normalise == "windows":
         mean, deviation = (network.pretrained_cfg[key] for key in ("mean", "std"))
         windows = len(model.windows)
         mask = channels - windows  # stays 0 and 1
         means = [*_for_windows(mean, windows), *[0.0] * mask]
-        _normalise_input(network, means, [*_for_windows(deviation, windows), *[1.0] * mask])
+        normalise_input(network, means, [*_for_windows(deviation, windows), *[1.0] * mask])
     return network
 
 
@@ -208,10 +209,23 @@ def _for_windows(colours: tuple[float, ...], windows: int) -> list[float]:
     return list(colours) if len(colours) == windows else [sum(colours) / len(colours)] * windows
 
 
-def _normalise_input(network: nn.Module, mean: list[float], deviation: list[float]) -> None:
-    """Normalise a network's input in a hook, so that its weights keep their names."""
+def normalise_input(
+    network: nn.Module, mean: Sequence[float], deviation: Sequence[float], *, dimensions: int = 2
+) -> None:
+    """Normalise a network's input in a hook, so that its weights keep their names.
+
+    Parameters
+    ----------
+    network
+        Changed in place.
+    mean, deviation
+        One number a channel; each channel minus its mean is divided by its deviation.
+    dimensions
+        Of an image.
+    """
+    shape = (1, -1, *[1] * dimensions)
     for name, values in (("input_mean", mean), ("input_deviation", deviation)):
-        network.register_buffer(name, torch.tensor(values).reshape(1, -1, 1, 1), persistent=False)
+        network.register_buffer(name, torch.tensor(values).reshape(shape), persistent=False)
     network.register_forward_pre_hook(_normalised)
 
 

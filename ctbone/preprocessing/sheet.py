@@ -9,7 +9,7 @@ import numpy as np
 
 from ctbone.config import WIDE, Window
 from ctbone.grid import Grid
-from ctbone.input_kind import CT_CUBE, CT_PLANES, INPUT_KINDS
+from ctbone.input_kind import CT_CUBE, CT_KINDS, CT_PLANES
 from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space
 from ctbone.preprocessing.components import Components
@@ -62,7 +62,7 @@ def draw_sheet(study: Study, case_id: str) -> Path:
         The crops or their records are missing.
     """
     out = study.qc_sheet(case_id)
-    records = [read_json(record_of(study.crop(case_id, dim))) for dim in INPUT_KINDS]
+    records = [read_json(record_of(study.crop(case_id, dim))) for dim in CT_KINDS]
     mark = content_hash([records, _DRAWN_WITH])
     if _mark_of(out) == mark:
         return out

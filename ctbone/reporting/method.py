@@ -119,7 +119,7 @@ def _model(name: str, folds: Sequence[TrainedFold]) -> str:
     epochs = ", ".join(str(fold.epoch) for fold in folds)
     kept = f" Epoch that was kept in {fold_list([fold.fold for fold in folds])}: {epochs}."
     return (
-        f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of "
+        f"{name}: {model.network} in {INPUT_KINDS[model.dim].dimensions}D, {start}, {training.epochs} epochs of "
         f"batches of {training.batch_size}, {training.optimizer} at a learning rate of "
         f"{training.learning_rate:g}, {loss}{views}.{_choices(model)}{kept}"
     )

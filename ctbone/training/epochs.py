@@ -14,7 +14,7 @@ from torch import nn
 
 from ctbone.errors import TrainingError
 from ctbone.folds import Role
-from ctbone.input_kind import AIR, INPUT_KINDS
+from ctbone.input_kind import INPUT_KINDS
 from ctbone.learning.augmentation import changes_nothing, resample, resample_with_mask
 from ctbone.learning.checkpoint import TrainingState, load_checkpoint
 from ctbone.learning.loop import Learner, learning_rate, make_learner, restore, run_epochs
@@ -23,7 +23,7 @@ from ctbone.models.arithmetic import apply_ways, check_arithmetic
 from ctbone.models.batches import Batch
 from ctbone.models.losses import Loss, shares_of
 from ctbone.models.network_input import network_input
-from ctbone.models.networks import build_network
+from ctbone.models.networks import build_network, normalise_input
 from ctbone.models.pretrained import load_initial_weights
 from ctbone.models.probabilities import logits_of, probabilities_of, view_shares
 from ctbone.training.task import FoldTask, refuse_absent_classes
@@ -81,6 +81,9 @@ def start_fold(task: FoldTask, state: TrainingState | None) -> tuple[Learner, Tr
     network = build_network(
         task.model, len(task.classes), size=size, metadata=width, folder=task.study.root
     )
+    if task.normalisation is not None:
+        dimensions = INPUT_KINDS[task.model.dim].dimensions
+        normalise_input(network, **task.normalisation, dimensions=dimensions)
     if state is None:
         load_initial_weights(network, task.model, task.study.root, size=size)
     learner = make_learner(network, task.model.training, hardware=task.hardware, ranks=task.ranks)
@@ -203,10 +206,11 @@ def _augmented(
     task: FoldTask, batch: Batch, *, maps: torch.Tensor | None, seeds: np.ndarray
 ) -> torch.Tensor:
     model, hu, mask = task.model, batch.hu, batch.mask
+    outside = INPUT_KINDS[model.dim].outside
     if maps is not None and mask is None:
-        hu = resample(hu, maps, outside=AIR)
+        hu = resample(hu, maps, outside=outside)
     elif maps is not None and mask is not None:
-        hu, mask = resample_with_mask(hu, mask, maps, outside=AIR)
+        hu, mask = resample_with_mask(hu, mask, maps, outside=outside)
     if len(task.extra):
         hu = task.extra(hu, seeds)
     return network_input(hu, model.windows, mask=mask, use=model.mask)
