@@ -158,8 +158,15 @@ class TrainingSettings(_Section):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Of the learning rate; ``cosine``: it falls to 0 along half a cosine after the warm-up."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Momentum of SGD."""
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    """Of the learning rate; ``cosine``: it falls to 0 along half a cosine after the warm-up;
+    ``step``: it is multiplied by ``step_factor`` after every ``step_epochs`` epochs."""
+    step_epochs: Annotated[int, Field(ge=1)] = 30
+    """Epochs between two steps of the schedule ``step``."""
+    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Factor of the learning rate at each step."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs over which the learning rate rises linearly from 0."""
     loss: Component = "cross_entropy"
@@ -175,9 +182,15 @@ class TrainingSettings(_Section):
     so that all classes are equally likely."""
     mixup: NonNegativeFloat = 0.0
     """α of mixup's Beta distribution; 0: no mixup."""
+    cutmix: NonNegativeFloat = 0.0
+    """α of CutMix's Beta distribution; 0: no CutMix. With mixup too, each image is drawn one of the
+    two, equally likely."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average (EMA) of the weights, which is validated and kept in
     their place; 0: no average."""
+    swa_start: Annotated[int, Field(ge=1)] | None = None
+    """Stochastic weight averaging (SWA): the mean of the weights after each epoch from this one on,
+    with batch-norm statistics of the training part, is validated and kept; null: no average."""
     early_stopping: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many epochs without improvement; null: train all epochs."""
     micro_batch: Annotated[int, Field(ge=2)] | None = None
@@ -196,6 +209,14 @@ class TrainingSettings(_Section):
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs}, expected fewer than epochs, {self.epochs}"
+            )
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum belongs to optimizer sgd, found {self.optimizer}")
+        if self.swa_start is not None and self.ema:
+            raise ValueError("ema and swa_start are two averages of the weights; set one")
+        if self.swa_start is not None and self.swa_start > self.epochs:
+            raise ValueError(
+                f"swa_start is {self.swa_start}, expected at most epochs, {self.epochs}"
             )
         if self.micro_batch is not None and self.micro_batch > self.batch_size:
             raise ValueError(
@@ -229,6 +250,12 @@ class ModelSettings(_Section):
     to air."""
     mask_dilation: NonNegativeFloat = 0.0
     """mm by which the mask is dilated first."""
+    outputs: Literal["softmax", "sigmoid"] = "softmax"
+    """``softmax``: one output a class; ``sigmoid``: one output, for two classes, whose
+    cross-entropy is the binary one."""
+    tta: Literal["none", "flips"] = "none"
+    """Test-time augmentation: ``flips`` averages the probabilities of the image and its mirror
+    images along each axis of ``training.augmentation.flip``."""
     metadata: tuple[str, ...] = ()
     """Clinical columns of ``cohort.csv``, such as age and sex: the network's second input."""
     training: TrainingSettings = TrainingSettings()
@@ -245,6 +272,8 @@ class ModelSettings(_Section):
     def _mask_is_used(self) -> ModelSettings:
         if self.dim == "radiograph" and self.mask != "none":
             raise ValueError("radiographs have a region and no mask; set mask to none")
+        if self.tta == "flips" and self.dim == "2d":
+            raise ValueError("tta: the planes of a CT have different axes; set tta to none")
         if self.mask_dilation and self.mask == "none":
             raise ValueError(
                 "mask_dilation dilates a mask that is not used; set mask to channel or only"
@@ -423,6 +452,9 @@ class Settings(_Section):
                     f"evaluation.dangerous_error.{key} is '{name}', "
                     f"expected one of the classes {list(self.classes)}"
                 )
+        for name, model in self.models.items():
+            if model.outputs == "sigmoid" and len(self.classes) != 2:
+                raise ValueError(f"models.{name}.outputs: sigmoid is for two classes")
         if len({model.dim == "radiograph" for model in self.models.values()}) > 1:
             raise ValueError("models: a study has CT (2d, 3d) or radiographs, not both")
         if READER in self.models:

@@ -55,8 +55,14 @@ def settings_key(study: Study, model: str) -> dict[str, Any]:
 
 
 _ADDED: dict[str, dict[str, Any]] = {
-    "": {"normalise": "windows"},
-    "training": {},
+    "": {"normalise": "windows", "outputs": "softmax", "tta": "none"},
+    "training": {
+        "momentum": 0.0,
+        "step_epochs": 30,
+        "step_factor": 0.1,
+        "cutmix": 0.0,
+        "swa_start": None,
+    },
 }
 """Settings that earlier versions lacked, and the values that change nothing: see there."""
 

@@ -79,7 +79,8 @@ def build_network(
     >>> build_network(model, classes=3).class_layers.out.out_features
     3
     """
-    name = model.network.removeprefix(_MONAI)
+    name, own_classes = model.network.removeprefix(_MONAI), classes
+    classes = 1 if model.outputs == "sigmoid" else classes
     try:
         if is_plugin(model.network):
             network = _plugin(model, classes, size, folder)
@@ -118,9 +119,21 @@ def build_network(
         ) from error
     if metadata:
         network = WithMetadata(network, metadata, classes)
+    if model.outputs == "sigmoid":
+        network.register_forward_hook(_two_logits)
     if size is not None:
-        _refuse_misfit(network, model, classes, size, metadata)
+        _refuse_misfit(network, model, own_classes, size, metadata)
     return network
+
+
+def _two_logits(network: Any, inputs: object, logit: torch.Tensor) -> torch.Tensor:
+    """Return logits 0 and z from one output z: their softmax is the sigmoid of z.
+
+    The cross-entropy of the two is the binary cross-entropy of z.
+    """
+    if logit.dim() != 2 or logit.shape[1] != 1:
+        return logit  # the check of the shapes says so
+    return torch.cat([torch.zeros_like(logit), logit], dim=1)
 
 
 def refuse_unknown_network(model: ModelSettings, folder: Path | None) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
+from pydicom.encaps import get_frame
+from pydicom.uid import JPEGExtended12Bit
 
 from ctbone.cohort import Case
 from ctbone.errors import RadiographError
@@ -197,18 +199,42 @@ def _read_dicom(case: Case, path: Path, decode: Decode | None) -> Radiograph:
         frames = int(dataset.get("NumberOfFrames") or 1)
         number = int(case.frame or dataset.get("RepresentativeFrameNumber") or 1) - 1
         wanted = [number] if frames > 1 else None
-        if dataset.file_meta.TransferSyntaxUID.is_compressed and decode is not None:
+        if dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit and dataset.BitsStored > 8:
+            stored = _twelve_bit_jpeg(dataset, number, frames)
+        elif dataset.file_meta.TransferSyntaxUID.is_compressed and decode is not None:
             stored = next(iter(decode(path, wanted)))
         else:
             stored = next(iter(pydicom.pixels.iter_pixels(dataset, indices=wanted)))
         if stored.shape != (dataset.Rows, dataset.Columns):
             raise ValueError
+        if dataset.file_meta.TransferSyntaxUID.is_compressed:
+            stored = _clipped(stored, dataset)
         return Radiograph(
             grey=grey_of(stored, dataset),
             tall=_tall(dataset),
             orientation=_orientation(dataset),
             format=f"DICOM {dataset.Modality}",
         )
+
+
+def _clipped(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Clip values to the bits that are stored: lossy codecs overshoot them by a few levels."""
+    bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
+    low = -(1 << (bits - 1)) if signed else 0
+    return stored.clip(low, low + (1 << bits) - 1)
+
+
+def _twelve_bit_jpeg(dataset: pydicom.Dataset, number: int, frames: int) -> np.ndarray:
+    """Decode a frame of 12-bit lossy JPEG, for which pydicom has no codec."""
+    try:
+        import imagecodecs
+    except ImportError:
+        raise RadiographError(
+            "no installed codec decodes 12-bit lossy JPEG",
+            remedy="pip install imagecodecs; or export the radiograph without loss",
+        ) from None
+    stream = get_frame(dataset.PixelData, number, number_of_frames=frames)
+    return np.asarray(imagecodecs.jpeg_decode(stream))
 
 
 def _tall(dataset: pydicom.Dataset) -> float:
@@ -233,7 +259,11 @@ def _opened(path: Path) -> Iterator[Image]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged EXIF, and of sizes that are checked here
-        with Image.open(path, formats=("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")) as picture:
+        try:
+            picture = Image.open(path, formats=("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP"))
+        except Image.DecompressionBombError:
+            raise _too_large("hundreds of millions of pixels") from None
+        with picture:
             yield picture
 
 
@@ -257,12 +287,16 @@ def _refuse_picture(case: Case, picture: Image) -> None:
 
 def _refuse_size(width: int, height: int) -> None:
     if width < 1 or height < 1 or width * height > MOST_PIXELS:
-        raise RadiographError(
-            "the image is too large, or has no pixels",
-            found=f"{width} x {height} pixels",
-            expected=f"at most {MOST_PIXELS // 10**6} million pixels",
-            remedy="check the file; it may be damaged, or made to exhaust the memory",
-        )
+        raise _too_large(f"{width} x {height} pixels")
+
+
+def _too_large(found: str) -> RadiographError:
+    return RadiographError(
+        "the image is too large, or has no pixels",
+        found=found,
+        expected=f"at most {MOST_PIXELS // 10**6} million pixels",
+        remedy="check the file; it may be damaged, or made to exhaust the memory",
+    )
 
 
 def _read_picture(case: Case, picture: Image) -> Radiograph:
