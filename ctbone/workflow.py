@@ -808,6 +808,7 @@ def _set_aside(study: Study, chain: Chain) -> None:
 def demo(
     folder: AnyPath | None = None,
     *,
+    study: Literal["ct", "radiographs"] = "ct",
     shuffle_labels: bool = False,
     difficulty: float | None = None,
     seed: int = 0,
@@ -822,7 +823,11 @@ def demo(
     ----------
     folder
         A new or empty folder, or an earlier demo with the same options. None takes
-        ``ctbone-demo``, or ``ctbone-demo-shuffled`` with shuffled labels.
+        ``ctbone-demo``, or ``ctbone-demo-shuffled`` with shuffled labels; of radiographs
+        ``ctbone-demo-radiographs``.
+    study
+        ``ct``: two classes, networks in 3D and 2D; ``radiographs``: three classes, with clinical
+        columns.
     shuffle_labels
         Permute the labels, so that there is nothing to learn: the AUC must be about 0.5.
     difficulty
@@ -849,44 +854,46 @@ def demo(
     Report: demo/report/index.html
     """
     from ctbone.phantom.cohort import PhantomCohort, write_cohort
+    from ctbone.phantom.radiograph_cohort import RadiographCohort, write_radiographs
 
     if folder is None:
-        folder = "ctbone-demo-shuffled" if shuffle_labels else "ctbone-demo"
-    study = Study(Path(folder))
-    cohort = PhantomCohort(seed=seed, shuffle_labels=shuffle_labels)
-    if difficulty is not None:
-        cohort = dataclasses.replace(cohort, difficulty=difficulty)
-    mark = study.root / DEMO_MARK
-    if study.root.exists() and any(study.root.iterdir()) and not mark.exists():
+        name = "ctbone-demo" if study == "ct" else "ctbone-demo-radiographs"
+        folder = f"{name}-shuffled" if shuffle_labels else name
+    demo = Study(Path(folder))
+    chosen = {} if difficulty is None else {"difficulty": difficulty}
+    kind: Any = PhantomCohort if study == "ct" else RadiographCohort
+    write: Any = write_cohort if study == "ct" else write_radiographs
+    config = "demo" if study == "ct" else "demo_radiographs"
+    cohort = kind(seed=seed, shuffle_labels=shuffle_labels, **chosen)
+    mark = demo.root / DEMO_MARK
+    if demo.root.exists() and any(demo.root.iterdir()) and not mark.exists():
         raise StudyError(
             "the folder is not empty and not a demo",
-            file=study.root,
+            file=demo.root,
             remedy="name an empty folder",
         )
     if mark.exists() and mark.read_text(encoding="utf-8") != repr(cohort):
         raise StudyError(
             "this demo was made with other options",
-            file=study.root,
+            file=demo.root,
             remedy="name an empty folder",
         )
-    if not (study.root / "truth.json").exists():
+    if not (demo.root / "truth.json").exists():
         if workers > 1:
             require_main_guard()
         write_text(mark, repr(cohort))
-        shutil.copyfile(builtin_config("demo"), study.settings_file)
+        shutil.copyfile(builtin_config(config), demo.settings_file)
         total = cohort.internal + sum(cohort.external.values())
         with progress("Synthetic patients", total=total) as bar:
-            write_cohort(
-                study.root, cohort, workers=workers, progress=lambda done, _: bar.advance()
-            )
-    study = Study.open(study.root)
-    _note_other_settings(study)
-    return run(study, workers=workers)
+            write(demo.root, cohort, workers=workers, progress=lambda done, _: bar.advance())
+    demo = Study.open(demo.root)
+    _note_other_settings(demo, config)
+    return run(demo, workers=workers)
 
 
-def _note_other_settings(demo: Study) -> None:
+def _note_other_settings(demo: Study, name: str) -> None:
     """Print the settings of a demo that differ from the demo config, if any."""
-    config = load_settings(builtin_config("demo"))
+    config = load_settings(builtin_config(name))
     here, there = (settings.model_dump(mode="json") for settings in (demo.settings, config))
     apart = [*differences(here, there)]
     if not apart:

@@ -19,8 +19,9 @@ WATER_PER_MM = 0.0206
 BONE_GAIN = 1.7
 """Attenuation of bone above that of water, relative to CT at 120 kV: the lower energy adds
 photoelectric absorption; chosen for the phantom."""
-_LOW, _SPAN = 1.2, 3.4
-"""Optical depth of black, and from black to white; chosen so that air is black and bone light."""
+_BELOW, _SPAN = 1.7, 3.4
+"""Optical depth of black below the median of the film, and from black to white: the automatic
+exposure gives every film the same median; chosen so that air is black and bone light."""
 
 Projection = Literal["frontal", "lateral"]
 
@@ -117,7 +118,7 @@ def expose(
     counts = rng.poisson(primary + scattered).astype(float)
     counts = gaussian_filter(counts, exposure.blur_mm / pixel_mm, truncate=3)
     depth = -np.log(np.maximum(counts, 0.5) / exposure.photons)
-    grey = np.clip((depth - _LOW) / _SPAN, 0, 1)
+    grey = np.clip((depth - np.median(integrals) + _BELOW) / _SPAN, 0, 1)
     _collimate(grey, exposure.collimated)
     if exposure.marker:
         _mark(grey, exposure.marker)
