@@ -279,6 +279,7 @@ def _parse(study: Study) -> _Table:
         case_id = row["case_id"]
         found = _row_problems(study, row, number=number, rows_of=rows_of)
         readable = _is_readable(row) and case_id.casefold() not in rows_of
+        readable = readable and _box_problem(study, row) is None
         rows_of.setdefault(case_id.casefold(), number)
         cohorts.setdefault(row.get("cohort", ""), []).append(number)
         parsed.problems += found

@@ -81,8 +81,8 @@ class BtxrdCohort:
         whole = ", ".join(f"{count} {name}" for name, count in self.whole.items())
         return (
             f"{len(self.table)} radiographs; patients unknown, {groups} groups by "
-            f"{self.grouped_by}\nnote: taken whole, without a region: {whole or 'none'}. Where only "
-            "one class is taken whole, the crop itself tells the class: compare with region: image"
+            f"{self.grouped_by}\nnote: without a region, so taken whole: {whole or 'none'}. Where "
+            "this is one class alone, the crop itself tells the class: compare with region: image"
         )
 
 
@@ -150,7 +150,7 @@ def read_btxrd(folder: Path, *, group: str | None = None) -> BtxrdCohort:
 
 
 def _heuristic_groups(table: pd.DataFrame) -> list[str]:
-    """Number the runs of neighbouring rows that agree; a view that repeats begins a new run."""
+    """Name the runs of neighbouring rows that agree; a view that repeats begins a new run."""
     keys = table[["center", "age", "gender", *SITES, *SUBTYPES]].agg("|".join, axis=1).tolist()
     views = table[list(VIEWS)].agg("|".join, axis=1).tolist()
     groups: list[str] = []

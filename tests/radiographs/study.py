@@ -1,9 +1,12 @@
 """A small study of synthetic radiographs, made once a session."""
 
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import yaml
 
+from ctbone.phantom import radiograph_cohort
 from ctbone.phantom.radiograph_cohort import RadiographCohort, write_radiographs
 from ctbone.study import Study
 
@@ -37,7 +40,8 @@ def write_study(root: Path, *, models, classes=None, region="box", fusion=None, 
             **cohort,
         }
     )
-    write_radiographs(root, settings)
+    with mock.patch.object(radiograph_cohort, "_render", _ball):
+        write_radiographs(root, settings)
     content = {
         "name": "films",
         "classes": [*settings.classes],
@@ -49,3 +53,13 @@ def write_study(root: Path, *, models, classes=None, region="box", fusion=None, 
     }
     (root / "study.yaml").write_text(yaml.safe_dump(content))
     return Study.open(root)
+
+
+def _ball(patient, settings, rng):
+    """A ball in water, in place of the anatomy, which takes a second a patient: lytic, or dense."""
+    shape = tuple(round(edge / settings.spacing_mm) for edge in (190, 170, 150))
+    centre = np.array(shape) / 2 + rng.uniform(-4, 4, 3)
+    distance = np.linalg.norm(np.indices(shape) - centre[:, None, None, None], axis=0)
+    mask = distance < rng.uniform(5, 8)
+    hu = {None: 0.0, "benign": -400.0, "malignant": 500.0}[settings.classes[patient.truth]]
+    return np.where(mask, hu, 0.0) + rng.normal(0, 20, shape), mask
