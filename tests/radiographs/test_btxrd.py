@@ -116,5 +116,13 @@ def test_the_pipeline_reports_groups_and_never_patients(folder, tmp_path):
         if file.suffix in (".csv", ".json", ".tex"):
             assert "by patient" not in file.read_text(encoding="utf-8"), file
     assert "Clopper" in page
+    sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "benchmarks"))
+    try:
+        import radiographs as benchmark
+    finally:
+        sys.path.pop(0)
+    numbers = benchmark.ours(Study.open(study))
+    assert numbers.keys() == benchmark.PAPER.keys()
+    assert 0 <= float(numbers["accuracy"]) <= 1
     table = Study.open(study).predictions("v2s")
     assert set(table["label"]) == {"normal", "benign", "malignant"}
