@@ -390,6 +390,9 @@ class EvaluationSettings(_Section):
     case-control data; null: that of the cases."""
     dangerous_error: DangerousError | None = None
     """An error whose rate is reported separately."""
+    groups: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = {}
+    """Groups of classes, such as benign and malignant subtypes, reported from the same
+    probabilities: those of its classes are summed."""
 
 
 class Settings(_Section):
@@ -460,6 +463,12 @@ class Settings(_Section):
                 raise ValueError(f"models.{name}.outputs: sigmoid is for two classes")
         if len({model.dim == "radiograph" for model in self.models.values()}) > 1:
             raise ValueError("models: a study has CT (2d, 3d) or radiographs, not both")
+        for name, members in self.evaluation.groups.items():
+            if not set(members) <= set(self.classes) or len(set(members)) < len(members):
+                raise ValueError(
+                    f"evaluation.groups.{name} is {list(members)}, expected some of the classes "
+                    f"{list(self.classes)}, each once"
+                )
         if READER in self.models:
             raise ValueError(
                 f"models: '{READER}' is the radiologist in a fusion, choose another name"
