@@ -70,6 +70,28 @@ def check_fusion(study: Study, cohort: Cohort) -> list[CtboneError]:
     return problems
 
 
+def region_notes(study: Study, cohort: Cohort) -> list[str]:
+    """Note classes of radiographs that differ in having a region: the crop then tells the class."""
+    settings = study.settings
+    if not settings.of_radiographs or settings.preprocess.radiographs.region != "box_or_image":
+        return []
+    has: dict[str, list[bool]] = {}
+    for case in cohort:
+        has.setdefault(case.label, []).append(case.box is not None or case.mask is not None)
+    shares = {label: sum(found) / len(found) for label, found in has.items()}
+    if len(shares) < 2 or max(shares.values()) - min(shares.values()) < _UNEVEN:
+        return []
+    listed = ", ".join(f"{share:.0%} of {label}" for label, share in shares.items())
+    return [
+        f"a region is given for {listed}: whether a radiograph is cropped tells the class; compare "
+        "with preprocess.radiographs.region: image"
+    ]
+
+
+_UNEVEN = 0.2
+"""Difference of two classes' shares of cases with a region that is noted."""
+
+
 def check_readers(study: Study, cohort: Cohort) -> tuple[list[CtboneError], list[str]]:
     """Return problems and notes of ``scores.csv``; none where a study has no such table.
 

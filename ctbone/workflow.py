@@ -41,7 +41,13 @@ from ctbone.results import (
     Training,
 )
 from ctbone.study import Study, record_of, write_text
-from ctbone.study_check import check_fusion, check_models, check_readers, check_space
+from ctbone.study_check import (
+    check_fusion,
+    check_models,
+    check_readers,
+    check_space,
+    region_notes,
+)
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:
@@ -169,7 +175,13 @@ def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck
     return CohortCheck(
         study=study,
         problems=problems,
-        notes=[*of_cases, *near, *found.notes, *score_notes],
+        notes=[
+            *of_cases,
+            *near,
+            *found.notes,
+            *score_notes,
+            *region_notes(study, found.cases),
+        ],
         internal=len(found.cases.internal),
         external=len(found.cases.external),
     )

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import ctbone as ct
 from ctbone.errors import CohortError, StudyError
 from ctbone.radiographs.btxrd import COLUMNS, read_btxrd
 from ctbone.study import Study
@@ -108,6 +109,9 @@ def test_the_pipeline_reports_groups_and_never_patients(folder, tmp_path):
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(settings))
     study = tmp_path / "study"
+    made = pipeline.make_study(folder, study, str(config))
+    (note,) = [note for note in ct.check(made).notes if "tells the class" in note]
+    assert "0% of normal" in note
     pipeline.main(folder, study, config=str(config))
     page = (study / "report" / "index.html").read_text(encoding="utf-8")
     assert "Patients unknown, grouped by neighbouring rows" in page
