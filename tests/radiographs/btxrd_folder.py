@@ -28,7 +28,7 @@ def write_btxrd(folder: Path, *, patients: int = 18, seed: int = 0) -> Path:
         for view in views:
             number += 1
             row = dict.fromkeys(COLUMNS, 0)
-            row |= {"image_id": f"IMG{number:06d}.jpeg", "center": 1 + patient % 3, "age": age}
+            row |= {"image_id": f"IMG{number:06d}.jpeg", "center": 1 + patient // 3 % 3, "age": age}
             row |= {"gender": gender, site: 1, view: 1, "lower limb": 1}
             if label != "normal":
                 row |= {"tumor": 1, label: 1}
