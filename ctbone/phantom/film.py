@@ -67,7 +67,7 @@ def _write_picture(path: Path, grey: NDArray, *, bits: int) -> None:
     from PIL import Image
 
     white, kind = (1 << bits) - 1, np.uint16 if bits == 16 else np.uint8
-    options = {"quality": 92} if path.suffix == ".jpg" else {}
+    options: dict[str, Any] = {"quality": 92} if path.suffix == ".jpg" else {}
     Image.fromarray(np.rint(grey * white).astype(kind)).save(path, **options)
 
 
