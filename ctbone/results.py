@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ctbone.dicom import Series
     from ctbone.fusion import FusionSummary
     from ctbone.preprocessing import CropSummary
+    from ctbone.radiographs import RadiographSummary
     from ctbone.training import TrainingSummary
 
 
@@ -147,11 +148,11 @@ class Preprocessing(Result):
     """
 
     study: Study
-    outcomes: Sequence[Outcome[Any, CropSummary]]
+    outcomes: Sequence[Outcome[Any, CropSummary | RadiographSummary]]
     shared: Sequence[CtboneError] = ()
     notes: Sequence[str] = ()
 
-    def __iter__(self) -> Iterator[Outcome[Any, CropSummary]]:
+    def __iter__(self) -> Iterator[Outcome[Any, CropSummary | RadiographSummary]]:
         return iter(self.outcomes)
 
     def __len__(self) -> int:

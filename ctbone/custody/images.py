@@ -251,12 +251,10 @@ class CaseLinks:
         ):
             return _stale("cohort.csv names another mask, which does not exist")
         if volume is None:
-            because = self._radiograph_changed(case, record)
-            return (
-                _stale(because)
-                if because
-                else Link("crop", case.case_id, path, "current", part=dim)
-            )
+            changed = self._radiograph_changed(case, record)
+            if changed:
+                return _stale(changed)
+            return Link("crop", case.case_id, path, "current", part=dim)
         if volume.state == "stale":
             return _stale(f"its volume is out of date: {volume.because}", volume.cause)
         try:

@@ -207,7 +207,7 @@ def _write_patient(
     views: list[Projection] = ["frontal"]
     if patient.number % _LATERAL_EVERY == 0:
         views.append("lateral")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for view in views:
         integrals = enlarged(line_integrals(hu, settings.spacing_mm, view), _FINER)
         grey = expose(integrals, settings.spacing_mm / _FINER, draw_exposure(rng), rng)
@@ -255,7 +255,7 @@ def _box_of(
     A patient without a lesion gets the box of the one that was not painted, so the presence and
     the size of a box do not tell the class.
     """
-    shadow = mask.any(axis={"frontal": 1, "lateral": 0}[view])[::-1, ::-1].T
+    shadow = np.asarray(mask.any(axis={"frontal": 1, "lateral": 0}[view]))[::-1, ::-1].T
     rows, columns = np.flatnonzero(shadow.any(axis=1)), np.flatnonzero(shadow.any(axis=0))
     low = np.array([columns[0], rows[0]]) * _FINER - rng.integers(2, 8, 2)
     high = np.array([columns[-1] + 1, rows[-1] + 1]) * _FINER + rng.integers(2, 8, 2)

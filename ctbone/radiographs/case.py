@@ -15,6 +15,7 @@ from ctbone.cohort import Case
 from ctbone.config import GREY_WHITE
 from ctbone.custody import source_place
 from ctbone.errors import CtboneError, RadiographError
+from ctbone.input_kind import Dim
 from ctbone.nifti import write_nifti
 from ctbone.radiographs.crop import Crop, crop_radiograph
 from ctbone.radiographs.read import Decode, Radiograph, file_of, read_radiograph, size_of
@@ -31,7 +32,7 @@ from ctbone.study import (
     write_table,
 )
 
-_DIM = "radiograph"
+_DIM: Dim = "radiograph"
 _FINGERPRINT = 64
 """Edge of the reduced image by which near duplicates are found, pixels."""
 _BRIGHT_BORDER = 0.75

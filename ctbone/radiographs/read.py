@@ -139,7 +139,7 @@ def _named(case: Case, path: Path) -> Iterator[None]:
     try:
         yield
     except RadiographError as error:
-        error.case, error.file = case.case_id, path
+        error.case, error.file = case.case_id, str(path)
         raise
     except Exception as error:
         raise RadiographError(

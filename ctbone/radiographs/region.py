@@ -89,7 +89,7 @@ def _checked(
     """
     x0, y0, x1, y1 = corners
     width, height = size
-    shown = {
+    shown: dict[str, Any] = {
         "case": case.case_id,
         "file": file,
         "found": f"x {x0:g} to {x1:g}, y {y0:g} to {y1:g}",
