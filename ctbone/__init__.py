@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ctbone.errors import CtboneError
+    from ctbone.sample_sizes import power_auc, power_readers, power_validation
     from ctbone.study import Study
     from ctbone.workflow import (
         audit,
@@ -30,10 +31,15 @@ if TYPE_CHECKING:
         demo,
         doctor,
         evaluate,
+        explain,
+        export,
         fuse,
         init,
+        pacs_pull,
         predict,
         preprocess,
+        read,
+        readers,
         report,
         run,
         status,
@@ -49,17 +55,31 @@ __all__ = [
     "demo",
     "doctor",
     "evaluate",
+    "explain",
+    "export",
     "fuse",
     "init",
+    "pacs_pull",
+    "power_auc",
+    "power_readers",
+    "power_validation",
     "predict",
     "preprocess",
+    "read",
+    "readers",
     "report",
     "run",
     "status",
     "train",
 ]
 
-_MODULES = {"CtboneError": "ctbone.errors", "Study": "ctbone.study"}
+_MODULES = {
+    "CtboneError": "ctbone.errors",
+    "Study": "ctbone.study",
+    "power_auc": "ctbone.sample_sizes",
+    "power_readers": "ctbone.sample_sizes",
+    "power_validation": "ctbone.sample_sizes",
+}
 """Where a name of ``__all__`` is defined; all others are in ``ctbone.workflow``."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,14 @@ from ctbone.workers import Outcome
 
 if TYPE_CHECKING:
     from ctbone.config import PreprocessSettings
+    from ctbone.dicom import ImageHeader
+    from ctbone.grid import Grid
     from ctbone.preprocessing import CropSummary, MaskCheck
     from ctbone.preprocessing.crops import CaseCrops
     from ctbone.radiographs import RadiographSummary
+    from ctbone.resample import Slab
     from ctbone.scan_identity import ScanIdentity
+    from ctbone.second_opinion import Opinion
 
 TRANSFORMS = "ctbone.transforms"
 """The module that imports MONAI, which takes seconds; needed only if a crop is to be made."""
@@ -55,8 +60,38 @@ def check_one(job: CaseJob) -> CaseCheck:
     from ctbone.preprocessing import check_case
 
     header = read_header(job.study, job.case)
-    mask = check_case(job.study, job.case, header.grid)
-    return CaseCheck(replace(mask, voxels=math.prod(header.grid.shape)), header.identity)
+    doubt = _image_doubt(job.case) if header.series is None else None
+    mask = check_case(job.study, job.case, header.grid, partial(_read_around, job.case, header))
+    notes = "; ".join(note for note in (doubt, mask.note) if note) or None
+    mask = replace(mask, note=notes, voxels=math.prod(header.grid.shape))
+    return CaseCheck(mask, header.identity)
+
+
+def _image_doubt(case: Case) -> str | None:
+    """Return why the values of a NIfTI cannot be HU; its header does not say what they are."""
+    from ctbone.hu_histogram import hu_doubt, sampled
+    from ctbone.nifti import open_nifti
+
+    doubt = hu_doubt(sampled(open_nifti(case.image, case.case_id)))
+    return f"the image: {doubt}; export it again in HU" if doubt else None
+
+
+def _read_around(case: Case, header: ImageHeader, targets: Sequence[Grid]) -> Slab:
+    """Read the part of a case's image that sampling onto some grids needs."""
+    from ctbone.dicom import read_part
+    from ctbone.nifti import open_nifti
+    from ctbone.resample import read_slab
+
+    if header.series is None:
+        return read_slab(open_nifti(case.image, case.case_id), targets)
+    return read_part(header.series, targets)
+
+
+def compare_converters(job: CaseJob) -> list[Opinion]:
+    """Compare ctbone's volume of a case with those of other converters."""
+    from ctbone.second_opinion import opinions_of
+
+    return opinions_of(job.study, job.case)
 
 
 def _check_radiograph(job: CaseJob) -> CaseCheck:

@@ -187,7 +187,16 @@ def init(
 
 
 @app.command()
-def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
+def check(
+    study: StudyDir = HERE,
+    workers: WorkersOption = None,
+    second_opinion: Annotated[
+        bool,
+        typer.Option(
+            "--second-opinion", help="Compare each DICOM series with other converters' volumes."
+        ),
+    ] = False,
+) -> None:
     """List every problem of the study before anything long runs.
 
     These are problems of cohort.csv, images, masks, scores.csv, study.yaml and disk space.
@@ -195,12 +204,71 @@ def check(study: StudyDir = HERE, workers: WorkersOption = None) -> None:
     from ctbone import workflow
     from ctbone.results import problem_lines
 
-    found = workflow.check(study, workers=_processes(workers))
+    found = workflow.check(study, workers=_processes(workers), second_opinion=second_opinion)
     _print_lines(f"note: {note}" for note in found.notes)
+    _print_lines(found.opinion_lines)
     _print_lines(problem_lines(found.problems), sys.stderr)
     _print_lines([found.summary], sys.stdout if found.ok else sys.stderr)
     if not found.ok:
         sys.exit(WRONG_INPUT)
+
+
+pacs = typer.Typer(help="Pull examinations from a PACS.", no_args_is_help=True)
+app.add_typer(pacs, name="pacs")
+
+
+@pacs.command()
+def pull(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TABLE.csv",
+            help="case_id and one of accession, patient_id, study_uid; outside the study.",
+        ),
+    ],
+    archive: Annotated[
+        str,
+        typer.Option(
+            "--archive",
+            help="https://host/dicom-web, dicom://AET@host:port or, with TLS, dicoms://",
+            metavar="ADDRESS",
+        ),
+    ],
+    study: StudyDir = HERE,
+    aet: Annotated[str, typer.Option(help="AE title of this machine.")] = "CTBONE",
+    move_port: Annotated[
+        int | None,
+        typer.Option("--move-port", help="Use C-MOVE and listen on this port; default: C-GET."),
+    ] = None,
+    per_second: Annotated[
+        float | None, typer.Option("--per-second", min=0.01, help="Images a second at most.")
+    ] = None,
+    deid: Annotated[
+        Literal["basic", "none"],
+        typer.Option(help="De-identify in memory by the basic profile of DICOM PS3.15, or not."),
+    ] = "basic",
+) -> None:
+    """Pull CT series into the study's exports, de-identified, by a table of pseudonyms.
+
+    Tokens and certificates come from CTBONE_PACS_TOKEN, CTBONE_PACS_CA, CTBONE_PACS_CERT and
+    CTBONE_PACS_KEY. A pull that was interrupted continues with the images that are missing.
+    """
+    from ctbone import workflow
+    from ctbone.results import problem_lines
+
+    done = workflow.pacs_pull(
+        table,
+        study,
+        archive=archive,
+        aet=aet,
+        move_port=move_port,
+        per_second=per_second,
+        deid=deid,
+    )
+    _print_lines(problem_lines(done.problems), sys.stderr)
+    print(done.summary)
+    if not done.ok:
+        sys.exit(SOME_FAILED)
 
 
 @app.command()
@@ -227,12 +295,44 @@ def convert(
     show: Annotated[
         bool, typer.Option("--list", help="List the series and why each is taken or not.")
     ] = False,
+    series: Annotated[
+        int | None,
+        typer.Option(
+            "--series",
+            min=1,
+            metavar="N",
+            help="Take the series with this number of the list, reformatted ones too.",
+        ),
+    ] = None,
+    irregular: Annotated[
+        Literal["refuse", "resample"] | None,
+        typer.Option(help="Handling of tilted and unevenly spaced series; default: refuse."),
+    ] = None,
+    kernel: Annotated[
+        Literal["any", "bone", "soft"] | None,
+        typer.Option(help="Preferred reconstruction; default: any."),
+    ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--study", metavar="DIR", help="Take the other DICOM settings from this study."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the list or the record as JSON.")
+    ] = False,
 ) -> None:
     """Convert one DICOM series to NIfTI in Hounsfield units."""
     from ctbone import workflow
 
-    done = workflow.convert(folder, out, list=show)
-    if show:
+    done = workflow.convert(
+        folder, out, list=show, series=series, irregular=irregular, kernel=kernel, study=study
+    )
+    if as_json:
+        import json
+
+        print(json.dumps(done.record, indent=1, ensure_ascii=False))
+    elif show:
         _print_series(done.series)
     else:
         print(done)
@@ -320,27 +420,94 @@ def train(
 @app.command()
 def predict(
     image: Annotated[
-        Path | None, typer.Argument(metavar="DICOM_DIR", help="A new patient (not yet).")
+        Path | None,
+        typer.Argument(
+            metavar="DICOM_DIR",
+            help="A new patient's series, or a folder of many; default: the external centres.",
+        ),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="The new patient's lesion mask (not yet).")
+        Path | None,
+        typer.Option(help="The lesion's mask, or the folder of the masks of many."),
     ] = None,
+    cohort: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The cases of an external centre.")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.ctbone", help="A model file of 'ctbone export'."),
+    ] = None,
+    case: Annotated[
+        str | None, typer.Option(metavar="ID", help="Name of the case in the output.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A clinical column; can be repeated."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the JSON files and answers.csv.")
+    ] = Path("answers"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON too.")] = False,
     dim: DimOption = None,
     study: StudyDir = HERE,
 ) -> None:
-    """Predict the external centres with the ensemble of all folds.
+    """Predict a new patient, or the external centres with the ensemble of all folds.
 
-    A model with a fold that is not trained is left out and named.
+    With DICOM_DIR and --mask, or --cohort: one answer a case, with what limits its trust. Without
+    them: the tables of the external centres; a model with a fold that is not trained is left out
+    and named.
     """
-    if image is not None or mask is not None:
-        not_yet(
-            "does not predict a single new patient",
-            "add the patient to cohort.csv with an external cohort name; "
-            "then 'ctbone preprocess' and 'ctbone predict'",
-        )
     from ctbone import workflow
 
-    print(workflow.predict(study, dim=dim))
+    if image is None and mask is None and cohort is None and model is None:
+        print(workflow.predict(study, dim=dim))
+        return
+    if dim is not None:
+        raise CtboneError(
+            "--dim is for the tables of the external centres",
+            remedy="the answer of a new patient holds every model",
+        )
+    from ctbone.new_patient import parse_columns
+    from ctbone.results import Answers
+
+    done = workflow.predict(
+        study,
+        image=image,
+        mask=mask,
+        cohort=cohort,
+        model=model,
+        case=case,
+        column=parse_columns(column or []),
+        out=out,
+    )
+    assert isinstance(done, Answers)
+    if as_json:
+        import json
+
+        found = done.answers[0] if len(done.answers) == 1 else [*done.answers]
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        _print_lines(str(done).splitlines())
+    if not done.ok:
+        sys.exit(SOME_FAILED)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(metavar="FILE.ctbone", help="The model file to write.")],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also write every network as ONNX, in a folder beside.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    study: StudyDir = HERE,
+) -> None:
+    """Write the trained study as one file, without any patient's data.
+
+    'ctbone predict DICOM_DIR --mask MASK --model FILE' needs nothing else. For research only.
+    """
+    from ctbone import workflow
+
+    print(workflow.export(out, study=study, onnx=onnx, force=force))
 
 
 @app.command()
@@ -444,6 +611,9 @@ def report(study: StudyDir = HERE) -> None:
 @app.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+    picture: Annotated[
+        bool, typer.Option("--open", help="Draw the chain of files and open it in a browser.")
+    ] = False,
     study: StudyDir = HERE,
 ) -> None:
     """Show what is there, current, out of date or missing, and what 'ctbone run' would make."""
@@ -456,6 +626,14 @@ def status(
         print(json.dumps(found.record, indent=1, ensure_ascii=False))
     else:
         print(found)
+    if picture:
+        import webbrowser
+
+        from ctbone.status_page import write_status_page
+
+        page = write_status_page(found)
+        webbrowser.open(page.resolve().as_uri())
+        print(f"Wrote {page}", file=sys.stderr)
 
 
 @app.command()
@@ -511,30 +689,294 @@ def run(
 
 @app.command()
 def readers(
-    scores: Annotated[Path, typer.Argument(metavar="SCORES.csv")],
-    truth: Annotated[Path | None, typer.Option(metavar="COHORT.csv")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
+    scores: Annotated[
+        Path,
+        typer.Argument(metavar="SCORES.csv", help="The scores, here or in the study folder."),
+    ] = Path("scores.csv"),
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="COHORT.csv", help="Table with case_id and label; no study is needed then."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the results; default: readers in the study."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The model that supported the readers: a table of the study, or a CSV with "
+            "case_id and p_<positive class>; default: 3d, if the study has it.",
+        ),
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The positive class of COHORT.csv.")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(metavar="AUC", help="Acceptable loss of AUC: also test non-inferiority."),
+    ] = None,
+    study: StudyDir = HERE,
 ) -> None:
-    """Compare readers with and without AI (not yet)."""
-    not_yet(
-        "has no reader study", "'ctbone fuse' and 'ctbone report' use one reader's unaided scores"
+    """Compare readers with and without AI, by reader, level and on average."""
+    from ctbone import workflow
+
+    print(
+        workflow.readers(
+            scores,
+            truth=truth,
+            out=out,
+            model=model,
+            positive=positive,
+            margin=margin,
+            study=study,
+        )
+    )
+
+
+power = typer.Typer(help="Compute the sample size of a planned study.", no_args_is_help=True)
+app.add_typer(power, name="power")
+PowerOption = Annotated[float, typer.Option("--power", help="Wanted power.", metavar="P")]
+AlphaOption = Annotated[float, typer.Option(help="Two-sided significance level.", metavar="P")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the results.", metavar="DIR")]
+PrevalenceOption = Annotated[float, typer.Option(help="Share of positive cases.", metavar="P")]
+
+
+@power.command("readers")
+def power_readers(
+    difference: Annotated[
+        float | None,
+        typer.Option(metavar="AUC", help="Difference of the mean AUCs; default: the pilot's."),
+    ] = None,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(metavar="SCORES.csv", help="Pilot study with both sessions."),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(metavar="COHORT.csv", help="True classes of the pilot; default: the study's."),
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The positive class of COHORT.csv.")
+    ] = None,
+    auc: Annotated[
+        float, typer.Option(metavar="AUC", help="Without a pilot: mean AUC of the readers.")
+    ] = 0.8,
+    prevalence: PrevalenceOption = 0.5,
+    change_sd: Annotated[
+        float,
+        typer.Option(
+            metavar="SD",
+            help="Without a pilot: standard deviation over readers of the true change of AUC.",
+        ),
+    ] = 0.03,
+    correlations: Annotated[
+        tuple[float, float, float],
+        typer.Option(
+            metavar="R1 R2 R3",
+            help="Without a pilot: correlations of AUCs of one reader and two sessions, two "
+            "readers and one session, two readers and two sessions.",
+        ),
+    ] = (0.5, 0.4, 0.3),
+    wanted: PowerOption = 0.8,
+    alpha: AlphaOption = 0.05,
+    random: Annotated[
+        Literal["both", "cases", "readers"],
+        typer.Option(help="What is random: readers and cases, or only one of them."),
+    ] = "both",
+    out: OutOption = Path("power"),
+    study: StudyDir = HERE,
+) -> None:
+    """Readers and cases of a reader study (Hillis and Obuchowski)."""
+    from ctbone import sample_sizes
+
+    print(
+        sample_sizes.power_readers(
+            difference,
+            pilot=pilot,
+            truth=truth,
+            positive=positive,
+            auc=auc,
+            prevalence=prevalence,
+            change_sd=change_sd,
+            correlations=correlations,
+            power=wanted,
+            alpha=alpha,
+            random=random,
+            study=study,
+            out=out,
+        )
+    )
+
+
+@power.command("auc")
+def power_auc(
+    auc: Annotated[float, typer.Option(metavar="AUC", help="Expected AUC.")],
+    against: Annotated[
+        float, typer.Option(metavar="AUC", help="The value or AUC that it is compared with.")
+    ] = 0.5,
+    correlation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R",
+            help="Correlation of two AUCs on the same cases; default: a fixed value.",
+        ),
+    ] = None,
+    prevalence: PrevalenceOption = 0.5,
+    wanted: PowerOption = 0.8,
+    alpha: AlphaOption = 0.05,
+    out: OutOption = Path("power"),
+) -> None:
+    """Cases for an AUC against a value or another AUC (Obuchowski; Hanley and McNeil)."""
+    from ctbone import sample_sizes
+
+    print(
+        sample_sizes.power_auc(
+            auc,
+            against,
+            correlation=correlation,
+            prevalence=prevalence,
+            power=wanted,
+            alpha=alpha,
+            out=out,
+        )
+    )
+
+
+@power.command("validation")
+def power_validation(
+    auc: Annotated[float, typer.Option(metavar="AUC", help="Expected AUC.")],
+    prevalence: PrevalenceOption,
+    oe_width: Annotated[
+        float, typer.Option(metavar="W", help="Width of the interval of observed / expected.")
+    ] = 0.2,
+    slope_width: Annotated[
+        float, typer.Option(metavar="W", help="Width of the interval of the calibration slope.")
+    ] = 0.4,
+    auc_width: Annotated[
+        float, typer.Option(metavar="W", help="Width of the interval of the AUC.")
+    ] = 0.1,
+    out: OutOption = Path("power"),
+) -> None:
+    """Cases of an external validation: O/E, calibration slope, c-statistic (Riley 2021)."""
+    from ctbone import sample_sizes
+
+    print(
+        sample_sizes.power_validation(
+            auc,
+            prevalence,
+            oe_width=oe_width,
+            slope_width=slope_width,
+            auc_width=auc_width,
+            out=out,
+        )
     )
 
 
 @app.command()
-def explain(study: StudyDir = HERE) -> None:
-    """Draw heat maps over the cases (not yet)."""
-    not_yet(
-        "draws no heat maps", "the weights in runs/ are safetensors that other tools can explain"
+def explain(
+    dim: DimOption = None,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only this case; can be repeated."),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="grad-cam, grad-cam++, score-cam, integrated-gradients or occlusion; can be "
+            "repeated; default: those of the settings.",
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Layer of class activation maps; default: the deepest with cells of at most 8 mm.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="CLASS", help="Evidence for this class; default: the predicted one."),
+    ] = None,
+    study: StudyDir = HERE,
+) -> None:
+    """Draw maps of what the models use, on the scanner's grid and as pictures.
+
+    A case is explained by the network that has not seen it. Maps that are up to date are kept.
+    """
+    from ctbone import workflow
+
+    print(
+        workflow.explain(
+            study, dim=dim, case=case or [], method=method or [], layer=layer, target=target
+        )
     )
 
 
 @app.command()
-def read(study: StudyDir = HERE) -> None:
-    """Collect scores on a page in the browser (not yet)."""
-    not_yet(
-        "has no reading page", "write scores.csv by hand: reader_id, level, session, case_id, score"
+def read(
+    study: StudyDir = HERE,
+    add_reader: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Add a reader, or make a new link for a known one."),
+    ] = None,
+    level: Annotated[
+        Literal["junior", "mid", "senior"] | None, typer.Option(help="Level of the new reader.")
+    ] = None,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="Show how many cases each reader has read.")
+    ] = False,
+    export: Annotated[
+        bool, typer.Option("--export", help="Write the scores of the finished sessions.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="SCORES.csv", help="Where --export writes; default: in the study."),
+    ] = None,
+    skip_washout: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Let this reader start session two at once."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who skips the wash-out, for the log.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one.")
+    ] = 8765,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Certificate for TLS, with --key.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Private key of the certificate.")
+    ] = None,
+) -> None:
+    """Serve the page on which radiologists read the cases, until Ctrl-C.
+
+    Without --add-reader, --progress, --export and --skip-washout, the page is served. Every score
+    is on disk before the page moves on.
+    """
+    from ctbone import workflow
+
+    done = workflow.read(
+        study,
+        add_reader=add_reader,
+        level=level,
+        progress=progress,
+        export=export,
+        out=out,
+        skip_washout=skip_washout,
+        by=by,
+        host=host,
+        port=port,
+        certificate=certificate,
+        key=key,
     )
+    if done is not None:
+        print(done)
 
 
 def _processes(workers: int | None) -> int:
@@ -562,15 +1004,26 @@ def _wrapped(line: str, width: int) -> str:
     )
 
 
-_WIDE = 140
-"""Columns that the table of series needs; narrower terminals get a list."""
+_WITHOUT_TERMINAL = 240
+"""Columns of the table of series in files and pipes, which have no width: little is folded."""
+
+
+_REASON = 30
+"""Columns that the reasons need at least, where the table folds them."""
 
 
 def _print_series(series: Iterable[Series]) -> None:
-    """Print a table of the series, or a list where the terminal is narrow."""
+    """Print a table of the series, or a list where the terminal is narrower than the table."""
     rows = [_series_cells(one) for one in series]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    if width is not None and width < _WIDE:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WITHOUT_TERMINAL
+    widths = {
+        name: max([len(name), *(len(row[name]) for row in rows)])
+        for name in _COLUMNS
+        if not name or any(row[name] for row in rows)
+    }
+    if "Reason" in widths:
+        widths["Reason"] = min(widths["Reason"], _REASON)
+    if sum(widths.values()) + 3 * len(widths) + 1 > width:  # cells have a margin and a border
         for row in rows:
             number, *details, verdict, reason = row.items()
             shown = ", ".join(f"{name} {cell}" for name, cell in details if cell)
@@ -579,31 +1032,35 @@ def _print_series(series: Iterable[Series]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*(rows[0] if rows else ()))
+    table = Table()
+    for name, least in widths.items():
+        table.add_column(name, min_width=least, overflow="fold")
     for row in rows:
-        table.add_row(*row.values())
-    for column in table.columns:
-        column.overflow = "fold"
-    # Files and pipes have no width: 240 columns fold nothing.
-    Console(width=width or 240).print(table)
+        table.add_row(*(row[name] for name in widths))
+    Console(width=width).print(table)
+
+
+_COLUMNS = ("", "Part", "Modality", "Kernel", "Files", "Slices", "Spacing mm", "Thick mm",
+            "Tilt °", "Transfer syntax", "Verdict", "Reason")  # fmt: skip
 
 
 def _series_cells(one: Series) -> dict[str, str]:
     spacing = " × ".join(f"{mm:.3g}" for mm in one.spacing) if one.spacing else ""
-    cells = {
-        "": one.number,
-        "Modality": one.modality,
-        "Kernel": one.kernel,
-        "Files": len(one.files),
-        "Slices": one.slices,
-        "Spacing mm": spacing,
-        "Thick mm": one.thickness,
-        "Tilt °": one.tilt or None,
-        "Transfer syntax": one.transfer_syntax,
-        "Verdict": one.verdict,
-        "Reason": one.reason,
-    }
-    return {name: _cell(content) for name, content in cells.items()}
+    cells = (
+        one.number,
+        one.part,
+        one.modality,
+        one.kernel,
+        len(one.files),
+        one.slices,
+        spacing,
+        one.thickness,
+        one.tilt or None,
+        one.transfer_syntax,
+        one.verdict,
+        "; ".join(filter(None, (one.reason, one.note))),
+    )
+    return {name: _cell(cell) for name, cell in zip(_COLUMNS, cells, strict=True)}
 
 
 def _cell(content: object) -> str:

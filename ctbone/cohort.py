@@ -126,6 +126,17 @@ class Cohort:
         )
 
 
+def safe_id(name: str) -> bool:
+    """Whether a name can be a case_id: up to 64 letters, digits, ``_ - .``.
+
+    Examples
+    --------
+    >>> safe_id("P012"), safe_id("../P012")
+    (True, False)
+    """
+    return _SAFE_ID.fullmatch(name) is not None
+
+
 def read_cohort(study: Study) -> Cohort:
     """Read ``cohort.csv``.
 

@@ -82,7 +82,8 @@ class PreprocessSettings(_Section):
     """From a volume and a lesion mask to the networks' input."""
 
     mask_label: int | str | None = None
-    """Label of the lesion in the mask, by number or name; null where a mask has one label."""
+    """Label of the lesion in the mask, by name or number (the value of its voxels; of DICOM, the
+    number of the segment or structure); null where a mask has one label."""
     lesions: Literal["all", "largest"] = "all"
     """Where a mask has several separate parts: all together are the lesion, or the largest alone. A
     number in the cohort's ``lesion`` column takes one part, so that each can be a case."""
@@ -395,6 +396,88 @@ class EvaluationSettings(_Section):
     probabilities: those of its classes are summed."""
 
 
+class PredictionSettings(_Section):
+    """From a new patient's images to an answer."""
+
+    answer: Name | None = None
+    """The model, combination or recalibration that answers; null: the combination of most models,
+    recalibrated if it is."""
+    error_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """α of the conformal sets: share of the cases of a class whose set may lack the class."""
+    augmented_copies: Annotated[int, Field(ge=0, le=100)] = 0
+    """Test-time augmentation: randomly changed copies of each image, drawn as in training."""
+    dropout_passes: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Monte-Carlo dropout: passes with active dropout layers, of networks trained with dropout."""
+
+
+ExplainMethod = Literal["grad-cam", "grad-cam++", "score-cam", "integrated-gradients", "occlusion"]
+
+
+class ExplainSettings(_Section):
+    """Maps of what a network uses."""
+
+    methods: Annotated[tuple[ExplainMethod, ...], Field(min_length=1)] = (
+        "grad-cam",
+        "score-cam",
+        "integrated-gradients",
+    )
+    """The maps of each case."""
+    target: Name | None = None
+    """The class that a map is evidence for; null: the class that the model predicts."""
+    layers: dict[Name, str] = {}
+    """Layer of each model's class activation maps; default: the deepest whose cells are at most
+    8 mm."""
+    score_cam_channels: Annotated[int, Field(ge=1)] | None = 64
+    """Channels of Score-CAM, those that vary most; null: all."""
+    steps: Annotated[int, Field(ge=2, le=1000)] = 16
+    """Steps of integrated gradients."""
+    smoothing: NonNegativeFloat = 4.0
+    """Standard deviation, in mm, of the Gaussian that smooths integrated gradients."""
+    occlusion: PositiveFloat = 24.0
+    """Edge of the occluded cube or square in mm; it moves by half of it."""
+
+
+class ReadingSettings(_Section):
+    """The reader study on the reading page."""
+
+    design: Literal["two_sessions", "sequential", "crossover", "unaided"] = "two_sessions"
+    """``two_sessions``: all cases unaided, and aided after the wash-out; ``sequential``: each case
+    unaided, then aided at once; ``crossover``: half of the cases aided in session one, the other
+    half in session two; ``unaided``: one session without the model."""
+    washout_days: NonNegativeFloat = 28.0
+    """Days between a reader's last score of session one and the start of session two."""
+    scale: Annotated[tuple[Annotated[int, Field(ge=1, le=9)], ...], Field(min_length=2)] = (
+        *(1, 2, 3, 4, 6, 7, 8, 9),
+    )
+    """Scores that a reader can give, ascending; a score is ten times the probability of the
+    positive class. 5, the 50 % midpoint, is refused."""
+    model: Name | None = None
+    """The model or fusion whose probability the aided readings show; null: the first model."""
+    clinical: tuple[str, ...] | None = None
+    """Columns of ``cohort.csv`` shown beside the images; null: age and sex, where there are
+    such."""
+    training: str | None = None
+    """Table of the training round, in the study folder: ``image, label``, cases outside the
+    study, and the clinical columns; null: no training round."""
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_decides(cls, scale: tuple[int, ...]) -> tuple[int, ...]:
+        if list(scale) != sorted(set(scale)) or 5 in scale:
+            raise ValueError(f"scores ascend and leave out 5, the midpoint, found {list(scale)}")
+        return scale
+
+    @property
+    def sessions(self) -> int:
+        """Number of sessions."""
+        return 2 if self.design in ("two_sessions", "crossover") else 1
+
+    @property
+    def shows_model(self) -> bool:
+        """Whether some readings are aided."""
+        return self.design != "unaided"
+
+
 class Settings(_Section):
     """All settings of a study, as ``study.yaml`` holds them.
 
@@ -420,6 +503,9 @@ class Settings(_Section):
     """By name; default: the main paper's two, ``3d`` and ``2d``."""
     fusion: FusionSettings = FusionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    prediction: PredictionSettings = PredictionSettings()
+    explain: ExplainSettings = ExplainSettings()
+    reading: ReadingSettings = ReadingSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -473,6 +559,16 @@ class Settings(_Section):
             raise ValueError(
                 f"models: '{READER}' is the radiologist in a fusion, choose another name"
             )
+        if self.explain.target is not None and self.explain.target not in self.classes:
+            raise ValueError(
+                f"explain.target is '{self.explain.target}', "
+                f"expected one of the classes {list(self.classes)}"
+            )
+        for name in self.explain.layers:
+            if name not in self.models:
+                raise ValueError(
+                    f"explain.layers: there is no model '{name}', expected {list(self.models)}"
+                )
         for name, model in self.models.items():
             weights = model.training.class_weights
             if isinstance(weights, dict) and set(weights) != set(self.classes):

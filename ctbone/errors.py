@@ -107,6 +107,10 @@ class ScoreError(CtboneError):
     """A score is not on the scale, or its case is not in the cohort."""
 
 
+class ReaderStudyError(CtboneError):
+    """The readings do not make a reader study, or its analysis cannot be made."""
+
+
 class FoldError(CtboneError):
     """The folds cannot be drawn, or belong to another cohort."""
 
@@ -129,6 +133,10 @@ class PhantomError(CtboneError):
 
 class DicomError(CtboneError):
     """No series of a folder is a valid volume in HU. Messages never quote the file's text."""
+
+
+class PacsError(CtboneError):
+    """An archive cannot be asked, or does not send what it lists. Messages hold no patient data."""
 
 
 class PreprocessError(CtboneError):
@@ -159,6 +167,10 @@ class FusionError(CtboneError):
     """The parts of a fusion do not match, or its weights cannot be fitted."""
 
 
+class ReleaseError(CtboneError):
+    """A model file is damaged or not trustworthy, or cannot be made or applied."""
+
+
 class StatsError(CtboneError):
     """The input of a statistic is not valid."""
 
@@ -167,5 +179,13 @@ class ReportError(CtboneError):
     """There are no results to report, or they contradict each other."""
 
 
+class ReadingError(CtboneError):
+    """The reader study cannot be opened, or does not allow what was asked."""
+
+
 class AuditError(CtboneError):
     """There is no audit of the study as it stands, or it cannot be made."""
+
+
+class ExplainError(CtboneError):
+    """No map can be drawn of these cases with this network, layer or method."""

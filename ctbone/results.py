@@ -17,12 +17,14 @@ from ctbone.errors import CtboneError
 from ctbone.findings import FINDING_STATES, Finding, worst
 from ctbone.predictions import read_predictions
 from ctbone.stats import Estimate
-from ctbone.study import Study, read_json
+from ctbone.study import Study, read_json, record_of
 from ctbone.workers import Outcome
 
 if TYPE_CHECKING:
     from ctbone.dicom import Series
+    from ctbone.explaining import Explanations
     from ctbone.fusion import FusionSummary
+    from ctbone.pacs import PulledCase
     from ctbone.preprocessing import CropSummary
     from ctbone.radiographs import RadiographSummary
     from ctbone.training import TrainingSummary
@@ -65,6 +67,9 @@ class CohortCheck(Result):
         Findings that may be right, one line each, such as masks of several parts.
     internal, external
         Number of cases; 0 where the table has errors.
+    opinions
+        Other converters' volumes compared with ctbone's, one row a case and converter; None where
+        no second opinion was asked for.
     """
 
     study: Study
@@ -72,6 +77,7 @@ class CohortCheck(Result):
     notes: list[str]
     internal: int = 0
     external: int = 0
+    opinions: pd.DataFrame | None = None
 
     @property
     def ok(self) -> bool:
@@ -92,9 +98,74 @@ class CohortCheck(Result):
         """One row a problem: ``case, problem, found, expected, file, remedy``; then the notes."""
         return _problem_table(self.problems, self.notes)
 
+    @property
+    def opinion_lines(self) -> list[str]:
+        """Counts of each converter, then each series that differs or is not converted."""
+        if self.opinions is None:
+            return []
+        if self.opinions.empty:
+            return ["second opinion: no case has a DICOM series"]
+        lines = []
+        for (name, version), rows in self.opinions.fillna("").groupby(["converter", "version"]):
+            counts = rows["result"].value_counts()
+            told = ", ".join(f"{result}: {count}" for result, count in counts.items())
+            lines.append(f"second opinion of {name} {version}: {told}".replace(" :", ":"))
+            for _, row in rows[rows["result"] != "agrees"].iterrows():
+                lines.append(f"  {row['case_id']}: {_opinion_line(row)}")
+        return [*lines, f"Table: {self.study.second_opinion_csv}"]
+
     def __str__(self) -> str:
         notes = [f"note: {note}" for note in self.notes]
-        return "\n".join([self.summary, *notes, *problem_lines(self.problems)])
+        found = [*notes, *self.opinion_lines, *problem_lines(self.problems)]
+        return "\n".join([self.summary, *found])
+
+
+def _opinion_line(row: pd.Series) -> str:
+    if row["result"] == "no volume":
+        return str(row["explanation"])
+    share = f"{row['different']} of {row['voxels']} voxels differ"
+    return f"{share}, by up to {row['largest_hu']} HU: {row['explanation']}"
+
+
+@dataclass(frozen=True, repr=False)
+class Pulling(Result):
+    """Examinations that were pulled from a PACS.
+
+    Attributes
+    ----------
+    study
+        The study.
+    pulled
+        The complete ones.
+    problems
+        Why the others are not complete.
+    """
+
+    study: Study
+    pulled: Sequence[PulledCase]
+    problems: Sequence[CtboneError]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every examination is complete."""
+        return not self.problems
+
+    @property
+    def summary(self) -> str:
+        """The result in one line."""
+        new = [case for case in self.pulled if case.images]
+        count, images = len(self.pulled), sum(case.images for case in new)
+        told = f"{count} examinations are complete in {self.study.exports}"
+        return f"{told}, {len(new)} of them new ({images} images); {len(self.problems)} failed"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a complete examination: ``case_id, series, images``."""
+        rows = [(case.case_id, case.series, case.images) for case in self.pulled]
+        return pd.DataFrame(rows, columns=["case_id", "series", "images"])
+
+    def __str__(self) -> str:
+        return "\n".join([self.summary, *problem_lines(self.problems)])
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,13 +187,27 @@ class Conversion(Result):
     def table(self) -> pd.DataFrame:
         """One row a series, and the reason why it is taken or not."""
         names = ("number", "modality", "kernel", "slices", "spacing", "thickness", "tilt")
-        more = ("transfer_syntax", "verdict", "reason")
+        more = ("transfer_syntax", "part", "verdict", "reason", "note")
         rows = [
             {"number": one.number, "files": len(one.files)}
             | {name: getattr(one, name) for name in (*names, *more)}
             for one in self.series
         ]
         return pd.DataFrame(rows)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The list of the series, or the record beside the file, as JSON."""
+        if self.path is not None:
+            return {"path": str(self.path), **read_json(record_of(self.path))}
+        names = ("number", "part", "modality", "kernel", "contrast", "slices", "tilt",
+                 "transfer_syntax", "verdict", "reason", "note")  # fmt: skip
+        rows = []
+        for one in self.series:
+            row = {name: getattr(one, name) for name in names}
+            row |= {"files": len(one.files), "spacing_mm": one.spacing}
+            rows.append({**row, "thickness_mm": one.thickness})
+        return {"series": rows}
 
     def __str__(self) -> str:
         if self.path is not None:
@@ -248,6 +333,133 @@ class Prediction(Result):
 
 
 @dataclass(frozen=True, repr=False)
+class Answers(Result):
+    """Answers for new patients; iterating gives one dictionary a case.
+
+    Attributes
+    ----------
+    answers
+        The content of each case's JSON file.
+    problems
+        The errors of the cases that failed.
+    path
+        The folder of the files; None if nothing was written.
+    """
+
+    answers: Sequence[dict[str, Any]]
+    problems: Sequence[CtboneError] = ()
+    path: Path | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.answers)
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every case has an answer."""
+        return not self.problems
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a case and answer; ``first`` marks the answer that is shown first."""
+        rows = []
+        for one in self.answers:
+            trust = one["trust"]
+            flags = [*trust["outside_training_range"], *trust["remarks"]]
+            for name, answer in one["answers"].items():
+                folds, conformal = answer.get("folds") or {}, answer["conformal"]
+                rows.append(
+                    {
+                        "case_id": one["case"],
+                        "answer": name,
+                        "first": name == one["answer"],
+                        **{f"p_{label}": p for label, p in answer["probabilities"].items()},
+                        "sd_folds": folds.get("sd"),
+                        "lowest_fold": folds.get("lowest"),
+                        "highest_fold": folds.get("highest"),
+                        "class": answer["class"],
+                        "threshold": answer["threshold"],
+                        "conformal_set": " ".join(conformal["set"] or ()),
+                        "abstains": conformal.get("abstains"),
+                        "flags": " ".join(flags),
+                        "notice": one["notice"],
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        lines = [line for one in self.answers for line in _answer_lines(one)]
+        notice = [self.answers[0]["notice"]] if self.answers else []
+        wrote = [f"Wrote {self.path}"] if self.path is not None else []
+        return "\n".join([*lines, *notice, *wrote, *problem_lines(self.problems)])
+
+
+@dataclass(frozen=True, repr=False)
+class Export(Result):
+    """A written model file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    digest
+        Its SHA-256, with which its receiver can verify it.
+    card
+        The model card, Markdown.
+    onnx
+        The ONNX files beside it.
+    """
+
+    path: Path
+    digest: str
+    card: str
+    onnx: Sequence[Path] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a file: its path and its size in bytes."""
+        files = [self.path, *self.onnx]
+        return pd.DataFrame([{"file": str(one), "bytes": one.stat().st_size} for one in files])
+
+    def __str__(self) -> str:
+        lines = [f"Wrote {self.path}", f"SHA-256 {self.digest}"]
+        return "\n".join([*lines, *(f"Wrote {one}" for one in self.onnx)])
+
+
+def _answer_lines(one: dict[str, Any]) -> list[str]:
+    """Show one case: the first answer, the others, and how far to trust them."""
+    lines: list[str] = []
+    for name, answer in sorted(one["answers"].items(), key=lambda item: item[0] != one["answer"]):
+        p = ", ".join(f"{label} {value:.3f}" for label, value in answer["probabilities"].items())
+        folds = answer.get("folds")
+        spread = f" (folds {folds['lowest']:.3f} to {folds['highest']:.3f})" if folds else ""
+        text = f"{name}: {p}{spread}; class {answer['class']}"
+        lines.append(f"case {one['case']}: {text}" if not lines else f"  {text}")
+    conformal = one["answers"][one["answer"]]["conformal"]
+    trust = one["trust"]
+    told = [conformal.get("sentence") or f"No conformal set: {conformal.get('why')}."]
+    told += _coverage_lines(conformal)
+    told += trust["outside_training_range"] or ["Nothing compared is outside the training range."]
+    told += [*trust["remarks"], *trust["not_compared"]]
+    return [*lines, *(f"  {sentence}" for sentence in told)]
+
+
+def _coverage_lines(conformal: dict[str, Any]) -> list[str]:
+    """Say which coverage a conformal set has with this number of calibration cases."""
+    coverage = conformal.get("expected_coverage") or {}
+    parts = [
+        f"{name} {of['between'][0]:.2f} to {of['between'][1]:.2f} "
+        f"(n = {of['n']}; 95 % of such samples {of['range_95'][0]:.2f} to {of['range_95'][1]:.2f})"
+        for name, of in coverage.items()
+    ]
+    if not parts:
+        return []
+    return [f"Expected coverage: {', '.join(parts)}. Calibrated on {conformal['calibration']}."]
+
+
+@dataclass(frozen=True, repr=False)
 class Fusion(Result):
     """Fused probabilities.
 
@@ -281,6 +493,51 @@ class Fusion(Result):
         return "\n".join(
             [*lines, *(f"{why}: left out {', '.join(names)}" for why, names in reasons.items())]
         )
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation(Result):
+    """Maps of what each model uses.
+
+    Attributes
+    ----------
+    models
+        One summary a model.
+    """
+
+    models: Sequence[Explanations]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a model, case and method: class, probability, and how the heat lies."""
+        names = ("case_id", "cohort", "truth", "method", "target", "probability", "layer")
+        measures = ("points", "inside", "volume", "ratio", "extent")
+        rows = [
+            {"model": one.model, **{name: record[name] for name in (*names, *measures)}}
+            for one in self.models
+            for record in one.records
+        ]
+        return pd.DataFrame(rows, columns=["model", *names, *measures])
+
+    def __str__(self) -> str:
+        lines = []
+        for one in self.models:
+            kept = f", {one.kept} were up to date" if one.kept else ""
+            lines.append(f"{one.model}: {_cases(one.drawn)} explained{kept}; {one.page.resolve()}")
+            if one.layer and one.cell_mm:
+                low, high = (f"{mm:.2g}" for mm in one.cell_mm)
+                span = low if low == high else f"{low} to {high}"
+                lines.append(f"  layer {one.layer.name}, cells of {span} mm")
+            if one.left_out:
+                lines.append(f"  left out, their folds are not trained: {_cases(one.left_out)}")
+        return "\n".join(lines)
+
+
+def _cases(found: int | Sequence[str]) -> str:
+    """Return a number of cases in words, with the first of their names."""
+    count = found if isinstance(found, int) else len(found)
+    named = "" if isinstance(found, int) else f" ({', '.join(found[:3])}{' …' * (count > 3)})"
+    return f"{count} case{'s' * (count != 1)}{named}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -335,6 +592,69 @@ class Evaluation(Report):
     def __str__(self) -> str:
         end = "" if self.positive is None else f"\npositive class: {self.positive}"
         return f"{super().__str__()}{end}"
+
+
+@dataclass(frozen=True, repr=False)
+class ReaderStudy(Report):
+    """The written analysis of a reader study."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a reader, session and measure: ``reader_id, level, session, measure, …``."""
+        rows = []
+        for one in self.metrics["readers"]:
+            who = {name: one[name] for name in ("reader_id", "level", "session")}
+            for name, found in one.items():
+                if isinstance(found, dict):
+                    row = {key: found[key] for key in ("value", "low", "high")}
+                    rows.append({**who, "measure": name, **row})
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        return Result._repr_html_(self)
+
+    def __str__(self) -> str:
+        metrics = self.metrics
+        readers = len({one["reader_id"] for one in metrics["readers"]})
+        lines = [f"{readers} readers, {metrics['cases']} cases"]
+        effect = metrics.get("effect", {}).get("auc")
+        if effect:
+            change = effect["change"]
+            text = f"AUC {_number(effect['unaided']['value'])} without, "
+            text += f"{_number(effect['aided']['value'])} with AI"
+            if change["p_value"] is not None:
+                text += (
+                    f": change {_number(change['difference'])} "
+                    f"({_number(change['low'])} to {_number(change['high'])}), "
+                    f"p = {change['p_value']:.3g}"
+                )
+            lines.append(text)
+        return "\n".join([*lines, f"Reader study: {self.path.resolve()}"])
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value.is_integer() else f"{value:.3g}"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+@dataclass(frozen=True, repr=False)
+class SampleSizes(Report):
+    """The written sample sizes of a planned study."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The sample sizes."""
+        return pd.DataFrame(self.metrics["sizes"])
+
+    def _repr_html_(self) -> str:
+        return Result._repr_html_(self)
+
+    def __str__(self) -> str:
+        lines = self.table.to_string(index=False, na_rep="-", float_format=_short)
+        return f"{lines}\n{self.metrics['conclusion']}\nSample size: {self.path.resolve()}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -400,11 +720,11 @@ class Status(Result):
             return "\n".join([*lines, "'ctbone run' has nothing to make"])
         total = sum(step.seconds or 0 for step in self.steps)
         unknown = any(step.seconds is None for step in self.steps)
-        about = f"about {_duration(total)}" if total or not unknown else "no times are recorded yet"
+        about = f"about {duration(total)}" if total or not unknown else "no times are recorded yet"
         rest = " and the steps without a recorded time" if unknown and total else ""
         lines.append(f"'ctbone run' would make ({about}{rest}):")
         for step in self.steps:
-            time = "" if step.seconds is None else f"  {_duration(step.seconds)}"
+            time = "" if step.seconds is None else f"  {duration(step.seconds)}"
             lines.append(f"    {step.command:<10}  {step.what}{time}")
         return "\n".join(lines)
 
@@ -429,7 +749,8 @@ def _reasons(links: Iterable[Link]) -> list[str]:
     return texts
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words: seconds, minutes or hours."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
@@ -481,6 +802,83 @@ class Audit(Result):
             f"{counts[state]} {FINDING_STATES[state]}" for state in FINDING_STATES if counts[state]
         )
         return "\n".join([*lines, f"Audit: {summary}: {self.path.resolve()}"])
+
+
+@dataclass(frozen=True, repr=False)
+class ReaderLink(Result):
+    """The link by which a reader logs in.
+
+    Attributes
+    ----------
+    reader_id
+        The reader.
+    link
+        Address of the page with the reader's secret after ``#``, which browsers do not send.
+    """
+
+    reader_id: str
+    link: str
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row: ``reader_id, link``."""
+        return pd.DataFrame([asdict(self)])
+
+    def __str__(self) -> str:
+        return (
+            f"Reader {self.reader_id}: {self.link}\n"
+            "The link is shown once; whoever has it can read as this reader."
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class ReadingProgress(Result):
+    """How many cases each reader has read.
+
+    Attributes
+    ----------
+    rows
+        One row a reader and round, as ``ctbone.reading.reading_progress`` returns it.
+    """
+
+    rows: pd.DataFrame
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """``reader_id, level, round, read, cases, state``; round 0 is the training round."""
+        return self.rows
+
+    def __str__(self) -> str:
+        if self.rows.empty:
+            return "No readers yet; add one with: ctbone read --add-reader r1 --level senior"
+        names = {0: "training"} | {number: f"session {number}" for number in (1, 2)}
+        shown = self.rows.assign(round=[names.get(one, "") for one in self.rows["round"]])
+        return shown.to_string(index=False)
+
+
+@dataclass(frozen=True, repr=False)
+class ExportedScores(Result):
+    """The scores of the reading page in a table.
+
+    Attributes
+    ----------
+    path
+        The table.
+    scores
+        Its rows.
+    """
+
+    path: Path
+    scores: pd.DataFrame
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """``reader_id, level, session, case_id, score, read_at, seconds, order``."""
+        return self.scores
+
+    def __str__(self) -> str:
+        readers = self.scores["reader_id"].nunique()
+        return f"Wrote {len(self.scores)} scores of {readers} readers to {self.path}"
 
 
 def problem_lines(problems: Iterable[CtboneError]) -> Iterator[str]:

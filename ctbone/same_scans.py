@@ -53,6 +53,45 @@ class NearScans:
         )
 
 
+@dataclass(frozen=True)
+class SharedScans:
+    """Two cases with the same scan that must not have one.
+
+    Attributes
+    ----------
+    first, second
+        The cases, in the order of the cohort.
+    what
+        What is identical.
+    """
+
+    first: Case
+    second: Case
+    what: str
+
+    @property
+    def problem(self) -> str:
+        """Why the cases must not share a scan."""
+        if self.first.patient_id != self.second.patient_id:
+            return "the scan is also that of another patient"
+        return "the scan is both internal and external"
+
+    def error(self) -> CohortError:
+        """Return the error that names both cases, their patients and what is identical."""
+        if self.first.patient_id != self.second.patient_id:
+            remedy = "give both cases the same patient_id if they are one patient"
+        else:
+            remedy = "leave out one of the cases, or correct its cohort"
+        uids = self.what.endswith(_BY_UID)
+        return CohortError(
+            self.problem,
+            case=self.second.case_id,
+            found=f"{_described(self.first)} and {_described(self.second)}: {self.what}",
+            remedy=f"{remedy}, or correct the image paths and run 'ctbone preprocess'"
+            + uids * "; if the anonymisation gave one UID to several images, export them again",
+        )
+
+
 def read_identities(study: Study, cases: Iterable[Case]) -> dict[str, ScanIdentity]:
     """Return the identity of each case's volume from its record, for the cases that have one."""
     found = {}
@@ -68,7 +107,7 @@ def read_identities(study: Study, cases: Iterable[Case]) -> dict[str, ScanIdenti
     return found
 
 
-def shared_scans(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list[CohortError]:
+def shared_pairs(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list[SharedScans]:
     """List the cases that have the scan of another patient, or of the other side.
 
     Parameters
@@ -80,7 +119,7 @@ def shared_scans(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list
 
     Returns
     -------
-    list of CohortError
+    list of SharedScans
         At most one a pair of cases, with both cases, their patients and what is identical.
 
     Notes
@@ -100,7 +139,12 @@ def shared_scans(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list
         for pair, count in _pairs(keys, _groups(cases)).items():
             total = min(len(keys[row]) for row in pair)
             found.setdefault(pair, words.format(count=count, total=total))
-    return [_error(cases[a], cases[b], what) for (a, b), what in sorted(found.items())]
+    return [SharedScans(cases[a], cases[b], what) for (a, b), what in sorted(found.items())]
+
+
+def shared_scans(cohort: Cohort, identities: Mapping[str, ScanIdentity]) -> list[CohortError]:
+    """Return an error for each pair of ``shared_pairs``, with both cases and their patients."""
+    return [pair.error() for pair in shared_pairs(cohort, identities)]
 
 
 def near_scans(
@@ -239,23 +283,6 @@ def _pairs(keys: Sequence[np.ndarray], groups: np.ndarray) -> dict[tuple[int, in
     apart = groups[first] != groups[rows]
     pairs, counts = np.unique(np.stack([first[apart], rows[apart]]), axis=1, return_counts=True)
     return {(int(a), int(b)): int(n) for (a, b), n in zip(pairs.T, counts, strict=True)}
-
-
-def _error(first: Case, second: Case, what: str) -> CohortError:
-    if first.patient_id != second.patient_id:
-        problem = "the scan is also that of another patient"
-        remedy = "give both cases the same patient_id if they are one patient"
-    else:
-        problem = "the scan is both internal and external"
-        remedy = "leave out one of the cases, or correct its cohort"
-    uids = what.endswith(_BY_UID)
-    return CohortError(
-        problem,
-        case=second.case_id,
-        found=f"{_described(first)} and {_described(second)}: {what}",
-        remedy=f"{remedy}, or correct the image paths and run 'ctbone preprocess'"
-        + uids * "; if the anonymisation gave one UID to several images, export them again",
-    )
 
 
 def _described(case: Case) -> str:

@@ -71,7 +71,7 @@ def check_scores(path: Path, case_ids: Set[str]) -> tuple[pd.DataFrame, list[Ctb
         if wrong is not None:
             wrong.file = f"{path}, row {number}"
             problems.append(wrong)
-    rows = table[valid]
+    rows = table.loc[valid]
     return rows.assign(score=rows["score"].astype(int)), problems
 
 

@@ -181,6 +181,16 @@ class Study:
         return self.root / "scores.csv"
 
     @property
+    def exports(self) -> Path:
+        """DICOM folders that ``ctbone pacs pull`` makes, one a case."""
+        return self.root / "exports"
+
+    @property
+    def second_opinion_csv(self) -> Path:
+        """Other converters' volumes compared with ctbone's, one row a case and converter."""
+        return self.root / "second_opinion.csv"
+
+    @property
     def preprocess_csv(self) -> Path:
         """The result of preprocessing, one row a case."""
         return self.root / "preprocess.csv"
@@ -219,6 +229,10 @@ class Study:
         """Return the path of a case's contact sheet."""
         return self.qc / f"{case_id}.png"
 
+    def qc_viewer(self, case_id: str) -> Path:
+        """Return the path of the page that shows a case's cube in the viewer."""
+        return self.qc / "viewer" / f"{case_id}.html"
+
     def qc_pair(self, first: str, second: str) -> Path:
         """Return the path of the picture of two cases whose scans are nearly the same."""
         return self.qc / "near_scans" / f"{first}--{second}.png"
@@ -243,9 +257,28 @@ class Study:
         """Return the path of a fusion's probabilities; its record holds the weights."""
         return self.root / "fusion" / f"{name}.csv"
 
-    def explanation(self, model: str, case_id: str) -> Path:
+    def explanation(self, model: str, method: str, case_id: str) -> Path:
         """Return the path of a case's heat map, on the grid of its volume."""
-        return self.root / "explain" / model / f"{case_id}.nii.gz"
+        return self.root / "explain" / model / method / f"{case_id}.nii.gz"
+
+    def explanation_page(self, model: str) -> Path:
+        """Return the page of a model's heat maps; the cases' pictures lie beside it."""
+        return self.root / "explain" / model / "index.html"
+
+    @property
+    def status_page(self) -> Path:
+        """The picture of the chain of custody."""
+        return self.root / "status" / "index.html"
+
+    @property
+    def model_file(self) -> Path:
+        """The study's model file, from which new patients are predicted."""
+        return self.root / "release" / f"{self.settings.name}.ctbone"
+
+    @property
+    def reading_db(self) -> Path:
+        """The database of the reading page: readers, order of the cases, scores and log."""
+        return self.root / "reading" / "reading.db"
 
     @property
     def audit_json(self) -> Path:

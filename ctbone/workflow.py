@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ from ctbone.cases import (
     TRANSFORMS,
     CaseJob,
     check_one,
+    compare_converters,
     converted_identity,
     finished_jobs,
     modules_to_preload,
@@ -21,26 +22,41 @@ from ctbone.cases import (
     prepare_case,
 )
 from ctbone.cohort import COLUMNS, examine_cohort, read_cohort
-from ctbone.config import DicomSettings, EvaluationSettings
+from ctbone.config import DicomSettings, EvaluationSettings, ExplainSettings
 from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.differences import brief, differences
-from ctbone.errors import CtboneError, ScoreError, StudyError
+from ctbone.errors import (
+    CtboneError,
+    ExplainError,
+    ReaderStudyError,
+    ReleaseError,
+    ScoreError,
+    StudyError,
+)
 from ctbone.findings import read_findings
 from ctbone.input_kind import Dim
 from ctbone.progress import progress
 from ctbone.results import (
+    Answers,
     Audit,
     CohortCheck,
     Conversion,
     Evaluation,
+    Explanation,
+    Export,
+    ExportedScores,
     Fusion,
     Prediction,
     Preprocessing,
+    Pulling,
+    ReaderLink,
+    ReaderStudy,
+    ReadingProgress,
     Report,
     Status,
     Training,
 )
-from ctbone.study import Study, record_of, write_text
+from ctbone.study import Study, atomic_path, record_of, write_table, write_text
 from ctbone.study_check import (
     check_fusion,
     check_models,
@@ -51,6 +67,8 @@ from ctbone.study_check import (
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ctbone.custody import Chain
     from ctbone.diagnosis import Diagnosis
     from ctbone.same_scans import NearScans
@@ -108,7 +126,9 @@ def init(folder: AnyPath, config: str = "sacral_ct") -> Study:
     return study
 
 
-def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
+def check(
+    study: Study | AnyPath = ".", *, workers: int = 1, second_opinion: bool = False
+) -> CohortCheck:
     """List every problem of a study before anything long runs.
 
     These are problems of the cohort table, the images' headers, the masks, ``scores.csv``, the
@@ -120,6 +140,9 @@ def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
         The study or its folder.
     workers
         Processes.
+    second_opinion
+        Whether to convert each DICOM series by dicom2nifti, SimpleITK and dcm2niix, too, as far as
+        they are installed, and to compare the volumes; writes ``second_opinion.csv``.
 
     Returns
     -------
@@ -137,7 +160,34 @@ def check(study: Study | AnyPath = ".", *, workers: int = 1) -> CohortCheck:
     >>> found.ok, found.problems[0].problem
     (False, 'the cohort has no cases')
     """
-    return _check(_opened(study), workers=workers, preload=())
+    opened = _opened(study)
+    found = _check(opened, workers=workers, preload=())
+    if not second_opinion:
+        return found
+    return dataclasses.replace(found, opinions=_second_opinion(opened, workers=workers))
+
+
+def _second_opinion(study: Study, *, workers: int) -> pd.DataFrame:
+    """Compare ctbone's volumes with those of other converters and write the table."""
+    import pandas as pd
+
+    from ctbone.second_opinion import COLUMNS
+
+    jobs = [CaseJob(study, case) for case in examine_cohort(study).with_files]
+    rows: list[dict[str, object]] = []
+    with progress("Second opinion", total=len(jobs)) as bar:
+        for outcome in map_cases(compare_converters, jobs, workers=workers):
+            case_id = outcome.item.case.case_id
+            rows += [dataclasses.asdict(opinion) for opinion in outcome.result or ()]
+            if outcome.error:  # the check lists why
+                missing = {"case_id": case_id, "converter": "ctbone", "result": "no volume"}
+                rows.append({**missing, "explanation": outcome.error.problem})
+            bar.advance(note=case_id)
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(
+        ["case_id", "converter"], ignore_index=True
+    )
+    write_table(study.second_opinion_csv, table)
+    return table
 
 
 def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck:
@@ -187,6 +237,66 @@ def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck
     )
 
 
+def pacs_pull(
+    table: AnyPath,
+    study: Study | AnyPath = ".",
+    *,
+    archive: str,
+    aet: str = "CTBONE",
+    move_port: int | None = None,
+    per_second: float | None = None,
+    deid: Literal["basic", "none"] = "basic",
+) -> Pulling:
+    """Pull CT series from a PACS into ``exports/<case_id>`` of a study.
+
+    Parameters
+    ----------
+    table
+        CSV with ``case_id`` and one of ``accession``, ``patient_id`` and ``study_uid``; it lies
+        outside the study.
+    study
+        The study or its folder.
+    archive
+        ``https://host/dicom-web``, or ``dicom://AET@host:port`` (with TLS ``dicoms://``).
+    aet
+        The application entity title of this machine.
+    move_port
+        Port on which this machine listens for C-MOVE; None uses C-GET.
+    per_second
+        Images a second at most.
+    deid
+        ``basic`` removes in memory what PS3.15's basic profile removes; ``none`` keeps the files as
+        they are sent.
+
+    Returns
+    -------
+    Pulling
+
+    Raises
+    ------
+    PacsError
+        The table or the address is not valid. Errors of single examinations are in the result.
+    """
+    from ctbone.pacs import PacsError, RateLimit, open_archive, pull_case, read_wanted
+
+    opened = _opened(study)
+    wanted = read_wanted(Path(table), opened.root)
+    link = open_archive(archive, aet=aet, move_port=move_port)
+    limit = RateLimit(per_second)
+    pulled, problems = [], []
+    try:
+        with progress("Pull", total=len(wanted)) as bar:
+            for one in wanted:
+                try:
+                    pulled.append(pull_case(opened, one, link, deid=deid, limit=limit))
+                except PacsError as error:
+                    problems.append(error)
+                bar.advance(note=one.case_id)
+    finally:
+        link.close()
+    return Pulling(opened, pulled, problems)
+
+
 def doctor(study: Study | AnyPath = ".", *, network: bool = False) -> Diagnosis:
     """Look at this machine: versions, devices, codecs, free space, and time for a study.
 
@@ -216,6 +326,10 @@ def convert(
     out: AnyPath | None = None,
     *,
     list: bool = False,  # the name of the command's option
+    series: int | None = None,
+    irregular: Literal["refuse", "resample"] | None = None,
+    kernel: Literal["any", "bone", "soft"] | None = None,
+    study: Study | AnyPath | None = None,
 ) -> Conversion:
     """Convert one DICOM series to NIfTI in HU, or list the series of a folder.
 
@@ -227,6 +341,14 @@ def convert(
         The NIfTI file to write, ``.nii`` or ``.nii.gz``.
     list
         List the series and the reason why each is taken or not; write nothing.
+    series
+        Take the series with this number of the list, even if it is reformatted from another one.
+    irregular
+        Refuse or resample tilted and unevenly spaced series; None: as the study says, else refuse.
+    kernel
+        Preferred reconstruction; None: as the study says, else any.
+    study
+        A study whose DICOM settings apply; None: the defaults.
 
     Returns
     -------
@@ -245,11 +367,15 @@ def convert(
     """
     from ctbone import dicom
 
+    settings = DicomSettings() if study is None else _opened(study).settings.dicom
+    chosen = {"irregular": irregular, "kernel": kernel}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    settings = DicomSettings.model_validate({**settings.model_dump(), **given})
     if list:
-        return Conversion(None, dicom.list_series(Path(folder), DicomSettings()))
+        return Conversion(None, dicom.list_series(Path(folder), settings, series))
     if out is None:
         raise CtboneError("no output file is named", expected="ctbone convert DIR OUT.nii.gz")
-    return Conversion(dicom.convert_series(Path(folder), Path(out), DicomSettings()))
+    return Conversion(dicom.convert_series(Path(folder), Path(out), settings, series))
 
 
 def preprocess(
@@ -433,35 +559,81 @@ def train(
     return Training(summaries)
 
 
-def predict(study: Study | AnyPath = ".", *, dim: Dim | None = None) -> Prediction:
-    """Predict the external cases with the models of all folds.
+def predict(
+    study: Study | AnyPath = ".",
+    *,
+    dim: Dim | None = None,
+    image: AnyPath | None = None,
+    mask: AnyPath | None = None,
+    cohort: str | None = None,
+    model: AnyPath | None = None,
+    case: str | None = None,
+    column: Mapping[str, str] | None = None,
+    out: AnyPath | None = None,
+) -> Prediction | Answers:
+    """Predict the external cases with the models of all folds, or answer for new patients.
 
-    A model with a fold that is not trained is left out.
+    Without an image, a cohort and a model file, the tables of the external cases are written; a
+    model with a fold that is not trained is left out.
+
+    With one, each case gets the mean of the folds of every model, fused and recalibrated as the
+    study was, a class, a conformal set, and sentences for what lies outside the training range.
+    The images are converted in a temporary folder that is removed.
 
     Parameters
     ----------
     study
         The study or its folder; all folds of at least one model are trained.
     dim
-        Predict only with the models of this dimension.
+        Of the tables: only those of the models of this dimension.
+    image, mask
+        A DICOM folder, a DICOM file or NIfTI, and the mask of its lesion; or two folders of many,
+        in which image and mask of a patient have the same name.
+    cohort
+        An external centre of the study, in place of an image.
+    model
+        A model file of ``export``; no study is needed then.
+    case
+        Name of the case in the output.
+    column
+        Clinical columns of the patient, such as age and sex.
+    out
+        Folder of the JSON files and ``answers.csv``; None writes nothing.
 
     Returns
     -------
-    Prediction
-        The reasons of models that were left out are in ``left_out``.
+    Prediction or Answers
+        Of the tables, with the reasons of models that were left out; or of the new patients.
 
     Raises
     ------
     InferenceError, ModelError
         There are no external cases, no model is trained in all folds, or folds are outdated.
+    ReleaseError, CustodyError
+        The study or the model file cannot answer.
+    CtboneError
+        The image or mask of the only case cannot be used.
 
     Examples
     --------
     >>> import ctbone as ct
     >>> ct.predict("my_study").table  # doctest: +SKIP
+    >>> ct.predict("my_study", image="dicom/P99", mask="P99.nii.gz")  # doctest: +SKIP
     """
-    study = _opened(study)
+    if (image, mask, cohort, model) != (None, None, None, None):
+        from ctbone.new_patient import predict_patients
 
+        return predict_patients(
+            image,
+            mask,
+            study=None if model is not None and cohort is None else _opened(study),
+            model=model,
+            cohort=cohort,
+            case=case,
+            columns=column or {},
+            out=out,
+        )
+    study = _opened(study)
     names, count = models_of(study, dim), study.settings.folds.count
     from ctbone import inference
 
@@ -483,6 +655,133 @@ def _predict(study: Study, model: str) -> Path:
 
     with custody.timed(study, f"predict {model}"):
         return inference.predict_external(study, model)
+
+
+def export(
+    out: AnyPath, *, study: Study | AnyPath = ".", onnx: bool = False, force: bool = False
+) -> Export:
+    """Write a trained study as one model file, without any patient's data.
+
+    Parameters
+    ----------
+    out
+        The file to write; its name ends in ``.ctbone``.
+    study
+        The study or its folder; all folds of at least one model are trained.
+    onnx
+        Also write every network as ONNX, into the folder ``<out without .ctbone>.onnx``.
+    force
+        Overwrite ``out``.
+
+    Returns
+    -------
+    Export
+
+    Raises
+    ------
+    ReleaseError, CustodyError
+        The study is not trained, its files do not belong together, or ``out`` exists.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.export("sacral.ctbone", study="my_study")  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone import release
+
+    path = Path(out)
+    if not path.name.endswith(release.SUFFIX):
+        raise ReleaseError(
+            "the name of a model file ends in .ctbone",
+            found=path.name,
+            remedy=f"{path.name}.ctbone",
+        )
+    if path.exists() and not force:
+        raise ReleaseError(
+            "the file exists already and is not overwritten",
+            file=path,
+            remedy="choose another name, or give --force",
+        )
+    source = release.release_file(study)
+    with atomic_path(path) as temporary:
+        shutil.copyfile(source, temporary)
+    found = release.read_release(path)
+    networks: list[Path] = []
+    if onnx:
+        networks = release.write_onnx(found, path.with_suffix(".onnx"), study)
+    return Export(path, found.digest, found.card, networks)
+
+
+def explain(
+    study: Study | AnyPath = ".",
+    *,
+    dim: Dim | None = None,
+    case: str | Sequence[str] = (),
+    method: str | Sequence[str] = (),
+    layer: str | None = None,
+    target: str | None = None,
+) -> Explanation:
+    """Draw maps of what the models use, as NIfTI on the scanner's grid and as pictures.
+
+    An internal case is explained by the network that has not seen it, an external case by all
+    folds.
+
+    Parameters
+    ----------
+    study
+        The study or its folder; at least one fold is trained.
+    dim
+        Explain only the models of this dimension.
+    case
+        ``case_id`` of one or several cases; empty for all.
+    method
+        The maps, as in ``explain.methods``; empty takes the settings.
+    layer
+        Layer of class activation maps, of a single model; None takes the settings.
+    target
+        The class that the maps are evidence for; None takes the settings.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    ExplainError, ConfigError
+        An option does not fit the study, or no fold is trained.
+    CustodyError, ModelError
+        Weights or crops are missing, damaged or out of date.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.explain("my_study", dim="3d", case="P012").table  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone.explaining import explain_study
+
+    names = models_of(study, dim)
+    if layer is not None and len(names) > 1:
+        raise ExplainError(
+            "a layer belongs to one model",
+            found=f"--layer {layer} for {', '.join(names)}",
+            remedy="choose the model with --dim, or set explain.layers in study.yaml",
+        )
+    chosen = study.settings.explain.model_dump()
+    methods = [method] if isinstance(method, str) else [*dict.fromkeys(method)]
+    chosen |= {"methods": methods} if methods else {}
+    chosen |= {} if target is None else {"target": target}
+    chosen |= {} if layer is None else {"layers": {names[0]: layer}}
+    settings = checked(ExplainSettings, chosen)
+    if settings.target is not None and settings.target not in study.settings.classes:
+        raise ExplainError(
+            "the study has no such class",
+            found=settings.target,
+            expected=", ".join(study.settings.classes),
+        )
+    cases = [case] if isinstance(case, str) else [*case]
+    return Explanation([explain_study(study, name, settings, cases=cases) for name in names])
 
 
 def fuse(
@@ -540,7 +839,7 @@ def _scores(study: Study, path: AnyPath) -> Path:
         "the table of the scores is missing",
         file=given,
         expected=f"a file here or in the study: {inside}",
-        remedy="correct the path of --with-reader",
+        remedy="correct the path",
     )
 
 
@@ -644,10 +943,77 @@ def report(study: Study | AnyPath = ".") -> Report:
     """
     study = _opened(study)
     from ctbone import custody
+    from ctbone.reader_study import reader_chapter
     from ctbone.reporting import report as report_study
 
     with custody.timed(study, "report"):
-        return Report(report_study(study))
+        return Report(report_study(study, chapters=(reader_chapter,)))
+
+
+def readers(
+    scores: AnyPath = "scores.csv",
+    *,
+    truth: AnyPath | None = None,
+    out: AnyPath | None = None,
+    model: str | None = None,
+    positive: str | None = None,
+    margin: float | None = None,
+    study: Study | AnyPath = ".",
+) -> ReaderStudy:
+    """Analyse a reader study: readers with and without AI, by reader, level and on average.
+
+    Parameters
+    ----------
+    scores
+        The table of scores, here or in the study folder.
+    truth
+        A table with ``case_id`` and ``label``, such as a cohort.csv; no study is needed then.
+    out
+        Folder of the results; None is ``readers`` in the study, or ``reader_study`` with ``truth``.
+    model
+        The model that supported the readers: a table of the study, or a CSV file with ``case_id``
+        and ``p_<positive class>``; None is the study's ``3d``, if it exists.
+    positive
+        The positive class of ``truth``; None recognises names such as malignant and 1.
+    margin
+        Loss of AUC that is acceptable; also tests non-inferiority.
+    study
+        The study or its folder.
+
+    Returns
+    -------
+    ReaderStudy
+
+    Raises
+    ------
+    ScoreError, ReaderStudyError
+        A reading is faulty, or the readings do not make a study.
+    CohortError, StudyError, PredictionError, CustodyError
+        Another table is missing or faulty.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.readers("scores.csv", truth="cohort.csv", out="reader_study")  # doctest: +SKIP
+    """
+    from ctbone import reader_study
+
+    settings = EvaluationSettings()
+    if margin is not None and not 0 < margin < 1:
+        raise ReaderStudyError("the margin is not between 0 and 1", found=margin)
+    if truth is not None:
+        known = reader_study.table_truth(
+            Path(truth), positive=positive, model=None if model is None else Path(model)
+        )
+        path, folder = Path(scores), Path(out or "reader_study")
+    else:
+        study = _opened(study)
+        settings = study.settings.evaluation
+        path, folder = _scores(study, scores), Path(out or study.root / "readers")
+        known = reader_study.study_truth(study, model)
+    readings = reader_study.read_readings(path, known)
+    page = reader_study.write_reader_study(readings, path, folder, settings=settings, margin=margin)
+    return ReaderStudy(page)
 
 
 def status(study: Study | AnyPath = ".") -> Status:
@@ -711,6 +1077,82 @@ def audit(study: Study | AnyPath = ".", *, controls: bool = False, permute: int 
 
     page = audit_study(study, controls=controls, permute=permute)
     return Audit(page, read_findings(study))
+
+
+def read(
+    study: Study | AnyPath = ".",
+    *,
+    add_reader: str | None = None,
+    level: Literal["junior", "mid", "senior"] | None = None,
+    progress: bool = False,
+    export: bool = False,
+    out: AnyPath | None = None,
+    skip_washout: str | None = None,
+    by: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    certificate: AnyPath | None = None,
+    key: AnyPath | None = None,
+) -> ReaderLink | ReadingProgress | ExportedScores | None:
+    """Serve the page on which radiologists read the cases, or manage the reader study.
+
+    Parameters
+    ----------
+    study
+        The study or its folder; its cases are preprocessed and, for aided readings, predicted.
+    add_reader, level
+        Add a reader, or make a new link for a known one.
+    progress
+        Return how many cases each reader has read.
+    export, out
+        Write the scores of the finished sessions, by default to ``scores.csv`` in the study.
+    skip_washout, by
+        Let a reader start session two at once; the name is logged.
+    host, port
+        Where the page is served; without one of the actions above, until it is interrupted.
+    certificate, key
+        PEM files for TLS.
+
+    Returns
+    -------
+    ReaderLink, ReadingProgress, ExportedScores or None
+        Result of the action; None after serving.
+
+    Raises
+    ------
+    ReadingError
+        The reader study cannot be opened, or does not allow the action.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.read("my_study", add_reader="r1", level="senior")  # doctest: +SKIP
+    >>> ct.read("my_study")  # doctest: +SKIP
+    """
+    study = _opened(study)
+    from ctbone import reading
+    from ctbone.reading.database import Database
+
+    if add_reader is not None:
+        token = reading.add_reader(Database(study.reading_db), add_reader, level)
+        base = reading.address(host, port, secure=certificate is not None)
+        return ReaderLink(add_reader, f"{base}#{token}")
+    if skip_washout is not None:
+        reading.skip_washout(Database(study.reading_db), skip_washout, by or "")
+        return ReadingProgress(reading.reading_progress(Database(study.reading_db)))
+    if progress:
+        return ReadingProgress(reading.reading_progress(Database(study.reading_db)))
+    if export:
+        path = study.scores_csv if out is None else Path(out)
+        return ExportedScores(path, reading.export_scores(study, Database(study.reading_db), path))
+    reading.serve(
+        study,
+        host=host,
+        port=port,
+        certificate=None if certificate is None else Path(certificate),
+        key=None if key is None else Path(key),
+    )
+    return None
 
 
 def run(

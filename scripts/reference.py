@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -50,7 +50,7 @@ def _commands() -> Iterator[str]:
     from ctbone.cli import app
 
     group = typer.main.get_command(app)
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
+    for name, command in _leaves(group):
         context = command.make_context(
             name,
             [],
@@ -62,6 +62,15 @@ def _commands() -> Iterator[str]:
         context.info_name = f"ctbone {name}"
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
         yield from (f"### ctbone {name}", "", "```text", text, "```", "")
+
+
+def _leaves(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every command with its name; a command with commands of its own yields those."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _leaves(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def _settings() -> Iterator[str]:

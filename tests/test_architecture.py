@@ -10,17 +10,26 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {
     *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
-    "radiographs",
-    "reporting",
+    *("radiographs", "release", "reporting", "reader_study", "planning", "explaining", "reading"),
 }
 SHARED = {
-    "document": {"preprocessing", "training", "reporting", "auditing"},
-    "learning": {"training"},
-    "models": {"learning", "training", "inference", "transforms", "auditing"},
+    "document": {
+        *("preprocessing", "training", "reporting", "auditing", "reader_study", "planning"),
+        "explaining",
+    },
+    "viewer": {"preprocessing", "reading", "reporting"},
+    "learning": {"training", "release"},
+    "models": {
+        *("learning", "training", "inference", "release", "transforms", "auditing", "explaining"),
+    },
 }
 ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
-ORDER = {"workflow", "study_check", "diagnosis", "cases", "results", "cli", "__main__", "__init__"}
+ORDER = {
+    *("workflow", "study_check", "diagnosis", "status_page", "sample_sizes", "second_opinion"),
+    *("pacs", "cases", "new_patient", "results", "cli"),
+    *("__main__", "__init__"),
+}
 
 
 def rooms():

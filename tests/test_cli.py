@@ -10,6 +10,7 @@ from tests.dicom.writer import Plan, ramp, write_series
 COMMANDS = [
     *("init", "check", "convert", "preprocess", "train", "predict", "fuse", "evaluate"),
     *("readers", "explain", "report", "read", "run", "demo", "status", "audit"),
+    "power",
 ]
 
 
@@ -62,20 +63,21 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "words"),
     [
-        ("readers", "scores.csv"),
-        ("explain",),
-        ("read",),
-        ("predict", "some_dicom_folder", "--mask", "m.nii"),
+        (("predict", "dicom"), "needs the mask of the lesion"),
+        (("predict", ".", "--mask", "cohort.csv", "--column", "age"), "name=value"),
+        (("predict", ".", "--mask", "cohort.csv"), "no model of the study is trained"),
+        (("predict", "--model", "cohort.csv", ".", "--mask", "cohort.csv"), "not a model file"),
+        (("export", "m.zip"), "ends in .ctbone"),
     ],
 )
-def test_what_comes_later_says_so(tmp_path, arguments):
-    done = ctbone(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "this version of ctbone" in done.stderr
-    assert "remedy" in done.stderr
+def test_a_new_patient_that_cannot_be_answered_says_why(study, arguments, words):
+    done = ctbone(*arguments, cwd=study.root)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (study.root / "answers").exists()
 
 
 def test_init_makes_a_study_and_overwrites_nothing(tmp_path):

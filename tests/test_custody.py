@@ -325,6 +325,23 @@ def test_status_of_a_finished_study(study):
     assert "'ctbone run' has nothing to make" in good(study, "status")
 
 
+def test_the_picture_of_the_chain_shows_every_state(study, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    (study / "scores.csv").write_text((study / "scores.csv").read_text() + "\n")
+    (study / "runs/3d/fold1/card.json").unlink()
+    good(study, "status", "--open")
+    page = study / "status" / "index.html"
+    assert opened == [page.resolve().as_uri()]
+    text = page.read_text()
+    for words in ("the scores have changed", "not trained yet", "elsewhere", "ctbone train"):
+        assert words in text
+    record = json.loads((study / "status" / "status.json").read_text())
+    shown = pd.read_csv(study / "status" / "tables" / "not_current.csv")
+    assert len(shown) == len(record["not_current"])
+    assert set(shown["state"]) == {one["state"] for one in record["not_current"]}
+
+
 def test_run_makes_nothing_where_status_finds_nothing(study):
     def _times():
         files = [path for path in study.rglob("*") if path.is_file()]

@@ -99,7 +99,11 @@ def test_commands_and_options_exist(page):
         for call in re.findall(r"(?:^|[\s/])ctbone (?!as\b)([a-z]+\b[^|#]*)", line):
             words = call.split()
             assert words[0] in COMMANDS, f"ctbone {call}"
-            known = {option for parameter in COMMANDS[words[0]].params for option in parameter.opts}
+            command = COMMANDS[words[0]]
+            if hasattr(command, "commands") and len(words) > 1:
+                assert words[1] in command.commands, f"ctbone {call}"
+                command = command.commands[words[1]]
+            known = {option for parameter in command.params for option in parameter.opts}
             options = {word.partition("=")[0] for word in words if word.startswith("--")}
             assert options <= known | {"--help"}, f"ctbone {call}"
 

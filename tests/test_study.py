@@ -51,7 +51,7 @@ def test_paths_are_those_of_the_design(study):
             study.predictions_csv("3d"),
             study.fusion("3d+2d"),
             record_of(study.fusion("3d+2d")),
-            study.explanation("3d", "P1"),
+            study.explanation("3d", "grad-cam", "P1"),
         )
     ]
     assert relative == [
@@ -63,7 +63,7 @@ def test_paths_are_those_of_the_design(study):
         "predictions/3d.csv",
         "fusion/3d+2d.csv",
         "fusion/3d+2d.json",
-        "explain/3d/P1.nii.gz",
+        "explain/3d/grad-cam/P1.nii.gz",
     ]
 
 

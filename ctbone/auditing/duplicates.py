@@ -1,4 +1,4 @@
-"""Cases that share a scan or a crop, found by hashes, and cases whose lesions measure the same."""
+"""Cases that share a scan or a crop, exactly or nearly, and lesions with the same measures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ctbone.auditing.columns import preprocessed
 from ctbone.cohort import INTERNAL, Case, Cohort
 from ctbone.errors import StudyError
 from ctbone.findings import Finding
+from ctbone.same_scans import near_scans, read_identities, shared_pairs
 from ctbone.study import Study, read_json, record_of
 
 _HU_APART = 2.0
@@ -51,6 +52,7 @@ def duplicate_findings(study: Study, cohort: Cohort) -> list[Finding]:
             if finding:
                 reported.add(frozenset(case.case_id for case in group))
                 found.append(finding)
+    found += _by_identity(study, cohort, reported)
     found += _near(cohort, rows, reported)
     if len(found) > _MOST_PAIRS:
         more = len(found) - _MOST_PAIRS
@@ -68,6 +70,23 @@ def duplicate_findings(study: Study, cohort: Cohort) -> list[Finding]:
             value=known,
         )
     ]
+
+
+def _by_identity(study: Study, cohort: Cohort, reported: set[frozenset[str]]) -> Iterable[Finding]:
+    """Yield pairs of scans that share slices or UIDs, or are nearly the same."""
+    identities = read_identities(study, cohort)
+    shared = shared_pairs(cohort, identities)
+    pairs = [
+        (pair.first, pair.second, "problem", f"{pair.problem}: {pair.what}") for pair in shared
+    ]
+    for near in near_scans(cohort, identities, [pair.error() for pair in shared]):
+        verdict = f"nearly the same scan: correlation {near.correlation:.5f}"
+        pairs.append((near.first, near.second, "attention", verdict))
+    for first, second, state, verdict in pairs:
+        names = frozenset((first.case_id, second.case_id))
+        if not any(names <= cases for cases in reported):
+            reported.add(names)
+            yield _finding((first, second), state, verdict, _REMEDY)
 
 
 def _shared(kind: str, group: tuple[Case, ...]) -> Finding | None:

@@ -149,7 +149,13 @@ class MadeLinks:
             return _stale("the file is missing or not that of the card")
         folds = self.folds()
         if folds.state == "stale":
-            return _stale(f"{folds.because} (folds.csv)", folds.cause, folds.remedy)
+            return _stale(
+                f"{folds.because} (folds.csv)",
+                folds.cause,
+                folds.remedy,
+                found=folds.found,
+                expected=folds.expected,
+            )
         if key.get("folds") != self.memory.hash(self.study.folds_csv):
             return _stale("they were trained in other folds")
         crop = self.crop_states(model, self.cohort.internal)
@@ -205,8 +211,10 @@ class MadeLinks:
         predict = "run 'ctbone predict'"
         command = "run 'ctbone train'" if part == "internal" else predict
 
-        def _link(state: State, because: str, cause: Cause = "", remedy: str = command) -> Link:
-            return Link("predictions", name, path, state, because, remedy, cause, part)
+        def _link(
+            state: State, because: str, cause: Cause = "", remedy: str = command, **more: str
+        ) -> Link:
+            return Link("predictions", name, path, state, because, remedy, cause, part, **more)
 
         made_from = record.get("crops")
         known = {case.case_id for case in cases} & set(made_from or {})
@@ -221,7 +229,9 @@ class MadeLinks:
                 return _link("stale", f"{weights.name} was trained again", "data")
         first = first_stale(upstream)
         if first is not None:
-            return _link("stale", f"{first.name}: {first.because}", first.cause, first.remedy)
+            because = f"{first.name}: {first.because}"
+            values = {"found": first.found, "expected": first.expected}
+            return _link("stale", because, first.cause, first.remedy, **values)
         if upstream:
             return _link("stale", f"{upstream[0].name} is gone", "data")
         crop = self.crop_states(name, cases)
@@ -254,8 +264,10 @@ class MadeLinks:
         path = self.study.fusion(name)
         command = "run 'ctbone fuse'"
 
-        def _link(state: State, because: str, cause: Cause = "", remedy: str = command) -> Link:
-            return Link("fusion", name, path, state, because, remedy, cause)
+        def _link(
+            state: State, because: str, cause: Cause = "", remedy: str = command, **more: str
+        ) -> Link:
+            return Link("fusion", name, path, state, because, remedy, cause, **more)
 
         if not path.is_file():
             return _link("missing", "not fused yet")
@@ -275,7 +287,9 @@ class MadeLinks:
         first = first_stale(upstream)
         if first is not None:
             because = f"{first.name}: {first.because}"
-            return _link("stale", because, first.cause, f"{first.remedy}; then {command}")
+            values = {"found": first.found, "expected": first.expected}
+            remedy = f"{first.remedy}; then {command}"
+            return _link("stale", because, first.cause, remedy, **values)
         other = None if name == READER else self._other_settings(name, record)
         return _link("stale", other, "settings") if other else Link("fusion", name, path, "current")
 

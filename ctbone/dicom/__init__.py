@@ -8,6 +8,7 @@ from ctbone.dicom.convert import (
     read_header,
     recorded_identity,
 )
+from ctbone.dicom.part import read_part
 from ctbone.dicom.series import Series, list_series
 from ctbone.dicom.volume import ScanParameters, Volume, read_series
 from ctbone.errors import DicomError
@@ -23,6 +24,7 @@ __all__ = [
     "is_converted",
     "list_series",
     "read_header",
+    "read_part",
     "read_series",
     "recorded_identity",
 ]

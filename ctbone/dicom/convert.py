@@ -38,8 +38,12 @@ from ctbone.study import (
 )
 
 
-def convert_series(folder: Path, out: Path, settings: DicomSettings) -> Path:
+def convert_series(
+    folder: Path, out: Path, settings: DicomSettings, number: int | None = None
+) -> Path:
     """Convert the selected series of a folder to ``.nii`` or ``.nii.gz``, with a record beside it.
+
+    ``number`` names a series of the list instead.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def convert_series(folder: Path, out: Path, settings: DicomSettings) -> Path:
             file=out,
             expected="a name that ends in .nii or .nii.gz",
         )
-    found = list_series(folder, settings)
+    found = list_series(folder, settings, number)
     series = taken_series(found, folder)
     volume = read_series(series)
     write_nifti(out, volume.data, volume.affine)
@@ -134,10 +138,13 @@ class ImageHeader:
     identity
         That of the study's volume if it was made from the present files, else without voxels. Its
         ``instances`` are digested without the study's salt and must not be written.
+    series
+        The series that is taken; None for a NIfTI.
     """
 
     grid: Grid
     identity: ScanIdentity
+    series: Series | None = None
 
 
 def read_header(study: Study, case: Case) -> ImageHeader:
@@ -164,7 +171,8 @@ def read_header(study: Study, case: Case) -> ImageHeader:
         if series.stack.irregularity
         else Grid(series.stack.shape, series.stack.affine)
     )
-    return ImageHeader(grid, replace(recorded, instances=_instance_keys(series, salt=b"")))
+    instances = _instance_keys(series, salt=b"")
+    return ImageHeader(grid, replace(recorded, instances=instances), series)
 
 
 def recorded_identity(study: Study, case: Case) -> ScanIdentity | None:
@@ -237,8 +245,11 @@ def _record(volume: Volume, found: list[Series]) -> dict[str, Any]:
         "from": "dicom",
         "geometry": _geometry(volume.grid),
         "scan": asdict(volume.scan),
+        "contrast": any(series.contrast for series in found if series.verdict == "taken"),
         "air_voxels": volume.air_voxels,
+        "outside_voxels": volume.outside_voxels,
         "resampled": volume.irregularity or None,
+        "note": next((one.note for one in found if one.verdict == "taken"), "") or None,
         "series": [
             {
                 "number": series.number,
@@ -247,6 +258,11 @@ def _record(volume: Volume, found: list[Series]) -> dict[str, Any]:
                 "slices": series.slices,
                 "verdict": series.verdict,
                 "reason": series.reason,
+                **{
+                    name: text
+                    for name, text in (("part", series.part), ("note", series.note))
+                    if text
+                },
             }
             for series in found
         ],

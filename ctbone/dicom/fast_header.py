@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -27,12 +26,12 @@ from pydicom.uid import (
 FIRST_READ = 1 << 14
 LAST_READ = 1 << 20
 # Undefined length (DICOM PS3.5, 7.1.1).
-_UNDEFINED = 0xFFFFFFFF
+UNDEFINED = 0xFFFFFFFF
 # Limits of an ordinary header: nesting of sequences, and bytes of a value.
 _DEEPEST = 12
 _LONGEST = 1024
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_PIXEL_DATA = 0x7FE00010
+PIXEL_DATA = 0x7FE00010
 # Explicit VRs with a length of four bytes after two reserved ones, and those with a length of two
 # bytes.
 _LONG = frozenset(
@@ -54,6 +53,9 @@ _WANTED: dict[int, tuple[str, str]] = {
     0x00080008: ("ImageType", "CS"),
     0x00080016: ("SOPClassUID", "UI"),
     0x00080018: ("SOPInstanceUID", "UI"),
+    0x00080022: ("AcquisitionDate", "DA"),
+    0x0008002A: ("AcquisitionDateTime", "DT"),
+    0x00080032: ("AcquisitionTime", "TM"),
     0x00080060: ("Modality", "CS"),
     0x00080070: ("Manufacturer", "LO"),
     0x00081090: ("ManufacturerModelName", "LO"),
@@ -67,8 +69,11 @@ _WANTED: dict[int, tuple[str, str]] = {
     0x00181210: ("ConvolutionKernel", "SH"),
     0x0020000D: ("StudyInstanceUID", "UI"),
     0x0020000E: ("SeriesInstanceUID", "UI"),
+    0x00200012: ("AcquisitionNumber", "IS"),
     0x00200032: ("ImagePositionPatient", "DS"),
     0x00200037: ("ImageOrientationPatient", "DS"),
+    0x00200052: ("FrameOfReferenceUID", "UI"),
+    0x00200100: ("TemporalPositionIdentifier", "IS"),
     0x00280002: ("SamplesPerPixel", "US"),
     0x00280004: ("PhotometricInterpretation", "CS"),
     0x00280008: ("NumberOfFrames", "IS"),
@@ -83,9 +88,11 @@ _WANTED: dict[int, tuple[str, str]] = {
     0x00280121: ("PixelPaddingRangeLimit", "XS"),
     0x00281052: ("RescaleIntercept", "DS"),
     0x00281053: ("RescaleSlope", "DS"),
+    0x00281054: ("RescaleType", "LO"),
 }
-# Left to pydicom: the modality lookup table and the functional groups of enhanced files.
-_GENERAL = frozenset((0x00283000, 0x52009229, 0x52009230))
+# Left to pydicom: the modality lookup table, the energy of a virtual monoenergetic image and the
+# functional groups of enhanced files.
+_GENERAL = frozenset((0x0018937C, 0x00283000, 0x52009229, 0x52009230))
 # Elements that may hold several values.
 _SEVERAL = frozenset(
     (
@@ -98,7 +105,7 @@ _SEVERAL = frozenset(
 )
 
 
-class _UnusualHeaderError(Exception):
+class UnusualHeaderError(Exception):
     """The header is not an ordinary one."""
 
 
@@ -148,7 +155,7 @@ def read_fast_header(file: BufferedIOBase, size: int) -> FastHeader | None:
     for more in (LAST_READ, 0):
         try:
             return _parse(head, size)
-        except (_UnusualHeaderError, RecursionError):
+        except (UnusualHeaderError, RecursionError):
             return None
         except (struct.error, IndexError):
             if not more or size <= len(head):
@@ -157,51 +164,30 @@ def read_fast_header(file: BufferedIOBase, size: int) -> FastHeader | None:
     return None
 
 
-def inflated_size_exceeds(file: BufferedIOBase, limit: int) -> bool:
-    """Whether a deflated file inflates to more than ``limit`` bytes."""
-    head = file.read(FIRST_READ)
-    if DeflatedExplicitVRLittleEndian.encode() not in head:
-        return False
-    try:
-        _, at = _file_group(head)
-    except (_UnusualHeaderError, struct.error):
-        return True  # the start of the data is unknown
-    inflater, grown = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    rest = head[at:]
-    while rest or (rest := file.read(FIRST_READ)):
-        grown += len(inflater.decompress(rest, 1 << 20))
-        rest = inflater.unconsumed_tail
-        if grown > limit:
-            return True
-        if inflater.eof:
-            break
-    return False
-
-
 def _parse(head: bytes, size: int) -> FastHeader:
     if head[128:132] != b"DICM":
-        raise _UnusualHeaderError
+        raise UnusualHeaderError
     syntax, at = _syntax(head)
     found: dict[str, Any] = {}
     explicit = syntax != ImplicitVRLittleEndian
     if not explicit and head[at + 4 : at + 6] in _SHORT | _LONG:
-        raise _UnusualHeaderError  # the file meta group says implicit, the data are explicit
+        raise UnusualHeaderError  # the file meta group says implicit, the data are explicit
     last = 0
     while True:
-        tag, kind, length, start = _element(head, at, explicit)
+        tag, kind, length, start = read_element(head, at, explicit)
         if tag <= last or tag in _GENERAL:
-            raise _UnusualHeaderError
-        if tag == _PIXEL_DATA:
+            raise UnusualHeaderError
+        if tag == PIXEL_DATA:
             if found.get("NumberOfFrames", "1") != "1":
-                raise _UnusualHeaderError
+                raise UnusualHeaderError
             return FastHeader(
                 found, syntax, _pixels(found, syntax, start=start, length=length, size=size)
             )
         last = tag
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             if explicit and kind != b"SQ":
-                raise _UnusualHeaderError
-            at = _end_of_sequence(head, start, explicit, 0)
+                raise UnusualHeaderError
+            at = end_of_sequence(head, start, explicit, 0)
             continue
         at = start + length
         wanted = _WANTED.get(tag)
@@ -209,7 +195,7 @@ def _parse(head: bytes, size: int) -> FastHeader:
             if at > len(head):
                 raise IndexError
             if length > _LONGEST:
-                raise _UnusualHeaderError
+                raise UnusualHeaderError
             keyword, expected = wanted
             value = _value(expected, keyword in _SEVERAL, kind, head[start:at])
             if value is not None:
@@ -218,20 +204,20 @@ def _parse(head: bytes, size: int) -> FastHeader:
 
 def _syntax(head: bytes) -> tuple[UID, int]:
     """Return the transfer syntax and the offset of the data set."""
-    value, at = _file_group(head)
+    value, at = file_group(head)
     uid = _known_syntax(value)
     if uid is None:
-        raise _UnusualHeaderError
+        raise UnusualHeaderError
     return uid, at
 
 
-def _file_group(head: bytes) -> tuple[bytes, int]:
+def file_group(head: bytes) -> tuple[bytes, int]:
     """Read the file meta group (always explicit): the transfer syntax UID and the group's end."""
-    at, syntax = 132, b""
+    at, syntax = 132 if head[128:132] == b"DICM" else 0, b""
     while head[at : at + 2] == b"\x02\x00":
-        tag, _, length, start = _element(head, at, explicit=True)
+        tag, _, length, start = read_element(head, at, explicit=True)
         if length > FIRST_READ:
-            raise _UnusualHeaderError
+            raise UnusualHeaderError
         at = start + length
         if tag == 0x00020010:
             syntax = head[start:at]
@@ -247,7 +233,7 @@ def _known_syntax(value: bytes) -> UID | None:
     return uid if uid.is_transfer_syntax and not uid.is_private and not odd else None
 
 
-def _element(head: bytes, at: int, explicit: bool) -> tuple[int, bytes, int, int]:
+def read_element(head: bytes, at: int, explicit: bool) -> tuple[int, bytes, int, int]:
     """Return tag, VR, length and the offset of the value."""
     if not explicit:
         group, element, length = _IMPLICIT(head, at)
@@ -258,13 +244,13 @@ def _element(head: bytes, at: int, explicit: bool) -> tuple[int, bytes, int, int
     if kind in _LONG:
         (length,) = struct.unpack_from("<I", head, at + 8)
         return group << 16 | element, kind, length, at + 12
-    raise _UnusualHeaderError
+    raise UnusualHeaderError
 
 
-def _end_of_sequence(head: bytes, at: int, explicit: bool, depth: int) -> int:
+def end_of_sequence(head: bytes, at: int, explicit: bool, depth: int) -> int:
     """Return the offset after a sequence of undefined length."""
     if depth > _DEEPEST:
-        raise _UnusualHeaderError
+        raise UnusualHeaderError
     while True:
         group, element, length = _IMPLICIT(head, at)
         tag = group << 16 | element
@@ -272,40 +258,40 @@ def _end_of_sequence(head: bytes, at: int, explicit: bool, depth: int) -> int:
         if tag == _SEQUENCE_END:
             return at
         if tag != _ITEM:
-            raise _UnusualHeaderError
-        at = at + length if length != _UNDEFINED else _end_of_item(head, at, explicit, depth)
+            raise UnusualHeaderError
+        at = at + length if length != UNDEFINED else _end_of_item(head, at, explicit, depth)
 
 
 def _end_of_item(head: bytes, at: int, explicit: bool, depth: int) -> int:
     while True:
         if head[at : at + 4] == b"\xfe\xff\x0d\xe0":
             return at + 8
-        _, kind, length, start = _element(head, at, explicit)
-        if length != _UNDEFINED:
+        _, kind, length, start = read_element(head, at, explicit)
+        if length != UNDEFINED:
             at = start + length
         elif explicit and kind != b"SQ":
-            raise _UnusualHeaderError
+            raise UnusualHeaderError
         else:
-            at = _end_of_sequence(head, start, explicit, depth + 1)
+            at = end_of_sequence(head, start, explicit, depth + 1)
 
 
 @lru_cache(4096)  # most values are equal in all slices of a series
 def _value(expected: str, several: bool, kind: bytes, value: bytes) -> Any:
     """Parse a value of the expected VR: a number, a string, a list of strings, or None if empty."""
     if kind and kind.decode() != expected and not (expected == "XS" and kind in (b"US", b"SS")):
-        raise _UnusualHeaderError
+        raise UnusualHeaderError
     if expected in ("US", "XS"):
         if len(value) != 2:
-            raise _UnusualHeaderError
+            raise UnusualHeaderError
         return int.from_bytes(value, "little")
     value = value.rstrip(b"\0 ")
     if not _ASCII.match(value):
-        raise _UnusualHeaderError
+        raise UnusualHeaderError
     if not value:
         return None
     parts = value.decode("ascii").split("\\")
     if len(parts) > 1 and not several:
-        raise _UnusualHeaderError
+        raise UnusualHeaderError
     parts = [_CHECK[expected](part) for part in parts]
     return parts if len(parts) > 1 else parts[0]
 
@@ -318,13 +304,16 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
     def check(part: str) -> str:
         part = part.strip()
         if not pattern.match(part):
-            raise _UnusualHeaderError
+            raise UnusualHeaderError
         return part
 
     return check
 
 
 _CHECK: dict[str, Callable[[str], str]] = {
+    "DA": _text,
+    "DT": _text,
+    "TM": _text,
     "CS": _text,
     "LO": _text,
     "SH": _text,

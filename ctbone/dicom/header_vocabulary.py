@@ -11,6 +11,23 @@ _MODALITIES = """
     OPM OPT OPV OT PLAN PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTPLAN RTRECORD RTSTRUCT RWV SEG SM
     SMR SR SRF STAIN TG US VA XA XC
 """
+# Defined terms of RescaleType (C.11.1.1.2), with their meaning; HU is first.
+UNITS = {
+    "HU": "Hounsfield units",
+    "US": "unspecified",
+    "OD": "optical density × 1000",
+    "MGML": "mg/ml",
+    "Z_EFF": "effective atomic number",
+    "ED": "electron density, 10²³/ml",
+    "EDW": "electron density relative to water",
+    "HU_MOD": "modified Hounsfield units",
+    "PCT": "percent",
+}
+# Defined terms of ContrastBolusAgentPhase (C.8.15.3.11).
+_PHASES = """
+    PRE_CONTRAST POST_CONTRAST IMMEDIATE DYNAMIC STEADY_STATE DELAYED ARTERIAL CAPILLARY VENOUS
+    PORTAL_VENOUS
+"""
 _MANUFACTURERS = (
     "GE",
     "Siemens",
@@ -60,6 +77,32 @@ def known_modality(text: str) -> str:
     """
     code = text.strip().upper()
     return code if code in _MODALITIES.split() else ""
+
+
+@lru_cache(256)
+def known_unit(text: str) -> str:
+    """Return a defined term of RescaleType, ``other``, or an empty string for empty text.
+
+    Examples
+    --------
+    >>> [known_unit(text) for text in ("HU", "Z_EFF", "DOE", "")]
+    ['HU', 'Z_EFF', 'other', '']
+    """
+    unit = text.strip().upper()
+    return unit if not unit or unit in UNITS else "other"
+
+
+@lru_cache(256)
+def known_phase(text: str) -> str:
+    """Return a contrast phase of the DICOM standard, or an empty string.
+
+    Examples
+    --------
+    >>> known_phase("ARTERIAL"), known_phase("DOE")
+    ('ARTERIAL', '')
+    """
+    phase = text.strip().upper()
+    return phase if phase in _PHASES.split() else ""
 
 
 @lru_cache(256)

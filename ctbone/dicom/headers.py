@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import os
+import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Literal
 
 import pydicom
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from ctbone.dicom.fast_header import StoredPixels, inflated_size_exceeds, read_fast_header
+from ctbone.dicom.deflated import inflated, is_deflated
+from ctbone.dicom.fast_header import StoredPixels, read_fast_header
 from ctbone.dicom.header_vocabulary import (
     known_kernel,
     known_manufacturer,
     known_modality,
     known_model,
+    known_phase,
+    known_unit,
 )
 from ctbone.quiet_pydicom import quiet_pydicom
 
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "SeriesInstanceUID",
-    "StudyInstanceUID", "PatientID",
+    "StudyInstanceUID", "PatientID", "FrameOfReferenceUID",
+    "AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime",
+    "TemporalPositionIdentifier",
     "ConvolutionKernel", "ContrastBolusAgent", "ImageOrientationPatient", "ImagePositionPatient",
     "PixelSpacing", "Rows", "Columns", "NumberOfFrames", "SliceThickness", "RescaleSlope",
-    "RescaleIntercept", "ModalityLUTSequence", "SamplesPerPixel", "BitsAllocated", "KVP",
+    "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "SamplesPerPixel", "BitsAllocated",
+    "BitsStored", "HighBit", "KVP", "MonoenergeticEnergyEquivalent",
     "Exposure", "XRayTubeCurrent", "ExposureTime", "Manufacturer", "ManufacturerModelName",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
@@ -39,14 +48,60 @@ _CT_CLASSES = {
 }
 # Values of ImageType.
 _LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW"}
-_REFORMATS = {
-    "REFORMATTED", "MPR", "CSA MPR", "MIP", "CSA MIP", "MINIP", "MIN_IP", "PROJECTION IMAGE",
-    "VRT", "VOLREN", "CSA 3D", "SSD", "CURVED", "RESAMPLED",
+_PROJECTIONS = {
+    "MIP", "CSA MIP", "MINIP", "MIN_IP", "PROJECTION IMAGE", "VRT", "VOLREN", "CSA 3D", "SSD",
+    "CURVED",
 }  # fmt: skip
+_REFORMATS = {"REFORMATTED", "MPR", "CSA MPR", "RESAMPLED"}
 Unreadable = Literal["not a DICOM file", "damaged DICOM file", "cannot be read"]
-# Limits against damaged or hostile headers: pixels along a side, and bytes of an inflated file.
+# Limit against damaged or hostile headers: pixels along a side.
 _LARGEST_SIDE = 16384
-_LARGEST_INFLATED = 1 << 29
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose image it is, and in which coordinates; never shown or written.
+
+    Attributes
+    ----------
+    patient, study, frame_of_reference
+        PatientID, StudyInstanceUID and FrameOfReferenceUID; empty if missing.
+    """
+
+    patient: str
+    study: str
+    frame_of_reference: str
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """The scan that an image belongs to; None or empty if the header does not say.
+
+    Attributes
+    ----------
+    number
+        AcquisitionNumber.
+    seconds
+        AcquisitionTime in seconds, of the day or of the calendar; never shown or written.
+    kvp
+        Tube voltage, kV.
+    kev
+        Energy of a virtual monoenergetic image, keV.
+    contrast
+        Whether the header names a contrast agent.
+    phase
+        ContrastBolusAgentPhase, a term of the standard.
+    temporal
+        TemporalPositionIdentifier.
+    """
+
+    number: int | None = None
+    seconds: float | None = None
+    kvp: float | None = None
+    kev: float | None = None
+    contrast: bool = False
+    phase: str = ""
+    temporal: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +112,16 @@ class Frame:
     ----------
     path, index
         The file, and the number of the frame in it, from 0.
-    series_key, study_key
-        Identify series and examinations (UIDs, patient); never shown or written.
+    series_key, identity
+        Identify the series, and the patient and the examination; never shown or written.
+    acquisition
+        Number, time, energy and contrast phase of the scan.
     modality
         A modality of the standard, or empty.
     not_ct
         Empty for a CT image; otherwise the reason why the frame is not one.
+    reformatted
+        Whether ImageType says that the image was computed from another series.
     original
         Whether ImageType does not say DERIVED.
     rows, columns
@@ -73,12 +132,15 @@ class Frame:
     slope, intercept
         Rescale from stored values to HU; None if missing, 1 and 0 if the header holds a lookup
         table instead.
-    contrast
-        Whether the header names a contrast agent.
+    unit
+        Unit of the rescaled values, a defined term of RescaleType or ModalityLUTType, ``other``,
+        or empty if missing.
+    bits_stored, high_bit
+        BitsStored and HighBit; None if missing.
     transfer_syntax, compressed
         Name of the transfer syntax, and whether a codec is needed.
-    kvp, mas, thickness, kernel, manufacturer, model
-        Scan parameters (kV, mAs, mm); None or empty if missing.
+    mas, thickness, kernel, manufacturer, model
+        Scan parameters (mAs, mm); None or empty if missing.
     pixels
         Location of uncompressed pixels; None if a codec or pydicom must read them.
     instance
@@ -88,9 +150,11 @@ class Frame:
     path: Path
     index: int
     series_key: str
-    study_key: str
+    identity: Identity
+    acquisition: Acquisition
     modality: str
     not_ct: str
+    reformatted: bool
     original: bool
     rows: int
     columns: int
@@ -99,12 +163,13 @@ class Frame:
     pixel_spacing: tuple[float, ...] | None
     slope: float | None
     intercept: float | None
+    unit: str
+    bits_stored: int | None
+    high_bit: int | None
     kernel: str
-    contrast: bool
     thickness: float | None
     transfer_syntax: str
     compressed: bool
-    kvp: float | None
     mas: float | None
     manufacturer: str
     model: str
@@ -156,9 +221,8 @@ def read_frames(path: Path) -> list[Frame] | Unreadable:
                     )
                 ]
             file.seek(0)
-            if inflated_size_exceeds(file, _LARGEST_INFLATED):
-                return "damaged DICOM file"
-            file.seek(0)
+            if is_deflated(file):
+                return _read_any(path, inflated(file), DeflatedExplicitVRLittleEndian)
             return _read_any(path, file)
     except OSError:
         return "cannot be read"
@@ -166,12 +230,11 @@ def read_frames(path: Path) -> list[Frame] | Unreadable:
         return "damaged DICOM file"
 
 
-def _read_any(path: Path, file: BufferedIOBase) -> list[Frame]:
-    """Read any header with pydicom."""
+def _read_any(path: Path, file: BufferedIOBase, syntax: UID | None = None) -> list[Frame]:
+    """Read any header with pydicom; ``syntax`` is that of the file if ``file`` has another."""
     with quiet_pydicom():
-        return _frames(
-            path, pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-        )
+        header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+        return _frames(path, header, syntax)
 
 
 def _is_regular(path: Path) -> bool:
@@ -181,12 +244,9 @@ def _is_regular(path: Path) -> bool:
         return False
 
 
-def _frames(path: Path, header: pydicom.Dataset) -> list[Frame]:
-    syntax = (
-        getattr(header.file_meta, "TransferSyntaxUID", None)
-        if hasattr(header, "file_meta")
-        else None
-    )
+def _frames(path: Path, header: pydicom.Dataset, syntax: UID | None) -> list[Frame]:
+    meta = getattr(header, "file_meta", None)
+    syntax = syntax or getattr(meta, "TransferSyntaxUID", None)
     count = _whole(header.get("NumberOfFrames")) or 1
     shared = _first(header.get("SharedFunctionalGroupsSequence"))
     groups = header.get("PerFrameFunctionalGroupsSequence") or []
@@ -245,9 +305,15 @@ def _frame(
         path=path,
         index=index,
         series_key=str(header.get("SeriesInstanceUID") or path.parent),
-        study_key=f"{header.get('PatientID')}\0{header.get('StudyInstanceUID')}",
+        identity=Identity(
+            patient=_text(header.get("PatientID")),
+            study=_text(header.get("StudyInstanceUID")),
+            frame_of_reference=_text(header.get("FrameOfReferenceUID")),
+        ),
+        acquisition=_acquisition(header, find),
         modality=known_modality(_text(header.get("Modality"))),
         not_ct=_not_ct(header, image_type, count, in_groups=own is not None),
+        reformatted=bool(image_type & _REFORMATS),
         original="DERIVED" not in image_type,
         rows=_whole(header.get("Rows")) or 0,
         columns=_whole(header.get("Columns")) or 0,
@@ -258,18 +324,63 @@ def _frame(
         intercept=0.0
         if table
         else _number(find("PixelValueTransformationSequence", "RescaleIntercept")),
+        unit=_unit(header, find),
+        bits_stored=_whole(header.get("BitsStored")),
+        high_bit=_whole(header.get("HighBit")),
         kernel=known_kernel(_text(find("CTReconstructionSequence", "ConvolutionKernel"))),
-        contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
         thickness=_number(find("PixelMeasuresSequence", "SliceThickness")),
         transfer_syntax=_syntax_name(syntax),
         compressed=syntax is not None and syntax.is_transfer_syntax and syntax.is_encapsulated,
-        kvp=_number(find("CTXRayDetailsSequence", "KVP")),
         mas=exposure,
         manufacturer=known_manufacturer(_text(header.get("Manufacturer"))),
         model=known_model(_text(header.get("ManufacturerModelName"))),
         pixels=pixels,
         instance=str(header.get("SOPInstanceUID") or ""),
     )
+
+
+def _acquisition(
+    header: pydicom.Dataset | dict[str, Any], find: Callable[[str, str], Any]
+) -> Acquisition:
+    usage = find("ContrastBolusUsageSequence", "ContrastBolusAgentPhase")
+    number = _whole(find("FrameContentSequence", "FrameAcquisitionNumber"))
+    temporal = _whole(find("FrameContentSequence", "TemporalPositionIndex"))
+    moment = find("FrameContentSequence", "FrameAcquisitionDateTime")
+    return Acquisition(
+        number=_whole(header.get("AcquisitionNumber")) if number is None else number,
+        seconds=_seconds(_text(moment or header.get("AcquisitionDateTime")))
+        or _seconds(_text(header.get("AcquisitionDate")) + _text(header.get("AcquisitionTime"))),
+        kvp=_number(find("CTXRayDetailsSequence", "KVP")),
+        kev=_number(header.get("MonoenergeticEnergyEquivalent")),
+        contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
+        phase=known_phase(_text(usage)),
+        temporal=_whole(header.get("TemporalPositionIdentifier")) if temporal is None else temporal,
+    )
+
+
+# DT (date and time), or TM (time) with or without a date before it; fractions of a second and the
+# offset from UTC may follow.
+_MOMENT = re.compile(r"(\d{8})?(\d\d)(\d\d)(\d\d(\.\d{1,6})?)([+-]\d{4})?")
+
+
+def _seconds(moment: str) -> float | None:
+    """Convert DT or TM to seconds; None if it is missing or incomplete."""
+    found = _MOMENT.fullmatch(moment.strip())
+    if not found:
+        return None
+    day, hours, minutes, seconds = found[1], int(found[2]), int(found[3]), float(found[4])
+    try:
+        days = datetime.date(int(day[:4]), int(day[4:6]), int(day[6:])).toordinal() if day else 0
+    except ValueError:
+        return None
+    return days * 86400.0 + hours * 3600 + minutes * 60 + seconds
+
+
+def _unit(header: pydicom.Dataset | dict[str, Any], find: Callable[[str, str], Any]) -> str:
+    table = _first(header.get("ModalityLUTSequence"))
+    if table is not None:
+        return known_unit(_text(table.get("ModalityLUTType"))) or "US"
+    return known_unit(_text(find("PixelValueTransformationSequence", "RescaleType")))
 
 
 def _not_ct(
@@ -290,8 +401,8 @@ def _not_ct(
         return "secondary capture or other object, not a CT image"
     if (_whole(header.get("SamplesPerPixel")) or 1) != 1:
         return "colour picture"
-    if image_type & _REFORMATS:
-        return "reformatted or projected from another series"
+    if image_type & _PROJECTIONS:
+        return "projected from another series"
     if count > 1 and not in_groups:
         return "multi-frame image without positions"
     return ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.pixels import apply_modality_lut, iter_pixels
 
 from ctbone.dicom.decoder_pool import DecodingError, decode
+from ctbone.dicom.deflated import inflated, is_deflated
 from ctbone.dicom.headers import Frame
 from ctbone.errors import DicomError
 from ctbone.input_kind import AIR
@@ -95,18 +97,19 @@ def read_slices(frames: Sequence[Frame]) -> Iterator[Slice]:
     Raises
     ------
     DicomError
-        The pixel data are missing, shorter than the header claims, or in an unsupported transfer
-        syntax.
+        The pixel data are missing, shorter than the header claims, not what the header describes,
+        or in an unsupported transfer syntax.
     """
     try:
         path, compressed = frames[0].path, frames[0].compressed
-        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=compressed)
-        indices = (
-            [frame.index for frame in frames]
-            if int(dataset.get("NumberOfFrames") or 1) > 1
-            else None
-        )
-        pixels = decode(path, indices) if compressed else iter_pixels(dataset, indices=indices)
+        dataset = _dataset(path, header_only=compressed)
+        several = int(dataset.get("NumberOfFrames") or 1) > 1
+        indices = [frame.index for frame in frames] if several else None
+        if compressed:
+            pixels = decode(path, indices, frames[0].rows * frames[0].columns)
+        else:
+            _check_length(dataset)
+            pixels = iter_pixels(dataset, indices=indices, raw=True, correct_unused_bits=False)
         for frame, stored in zip(frames, pixels, strict=True):
             yield _to_hu(stored, frame, dataset)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -117,10 +120,31 @@ def read_slices(frames: Sequence[Frame]) -> Iterator[Slice]:
         raise DicomError("the pixel data cannot be decoded", found=_cause(error)) from None
 
 
+def _check_length(dataset: pydicom.Dataset) -> None:
+    if "PixelData" not in dataset:
+        raise DecodingError("NoPixels")
+    count = int(dataset.get("NumberOfFrames") or 1) * int(dataset.get("SamplesPerPixel") or 1)
+    needed = dataset.Rows * dataset.Columns * count * ((dataset.BitsAllocated + 7) // 8)
+    if len(dataset.PixelData or b"") < needed:
+        raise DecodingError("Truncated", f"{len(dataset.PixelData or b'')} of {needed} bytes")
+
+
+def _dataset(path: Path, *, header_only: bool) -> pydicom.Dataset:
+    """Read a file; a deflated one is inflated no further than its pixels need."""
+    with path.open("rb") as file:
+        if is_deflated(file):
+            return pydicom.dcmread(inflated(file, pixels=True), force=True)
+    return pydicom.dcmread(path, force=True, stop_before_pixels=header_only)
+
+
 def _to_hu(stored: np.ndarray, frame: Frame, dataset: pydicom.Dataset) -> Slice:
     if stored.shape != (frame.rows, frame.columns):
-        raise ValueError
+        raise DecodingError("Size", f"{stored.shape[-1]} × {stored.shape[0]}")
+    outside = _padding(stored, dataset)
+    stored = _low_bits(stored, int(dataset.BitsStored))
     padding = _padding(stored, dataset)
+    if padding is not None and outside is not None:  # the value may need more than BitsStored
+        padding = padding | outside
     if dataset.get("ModalityLUTSequence"):
         values = np.asarray(apply_modality_lut(stored, dataset))
     else:
@@ -133,6 +157,15 @@ def _to_hu(stored: np.ndarray, frame: Frame, dataset: pydicom.Dataset) -> Slice:
         fits = values.max(initial=0) <= _INT16.max
         values = values.astype(np.int16 if fits else np.float32)
     return Slice(values, count)
+
+
+def _low_bits(stored: np.ndarray, bits: int) -> np.ndarray:
+    """Keep the lowest ``bits`` of each value, and extend the sign if the type has one."""
+    unused = 8 * stored.dtype.itemsize - bits
+    if unused <= 0:
+        return stored
+    shift = stored.dtype.type(unused)
+    return (stored << shift) >> shift
 
 
 def _rescale(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
@@ -173,14 +206,26 @@ def _as_stored(value: int, dtype: np.dtype) -> int:
 
 
 def _cause(error: BaseException) -> str:
-    """Describe an error by its class only: its text may quote the header."""
+    """Describe an error by its kind and by numbers only: its text may quote the header."""
     known = {
+        "AttributeError": "the header does not describe the pixel data",
+        "Budget": "the codec may need more memory than ctbone gives it (MiB)",
+        "Damaged": "the compressed stream is damaged",
         "EOFError": "the file ends early",
-        "AttributeError": "the file has no pixel data, or its header does not describe them",
-        "NotImplementedError": "unsupported transfer syntax",
-        "RuntimeError": "no installed codec can decode it",
-        "ValueError": "less pixel data than the header claims",
+        "Ends": "the compressed stream ends early: it is damaged",
         "MemoryError": "not enough memory for the pixels",
+        "NoCodec": "no installed codec can decode the transfer syntax",
+        "NoPixels": "the file has no pixel data",
+        "NotImplementedError": "unsupported transfer syntax",
+        "Precision": "the compressed stream has more bits than BitsAllocated",
+        "RuntimeError": "the codec refuses the compressed stream as damaged",
+        "Sign": "the sign of the values is unclear: bits of the compressed stream and BitsStored",
+        "Size": "the compressed stream has another size than Rows and Columns",
+        "Truncated": "less pixel data than the header claims",
+        "DeflatedError": "the file inflates to more than its pixels need",
+        "crash": "the codec crashes or hangs",
     }
     kind = str(error) if isinstance(error, DecodingError) else type(error).__name__
-    return known.get(kind, "the codec fails")
+    found = error.found if isinstance(error, DecodingError) else ""
+    text = known.get(kind, "the pixel data or their description in the header are damaged")
+    return f"{text}: {found}" if found else text

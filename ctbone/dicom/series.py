@@ -13,12 +13,17 @@ from typing import Literal
 from ctbone.config import DicomSettings
 from ctbone.dicom.geometry import SliceStack, stack_slices
 from ctbone.dicom.headers import Frame, Unreadable, read_frames, walk
+from ctbone.dicom.hounsfield import bits_fault, unit_fault, unit_note
+from ctbone.dicom.one_scan import Scan, mixed_identity, separate_scans
 from ctbone.errors import DicomError
 
 Verdict = Literal["taken", "skipped", "refused"]
-# Beginnings of the reasons for which the user must choose a series.
-_EQUAL_RANK = "ranks equally with"
-_SEVERAL_EXAMINATIONS = "several examinations"
+Cause = Literal[
+    "", "identity", "merged", "scans", "geometry", "bits", "unit", "irregular", "open", "equal",
+    "examinations", "not named", "other",
+]  # fmt: skip
+"""Kind of the reason of a verdict; ``open``: not taken unless it is named; ``scans``: the series
+holds several scans; ``merged``: they cannot be separated."""
 # A message lists at most this many series.
 _MOST_LISTED = 4
 # Smallest cosine between the slice normal and the long axis of an axial series (45°).
@@ -65,6 +70,12 @@ class Series:
     verdict, reason
         Taken, skipped (not a candidate, or another one is better) or refused (not reliable),
         and why.
+    cause
+        Kind of the reason.
+    part
+        Which of several scans in one series this is, such as ``80 kV``; empty if there is one.
+    note
+        What a reader of the record should know of a series that was taken; empty if nothing.
     irregular
         The setting for irregular series.
     stack
@@ -84,6 +95,9 @@ class Series:
     transfer_syntax: str
     verdict: Verdict
     reason: str
+    cause: Cause = ""
+    part: str = ""
+    note: str = ""
     irregular: Literal["refuse", "resample"] = "refuse"
     stack: SliceStack | None = field(default=None, repr=False)
 
@@ -94,19 +108,21 @@ class Series:
             return f"{len(self.files)} file{'s' * (len(self.files) != 1)}"
         parts = [
             self.modality or "no image",
+            self.part,
             f"kernel {self.kernel}" if self.kernel else "",
             f"{self.slices} slices",
         ]
         return f"series {self.number} ({', '.join(part for part in parts if part)})"
 
 
-def list_series(folder: Path, settings: DicomSettings) -> list[Series]:
+def list_series(folder: Path, settings: DicomSettings, number: int | None = None) -> list[Series]:
     """List the series of a folder and its subfolders, each with a verdict and a reason.
 
     Candidates are axial CT series whose slices form a volume. They are ranked by: regular before
     irregular slices, original before derived images, without before with contrast agent, the
-    preferred kernel, thinner slices, more slices. If several series rank equally, or the candidates
-    belong to several patients or examinations, all of them are refused and the user must choose.
+    preferred kernel, thinner slices, more slices. If several series rank equally, if the best is
+    one of several scans in one series, or if the candidates belong to several patients or
+    examinations, all of them are refused and the user must choose.
 
     Parameters
     ----------
@@ -114,6 +130,8 @@ def list_series(folder: Path, settings: DicomSettings) -> list[Series]:
         A folder, or one DICOM file: then the series of that file is taken.
     settings
         The preferred kernel and the handling of irregular series.
+    number
+        Take the series with this number of the list, even if it is reformatted from another one.
 
     Returns
     -------
@@ -123,7 +141,8 @@ def list_series(folder: Path, settings: DicomSettings) -> list[Series]:
     Raises
     ------
     DicomError
-        The folder does not exist or holds no files, or the file is not part of a DICOM series.
+        The folder does not exist or holds no files, the file is not part of a DICOM series, or no
+        series has the number.
     """
     root = folder if folder.is_dir() else folder.parent
     if folder.is_file() and isinstance(unreadable := read_frames(folder), str):
@@ -143,14 +162,31 @@ def list_series(folder: Path, settings: DicomSettings) -> list[Series]:
             expected="a folder with DICOM files, or one file of a series",
         )
     found = _group(root, files, settings)
+    if number is not None:
+        if not 1 <= number <= len(found):
+            raise DicomError(
+                f"there is no series {number}",
+                file=folder,
+                expected=f"a number from 1 to {len(found)}",
+                remedy="list the series with 'ctbone convert --list'",
+            )
+        return [_named(one, one.number == number, "named by its number") for one in found]
     if folder.is_file():
-        wanted = folder.resolve()
-        return [_take_named(series, wanted) for series in found]
+        return _with_file(found, folder.resolve())
     return _select(found, settings)
 
 
 def taken_series(found: Sequence[Series], folder: Path, case: str | None = None) -> Series:
     """Return the series with the verdict ``taken``.
+
+    Parameters
+    ----------
+    found
+        From ``list_series``.
+    folder
+        The folder or file that was listed.
+    case
+        The case that it belongs to; None for ``ctbone convert``, whose messages name its options.
 
     Raises
     ------
@@ -161,46 +197,92 @@ def taken_series(found: Sequence[Series], folder: Path, case: str | None = None)
         if series.verdict == "taken":
             return series
     refused = [series for series in found if series.verdict == "refused"]
-    listed = refused or [series for series in found if series.modality] or list(found)
-    lines = "; ".join(f"{series.name}: {series.reason}" for series in listed[:_MOST_LISTED])
-    more = f"; and {len(listed) - _MOST_LISTED} more" if len(listed) > _MOST_LISTED else ""
-    problem = "the folder holds no usable CT series"
-    remedy = "list the folder with 'ctbone convert --list'; export the complete series again"
-    if any(
-        series.stack is not None and series.stack.irregularity == series.reason
-        for series in refused
-    ):
-        remedy = "set dicom.irregular to resample, or export a series with regular slices"
-    if any(series.reason.startswith((_EQUAL_RANK, _SEVERAL_EXAMINATIONS)) for series in refused):
-        problem = "several CT series are equally suitable"
-        remedy = (
-            "give one DICOM file of the wanted series instead of the folder, or set dicom.kernel"
+    openly = [series for series in found if series.cause == "open"]
+    listed = refused or openly or [series for series in found if series.modality] or list(found)
+    causes = {series.cause for series in listed}
+    if len(listed) == 1:
+        problem, listing = f"{listed[0].name}: {listed[0].reason}", None
+    else:
+        told = causes <= {"scans", "examinations"}  # the problem says it for all of them
+        lines = "; ".join(
+            series.name if told else f"{series.name}: {series.reason}"
+            for series in listed[:_MOST_LISTED]
         )
+        more = f"; and {len(listed) - _MOST_LISTED} more" if len(listed) > _MOST_LISTED else ""
+        problem, listing = _PROBLEMS.get(min(causes, key=_urgency), _NO_SERIES), lines + more
     raise DicomError(
-        problem,
-        case=case,
-        file=folder,
-        found=lines + more,
-        expected="one axial CT series with evenly spaced slices",
-        remedy=remedy,
+        problem, case=case, file=folder, found=listing, remedy=_remedy(listed, case is None)
+    )
+
+
+_NO_SERIES = "the folder holds no usable CT series"
+_PROBLEMS: dict[Cause, str] = {
+    "equal": "several CT series are equally suitable",
+    "scans": "one series holds several scans",
+    "examinations": "the folder holds several examinations",
+}
+# Remedies by cause, in the order in which they are looked for among the listed series: for
+# 'ctbone convert', and for a case of a study. ``{numbers}`` are those of the listed series.
+_REMEDIES: dict[Cause, tuple[str, str]] = {
+    "equal": (
+        "choose one with --series {numbers}{kernel}",
+        "give one DICOM file of the wanted series instead of the folder{kernel}",
+    ),
+    "scans": (
+        "choose one with --series {numbers}",
+        "give one DICOM file of the wanted scan instead of the folder",
+    ),
+    "examinations": (
+        "choose one with --series {numbers}",
+        "give one DICOM file of the wanted series instead of the folder",
+    ),
+    "irregular": (
+        "resample it with --irregular resample, or export a series with regular slices",
+        "set dicom.irregular to resample, or export a series with regular slices",
+    ),
+    "open": (
+        "take it with --series {numbers}, or export the original axial series",
+        "give one DICOM file of it instead of the folder, or export the original axial series",
+    ),
+    "identity": ("export each patient and examination again, each as a series of its own",) * 2,
+    "merged": ("export each acquisition again, each as a series of its own",) * 2,
+    "unit": ("export the series in Hounsfield units",) * 2,
+    "bits": ("export the series again from the scanner or the archive",) * 2,
+    "geometry": ("export the complete series again",) * 2,
+}
+
+
+def _urgency(cause: Cause) -> int:
+    order = list(_REMEDIES)
+    return order.index(cause) if cause in order else len(order)
+
+
+def _remedy(listed: Sequence[Series], converting: bool) -> str:
+    """Return the remedy of the first cause that has one, naming options or settings."""
+    cause = min((series.cause for series in listed), key=_urgency)
+    if cause not in _REMEDIES:
+        return "list the folder with 'ctbone convert --list'; give one with axial CT slices"
+    of_cause = [series for series in listed if series.cause == cause]
+    kernel = ", or --kernel bone or soft" if converting else ", or set dicom.kernel"
+    tissues = {tissue_of(series.kernel) for series in of_cause}
+    return _REMEDIES[cause][0 if converting else 1].format(
+        numbers=" or ".join(str(series.number) for series in of_cause[:_MOST_LISTED]),
+        kernel=kernel if len(tissues - {"unknown"}) > 1 else "",
     )
 
 
 def _group(folder: Path, files: Sequence[Path], settings: DicomSettings) -> list[Series]:
-    groups: dict[tuple[str, str, str], list[Frame]] = defaultdict(list)
+    frames: list[Frame] = []
     unreadable: dict[Unreadable, list[Path]] = defaultdict(list)
     for path in files:
-        frames = read_frames(path)
-        if isinstance(frames, str):
-            unreadable[frames].append(path)
-            continue
-        for frame in frames:
-            groups[(frame.series_key if frame.rows else "", frame.not_ct, frame.kernel)].append(
-                frame
-            )
+        read = read_frames(path)
+        if isinstance(read, str):
+            unreadable[read].append(path)
+        else:
+            frames += read
     found = [
-        _series(number=number, folder=folder, frames=frames, settings=settings)
-        for number, frames in enumerate(groups.values(), start=1)
+        _series(number=number, folder=folder, scan=scan, settings=settings)
+        for number, scan in enumerate(_scans(frames), start=1)
     ]
     for reason in sorted(unreadable):
         found.append(
@@ -218,52 +300,123 @@ def _group(folder: Path, files: Sequence[Path], settings: DicomSettings) -> list
                 transfer_syntax="",
                 verdict="skipped",
                 reason=reason,
+                cause="other",
             )
         )
     return found
 
 
-def _series(number: int, folder: Path, frames: list[Frame], settings: DicomSettings) -> Series:
-    first = frames[0]
-    stacked: SliceStack | str = first.not_ct or stack_slices(frames)
-    verdict: Verdict = "skipped"
-    reason = first.not_ct
-    if isinstance(stacked, str):
-        verdict, reason = ("skipped", first.not_ct) if first.not_ct else ("refused", stacked)
-    elif abs(stacked.normal[2]) < _AXIAL_COSINE:
-        reason = "sagittal or coronal plane"
-    elif unscaled := sum(frame.slope is None or frame.intercept is None for frame in frames):
-        part = "" if unscaled == len(frames) else f"{unscaled} of {len(frames)} slices have "
-        verdict, reason = "refused", f"{part}no rescale slope and intercept: the values are not HU"
-    elif stacked.irregularity and settings.irregular == "refuse":
-        verdict, reason = "refused", stacked.irregularity
-    grid = stacked if isinstance(stacked, SliceStack) else None
+def _scans(frames: Sequence[Frame]) -> list[Scan]:
+    """Group images by series, kind and kernel, and separate the scans of each group."""
+    groups: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
+    members: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        uid = frame.series_key if frame.rows else ""
+        groups[(uid, frame.not_ct, frame.kernel, str(frame.reformatted))].append(frame)
+        if not frame.not_ct:
+            members[uid].append(frame)
+    mixed = {uid: mixed_identity(some) for uid, some in members.items()}
+    scans = []
+    for (uid, not_ct, *_), some in groups.items():
+        if not_ct:
+            scans.append(Scan(some))
+        elif mixed[uid]:
+            scans.append(Scan(some, fault=mixed[uid], mixed=True))
+        else:
+            scans += separate_scans(some)
+    return scans
+
+
+def _series(number: int, folder: Path, scan: Scan, settings: DicomSettings) -> Series:
+    frames, first = scan.frames, scan.frames[0]
+    stacked: SliceStack | str = first.not_ct or scan.fault or stack_slices(frames)
+    stack = stacked if isinstance(stacked, SliceStack) else None
+    verdict, cause, reason = _verdict(scan, stacked, settings)
     return Series(
         number=number,
         folder=folder,
         files=tuple(dict.fromkeys(frame.path for frame in frames)),
         modality=first.modality,
         kernel=first.kernel,
-        contrast=first.contrast,
+        contrast=first.acquisition.contrast,
         slices=len(frames),
-        spacing=None if grid is None else (*grid.pixel, grid.gap),
+        spacing=None if stack is None else (*stack.pixel, stack.gap),
         thickness=first.thickness,
-        tilt=0.0 if grid is None else round(grid.tilt, 2),
+        tilt=0.0 if stack is None else round(stack.tilt, 2),
         transfer_syntax=first.transfer_syntax,
         verdict=verdict,
         reason=reason,
+        cause=cause,
+        part=scan.part,
+        note=unit_note(frames) if stack is not None else "",
         irregular=settings.irregular,
-        stack=grid,
+        stack=stack,
     )
 
 
-def _take_named(series: Series, wanted: Path) -> Series:
-    """Take the series of the file that the user gave."""
-    if wanted not in {path.resolve() for path in series.files}:
-        return replace(series, verdict="skipped", reason="the given file belongs to another series")
-    if series.verdict == "refused" or series.stack is None:
+def _verdict(
+    scan: Scan, stacked: SliceStack | str, settings: DicomSettings
+) -> tuple[Verdict, Cause, str]:
+    """Return verdict, cause and reason; a candidate is skipped without a reason."""
+    frames = scan.frames
+    if frames[0].not_ct:
+        return "skipped", "other", frames[0].not_ct
+    fault = _fault(scan, stacked, settings)
+    opened = "reformatted from another series" if frames[0].reformatted else ""
+    if isinstance(stacked, SliceStack) and abs(stacked.normal[2]) < _AXIAL_COSINE:
+        opened = ", ".join(filter(None, ("sagittal or coronal plane", opened)))
+    if opened and fault and fault[0] != "identity":
+        return "skipped", "other", f"{opened}; {fault[1]}"
+    if fault:
+        return "refused", *fault
+    return "skipped", "open" if opened else "", opened
+
+
+def _fault(
+    scan: Scan, stacked: SliceStack | str, settings: DicomSettings
+) -> tuple[Cause, str] | None:
+    """Return cause and reason for which a CT series is not a reliable volume in HU."""
+    if isinstance(stacked, str):
+        cause: Cause = "geometry"
+        if scan.fault:
+            cause = "identity" if scan.mixed else "merged"
+        return cause, stacked
+    if fault := bits_fault(scan.frames):
+        return "bits", fault
+    if fault := unit_fault(scan.frames):
+        return "unit", fault
+    if stacked.irregularity and settings.irregular == "refuse":
+        return "irregular", stacked.irregularity
+    return None
+
+
+def _named(series: Series, wanted: bool, how: str) -> Series:
+    """Take the series that the user named, unless it is not reliable."""
+    if not wanted:
+        return replace(
+            series, verdict="skipped", cause="not named", reason="another series is named"
+        )
+    if series.verdict == "refused" or series.stack is None or series.cause == "other":
         return replace(series, verdict="refused")
-    return replace(series, verdict="taken", reason="the given file belongs to it")
+    opened = f"{series.reason}; taken because it is named" if series.cause == "open" else ""
+    note = "; ".join(filter(None, (opened, series.note)))
+    return replace(series, verdict="taken", cause="", reason=how, note=note)
+
+
+def _with_file(found: list[Series], wanted: Path) -> list[Series]:
+    """Take the series of the file that the user gave."""
+    of_file = {one.number for one in found if wanted in {path.resolve() for path in one.files}}
+    named = [
+        _named(series, series.number in of_file, "the given file belongs to it") for series in found
+    ]
+    if len(of_file) == 1:
+        return named
+    return [
+        replace(one, verdict="refused", cause="scans", reason="the file holds several scans")
+        if one.verdict == "taken"
+        else one
+        for one in named
+    ]
 
 
 def _select(found: list[Series], settings: DicomSettings) -> list[Series]:
@@ -273,30 +426,43 @@ def _select(found: list[Series], settings: DicomSettings) -> list[Series]:
         return found
     ranks = {number: _rank(series, settings) for number, series in candidates.items()}
     best = min(ranks.values())
-    equal = [number for number, rank in ranks.items() if rank == best]
-    studies = {s.stack.frames[0].study_key for s in candidates.values() if s.stack is not None}
+    equal = {number for number, rank in ranks.items() if rank == best}
+    studies = {_study_of(series) for series in candidates.values()}
+    uids = {_uid_of(candidates[number]) for number in equal if candidates[number].part}
+    # A scan of a series with several is never taken unless it is named.
+    scans = {number for number, one in candidates.items() if one.part and _uid_of(one) in uids}
     selected = []
     for series in found:
-        if series.number in candidates:
-            if len(studies) > 1:
-                series = replace(
-                    series,
-                    verdict="refused",
-                    reason=f"{_SEVERAL_EXAMINATIONS} in one folder: {len(studies)}",
-                )
-            elif series.number not in equal:
-                series = replace(
-                    series, reason=_reason_skipped(ranks[series.number], best, equal[0])
-                )
-            elif len(equal) > 1:
-                others = ", ".join(str(number) for number in equal if number != series.number)
-                series = replace(series, verdict="refused", reason=f"{_EQUAL_RANK} series {others}")
-            else:
-                series = replace(
-                    series, verdict="taken", reason=_reason_taken(series, len(candidates))
-                )
-        selected.append(series)
+        number = series.number
+        if number not in candidates:
+            selected.append(series)
+            continue
+        verdict: Verdict = "refused"
+        cause: Cause = ""
+        if len(studies) > 1:
+            cause, reason = "examinations", f"several examinations in one folder: {len(studies)}"
+        elif number in scans:
+            cause, reason = "scans", "one of several scans in one series"
+        elif number not in equal:
+            verdict, reason = "skipped", _reason_skipped(ranks[number], best, min(equal))
+        elif len(equal) > 1:
+            others = " and ".join(str(other) for other in sorted(equal - {number}))
+            cause, reason = "equal", f"ranks equally with series {others}"
+        else:
+            verdict, reason = "taken", _reason_taken(series, len(candidates))
+        selected.append(replace(series, verdict=verdict, cause=cause, reason=reason))
     return selected
+
+
+def _study_of(series: Series) -> tuple[str, str]:
+    assert series.stack is not None
+    identity = series.stack.frames[0].identity
+    return identity.patient, identity.study
+
+
+def _uid_of(series: Series) -> str:
+    assert series.stack is not None
+    return series.stack.frames[0].series_key
 
 
 # What each element of a rank means, in the order of the comparison; smaller elements are better.

@@ -60,7 +60,10 @@ class Volume:
     scan
         Scan parameters from the headers.
     air_voxels
-        Number of voxels that were padding or below −1024 HU; they are set to −1024.
+        Number of voxels that were padding or below −1024 HU, or that lie outside the slices of an
+        irregular series; they are set to −1024.
+    outside_voxels
+        Those that lie outside the slices of an irregular series.
     irregularity
         Empty, or the irregularity of the slices that were resampled to this grid.
     """
@@ -69,6 +72,7 @@ class Volume:
     affine: np.ndarray
     scan: ScanParameters
     air_voxels: int = 0
+    outside_voxels: int = 0
     irregularity: str = ""
 
     @property
@@ -98,7 +102,7 @@ def read_series(series: Series) -> Volume:
         raise DicomError(
             f"{series.name} is irregular: {stack.irregularity}",
             file=series.folder,
-            remedy="set dicom.irregular to resample, or export a regular series",
+            remedy="list the series with irregular=resample, or export a regular series",
         )
     x, y, z = stack.shape
     if x * y * z > _LARGEST:
@@ -112,15 +116,22 @@ def read_series(series: Series) -> Volume:
     first = stack.frames[0]
     scan = ScanParameters(
         kernel=first.kernel,
-        kvp=first.kvp,
+        kvp=first.acquisition.kvp,
         mas=first.mas,
         thickness_mm=first.thickness,
         manufacturer=first.manufacturer,
         model=first.model,
     )
     if stack.irregularity:
-        data, affine = resample_irregular(data, stack)
-        return Volume(data, affine, scan=scan, air_voxels=air, irregularity=stack.irregularity)
+        resampled = resample_irregular(data, stack)
+        return Volume(
+            resampled.data,
+            resampled.affine,
+            scan=scan,
+            air_voxels=air + resampled.outside,
+            outside_voxels=resampled.outside,
+            irregularity=stack.irregularity,
+        )
     return Volume(data, stack.affine, scan=scan, air_voxels=air)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -242,6 +243,12 @@ def small_multiples(count: int, height: float = 44.0) -> tuple[Figure, list[Axes
 def draw_diagonal(axes: Axes) -> None:
     """Draw the dashed line from (0, 0) to (1, 1)."""
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
+
+
+def draw_reason(axes: Axes, reason: str) -> None:
+    """Write in a panel why something is not drawn."""
+    text = textwrap.fill(reason, 30)
+    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=6, color=INK)
 
 
 def model_handles(lines: Mapping[str, LineStyle], names: Sequence[str]) -> list[object]:

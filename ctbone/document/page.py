@@ -113,6 +113,8 @@ class ImageFile:
     """Relative to the page."""
     alt: str
     anchor: str
+    viewer: str = ""
+    """The page of the viewer, relative to this one; "" where there is none."""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class SectionLink:
 
 
 Cell: TypeAlias = str | int | float | Estimate | MatrixCell | SectionLink | None
+_MOST_DIGITS = 6  # decimals of a limit or a p-value near a bound
 # A spreadsheet takes text that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -96,10 +97,11 @@ class TableRow:
 
 @dataclass(frozen=True)
 class CellText:
-    """Text of a cell as the page shows it."""
+    """Text of a cell as the page shows it; ``why`` if a value or its interval is undefined."""
 
     text: str
     interval: str = ""
+    why: str = ""
     title: str = ""
     kind: str = "text"
     counts: MatrixCell | None = None
@@ -221,23 +223,40 @@ def number(value: float | None, digits: int = 3) -> str:
 def interval(estimate: Estimate, digits: int = 3) -> str:
     """Format an interval; empty if there is none.
 
+    A limit that would be rounded to −1, 0 or 1 has further digits, because these are bounds or the
+    value of no difference: an interval that excludes 0 is not printed as one that begins there.
+
     Examples
     --------
     >>> interval(Estimate(0.9, 0.85, 0.95, "Wilson"), 2)
     '0.85 to 0.95'
+    >>> interval(Estimate(0.08, 0.0003, 0.16, "DeLong"))
+    '0.0003 to 0.160'
+    >>> interval(Estimate(1.0, 0.7, 1.0, "Wilson"))
+    '0.700 to 1'
     """
     if estimate.low is None or estimate.high is None:
         return ""
-    return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
+    return f"{_limit(estimate.low, digits)} to {_limit(estimate.high, digits)}"
+
+
+def _limit(value: float, digits: int) -> str:
+    """Format a limit; as −1, 0 or 1 only if it is that within 1e-6."""
+    for further in range(digits, _MOST_DIGITS + 1):
+        if round(value, further) not in (-1, 0, 1):
+            return number(value, further)
+    return number(round(value))
 
 
 def p_text(p: float | None) -> str:
-    """Format a p-value in the style of journals.
+    """Format a p-value in the style of journals; never ".050" for one that is not .05.
 
     Examples
     --------
     >>> p_text(0.0004), p_text(0.0321), p_text(0.2345), p_text(None)
     ('< .001', '.032', '.23', '–')
+    >>> p_text(0.0496), p_text(0.0503)
+    ('.0496', '.0503')
     """
     if p is None or not math.isfinite(p):
         return "–"
@@ -246,6 +265,8 @@ def p_text(p: float | None) -> str:
     if p > 0.995:
         return "> .99"
     digits = 3 if p < 0.1 else 2
+    while round(p, digits) == 0.05 != p and digits < _MOST_DIGITS:
+        digits += 1
     return f"{p:.{digits}f}".removeprefix("0")
 
 
@@ -281,7 +302,8 @@ def _show(cell: Cell, column: TableColumn) -> CellText:
     if isinstance(cell, Estimate):
         text, ends = number(cell.value, column.digits), interval(cell, column.digits)
         title = "; ".join(part for part in (cell.method, cell.why) if part)
-        return CellText(text=text, interval=ends, title=title, kind="estimate")
+        why = cell.why or "" if cell.value is None else "" if ends else f"no interval: {cell.why}"
+        return CellText(text=text, interval=ends, why=why, title=title, kind="estimate")
     if isinstance(cell, MatrixCell):
         return CellText(str(cell), kind="counts", counts=cell)
     if isinstance(cell, SectionLink):

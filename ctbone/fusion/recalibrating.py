@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -46,10 +46,13 @@ class Recalibrated:
         by the mean of all folds' maps, validation rows by a map fitted without their patient.
     learned
         Parameters of each fold's map: temperature; intercept and slope; or the number of steps.
+    maps
+        Each fold's map with all digits, as ``ctbone.release`` applies it to new patients.
     """
 
     probabilities: np.ndarray
     learned: dict[int, dict[str, float]]
+    maps: dict[int, dict[str, Any]]
 
 
 def recalibrate(
@@ -94,7 +97,7 @@ def recalibrate(
     # External rows, and validation rows of folds without test rows.
     outside = np.ones(len(p), dtype=bool)
     place = classes.index(positive)
-    learned = {}
+    learned, maps = {}, {}
     for fold in parts.folds:
         fitted, test = parts.of("val", fold), parts.of("test", fold)
         own, own_labels, own_patients = p[fitted], labels[fitted], patients[fitted]
@@ -112,8 +115,9 @@ def recalibrate(
         outside &= ~(fitted | test)
         total[outside] += _apply(of_fold, p[outside], place)
         learned[fold] = _numbers(of_fold)
+        maps[fold] = asdict(_shortened(of_fold))
     predicted[outside] = total[outside] / len(parts.folds)
-    return Recalibrated(predicted, learned)
+    return Recalibrated(predicted, learned, maps)
 
 
 def recalibration_record(found: Recalibrated, settings: Recalibration) -> dict[str, Any]:
@@ -126,6 +130,7 @@ def recalibration_record(found: Recalibrated, settings: Recalibration) -> dict[s
             str(fold): {k: round(v, 10) for k, v in values.items()}
             for fold, values in found.learned.items()
         },
+        "maps": {str(fold): values for fold, values in found.maps.items()},
     }
 
 
@@ -179,6 +184,21 @@ def _apply(fitted: _Fitted, p: np.ndarray, place: int) -> np.ndarray:
         return fitted.apply(p)
     own = fitted.apply(p[:, place])
     return np.column_stack([1 - own, own] if place == 1 else [own, 1 - own])
+
+
+def _shortened(fitted: _Fitted) -> _Fitted:
+    """Drop the knots inside the steps of an isotonic map, which do not change it."""
+    if not isinstance(fitted, IsotonicRegression):
+        return fitted
+    values, last = fitted.calibrated, len(fitted.calibrated) - 1
+    ends = [
+        k
+        for k in range(last + 1)
+        if k in (0, last) or not values[k - 1] == values[k] == values[k + 1]
+    ]
+    return IsotonicRegression(
+        tuple(fitted.probabilities[k] for k in ends), tuple(values[k] for k in ends)
+    )
 
 
 def _numbers(fitted: _Fitted) -> dict[str, float]:

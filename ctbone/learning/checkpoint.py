@@ -1,4 +1,4 @@
-"""The state of a training after each epoch, written atomically while the next epoch computes.
+"""The state of a training after an epoch, written atomically while the next epoch computes.
 
 The best weights so far are in a file of their own beside the checkpoint, written only after an
 epoch that is better than all before it. Its name holds the epoch and the checkpoint holds its
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +29,9 @@ from ctbone.models.training_key import refuse_other
 from ctbone.study import atomic_path, file_hash, write_table
 
 _FORMAT = 3
+
+_INTERVAL = 30.0
+"""Seconds of training that a kill costs at most; between two checkpoints at least."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,10 @@ class TrainingState:
 class CheckpointWriter:
     """Writes checkpoints and ``metrics.csv`` in a thread of its own, one at a time, in order.
 
-    ``save`` copies the state. An error of the thread is raised by the next ``save``, or at the end
-    of the block. A block that ends with an error of its own still finishes the checkpoint that is
-    being written.
+    ``save`` copies the state if 30 s have passed since the last copy, or if it is the last state of
+    the training: an epoch may be shorter than the writing of its checkpoint. An error of the thread
+    is raised by the next ``save``, or at the end of the block. A block that ends with an error of
+    its own still finishes the checkpoint that is being written.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
@@ -138,6 +143,7 @@ class CheckpointWriter:
         self._identity = identity
         self._thread = ThreadPoolExecutor(1)
         self._underway: Future[TrainingState] | None = None
+        self._saved = time.monotonic()
 
     def __enter__(self) -> CheckpointWriter:
         return self
@@ -149,14 +155,24 @@ class CheckpointWriter:
         if kind is None:
             self._finish()
 
-    def save(self, state: TrainingState) -> None:
-        """Start writing the state after an epoch.
+    def save(self, state: TrainingState, *, last: bool) -> None:
+        """Start writing the state after an epoch, if a checkpoint is due.
+
+        Parameters
+        ----------
+        state
+            The state to copy.
+        last
+            Whether the training ends with this epoch.
 
         Raises
         ------
         StudyError
             The previous checkpoint could not be written; the one before it is unchanged.
         """
+        if not last and time.monotonic() - self._saved < _INTERVAL:
+            return
+        self._saved = time.monotonic()
         written = self._finish()
         if written is not None and written.best_epoch == state.best_epoch:
             state.best_sha256 = written.best_sha256

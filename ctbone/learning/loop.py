@@ -73,7 +73,7 @@ def run_epochs(
     train_epoch: Callable[[int], float],
     validate: Callable[[nn.Module], tuple[float, float]],
 ) -> None:
-    """Train up to the last epoch, or until early stopping; write a checkpoint after each epoch.
+    """Train up to the last epoch, or until early stopping; write checkpoints on the way.
 
     Parameters
     ----------
@@ -128,7 +128,8 @@ def run_epochs(
             )
             _end_epoch(learner, state, row)
             if run.ranks.writes:
-                writer.save(state)
+                stops = choose_epoch(history, run.settings.early_stopping).stop
+                writer.save(state, last=stops or epoch == epochs)
             tracker.add(row)
             bar.advance(f"loss {loss:.3f}  {run.score_title} {score:.3f}")
 

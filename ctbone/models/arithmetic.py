@@ -15,7 +15,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,8 +34,11 @@ Way = Literal["as set", "fp32", "fp32, channels-first"]
 WAYS: tuple[Way, ...] = ("as set", "fp32", "fp32, channels-first")
 """How a layer can be computed, the fastest first."""
 
-_LARGE = 32**3
+_LARGE = 16**3
 """Voxels of a grid above which one sample is enough; at least two below it."""
+
+_PERIOD = 65537
+"""Random values that are drawn; larger tensors repeat them. Prime, so that rows differ."""
 
 _FEWEST = 16
 """Values of a channel; of fewer, the variance may be so small that rounding is all that is left."""
@@ -233,7 +236,7 @@ def _faults(groups: _Groups, network: nn.Module, hardware: Hardware) -> Iterator
         module = modules[names[0]]
         voxels = math.prod(shape[1:])
         samples = 1 if voxels > _LARGE else max(2, _FEWEST // voxels)
-        seen = torch.randn((samples, *shape), generator=random) + 0.5
+        seen = _random((samples, *shape), random) + 0.5
         worst = None
         for way in WAYS:
             if (way == "fp32" and not hardware.bf16) or (
@@ -332,8 +335,7 @@ def _results(
         seen = seen.detach().requires_grad_()
         found = forward(seen)
         if slopes is None:
-            slopes = torch.randn(found.shape, generator=random).bfloat16().double()
-            slopes = slopes.to(found.device)
+            slopes = _random(found.shape, random).bfloat16().double().to(found.device)
         names, parameters = [], []
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
@@ -348,6 +350,13 @@ def _results(
         if getattr(module, name, None) is not None:
             results[name] = getattr(module, name).detach().clone()
     return results
+
+
+def _random(shape: Sequence[int], random: torch.Generator | None) -> torch.Tensor:
+    """Return normal random values, faster than drawing each one."""
+    size = math.prod(shape)
+    drawn = torch.randn(min(size, _PERIOD), generator=random)
+    return drawn.repeat(-(-size // len(drawn)))[:size].view(*shape)
 
 
 def _layout(values: torch.Tensor) -> torch.memory_format:

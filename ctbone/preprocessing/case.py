@@ -205,6 +205,7 @@ def _record(
             "parts_ml": list(made.components.volumes_ml),
             "parts_reach_mm": made.components.reach_mm,
             "touches_border": made.touches_border,
+            "own_grid": made.own_grid,
         },
     }
     origin = {**provenance(study, "preprocess"), "inputs": hashes}

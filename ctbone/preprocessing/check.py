@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ctbone.cohort import Case
@@ -9,7 +10,10 @@ from ctbone.config import PreprocessSettings
 from ctbone.errors import CtboneError
 from ctbone.grid import Grid
 from ctbone.preprocessing.components import Components, choose_components
-from ctbone.preprocessing.mask import Mask, check_overlap, read_mask, touches_border
+from ctbone.preprocessing.mask import Mask, check_overlap, on_grid, read_mask, touches_border
+from ctbone.preprocessing.mask_position import position_note
+from ctbone.preprocessing.measures import inside
+from ctbone.resample import Slab
 from ctbone.study import Study
 
 
@@ -58,7 +62,12 @@ def read_lesion(
     return mask, components
 
 
-def check_case(study: Study, case: Case, image: Grid | None = None) -> MaskCheck:
+def check_case(
+    study: Study,
+    case: Case,
+    image: Grid | None = None,
+    read: Callable[[Sequence[Grid]], Slab] | None = None,
+) -> MaskCheck:
     """Read the mask and check that crops can be made of it.
 
     Parameters
@@ -70,12 +79,18 @@ def check_case(study: Study, case: Case, image: Grid | None = None) -> MaskCheck
     image
         The image's grid from its headers (``ctbone.dicom.read_header``); None checks the mask
         alone.
+    read
+        Reads the image around some grids; it is called if the mask is not on the image's grid, for
+        a note with the mean HU inside it. None gives no such note.
     """
+    notes: list[str] = []
     try:
         mask, components = read_lesion(case, study.settings.preprocess, image)
+        if image is not None and read is not None and not on_grid(mask, image):
+            notes.append(position_note(*inside(mask, read([mask.grid]))))
     except CtboneError as error:
         return MaskCheck(fault=error)
-    notes = []
+    notes += mask.notes
     if image is not None and touches_border(mask, image):
         notes.append("the lesion touches the border of the scan: is part of it missing?")
     notes += [components.note] if components.note else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -153,4 +153,4 @@ def _cut(mask: Mask, drawn: np.ndarray, box: tuple[slice, slice, slice]) -> Mask
     affine = mask.grid.affine.copy()
     affine[:3, 3] = mask.grid.to_world(np.array([[span.start for span in box]], dtype=float))[0]
     x, y, z = voxels.shape
-    return Mask(voxels, Grid((x, y, z), affine), mask.source)
+    return replace(mask, voxels=voxels, grid=Grid((x, y, z), affine))

@@ -20,7 +20,7 @@ from ctbone.input_kind import AIR
 from ctbone.nifti import NiftiFile
 from ctbone.preprocessing.check import read_lesion
 from ctbone.preprocessing.components import Components
-from ctbone.preprocessing.mask import Mask, of_nifti, open_volume, touches_border
+from ctbone.preprocessing.mask import Mask, of_nifti, on_grid, open_volume, touches_border
 from ctbone.preprocessing.measures import LesionMeasures, measure
 from ctbone.preprocessing.placement import View, mask_on, place_cube, place_views
 from ctbone.resample import Interpolation, Slab, read_slab, sample
@@ -77,6 +77,8 @@ class CaseCrops:
         The lesion's measures, and the separate parts of the mask that it was chosen from.
     touches_border
         Whether the lesion reaches the border of the scan.
+    own_grid
+        Whether the mask's file has another grid than the image.
     """
 
     cube: Cube
@@ -85,6 +87,7 @@ class CaseCrops:
     measures: LesionMeasures
     components: Components
     touches_border: bool
+    own_grid: bool
 
 
 def make_crops(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCrops:
@@ -107,6 +110,7 @@ def make_crops(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCr
             measures=measures.result(),
             components=components,
             touches_border=touches_border(mask, image.grid),
+            own_grid=not on_grid(mask, image.grid),
         )
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ctbone.cohort import Case
 from ctbone.errors import NiftiError, PreprocessError
-from ctbone.grid import LPS_TO_RAS, Grid
+from ctbone.grid import Grid
 from ctbone.nifti import NiftiFile, open_nifti
 from ctbone.preprocessing.mask_dicom import is_dicom, read_dicom_mask
-from ctbone.preprocessing.mask_labels import chosen_label
+from ctbone.preprocessing.mask_itk import ITK_SUFFIXES, read_itk_mask
+from ctbone.preprocessing.mask_labels import drawn_label
 
-_ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _SAME_GRID = 0.1
 """Voxels by which corresponding corners of two equal grids may differ: rounding in headers."""
 
@@ -35,11 +32,14 @@ class Mask:
         Grid of these voxels.
     source
         Grid of the whole file that they were cut from.
+    notes
+        What a user should know of how it was read.
     """
 
     voxels: np.ndarray
     grid: Grid
     source: Grid
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def ends(self) -> np.ndarray:
@@ -98,8 +98,8 @@ def read_mask(case: Case, label: int | str | None = None, image: Grid | None = N
             return _lesion(*_drawn(nifti, label), nifti.grid, path, case.case_id)
         except NiftiError as error:
             raise of_nifti(error, "the mask") from None
-    if path.name.endswith(_ITK_SUFFIXES):
-        drawn, grid = _read_itk(path, case.case_id, label)
+    if path.name.endswith(ITK_SUFFIXES):
+        drawn, grid = read_itk_mask(path, case.case_id, label)
         return _lesion(drawn, np.zeros(3, int), grid, path, case.case_id)
     try:
         readable = is_dicom(path)
@@ -108,8 +108,8 @@ def read_mask(case: Case, label: int | str | None = None, image: Grid | None = N
             "the mask cannot be read", case=case.case_id, file=path, found=error.strerror
         ) from None
     if readable:
-        drawn, grid = read_dicom_mask(path, case.case_id, label, image)
-        return _lesion(drawn, np.zeros(3, int), grid, path, case.case_id)
+        drawn, grid, notes = read_dicom_mask(path, case.case_id, label, image)
+        return replace(_lesion(drawn, np.zeros(3, int), grid, path, case.case_id), notes=notes)
     raise PreprocessError(
         "the mask has an unknown file format",
         case=case.case_id,
@@ -151,6 +151,11 @@ def check_overlap(mask: Mask, image: Grid, case: Case | None = None) -> None:
     )
 
 
+def on_grid(mask: Mask, image: Grid) -> bool:
+    """Whether a mask's file has the image's grid; the order of the axes may differ."""
+    return _apart(mask.source, image) <= _SAME_GRID * min(image.spacing)
+
+
 def touches_border(mask: Mask, image: Grid) -> bool:
     """Whether the lesion reaches the outermost voxels of the image: part of it may be missing."""
     index = image.to_index(mask.grid.to_world(mask.ends))
@@ -181,8 +186,7 @@ def _check_grid(source: Grid, image: Grid, case: str | None, file: Path | None) 
     """Refuse a grid of the image's size at another place; the order of the axes may differ."""
     if sorted(source.shape) != sorted(image.shape):
         return
-    theirs, ours = source.corners(), image.corners()
-    apart = np.linalg.norm(theirs[:, None] - ours[None], axis=-1).min(axis=1).max()
+    apart = _apart(source, image)
     if apart <= _SAME_GRID * min(image.spacing):
         return
     raise PreprocessError(
@@ -195,6 +199,14 @@ def _check_grid(source: Grid, image: Grid, case: str | None, file: Path | None) 
     )
 
 
+def _apart(source: Grid, image: Grid) -> float:
+    """Return how far corners of two grids are apart at most, mm; infinite if their sizes differ."""
+    if sorted(source.shape) != sorted(image.shape):
+        return float("inf")
+    theirs, ours = source.corners(), image.corners()
+    return float(np.linalg.norm(theirs[:, None] - ours[None], axis=-1).min(axis=1).max())
+
+
 def mask_of_labels(values: np.ndarray, grid: Grid, path: Path) -> Mask:
     """Return the lesion of an array of one label, cut to its bounding box.
 
@@ -203,7 +215,7 @@ def mask_of_labels(values: np.ndarray, grid: Grid, path: Path) -> Mask:
     PreprocessError
         It is empty, of a single voxel, or holds several labels; ``path`` is named.
     """
-    return _lesion(_labelled(values, None, {}, path, ""), np.zeros(3, int), grid, path, "")
+    return _lesion(drawn_label(values, None, {}, path, ""), np.zeros(3, int), grid, path, "")
 
 
 def _drawn(nifti: NiftiFile, label: int | str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -236,35 +248,7 @@ def _drawn(nifti: NiftiFile, label: int | str | None) -> tuple[np.ndarray, np.nd
         values[
             tuple(slice(span.start - a, span.stop - a) for span, a in zip(box, low, strict=True))
         ] = piece
-    return _labelled(values, label, {}, nifti.path, nifti.case or ""), low
-
-
-def _labelled(
-    values: np.ndarray, label: int | str | None, names: Mapping[int, str], path: Path, case: str
-) -> np.ndarray:
-    """Choose one label of a labelmap; ``names`` are the file's names of its labels."""
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise PreprocessError("the mask holds NaN or infinite values", case=case, file=path)
-    stored = values.ravel(order="K")  # in memory order, several times faster
-    inside = stored[stored != 0]
-    if not len(inside):
-        raise PreprocessError("the mask is empty", case=case, file=path, remedy="draw the lesion")
-    if label is None and inside.min() == inside.max():
-        drawn: np.ndarray = values != 0
-        return drawn
-    numbers = np.unique(inside)
-    if (numbers != np.rint(numbers)).any():
-        raise PreprocessError(
-            "the mask's values are not labels",
-            case=case,
-            file=path,
-            found=f"{len(numbers)} values, {numbers[0]:g} to {numbers[-1]:g}",
-            expected="whole numbers",
-            remedy="export a labelmap, not a probability or a resampled mask",
-        )
-    known = {int(number): names.get(int(number), "") for number in numbers}
-    chosen: np.ndarray = values == chosen_label(label, known, path, case)
-    return chosen
+    return drawn_label(values, label, {}, nifti.path, nifti.case or ""), low
 
 
 def _lesion(drawn: np.ndarray, start: np.ndarray, source: Grid, path: Path, case: str) -> Mask:
@@ -294,80 +278,6 @@ def _box(drawn: np.ndarray) -> list[slice] | None:
             return None
         spans.append(slice(int(planes[0]), int(planes[-1]) + 1))
     return spans
-
-
-def _read_itk(path: Path, case: str, label: int | str | None) -> tuple[np.ndarray, Grid]:
-    import SimpleITK as sitk  # noqa: N813 (its usual name)
-
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError:
-        raise PreprocessError(
-            "the mask cannot be read", case=case, file=path, remedy="export it again"
-        ) from None
-    if image.GetDimension() != 3:
-        raise PreprocessError(
-            "the mask is not a 3D volume",
-            case=case,
-            file=path,
-            found=f"{image.GetDimension()} axes",
-            expected="3",
-        )
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    x, y, z = image.GetSize()
-    values = sitk.GetArrayFromImage(image)
-    values = values.reshape(z, y, x, -1).transpose(2, 1, 0, 3)
-    return _segment(values, label, _slicer_segments(image), path, case), Grid(
-        (x, y, z), LPS_TO_RAS @ affine
-    )
-
-
-def _segment(
-    layers: np.ndarray,
-    label: int | str | None,
-    segments: list[tuple[str, int, int]],
-    path: Path,
-    case: str,
-) -> np.ndarray:
-    """Choose one segment of a labelmap, or of the overlapping layers of 3D Slicer."""
-    if layers.shape[3] == 1:
-        return _labelled(
-            layers[..., 0], label, {value: name for name, value, _ in segments}, path, case
-        )
-    if not segments:
-        raise PreprocessError(
-            "the mask has several layers and does not name its segments",
-            case=case,
-            file=path,
-            found=f"{layers.shape[3]} layers",
-            remedy="export the lesion's segment alone, as a labelmap",
-        )
-    number = chosen_label(
-        label, {k: name for k, (name, _, _) in enumerate(segments, start=1)}, path, case
-    )
-    _, value, layer = segments[number - 1]
-    if not 0 <= layer < layers.shape[3]:
-        raise PreprocessError("the mask names a layer that does not exist", case=case, file=path)
-    chosen: np.ndarray = layers[..., layer] == value
-    return chosen
-
-
-def _slicer_segments(image: Any) -> list[tuple[str, int, int]]:
-    """Return name, label value and layer of each segment of a 3D Slicer .seg.nrrd."""
-    found = []
-    with suppress(RuntimeError, ValueError):  # raised by the first number without a segment
-        for k in range(1000):
-            name, value = (
-                image.GetMetaData(f"Segment{k}_Name"),
-                int(image.GetMetaData(f"Segment{k}_LabelValue")),
-            )
-            key = f"Segment{k}_Layer"
-            found.append(
-                (name, value, int(image.GetMetaData(key)) if image.HasMetaDataKey(key) else 0)
-            )
-    return found
 
 
 def _outside(points: np.ndarray, image: Grid) -> np.ndarray:

@@ -1,12 +1,14 @@
-"""Fill closed planar contours with voxels, by the even–odd rule."""
+"""Fill closed planar contours with voxels, slice by slice."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ctbone.grid import Grid
+from ctbone.preprocessing.contour_nesting import FilledSlice, fill_slice
 
 _FLAT = 0.1
 """Extent along an axis, in voxels, up to which a contour counts as planar across it."""
@@ -20,7 +22,29 @@ class ContourError(Exception):
     """Why contours cannot be filled on an image."""
 
 
-def fill_contours(contours: Sequence[np.ndarray], image: Grid) -> tuple[np.ndarray, Grid]:
+@dataclass(frozen=True)
+class FilledContours:
+    """Contours, filled.
+
+    Attributes
+    ----------
+    voxels
+        Booleans on the part of the image's grid that contains the contours.
+    grid
+        The grid of that part. Where only every second or third slice was drawn on, its voxels are
+        as thick as two or three slices.
+    notes
+        How many contours were dropped or united, where a user should know.
+    """
+
+    voxels: np.ndarray
+    grid: Grid
+    notes: tuple[str, ...] = ()
+
+
+def fill_contours(
+    contours: Sequence[np.ndarray], image: Grid, *, exclusive: bool = False
+) -> FilledContours:
     """Fill contours on the slices of the image on which they were drawn.
 
     Parameters
@@ -29,13 +53,8 @@ def fill_contours(contours: Sequence[np.ndarray], image: Grid) -> tuple[np.ndarr
         Each (n, 3), in RAS mm; its last point is joined to its first.
     image
         Grid of the image.
-
-    Returns
-    -------
-    tuple
-        Booleans on the part of the image's grid that contains the contours, and the grid of that
-        part. Where only every second or third slice was drawn on, its voxels are as thick as two or
-        three slices.
+    exclusive
+        Whether the even–odd rule also holds for crossing contours (CLOSEDPLANAR_XOR).
 
     Raises
     ------
@@ -45,10 +64,9 @@ def fill_contours(contours: Sequence[np.ndarray], image: Grid) -> tuple[np.ndarr
 
     Notes
     -----
-    A voxel is inside where a ray from its centre crosses the contours of its slice an odd number of
-    times: a contour within another is a hole, and a hole joined to the outside by a channel of zero
-    width stays a hole. Time and memory grow with the number of rows that edges cross, not with the
-    number of voxels.
+    A voxel is inside where its centre is. A contour within another is a hole, and a hole joined to
+    the outside by a channel of zero width stays a hole; a repeated contour counts once; crossing
+    contours are united (``fill_slice``).
     """
     indices = [image.to_index(points) for points in contours]
     if any(len(points) < 3 or not np.isfinite(points).all() for points in indices):
@@ -78,55 +96,30 @@ def fill_contours(contours: Sequence[np.ndarray], image: Grid) -> tuple[np.ndarr
         raise ContourError(f"it would fill {_span(shape)} voxels")
     voxels = np.zeros(shape, bool)
     across = [k for k in range(3) if k != axis]
+    filled: list[FilledSlice] = []
     for place in np.unique(slices):
         polygons = [indices[k][:, across] - start[across] for k in np.flatnonzero(slices == place)]
         target = [slice(None)] * 3
         target[axis] = (place - slices.min()) // step
-        voxels[tuple(target)] = inside(polygons, (int(shape[across[0]]), int(shape[across[1]])))
+        size = (int(shape[across[0]]), int(shape[across[1]]))
+        filled.append(fill_slice(polygons, size, exclusive=exclusive))
+        voxels[tuple(target)] = filled[-1].voxels
     affine = image.affine.copy()
     affine[:3, axis] *= step
     affine[:3, 3] = image.to_world(start[None].astype(float))[0]
     x, y, z = (int(n) for n in shape)
-    return voxels, Grid((x, y, z), affine)
+    return FilledContours(voxels, Grid((x, y, z), affine), _notes(filled))
 
 
-def inside(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Return which points of an integer lattice are inside polygons, by the joint even–odd rule.
-
-    Parameters
-    ----------
-    polygons
-        Each (n, 2), in lattice units.
-    shape
-        Of the lattice.
-
-    Examples
-    --------
-    >>> outer = np.array([[-0.5, -0.5], [4.5, -0.5], [4.5, 4.5], [-0.5, 4.5]])
-    >>> hole = np.array([[0.5, 0.5], [3.5, 0.5], [3.5, 3.5], [0.5, 3.5]])
-    >>> inside([outer, hole], (5, 5)).astype(int)
-    array([[1, 1, 1, 1, 1],
-           [1, 0, 0, 0, 1],
-           [1, 0, 0, 0, 1],
-           [1, 0, 0, 0, 1],
-           [1, 1, 1, 1, 1]])
-    """
-    crossings = np.zeros((shape[0] + 1, shape[1]), np.int32)
-    for polygon in polygons:
-        first, second = polygon, np.roll(polygon, -1, axis=0)
-        low, high = np.minimum(first[:, 1], second[:, 1]), np.maximum(first[:, 1], second[:, 1])
-        # Columns of the lattice in [low, high): an end is counted once, though two edges share it.
-        begin = np.clip(np.ceil(low), 0, shape[1]).astype(int)
-        end = np.clip(np.ceil(high), 0, shape[1]).astype(int)
-        count = np.maximum(end - begin, 0)
-        edge = np.repeat(np.arange(len(polygon)), count)
-        column = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + begin[edge]
-        share = (column - first[edge, 1]) / (second[edge, 1] - first[edge, 1])
-        at = first[edge, 0] + share * (second[edge, 0] - first[edge, 0])
-        row = np.clip(np.ceil(at), 0, shape[0]).astype(int)
-        np.add.at(crossings, (row, column), 1)
-    filled: np.ndarray = np.cumsum(crossings, axis=0)[:-1] % 2 == 1
-    return filled
+def _notes(filled: Sequence[FilledSlice]) -> tuple[str, ...]:
+    repeats = sum(one.repeats for one in filled)
+    crossing = sum(one.crossing for one in filled)
+    notes = []
+    if repeats:
+        notes.append(f"contours of the mask that repeat another count once: {repeats}")
+    if crossing:
+        notes.append(f"contours of the mask cross on {crossing} slices and are united")
+    return tuple(notes)
 
 
 def _slice_axis(indices: Sequence[np.ndarray]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,16 @@ from pydicom.pixels import iter_pixels
 
 from ctbone.errors import PreprocessError
 from ctbone.grid import LPS_TO_RAS, Grid
-from ctbone.preprocessing.mask_contours import ContourError, fill_contours
-from ctbone.preprocessing.mask_labels import chosen_label
+from ctbone.preprocessing.mask_contours import ContourError, FilledContours, fill_contours
+from ctbone.preprocessing.mask_labels import Label, chosen_label
 from ctbone.quiet_pydicom import quiet_pydicom
 
 _SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
-_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_XOR = "CLOSEDPLANAR_XOR"
+_CLOSED = ("CLOSED_PLANAR", _XOR)
+_BACKGROUND_CODE = "125040"
+"""Code of the background of a segmentation in DICOM's own coding scheme (PS3.16)."""
 _MOST_VOXELS = 2**31
 _EXPORT = "export the segmentation again, or as NIfTI or NRRD"
 
@@ -35,13 +38,11 @@ def is_dicom(path: Path) -> bool:
 
 def read_dicom_mask(
     path: Path, case: str, label: int | str | None, image: Grid | None
-) -> tuple[np.ndarray, Grid]:
+) -> tuple[np.ndarray, Grid, tuple[str, ...]]:
     """Read one segment of a SEG, or one structure of an RTSTRUCT.
 
     A segmentation has the geometry of its own frames; a fractional one is inside from one half.
-    Contours are filled on the slices of the image that they were drawn on: a voxel belongs to the
-    lesion where its centre is inside by the even–odd rule over all contours of its slice, so that a
-    contour within another is a hole.
+    Contours are filled on the slices of the image that they were drawn on (``fill_contours``).
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def read_dicom_mask(
     Returns
     -------
     tuple
-        Booleans (x, y, z), and their grid.
+        Booleans (x, y, z), their grid, and notes on contours that were dropped or united.
 
     Raises
     ------
@@ -68,11 +69,12 @@ def read_dicom_mask(
             dataset = pydicom.dcmread(path)
             kind = str(dataset.get("SOPClassUID"))
             if kind in _SEG:
-                return _segment(dataset, path, case, label)
+                return *_segment(dataset, path, case, label), ()
             if kind == _RTSTRUCT:
                 if image is None:
                     raise _FaultError("contours need the image that they were drawn on")
-                return _structure(dataset, path, case, label, image)
+                filled = _structure(dataset, path, case, label, image)
+                return filled.voxels, filled.grid, filled.notes
             raise _FaultError(
                 "the DICOM file is neither a segmentation (SEG) nor a structure set (RTSTRUCT)"
             )
@@ -91,16 +93,18 @@ def read_dicom_mask(
 def _segment(
     dataset: pydicom.Dataset, path: Path, case: str, label: int | str | None
 ) -> tuple[np.ndarray, Grid]:
-    names = {
-        int(item.SegmentNumber): str(item.get("SegmentLabel") or "")
+    kind = str(dataset.get("SegmentationType", "BINARY"))
+    background = _background(dataset) if kind == "LABELMAP" else None
+    labels = [
+        Label(int(item.SegmentNumber), str(item.get("SegmentLabel") or ""))
         for item in dataset.SegmentSequence
-    }
-    number = chosen_label(label, names, path, case)
+        if int(item.SegmentNumber) != background and not _is_background(item)
+    ]
+    number = _only(labels, chosen_label(label, labels, path, case))
     shared, groups = (
         _first(dataset, "SharedFunctionalGroupsSequence"),
         dataset.PerFrameFunctionalGroupsSequence,
     )
-    kind = str(dataset.get("SegmentationType", "BINARY"))
     frames = [
         k for k, own in enumerate(groups) if kind == "LABELMAP" or _number_of(own, shared) == number
     ]
@@ -205,28 +209,57 @@ def _step(along: np.ndarray, groups: Any, shared: Any, frames: list[int]) -> flo
 
 def _structure(
     dataset: pydicom.Dataset, path: Path, case: str, label: int | str | None, image: Grid
-) -> tuple[np.ndarray, Grid]:
+) -> FilledContours:
     drawn = {
         int(item.ReferencedROINumber): item
         for item in dataset.ROIContourSequence
         if item.get("ContourSequence")
     }
-    names = {
-        int(item.ROINumber): str(item.get("ROIName") or "")
+    labels = [
+        Label(int(item.ROINumber), str(item.get("ROIName") or ""))
         for item in dataset.StructureSetROISequence
-        if int(item.ROINumber) in drawn
-    }
-    number = chosen_label(label, names, path, case)
-    contours = []
+    ]
+    number = _only(labels, chosen_label(label, labels, path, case))
+    if number not in drawn:
+        raise PreprocessError(
+            f"structure {number} of the mask is empty",
+            case=case,
+            file=path,
+            remedy="draw the lesion, or correct preprocess.mask_label",
+        )
+    contours, kinds = [], set()
     for contour in drawn[number].ContourSequence:
         kind = str(contour.get("ContourGeometricType", "")).strip().upper()
         if kind not in _CLOSED:
             continue  # points and open lines enclose nothing
         points = np.array(contour.ContourData, dtype=float).reshape(-1, 3)
         contours.append(points * LPS_TO_RAS.diagonal()[:3])
+        kinds.add(kind)
     if not contours:
         raise _FaultError("the structure has no closed contour")
-    return fill_contours(contours, image)
+    return fill_contours(contours, image, exclusive=_XOR in kinds)
+
+
+def _only(labels: Sequence[Label], index: int) -> int:
+    """Return the number of a label; two labels cannot share one, as it names frames or contours."""
+    number = labels[index].number
+    if sum(label.number == number for label in labels) > 1:
+        raise _FaultError(f"it describes label {number} twice")
+    return number
+
+
+def _background(dataset: pydicom.Dataset) -> int:
+    """Return the value of a labelmap's background: PixelPaddingValue (PS3.3 C.8.20.2), else 0."""
+    padding = dataset.get("PixelPaddingValue")
+    return 0 if padding is None else int(padding)
+
+
+def _is_background(segment: Any) -> bool:
+    """Whether a segment is coded as the background, as labelmaps of some programs describe it."""
+    code = _first(segment, "SegmentedPropertyTypeCodeSequence")
+    if code is None or code.get("CodingSchemeDesignator") != "DCM":
+        return False
+    return str(code.get("CodeValue", "")) == _BACKGROUND_CODE
 
 
 def _number_of(own: Any, shared: Any) -> int:

@@ -11,6 +11,8 @@ from scipy.spatial.distance import pdist
 from ctbone.preprocessing.mask import Mask
 from ctbone.resample import Slab, values_at
 
+BODY_HU = -300.0
+"""HU above which a voxel is in the body: fat is at −120 to −50, lung and air are below −500."""
 _HULL_FROM = 16
 """Number of points above which a convex hull is faster than all pairwise distances."""
 
@@ -27,6 +29,8 @@ class LesionMeasures:
         Longest distance between two voxel centres, in any direction.
     mean_hu
         Mean of the image at the mask's voxel centres.
+    body_share
+        Share of the mask's voxels that lie in the body (above −300 HU).
     box_mm
         Lowest and highest corner of the bounding box in RAS mm.
     """
@@ -34,6 +38,7 @@ class LesionMeasures:
     volume_ml: float
     longest_mm: float
     mean_hu: float
+    body_share: float
     box_mm: tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
@@ -41,12 +46,20 @@ def measure(mask: Mask, slab: Slab) -> LesionMeasures:
     """Measure a lesion; ``slab`` holds the image around it."""
     low, high = (tuple(round(float(mm), 3) for mm in corner) for corner in mask.box)
     voxel_mm3 = abs(np.linalg.det(mask.grid.affine[:3, :3]))
+    mean_hu, body_share = inside(mask, slab)
     return LesionMeasures(
         volume_ml=float(np.count_nonzero(mask.voxels) * voxel_mm3 / 1000),
         longest_mm=longest(mask.grid.to_world(mask.ends)),
-        mean_hu=float(values_at(slab, mask.grid)[mask.voxels].mean(dtype=np.float64)),
+        mean_hu=mean_hu,
+        body_share=body_share,
         box_mm=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
     )
+
+
+def inside(mask: Mask, slab: Slab) -> tuple[float, float]:
+    """Return the mean HU inside a mask, and the share of its voxels that lie in the body."""
+    hu = values_at(slab, mask.grid)[mask.voxels]
+    return float(hu.mean(dtype=np.float64)), float((hu > BODY_HU).mean())
 
 
 def longest(points: np.ndarray) -> float:

@@ -113,7 +113,12 @@ def _page(study: Study, table: pd.DataFrame) -> Page:
     rows = [_cells(case, linked=str(case["case_id"]) in sheets) for case in cases]
     measures = plain_table("qc", title="Cases, flagged ones first", columns=columns, rows=rows)
     images = tuple(
-        ImageFile(path=f"{name}.png", alt=f"Contact sheet of {name}", anchor=_anchor(name))
+        ImageFile(
+            path=f"{name}.png",
+            alt=f"Contact sheet of {name}",
+            anchor=_anchor(name),
+            viewer=f"viewer/{name}.html" if study.qc_viewer(name).is_file() else "",
+        )
         for name in sheets
     )
     return Page(

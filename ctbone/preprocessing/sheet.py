@@ -2,54 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ctbone.config import WIDE, Window
+from ctbone.document.ct_panel import (
+    BOX,
+    LIGHT,
+    OUTLINE,
+    PAPER,
+    QUIET,
+    WARNING,
+    Plane,
+    draw_plane,
+)
 from ctbone.grid import Grid
 from ctbone.input_kind import CT_CUBE, CT_KINDS, CT_PLANES
 from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space
 from ctbone.preprocessing.components import Components
+from ctbone.preprocessing.mask_position import outside_note
 from ctbone.resample import Slab, read_slab, sample
-from ctbone.study import Study, atomic_path, content_hash, read_json, record_of
+from ctbone.study import Study, atomic_path, content_hash, read_json, record_of, write_text
+from ctbone.viewer import open_image, viewer_page
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PAPER, _INK, _QUIET = "#101214", "#f2f2f2", "#9aa0a6"
-_OUTLINE, _BOX, _WARNING = "#ffb000", "#56b4e9", "#ff8c5a"
 _PANEL, _GAP, _EDGE, _HEAD, _TITLE = 74.0, 3.0, 8.0, 20.0, 9.5  # mm
 _DPI = 150
 _SCAN_PIXELS = 440
-_LETTERS = ("LR", "PA", "IS")  # at the low and the high end of each axis
-_ROUND_MM = (200, 100, 50, 20, 10, 5, 2, 1)
-_DRAWN_WITH = 1  # raise it when the drawing changes, so that older sheets are drawn again
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """One panel: HU and lesion on a plane of square pixels, and which patient axes it shows."""
-
-    name: str
-    hu: np.ndarray
-    lesion: np.ndarray
-    axes: tuple[int, int]
-    pixel_mm: float
-    box: tuple[float, float, float, float] | None = (
-        None  # x, y, width, height of the cube, in pixels
-    )
+_DRAWN_WITH = 2  # raise it when the drawing changes, so that older sheets are drawn again
 
 
 def draw_sheet(study: Study, case_id: str) -> Path:
     """Draw the contact sheet of a case that has its crops; one that is up to date is kept.
 
-    Radiological convention: axial from the feet, coronal from the front, sagittal from the left.
+    ``study.qc_viewer(case_id)``, a page, shows the cube in the viewer. Radiological convention:
+    axial from the feet, coronal from the front, sagittal from the left.
 
     Returns
     -------
@@ -63,8 +56,10 @@ def draw_sheet(study: Study, case_id: str) -> Path:
     """
     out = study.qc_sheet(case_id)
     records = [read_json(record_of(study.crop(case_id, dim))) for dim in CT_KINDS]
-    mark = content_hash([records, _DRAWN_WITH])
-    if _mark_of(out) == mark:
+    drawn = [{key: one[key] for key in one if key != "summary"} for one in records]  # has a time
+    mark = content_hash([drawn, _DRAWN_WITH])
+    page = study.qc_viewer(case_id)
+    if _mark_of(out) == mark and page.is_file():
         return out
     cube, images = crop_space(study, case_id, "3d"), crop_space(study, case_id, "2d")
     lesion = open_nifti(study.crop_mask(case_id, "3d"), case_id).read()
@@ -74,10 +69,12 @@ def draw_sheet(study: Study, case_id: str) -> Path:
         ("What the 2D network sees", CT_PLANES.window, _images(study, case_id, images, records[1])),
     ]
     _render(out, mark, case_id, record=records[0], rows=rows, study=study)
+    image = open_image(study.crop(case_id, "3d"), case=case_id, mask=(lesion, cube.grids[0].affine))
+    write_text(page, viewer_page(image, f"{case_id}: cube"))
     return out
 
 
-def _scan(study: Study, case_id: str, cube: CropSpace, lesion: np.ndarray) -> list[_Picture]:
+def _scan(study: Study, case_id: str, cube: CropSpace, lesion: np.ndarray) -> list[Plane]:
     """Cut the scan where the lesion is largest, as wide as its axial slices are."""
     low, high = cube.scanner.corners().min(axis=0), cube.scanner.corners().max(axis=0)
     edge = float((high - low)[:2].max()) + max(cube.scanner.spacing)
@@ -108,11 +105,11 @@ def _scan(study: Study, case_id: str, cube: CropSpace, lesion: np.ndarray) -> li
         wide = field.shape[0] * field.spacing[0] / pixel
         hu, inside = sample(slab, grid)[..., 0], sample(drawn, grid, outside=0)[..., 0]
         box = (float(corner[first]), float(corner[second]), wide, wide)
-        pictures.append(_Picture(name, hu, inside, (first, second), pixel, box))
+        pictures.append(Plane(name, hu, inside, (first, second), pixel, box))
     return pictures
 
 
-def _cube(study: Study, case_id: str, cube: CropSpace, lesion: np.ndarray) -> list[_Picture]:
+def _cube(study: Study, case_id: str, cube: CropSpace, lesion: np.ndarray) -> list[Plane]:
     hu = open_nifti(study.crop(case_id, "3d"), case_id).read()
     pixel = cube.grids[0].spacing[0]
     pictures = []
@@ -120,14 +117,12 @@ def _cube(study: Study, case_id: str, cube: CropSpace, lesion: np.ndarray) -> li
         first, second = (axis for axis in range(3) if axis != normal)
         at = _largest(lesion, normal)
         pictures.append(
-            _Picture(name, hu.take(at, normal), lesion.take(at, normal), (first, second), pixel)
+            Plane(name, hu.take(at, normal), lesion.take(at, normal), (first, second), pixel)
         )
     return pictures
 
 
-def _images(
-    study: Study, case_id: str, images: CropSpace, record: dict[str, Any]
-) -> list[_Picture]:
+def _images(study: Study, case_id: str, images: CropSpace, record: dict[str, Any]) -> list[Plane]:
     hu = open_nifti(study.crop(case_id, "2d"), case_id).read()
     lesion = open_nifti(study.crop_mask(case_id, "2d"), case_id).read()
     pictures = []
@@ -135,7 +130,7 @@ def _images(
         first, second = (int(np.abs(grid.affine[:3, column]).argmax()) for column in (0, 1))
         name = f"{str(view['name']).replace('_', ', ')} · {float(view['area_mm2']) / 100:.3g} cm²"
         pictures.append(
-            _Picture(name, hu[..., number], lesion[..., number], (first, second), grid.spacing[0])
+            Plane(name, hu[..., number], lesion[..., number], (first, second), grid.spacing[0])
         )
     return pictures
 
@@ -152,7 +147,7 @@ def _render(
     mark: str,
     case_id: str,
     record: dict[str, Any],
-    rows: list[tuple[str, Window, list[_Picture]]],
+    rows: list[tuple[str, Window, list[Plane]]],
     study: Study,
 ) -> None:
     from matplotlib import rc_context, rcdefaults
@@ -163,7 +158,7 @@ def _render(
     height = _HEAD + len(rows) * (_TITLE + _PANEL) + _EDGE
     with rc_context():
         rcdefaults()
-        figure = Figure(figsize=(width / 25.4, height / 25.4), dpi=_DPI, facecolor=_PAPER)
+        figure = Figure(figsize=(width / 25.4, height / 25.4), dpi=_DPI, facecolor=PAPER)
         _head(figure, case_id, record, width, height, study)
         for number, (title, window, pictures) in enumerate(rows):
             top = height - _HEAD - number * (_TITLE + _PANEL)
@@ -177,7 +172,7 @@ def _render(
                 width,
                 height,
                 size=7.5,
-                color=_QUIET,
+                color=QUIET,
                 ha="right",
             )
             for column, picture in enumerate(pictures):
@@ -188,7 +183,7 @@ def _render(
                     _PANEL / width,
                     _PANEL / height,
                 )
-                _panel(figure.add_axes(place), picture, window)
+                draw_plane(figure.add_axes(place), picture, window)
         with atomic_path(out) as temporary:
             FigureCanvasAgg(figure).print_png(
                 temporary, metadata={"Software": "ctbone", "Source": mark}
@@ -201,7 +196,7 @@ def _head(
     summary, settings = record["summary"], study.settings.preprocess.crop_3d
     spacing = " × ".join(f"{mm:.3g}" for mm in summary["spacing"])
     edge = settings.spacing / record["scale_factor"]
-    facts = (
+    facts: tuple[str, ...] = (
         f"{summary['lesion_ml']:.3g} ml",
         f"longest {summary['longest_mm']:.3g} mm",
         f"mean {summary['mean_hu']:.0f} HU",
@@ -210,8 +205,11 @@ def _head(
     )
     _text(figure, _EDGE, height - 9, case_id, width, height, size=15, weight="bold")
     _text(figure, _EDGE, height - 14.8, "    ".join(facts), width, height, size=8.5)
+    if record["case"].get("own_grid"):
+        share = record["lesion"]["body_share"]
+        facts = (*facts, f"mask not on the image's grid, {share:.0%} in the body")
     warnings = "    ".join(warnings_of(record, settings.mode))
-    _text(figure, _EDGE, height - 19.6, warnings, width, height, size=8.5, color=_WARNING)
+    _text(figure, _EDGE, height - 19.6, warnings, width, height, size=8.5, color=WARNING)
     _text(
         figure,
         width - _EDGE,
@@ -220,7 +218,7 @@ def _head(
         width,
         height,
         size=8.5,
-        color=_OUTLINE,
+        color=OUTLINE,
         ha="right",
     )
     _text(
@@ -231,7 +229,7 @@ def _head(
         width,
         height,
         size=8.5,
-        color=_BOX,
+        color=BOX,
         ha="right",
     )
 
@@ -254,71 +252,16 @@ def warnings_of(record: dict[str, Any], mode: str) -> list[str]:
     told += [note] if note else []
     if record["case"]["touches_border"]:
         told.append("the lesion touches the border of the scan")
+    outside = outside_note(record["lesion"].get("body_share", 1.0))
+    told += [outside] if outside else []
     return told
 
 
 def _text(
     figure: Figure, x: float, y: float, text: str, width: float, height: float, **how: Any
 ) -> None:
-    how = {"color": _INK, "family": "DejaVu Sans", **how}
+    how = {"color": LIGHT, "family": "DejaVu Sans", **how}
     figure.text(x / width, y / height, text.replace("$", r"\$"), va="baseline", **how)
-
-
-def _panel(axes: Axes, picture: _Picture, window: Window) -> None:
-    """Draw a plane: its first axis across, its second upwards, in radiological orientation."""
-    from matplotlib.patches import Rectangle
-
-    rows, columns = picture.hu.shape[1], picture.hu.shape[0]
-    low, high = window.center - window.width / 2, window.center + window.width / 2
-    axes.imshow(
-        picture.hu.T, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="bilinear"
-    )
-    if picture.lesion.any():
-        axes.contour(picture.lesion.T, levels=[0.5], colors=_OUTLINE, linewidths=0.9)
-    if picture.box is not None:
-        x, y, wide, tall = picture.box
-        axes.add_patch(
-            Rectangle(
-                (x - 0.5, y - 0.5), wide, tall, fill=False, color=_BOX, lw=0.9, ls=(0, (4, 3))
-            )
-        )
-    # Right and anterior grow towards the reader's left, so both across-axes are mirrored.
-    axes.set(xlim=(columns - 0.5, -0.5), ylim=(-0.5, rows - 0.5))
-    axes.set_axis_off()
-    across, up = (_LETTERS[axis] for axis in picture.axes)
-    _label(axes, 0.018, 0.5, across[1], ha="left", va="center")
-    _label(axes, 0.982, 0.5, across[0], ha="right", va="center")
-    _label(axes, 0.5, 0.982, up[1], ha="center", va="top")
-    _label(axes, 0.5, 0.018, up[0], ha="center", va="bottom")
-    _label(axes, 0.018, 0.982, picture.name, ha="left", va="top", fontsize=7.5)
-    _scale_bar(axes, columns * picture.pixel_mm)
-
-
-def _scale_bar(axes: Axes, field_mm: float) -> None:
-    from matplotlib.patheffects import withStroke
-
-    length = next((mm for mm in _ROUND_MM if mm <= 0.3 * field_mm), 0.5)
-    share = length / field_mm
-    edge = [withStroke(linewidth=3.2, foreground="black")]
-    ends = ([0.97 - share, 0.97], [0.03, 0.03])
-    axes.plot(
-        *ends,
-        color=_INK,
-        lw=1.6,
-        transform=axes.transAxes,
-        solid_capstyle="butt",
-        path_effects=edge,
-    )
-    _label(axes, 0.97 - share / 2, 0.042, f"{length:g} mm", ha="center", va="bottom", fontsize=7)
-
-
-def _label(axes: Axes, x: float, y: float, text: str, **how: Any) -> None:
-    """Write on a picture, legible on bright bone too."""
-    from matplotlib.patheffects import withStroke
-
-    how = {"color": _INK, "fontsize": 8.5, "family": "DejaVu Sans", **how}
-    stroke = [withStroke(linewidth=1.8, foreground="black")]
-    axes.text(x, y, text, transform=axes.transAxes, path_effects=stroke, **how)
 
 
 def _mark_of(sheet: Path) -> str | None:

@@ -142,7 +142,7 @@ class Judgement:
     mean_of_folds
         Mean over the folds of some metrics, if there are two folds or more.
     hosmer_lemeshow
-        Test of calibration with two classes, else None; it treats cases as independent.
+        Test of calibration with two classes, else None; undefined if patients have several cases.
     """
 
     name: str
@@ -154,6 +154,27 @@ class Judgement:
     folds: Mapping[int, Judgement] = field(default_factory=dict)
     mean_of_folds: Mapping[str, Estimate] = field(default_factory=dict)
     hosmer_lemeshow: TestResult | None = None
+
+    def on(self, title: str) -> Judgement:
+        """Return the same numbers; each method names the set, cases, positives and the fold."""
+        cases = f"{title}, {self.n} cases"
+        if len(self.matrix) == 2:
+            cases += f", {self.positives} positive"
+
+        def named(estimates: Mapping[str, Estimate], on: str) -> dict[str, Estimate]:
+            return {
+                name: replace(estimate, method=f"{estimate.method}; {on}")
+                for name, estimate in estimates.items()
+            }
+
+        test = self.hosmer_lemeshow
+        return replace(
+            self,
+            estimates=named(self.estimates, cases),
+            folds={fold: part.on(f"{title}, fold {fold}") for fold, part in self.folds.items()},
+            mean_of_folds=named(self.mean_of_folds, f"mean of {len(self.folds)} folds, {cases}"),
+            hosmer_lemeshow=test and replace(test, method=f"{test.method}; {cases}"),
+        )
 
     @property
     def confusion(self) -> Confusion:
@@ -245,7 +266,8 @@ def analyse(
         chosen_on = case_set.key == "validation"
         judgements = []
         for scored in case_set.scored:
-            judgements.append(judge(scored, settings, bands=bands and not chosen_on))
+            found = judge(scored, settings, bands=bands and not chosen_on)
+            judgements.append(found.on(case_set.title.lower()))
             if bar is not None:
                 bar.advance(note=f"{scored.name}, {case_set.title.lower()}")
         comparisons = [] if chosen_on else compare(case_set, settings)
@@ -301,7 +323,7 @@ def _judge_once(scored: ScoredCases, settings: EvaluationSettings, *, bands: boo
         estimates=two_class_estimates(scored, settings, bands=bands),
         matrix=np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]]),
         thresholds=tuple(sorted(set(scored.cases["threshold"].round(12)))),
-        hosmer_lemeshow=hosmer_lemeshow(scored.truth, scored.p),
+        hosmer_lemeshow=hosmer_lemeshow(scored.truth, scored.p, patients=scored.patients),
     )
 
 
@@ -318,6 +340,8 @@ def compare(case_set: CaseSet, settings: EvaluationSettings) -> list[ModelCompar
         if not a.two_class or not len(a):
             continue
         result = delong_test(a.truth, a.p, b.p, level=settings.confidence, groups=a.patients)
+        cases = f"{case_set.title.lower()}, {len(a)} cases of both, {int(a.truth.sum())} positive"
+        result = replace(result, method=f"{result.method}; {cases}")
         pairs.append((a.name, b.name, len(a), result))
     adjusted = holm([result.p_value for *_, result in pairs])
     return [

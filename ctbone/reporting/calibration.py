@@ -16,6 +16,7 @@ from ctbone.document import (
     Table,
     TableBlock,
     TableColumn,
+    draw_reason,
     finish,
     line_styles,
     panels,
@@ -57,9 +58,10 @@ def calibration(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
     with style():
         figure, all_axes = small_multiples(len(judged.case_set.scored), height=58.0)
         for axes, scored in zip(all_axes, judged.case_set.scored, strict=True):
-            method = _calibration_panel(
+            drawn = _calibration_panel(
                 axes, scored=scored, colour=lines[scored.name].colour, level=level
             )
+            method = drawn or method
             axes.set_title(shorten(scored.name, 20))
         return finish(
             figure,
@@ -67,7 +69,7 @@ def calibration(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
             title=f"Calibration, {judged.case_set.title.lower()}",
             alt="One panel a model: observed share against predicted probability, with a "
             "histogram of both classes.",
-            note=f"Line and band: {method}. Dots: tenths of probability with {_wilson(judged)}. "
+            note=f"{_line(method)} Dots: tenths of probability with {_wilson(judged)}. "
             "Bars: cases of the positive class upwards, of the other downwards.",
         )
 
@@ -84,9 +86,10 @@ def class_calibration(judged: JudgedSet, level: float) -> DrawnFigure:
         )
         places = [(scored, name) for scored in judged.case_set.scored for name in classes]
         for axes, (scored, name) in zip(all_axes, places, strict=True):
-            method = _calibration_panel(
+            drawn = _calibration_panel(
                 axes, scored=scored.against_rest(name), colour=lines[name].colour, level=level
             )
+            method = drawn or method
             axes.set_title(f"{shorten(scored.name, 12)}: {shorten(name, 13)}")
         return finish(
             figure,
@@ -94,9 +97,14 @@ def class_calibration(judged: JudgedSet, level: float) -> DrawnFigure:
             title=f"Calibration of each class against the rest, {judged.case_set.title.lower()}",
             alt="One panel a model and class: observed share against predicted probability, with a "
             "histogram below.",
-            note=f"Line and band: {method}. Dots: tenths of probability with {_wilson(judged)}. "
+            note=f"{_line(method)} Dots: tenths of probability with {_wilson(judged)}. "
             "Bars: cases of the class upwards, all others downwards.",
         )
+
+
+def _line(method: str) -> str:
+    """Describe the curves; the method is empty if no panel has one."""
+    return f"Line and band: {method}." if method else "No curve: each panel says why."
 
 
 def _wilson(judged: JudgedSet) -> str:
@@ -105,6 +113,7 @@ def _wilson(judged: JudgedSet) -> str:
 
 
 def _calibration_panel(axes: Axes, scored: ScoredCases, colour: str, level: float) -> str:
+    """Draw one panel and return the method of its curve, empty if it has none."""
     curve = calibration_curve(
         scored.truth, scored.p, level=level, histogram_bins=25, groups=scored.patients
     )
@@ -112,7 +121,9 @@ def _calibration_panel(axes: Axes, scored: ScoredCases, colour: str, level: floa
     axes.set_position((box.x0, box.y0 + 0.27 * box.height, box.width, 0.73 * box.height))
     below = axes.figure.add_axes((box.x0, box.y0, box.width, 0.2 * box.height))
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)))
-    if curve.grid.size:
+    if curve.why:
+        draw_reason(axes, f"No curve: {curve.why}")
+    else:
         axes.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(curve.grid, curve.observed, color=colour)
     means = [tenth.mean_probability for tenth in curve.bins]
@@ -128,7 +139,7 @@ def _calibration_panel(axes: Axes, scored: ScoredCases, colour: str, level: floa
         negative=curve.histogram_negative,
         colour=colour,
     )
-    return curve.method
+    return "" if curve.why else curve.method
 
 
 def _histogram(
@@ -183,7 +194,8 @@ def hosmer_lemeshow_table(judged: JudgedSet) -> Table | None:
     ]
     note = (
         "A small p is evidence of miscalibration. The test has little power with few cases and "
-        "rejects any model with many: read the curve. It treats every case as a separate patient."
+        "rejects any model with many: read the curve. It is undefined if patients have several "
+        "cases, and with fewer than 100 cases of a class."
     )
     return plain_table(
         key=f"hosmer_lemeshow_{judged.case_set.key}",

@@ -23,6 +23,7 @@ from ctbone.document import (
     TableRow,
     Text,
     draw_diagonal,
+    draw_reason,
     finish,
     interval,
     line_styles,
@@ -44,6 +45,7 @@ from ctbone.reporting.metrics import (
 )
 from ctbone.stats import (
     Estimate,
+    RocBand,
     auc_interval,
     roc_band,
     roc_points,
@@ -161,7 +163,7 @@ def _forest_row(
         markeredgewidth=1.1,
         zorder=3,
     )
-    text = f"{number(value)}  ({interval(estimate)})"
+    text = f"{number(value)}  ({interval(estimate) or 'no interval'})"
     axes.annotate(text, (1.03, y), xycoords=("axes fraction", "data"), va="center", fontsize=7)
 
 
@@ -204,7 +206,8 @@ def roc(analysis: Analysis) -> DrawnFigure:
             for scored, judgement in zip(judged.case_set.scored, judged.judgements, strict=True):
                 fpr, tpr = _roc_points(scored.truth, scored.p)
                 area = judgement.estimates["auc"]
-                label = f"{shorten(scored.name)}   {number(area.value)} ({interval(area)})"
+                ends = interval(area) or "no interval"
+                label = f"{shorten(scored.name)}   {number(area.value)} ({ends})"
                 stroke = lines[scored.name]
                 axes.plot(
                     fpr, tpr, color=stroke.colour, linestyle=stroke.dash, label=label, clip_on=False
@@ -244,14 +247,7 @@ def roc_bands(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
                 groups=scored.patients,
             )
             method = band.method
-            axes.fill_between(
-                band.fpr,
-                band.low,
-                band.high,
-                color=lines[scored.name].colour,
-                alpha=0.18,
-                linewidth=0,
-            )
+            _shade(axes, band, colour=lines[scored.name].colour)
             axes.plot(*curves[scored.name], color=lines[scored.name].colour, clip_on=False)
             unit_axes(axes, "1 − specificity", "Sensitivity")
             axes.set_title(shorten(scored.name, 20))
@@ -262,6 +258,14 @@ def roc_bands(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
             alt="One panel a model: its ROC curve with a band, the other models in grey.",
             note=f"Band: {method}." if method else "",
         )
+
+
+def _shade(axes: Axes, band: RocBand, colour: str) -> None:
+    """Draw a band, or the reason for none."""
+    if band.why:
+        draw_reason(axes, f"No band: {band.why}")
+    else:
+        axes.fill_between(band.fpr, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
 
 
 def class_roc(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
@@ -288,9 +292,7 @@ def class_roc(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
                     groups=one.patients,
                 )
                 method = band.method
-                axes.fill_between(
-                    band.fpr, band.low, band.high, color=lines[name].colour, alpha=0.18, linewidth=0
-                )
+                _shade(axes, band, colour=lines[name].colour)
                 axes.plot(*_roc_points(one.truth, one.p), color=lines[name].colour, clip_on=False)
             unit_axes(axes, "1 − specificity", "Sensitivity")
             ends = interval(area)
@@ -545,7 +547,7 @@ def comparison_table(judged: JudgedSet) -> Table:
         TableColumn("b", "Model B", "text"),
         TableColumn("n", "Cases"),
         TableColumn("difference", "AUC, A − B", "estimate"),
-        TableColumn("statistic", "z", digits=2),
+        TableColumn("statistic", "t", digits=2),
         TableColumn("p_value", "p", "p"),
         TableColumn("p_value_holm", "p, Holm", "p"),
     ]

@@ -227,12 +227,12 @@ def dangerous_estimate(scored: ScoredCases, settings: EvaluationSettings) -> dic
     Examples
     --------
     >>> import pandas as pd
-    >>> cases = pd.DataFrame({"patient_id": ["a", "b"], "label": "malignant"})
-    >>> cases = cases.assign(threshold=0.5, p_malignant=[0.2, 0.7])
+    >>> cases = pd.DataFrame({"patient_id": list("abcdef"), "label": "malignant"})
+    >>> cases = cases.assign(threshold=0.5, p_malignant=[0.2, 0.7] * 3)
     >>> scored = ScoredCases("3d", cases, classes=("normal", "malignant"), positive="malignant")
     >>> settings = EvaluationSettings(dangerous_error={"truth": "malignant", "called": "normal"})
     >>> print(dangerous_estimate(scored, settings)["malignant_called_normal"])
-    0.5000 (0.0126 to 0.9874)
+    0.5000 (0.1181 to 0.8819)
     """
     error = settings.dangerous_error
     if error is None:

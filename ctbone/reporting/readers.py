@@ -37,7 +37,7 @@ from ctbone.reporting.metrics import metric_columns
 from ctbone.reporting.scored_cases import CaseSet, ScoredCases, two_class_columns
 from ctbone.scores import MIDPOINT, SESSIONS, read_scores, score_probability
 from ctbone.stats import roc_points
-from ctbone.study import Study, read_json, record_of
+from ctbone.study import Study, file_hash, read_json, record_of
 
 READER_METRICS = ("auc", "sensitivity", "specificity")
 UNAIDED, AIDED = SESSIONS
@@ -94,10 +94,13 @@ class JudgedReaders:
         the fusions scored, because ``reader`` among the models has these numbers.
     why
         Why no reader is judged, empty if readers are.
+    other_table
+        Whether the fusions use the scores of another table than ``scores.csv``.
     """
 
     sessions: Mapping[str, tuple[ReaderSession, ...]]
     why: str = ""
+    other_table: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return ``readers`` of ``metrics.json``, without the reader whom ``models`` contains."""
@@ -164,7 +167,7 @@ def judge_readers(
     kept = {
         key: found for key, found in sessions.items() if not all(reader.fused for reader in found)
     }
-    return JudgedReaders(kept) if kept else None
+    return JudgedReaders(kept, other_table=_other_table(study)) if kept else None
 
 
 def reader_title(reader_id: str, level: str, session: str) -> str:
@@ -189,8 +192,14 @@ def readers_section(analysis: Analysis, readers: JudgedReaders) -> Section:
         f"{MIDPOINT}. The scores are read as probabilities of 10 to 90 %; a score above {MIDPOINT} "
         f"calls the case {analysis.positive}. Each reader and session is judged on the cases that "
         "the reader scored. An interval holds for that one reader; conclusions about readers in "
-        "general, or about the gain from AI, need a multi-reader multi-case analysis."
+        "general, or about the gain from AI, need a multi-reader multi-case analysis: see the "
+        "reader study, if readers read in two sessions."
     )
+    if readers.other_table:
+        text += (
+            " The fusions use the scores of another table than scores.csv: the reader among the "
+            "models is not judged here."
+        )
     blocks: list[Block] = [Text((text,)), FigureBlock(_roc(analysis, readers))]
     blocks += [
         TableBlock(_table(judged.case_set, readers.sessions[judged.case_set.key]))
@@ -257,6 +266,15 @@ def _fused_reader_id(study: Study) -> str | None:
         return None
     reader_id = read_json(path).get("reader")
     return reader_id if isinstance(reader_id, str) else None
+
+
+def _other_table(study: Study) -> bool:
+    """Whether ``ctbone fuse`` used other scores than those of ``scores.csv`` now."""
+    path = record_of(study.fusion(READER))
+    if not path.is_file() or not study.fusion(READER).is_file():
+        return False
+    used = read_json(path).get("inputs", {}).get(READER)
+    return used is not None and used != file_hash(study.scores_csv)
 
 
 def _judgement_in_models(judged: JudgedSet, scored: ScoredCases) -> Judgement | None:

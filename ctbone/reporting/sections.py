@@ -158,8 +158,8 @@ def statistics(analysis: Analysis) -> tuple[Block, ...]:
     ]
     text = (
         f"All intervals are {analysis.settings.confidence:.0%} intervals, each for one number by "
-        "itself. An undefined value is shown as a dash, with the reason below its table; it is "
-        "never replaced by 0 or 1."
+        "itself. An undefined value is shown as a dash, and a value without an interval alone; its "
+        "cell says why. Neither is replaced by 0 or 1."
     )
     return Text((text,)), Terms("How each number was computed", tuple(items))
 

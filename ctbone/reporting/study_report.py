@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ctbone.findings import read_findings
 from ctbone.progress import progress
 from ctbone.reporting.analysis import Analysis, analyse
 from ctbone.reporting.checklists import checklist_section
+from ctbone.reporting.conformal import conformal_section
 from ctbone.reporting.decision_curves import curves_by_set
 from ctbone.reporting.fusion_records import Records, fusion_records, stale_notices
 from ctbone.reporting.fusion_section import fusion_section
@@ -36,6 +38,7 @@ from ctbone.reporting.sections import (
     uneven_notices,
 )
 from ctbone.reporting.sources import Source, case_sets, elsewhere_notices, sources
+from ctbone.reporting.subgroups import subgroups_section
 from ctbone.reporting.worst_cases import worst_cases
 from ctbone.study import Study, provenance
 
@@ -46,7 +49,7 @@ _SYNTHETIC = Notice(
 )
 
 
-def report(study: Study) -> Path:
+def report(study: Study, *, chapters: Sequence[Callable[[Study], Section | None]] = ()) -> Path:
     """Write ``report/index.html`` and every table and figure of a study as files.
 
     Parameters
@@ -54,6 +57,8 @@ def report(study: Study) -> Path:
     study
         The study. Every table of probabilities in it takes part: models, tables of other programs,
         the reader, fusions. Readers are judged from ``scores.csv`` if it is there.
+    chapters
+        Functions that make further sections, of other stages; None is no section.
 
     Returns
     -------
@@ -98,6 +103,7 @@ def report(study: Study) -> Path:
             runs=runs,
             records=records,
             provenance=provenance(study, "report", inputs),
+            chapters=tuple(made for chapter in chapters if (made := chapter(study)) is not None),
         )
         page = _page(made)
         bar.advance(note="figures")
@@ -118,6 +124,7 @@ class _Made:
     runs: RunRecords
     records: Records
     provenance: dict[str, Any]
+    chapters: tuple[Section, ...]
 
 
 def _without_claims(case_set: CaseSet, runs: RunRecords) -> CaseSet:
@@ -154,8 +161,13 @@ def _page(made: _Made) -> Page:
     ]
     if readers is not None:
         sections.append(readers_section(analysis, readers))
+    sections += made.chapters
     if records.all:
         sections.append(fusion_section(analysis, records))
+    conformal = conformal_section(analysis, settings.prediction.error_rate)
+    sections += [conformal] if conformal is not None else []
+    divided = subgroups_section(study, made.cohort, analysis)
+    sections += [] if divided is None else [divided]
     sections.append(worst_cases(study, analysis, made.tables))
     audited = audit_section(study)
     if isinstance(audited, Section):

@@ -26,6 +26,13 @@ from ctbone.stats.calibration import (
     scaled_brier,
 )
 from ctbone.stats.clustered_rates import clustered_proportion, clustered_rates
+from ctbone.stats.conformal import (
+    ConformalLimit,
+    class_limits,
+    conformal_limit,
+    conformal_sets,
+    fewest_cases,
+)
 from ctbone.stats.confusion_table import Confusion, confusion
 from ctbone.stats.decision import (
     DecisionCurve,
@@ -44,7 +51,9 @@ from ctbone.stats.flexible_calibration import (
     calibration_errors,
     ici,
 )
+from ctbone.stats.geometric_means import geometric_mean, paired_ratio, unpaired_ratio
 from ctbone.stats.group_tests import independence_test, location_test
+from ctbone.stats.heterogeneity import heterogeneity_test
 from ctbone.stats.multiclass import (
     confusion_matrix,
     dangerous_error,
@@ -96,6 +105,7 @@ __all__ = [
     "CategoricalComparison",
     "CategoricalSummary",
     "Comparison",
+    "ConformalLimit",
     "Confusion",
     "ContinuousComparison",
     "ContinuousSummary",
@@ -123,6 +133,7 @@ __all__ = [
     "calibration_errors",
     "calibration_intercept",
     "calibration_slope",
+    "class_limits",
     "clustered_proportion",
     "clustered_rates",
     "cochran_q",
@@ -130,6 +141,8 @@ __all__ = [
     "cohen_kappa_test",
     "compare_categorical",
     "compare_continuous",
+    "conformal_limit",
+    "conformal_sets",
     "confusion",
     "confusion_matrix",
     "dangerous_error",
@@ -141,11 +154,14 @@ __all__ = [
     "ece",
     "equal_width_bins",
     "f1",
+    "fewest_cases",
     "fit_isotonic",
     "fit_platt",
     "fit_temperature",
     "fleiss_kappa",
     "fleiss_kappa_test",
+    "geometric_mean",
+    "heterogeneity_test",
     "holm",
     "hosmer_lemeshow",
     "ici",
@@ -162,6 +178,7 @@ __all__ = [
     "negative_likelihood_ratio",
     "npv",
     "observed_expected",
+    "paired_ratio",
     "positive_likelihood_ratio",
     "ppv",
     "proportion",
@@ -175,6 +192,7 @@ __all__ = [
     "top_label_ece",
     "treat_all",
     "treat_none",
+    "unpaired_ratio",
     "weighted_auc",
     "youden_threshold",
 ]

@@ -17,6 +17,7 @@ from ctbone.stats.consistency_resampling import (
 )
 from ctbone.stats.distributions import chi2_upper
 from ctbone.stats.estimate import Estimate, TestResult
+from ctbone.stats.fewest import too_few_events
 from ctbone.stats.inputs import Floats, Ints, checked_pair
 
 
@@ -96,7 +97,8 @@ def ece(
     Returns
     -------
     Estimate
-        0 (best) to 1; no interval if the resamples do not vary, as with one case or one patient.
+        0 (best) to 1; no interval if a class has fewer than 100 cases (patients, if they have
+        several), where the error is mostly chance.
 
     Raises
     ------
@@ -160,7 +162,12 @@ def mce(
 
 
 def hosmer_lemeshow(
-    y: ArrayLike, p: ArrayLike, *, groups: int = 10, external: bool = True
+    y: ArrayLike,
+    p: ArrayLike,
+    *,
+    groups: int = 10,
+    external: bool = True,
+    patients: ArrayLike | None = None,
 ) -> TestResult:
     """Hosmer–Lemeshow test in groups of equal size, ordered by probability.
 
@@ -179,12 +186,15 @@ def hosmer_lemeshow(
         Number of groups requested.
     external
         Whether the model was fitted on other cases.
+    patients
+        Patient of each case, shape (n,); default: one case per patient.
 
     Returns
     -------
     TestResult
-        Undefined if a group has no expected event or no expected non-event, or if no degree of
-        freedom is left.
+        Undefined if patients have several cases, because the statistic then does not follow χ²; if
+        a class has fewer than 100 cases; if a group has less than one expected event or non-event;
+        or if no degree of freedom is left.
 
     Raises
     ------
@@ -195,19 +205,28 @@ def hosmer_lemeshow(
     References
     ----------
     Hosmer & Lemeshow, Commun Stat Theory Methods 1980;9:1043; Applied Logistic Regression 2000,
-    section 5.2.
+    section 5.2. Vergouwe et al., J Clin Epidemiol 2005;58:475 (100 events and non-events). Cochran,
+    Biometrics 1954;10:417 (expected counts of 1 or more).
 
     Examples
     --------
-    >>> result = hosmer_lemeshow([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], groups=2)
+    >>> p = np.arange(1, 400) / 400
+    >>> result = hosmer_lemeshow(np.arange(399) % 10 < 10 * p, p, groups=2)
     >>> round(result.statistic, 3), result.df
-    (0.402, 2.0)
+    (5.074, 2.0)
     """
     labels, scores = checked_pair(y, p, probability=True)
     if groups < 2:
         raise StatsError(
             "Hosmer–Lemeshow needs at least two groups", found=groups, expected="such as 10"
         )
+    whose = "not fitted on these cases" if external else "fitted on these cases"
+    method = f"Hosmer–Lemeshow, model {whose}"
+    if patient_numbers(patients, labels.size) is not None:
+        return TestResult.undefined(method, "patients have several cases: the test assumes one")
+    too_few = too_few_events(labels, None)
+    if too_few is not None:
+        return TestResult.undefined(method, too_few)
     edges = np.unique(np.quantile(scores, np.arange(1, groups) / groups))
     group = np.searchsorted(edges, scores, side="left")
     cases = np.bincount(group)
@@ -216,22 +235,13 @@ def hosmer_lemeshow(
     expected = np.bincount(group, weights=scores)[present]
     observed = np.bincount(group, weights=labels)[present]
     df = cases.size if external else cases.size - 2
-    method = (
-        f"Hosmer–Lemeshow, {cases.size} groups, {'external' if external else 'development'} cases"
-    )
+    method = f"Hosmer–Lemeshow, {cases.size} groups, model {whose}"
     if df < 1:
         return TestResult.undefined(method, "too few groups: no degree of freedom is left")
     variance = expected * (1 - expected / cases)  # binomial, of the events of a group
-    if (variance <= 0).any():
-        return TestResult.undefined(
-            method, "a group has no expected event or no expected non-event"
-        )
-    with np.errstate(over="ignore"):
-        statistic = float(((observed - expected) ** 2 / variance).sum())
-    if not np.isfinite(statistic):
-        return TestResult.undefined(
-            method, "the statistic overflows: a group has an event but almost no expected event"
-        )
+    if (np.minimum(expected, cases - expected) < 1).any():
+        return TestResult.undefined(method, "a group has less than one expected event or non-event")
+    statistic = float(((observed - expected) ** 2 / variance).sum())
     return TestResult(
         statistic=statistic, df=float(df), p_value=chi2_upper(statistic, df), method=method
     )
@@ -250,12 +260,14 @@ def _binned_error(
 ) -> Estimate:
     """ECE (mean over the bins) or MCE (maximum), with the interval that `ece` describes."""
     labels, scores = checked_pair(y, p, probability=True)
+    patients = patient_numbers(groups, labels.size)
     bin_of_case = equal_width_bins(scores, bins)
     used, place = np.unique(bin_of_case, return_inverse=True)
     member = np.zeros((labels.size, used.size))
     member[np.arange(labels.size), place] = 1.0
     # Gap of a bin times its cases: |Σ (y − p)|, here per case (surplus) and as Σ p (expected).
     surplus, expected = member * (labels - scores)[:, None], scores @ member
+    cases = member.sum(axis=0, keepdims=True)
 
     def error(gap: Floats, cases: Floats) -> Floats:
         if over == "mean":
@@ -265,6 +277,11 @@ def _binned_error(
             dtype=np.float64,
         )
 
+    width = f"{bins} equal-width right-closed bins"
+    too_few = too_few_events(labels, patients)
+    if too_few is not None:
+        value = float(error(np.abs(surplus.sum(axis=0, keepdims=True)), cases)[0])
+        return Estimate.without_interval(value, f"{width}, no interval", too_few)
     estimate = bootstrap_estimate(
         lambda weights: error(np.abs(weights @ surplus), weights @ member),
         labels,
@@ -275,12 +292,9 @@ def _binned_error(
         groups=groups,
         stratified=False,
     )
-    width = f"{bins} equal-width right-closed bins"
     method = f"{width}, {estimate.method}"
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return Estimate.without_interval(estimate.value, method, estimate.why)
-    patients = patient_numbers(groups, labels.size)
-    cases = member.sum(axis=0, keepdims=True)
     chance = np.concatenate(
         [
             error(np.abs(outcomes @ member - expected), cases)

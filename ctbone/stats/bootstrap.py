@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
@@ -9,8 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.errors import StatsError
-from ctbone.stats.distributions import normal_cdf, normal_quantile
+from ctbone.stats.distributions import (
+    normal_cdf,
+    normal_quantile,
+    student_quantile,
+    student_two_sided,
+)
 from ctbone.stats.estimate import Comparison, Estimate
+from ctbone.stats.fewest import FEWEST_CASES
 from ctbone.stats.inputs import (
     ONE_CLASS,
     Bools,
@@ -20,6 +27,7 @@ from ctbone.stats.inputs import (
     checked_pair,
     percent,
 )
+from ctbone.stats.placements import class_counts
 from ctbone.stats.resampling import CHUNK, bootstrap_weights, patient_strata, weighted_auc
 
 _LARGEST_UNDEFINED_SHARE = 0.1  # of the resamples; with more, the others are a selection
@@ -54,7 +62,7 @@ def bootstrap_auc(
         Confidence level.
     interval
         ``"percentile"``, ``"bca"`` (bias-corrected and accelerated) or ``"basic"`` (percentiles
-        mirrored at the value).
+        mirrored at the value). Percentiles are expanded for few patients; see `expanded_tails`.
     seed
         Seed of the random generator; the same seed draws the same patients.
     groups
@@ -66,8 +74,9 @@ def bootstrap_auc(
     Returns
     -------
     Estimate
-        0–1; undefined if only one class is present. No interval under perfect separation, where the
-        resamples do not vary (`ctbone.stats.auc_interval` gives one).
+        0–1; undefined if only one class is present. No interval if a class has fewer than five
+        patients, nor under perfect separation, where the resamples do not vary
+        (`ctbone.stats.auc_interval` gives one in both cases).
 
     Raises
     ------
@@ -77,11 +86,12 @@ def bootstrap_auc(
     References
     ----------
     Efron, J Am Stat Assoc 1987;82:171 (BCa). Field & Welsh, J R Stat Soc B 2007;69:369 (clusters).
+    Hesterberg, Am Stat 2015;69:371 (expanded percentiles).
 
     Examples
     --------
-    >>> print(bootstrap_auc([0, 0, 0, 1, 1, 1], [1, 2, 4, 3, 5, 6]))
-    0.8889 (0.5556 to 1.0000)
+    >>> print(bootstrap_auc([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [1, 2, 4, 0, 7, 3, 5, 6, 8, 9]))
+    0.8400 (0.3200 to 1.0000)
     """
     labels, scores = checked_pair(y, p)
     if labels.all() or not labels.any():
@@ -182,14 +192,24 @@ def bootstrap_auc_difference(
             stratified=stratified,
         )
     )
+    units = resampled_units(labels, groups, stratified)
+    if why is None and units < FEWEST_CASES:
+        return Comparison.without_interval(value, method, too_few_units(groups, stratified))
     if why is not None:
         same = bool((draws == 0).all()) and value == 0 and draws.size > 0  # the models rank alike
         return Comparison.without_interval(value, method, why, p_value=1.0 if same else None)
     low, high = _interval(
-        difference, labels, value=value, draws=draws, level=level, interval=interval, groups=groups
+        difference,
+        labels,
+        value=value,
+        draws=draws,
+        tails=expanded_tails(level, units),
+        interval=interval,
+        groups=groups,
     )
     below = float((draws < 0).sum() + (draws == 0).sum() / 2)
     one_sided = (min(below, draws.size - below) + 1) / (draws.size + 1)
+    one_sided = unexpanded_share(one_sided, units)
     return Comparison(
         difference=value,
         low=low,
@@ -243,10 +263,10 @@ def bootstrap_estimate(
     Examples
     --------
     >>> import numpy as np
-    >>> y = np.array([0, 0, 1, 1, 1])
+    >>> y = np.arange(12) % 3 == 0
     >>> mean = lambda weights: weights @ y / weights.sum(axis=1)
     >>> print(bootstrap_estimate(mean, y, stratified=False))
-    0.6000 (0.2000 to 1.0000)
+    0.3333 (0.0833 to 0.6667)
     """
     labels = checked_labels(y)
     method = _method(
@@ -259,12 +279,21 @@ def bootstrap_estimate(
         statistic, labels, replicates=replicates, seed=seed, groups=groups, stratified=stratified
     )
     finite, why = defined_draws(draws)
+    units = resampled_units(labels, groups, stratified)
+    if why is None and units < FEWEST_CASES:
+        why = too_few_units(groups, stratified)
     if finite.size < draws.size:
         method += f", undefined in {draws.size - finite.size} resamples"
     if why is not None:
         return Estimate.without_interval(value, method, why)
     low, high = _interval(
-        statistic, labels, value=value, draws=finite, level=level, interval=interval, groups=groups
+        statistic,
+        labels,
+        value=value,
+        draws=finite,
+        tails=expanded_tails(level, units),
+        interval=interval,
+        groups=groups,
     )
     return Estimate(value=value, low=low, high=high, method=method)
 
@@ -290,6 +319,67 @@ def defined_draws(draws: Floats) -> tuple[Floats, str | None]:
     if float(np.ptp(finite)) <= _ROUNDING * float(np.abs(finite).max()):
         return finite, "the resamples do not vary"
     return finite, None
+
+
+def resampled_units(labels: Bools, groups: ArrayLike | None, stratified: bool) -> int:
+    """Return the number of patients that are resampled; if stratified, those of the rarer class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> resampled_units(np.array([True, True, False, False]), ["a", "b", "c", "c"], True)
+    1
+    """
+    patient_of_case, strata = patient_strata(labels, groups, stratified=False)
+    if stratified and labels.any() and not labels.all():
+        return min(class_counts(labels, patient_of_case))
+    return strata[0].size
+
+
+def too_few_units(groups: ArrayLike | None, stratified: bool) -> str:
+    """Reason for no bootstrap interval of fewer than five patients."""
+    unit = "cases" if groups is None else "patients"
+    return f"fewer than {FEWEST_CASES} {unit}{' of a class' if stratified else ''} to resample"
+
+
+def expanded_tails(level: float, units: int) -> list[float]:
+    """Tail probabilities of an expanded percentile interval, below and above.
+
+    The spread of resamples is too small by √((n − 1) / n) for n patients and its uncertainty is
+    that of Student's t, as for a mean. The percentiles are moved outwards accordingly.
+
+    Parameters
+    ----------
+    level
+        Confidence level.
+    units
+        Number of patients, ≥ 2; of a stratified bootstrap that of the rarer class.
+
+    References
+    ----------
+    Hesterberg, Am Stat 2015;69:371, section 5.
+
+    Examples
+    --------
+    >>> [round(tail, 4) for tail in expanded_tails(0.95, 10)]
+    [0.0086, 0.9914]
+    """
+    t = student_quantile(0.5 + level / 2, units - 1) * math.sqrt(units / (units - 1))
+    return [normal_cdf(-t), normal_cdf(t)]
+
+
+def unexpanded_share(share: float, units: int) -> float:
+    """One-sided p-value from a share of resamples; the inverse of `expanded_tails`.
+
+    Examples
+    --------
+    >>> round(unexpanded_share(0.00855, 10), 3)
+    0.025
+    """
+    if share >= 0.5:
+        return 0.5
+    z = normal_quantile(share) / math.sqrt(units / (units - 1))
+    return student_two_sided(z, units - 1) / 2
 
 
 def unit_limits(value: float, low: float, high: float) -> tuple[float, float]:
@@ -325,12 +415,11 @@ def _interval(
     *,
     value: float,
     draws: Floats,
-    level: float,
+    tails: list[float],
     interval: BootstrapInterval,
     groups: ArrayLike | None,
 ) -> tuple[float, float]:
     """Limits of the interval from the resampled values."""
-    tails = [(1 - level) / 2, (1 + level) / 2]
     if interval == "bca":
         left_out = _leave_one_out(statistic, labels, groups)
         tails = _bca_tails(value, draws, left_out=left_out, tails=tails)
@@ -380,7 +469,7 @@ def _method(
     stratified: bool,
 ) -> str:
     """Describe the bootstrap, for ``method``."""
-    names = {"percentile": "percentile", "bca": "BCa", "basic": "basic"}
+    names = {"percentile": "expanded percentile", "bca": "expanded BCa", "basic": "expanded basic"}
     if interval not in names:
         raise StatsError("unknown bootstrap interval", found=interval, expected=", ".join(names))
     unit = "cases" if groups is None else "patients"

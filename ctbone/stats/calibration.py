@@ -8,11 +8,19 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctbone.stats.clusters import kish_design_effect, mean_interval, patient_numbers, patient_sums
+from ctbone.stats.clusters import (
+    clustered_standard_error,
+    kish_design_effect,
+    patient_numbers,
+    patient_sums,
+)
 from ctbone.stats.distributions import student_quantile, two_sided_z
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import Bools, Floats, Ints, checked_pair, percent
+from ctbone.stats.fewest import FEWEST_CASES
+from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, percent
 from ctbone.stats.logistic import CLIP, LogisticFit, expit, fit_intercept, fit_logistic, logit
+from ctbone.stats.placements import class_counts
+from ctbone.stats.proportions import wilson_limits
 
 _LARGEST_SHIFT = 60.0  # on the logit scale; shifts the smallest probability, 1e-8, to 1
 _CLIPPED = f"probabilities clipped to {CLIP:g} from 0 and 1"
@@ -30,8 +38,9 @@ def brier(
     p
         Probabilities, shape (n,).
     level
-        Confidence level; the interval is normal (by patient: Student's t), from the variance of the
-        squared differences, clipped to 0–1.
+        Confidence level. The score is π B₁ + (1 − π) B₀ with the prevalence π and the mean squared
+        differences B₁ and B₀ of the positive and the negative cases. Wilson's interval of π and
+        Student's t intervals of B₁ and B₀ are combined (MOVER), clipped to 0–1.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
         Default: one case per patient.
@@ -39,7 +48,7 @@ def brier(
     Returns
     -------
     Estimate
-        No interval if there is one case or all squared differences are equal.
+        No interval if a class has fewer than two patients or all squared differences are equal.
 
     Raises
     ------
@@ -49,24 +58,30 @@ def brier(
 
     References
     ----------
-    Brier, Mon Weather Rev 1950;78:1. Spiegelhalter, Stat Med 1986;5:421.
+    Brier, Mon Weather Rev 1950;78:1. Zou & Donner, Stat Med 2008;27:1693 (MOVER). Korn & Graubard,
+    Surv Methodol 1998;24:193 (Wilson's interval by patient).
 
     Examples
     --------
-    >>> print(brier([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
-    0.1581 (0.0000 to 0.3422)
+    >>> print(brier([0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.2, 0.35, 0.8, 0.7]))
+    0.1271 (0.0000 to 0.4068)
     """
     labels, scores = checked_pair(y, p, probability=True)
     patients = patient_numbers(groups, labels.size)
     squares = (scores - labels) ** 2
     score = float(squares.mean())
-    return mean_interval(
-        score,
-        influences=squares - score,
-        patients=patients,
-        level=level,
-        name="mean square",
-        limits=(0.0, 1.0),
+    numbers = np.arange(labels.size) if patients is None else patients
+    method = f"mean square, parts of both classes combined (MOVER), {percent(level)}"
+    if patients is not None:
+        method += ", by patient"
+    fewer = min(class_counts(labels, numbers))
+    if fewer < 2:
+        return Estimate.without_interval(score, method, _one_of_a_class(patients))
+    if float(np.ptp(squares)) <= 1e-12:  # rounding
+        return Estimate.without_interval(score, method, "the squared differences do not vary")
+    low, high = _brier_limits(squares, labels, numbers, level)
+    return Estimate(
+        value=score, low=max(0.0, score - low), high=min(1.0, score + high), method=method
     )
 
 
@@ -84,8 +99,8 @@ def scaled_brier(
     p
         Probabilities, shape (n,).
     level
-        Confidence level; the interval is normal (by patient: Student's t), by the delta method,
-        clipped at 1.
+        Confidence level; the interval is that of the logarithm of Brier / (π (1 − π)) by the delta
+        method, with Student's t and one degree of freedom less than the rarer class has patients.
     groups
         Patient of each case, shape (n,), numbers or strings; the interval is then by patient.
         Default: one case per patient.
@@ -93,7 +108,8 @@ def scaled_brier(
     Returns
     -------
     Estimate
-        At most 1, may be negative; undefined if only one class is present.
+        At most 1, may be negative; undefined if only one class is present, no interval if a class
+        has fewer than two patients.
 
     Raises
     ------
@@ -103,7 +119,8 @@ def scaled_brier(
 
     References
     ----------
-    Steyerberg et al., Epidemiology 2010;21:128.
+    Steyerberg et al., Epidemiology 2010;21:128. Bell & McCaffrey, Surv Methodol 2002;28:169
+    (Student's t for few patients).
 
     Examples
     --------
@@ -111,26 +128,30 @@ def scaled_brier(
     0.3675
     """
     labels, scores = checked_pair(y, p, probability=True)
-    method = "delta method"
+    method = f"delta method on log Brier / (π (1 − π)), Student's t {percent(level)}"
     share = float(labels.mean())
     if share in (0.0, 1.0):
-        return Estimate.undefined(f"{method}, normal {percent(level)}", "only one class is present")
+        return Estimate.undefined(method, ONE_CLASS)
     squares = (scores - labels) ** 2
     reference = share * (1 - share)
     score = float(squares.mean())
-    # Delta method: derivatives of 1 − B / (π (1 − π)) by B and by π.
-    influence = -(squares - score) / reference + score / reference**2 * (1 - 2 * share) * (
-        labels - share
-    )
+    ratio = score / reference
     patients = patient_numbers(groups, labels.size)
-    return mean_interval(
-        1 - score / reference,
-        influences=influence,
-        patients=patients,
-        level=level,
-        name=method,
-        limits=(-math.inf, 1.0),
-    )
+    if patients is not None:
+        method += ", by patient"
+    numbers = np.arange(labels.size) if patients is None else patients
+    fewer = min(class_counts(labels, numbers))
+    if fewer < 2:
+        return Estimate.without_interval(1 - ratio, method, _one_of_a_class(patients))
+    # Delta method: derivatives of B / (π (1 − π)) by B and by π.
+    influence = (squares - score) - ratio * (1 - 2 * share) * (labels - share)
+    error = clustered_standard_error(influence / reference, numbers)
+    assert error is not None
+    if error <= 1e-12 * max(1.0, ratio):
+        return Estimate.without_interval(1 - ratio, method, "the cases do not vary")
+    exponent = student_quantile(0.5 + level / 2, fewer - 1) * error / ratio
+    factor = math.exp(min(exponent, 700.0))  # exp(710) overflows
+    return Estimate(value=1 - ratio, low=1 - ratio * factor, high=1 - ratio / factor, method=method)
 
 
 def calibration_intercept(
@@ -194,7 +215,11 @@ def calibration_intercept(
     method = f"logistic recalibration, {slope}, {_wald_name(level, patients)}, {_CLIPPED}"
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
-    return _wald(fit.intercept, fit.intercept_error, level=level, method=method)
+    freedom = _patients_of_smaller_class(labels, patients) if joint else None
+    if joint and patients is None and min(class_counts(labels, None)) < FEWEST_CASES:
+        why = f"a class has fewer than {FEWEST_CASES} cases: the standard error is too large"
+        return Estimate.without_interval(fit.intercept, method, why)
+    return _wald(fit.intercept, fit.intercept_error, level=level, method=method, fewer=freedom)
 
 
 def calibration_slope(
@@ -242,7 +267,8 @@ def calibration_slope(
     fit = fit_logistic(labels, logit(scores), patients=patients)
     if isinstance(fit, str):
         return Estimate.undefined(method, fit)
-    return _wald(fit.slope, fit.slope_error, level=level, method=method)
+    freedom = _patients_of_smaller_class(labels, patients)
+    return _wald(fit.slope, fit.slope_error, level=level, method=method, fewer=freedom)
 
 
 def observed_expected(
@@ -313,6 +339,36 @@ def observed_expected(
     )
 
 
+def _brier_limits(
+    squares: Floats, labels: Bools, patients: Ints, level: float
+) -> tuple[float, float]:
+    """Distances of the limits of π B₁ + (1 − π) B₀ below and above it (MOVER)."""
+    tail = 0.5 + level / 2
+    share = float(labels.mean())
+    error = clustered_standard_error(labels - share, patients)
+    share_low = share_high = share
+    if error is not None and error > 1e-12:  # 0 if all patients have the same share
+        # Wilson's interval at the number of independent cases with the same standard error.
+        effective = share * (1 - share) / error**2
+        z = student_quantile(tail, int(patients.max()))
+        share_low, share_high = wilson_limits(share * effective, effective, quantile=z)
+    within = 0.0
+    means = []
+    for of_class, weight in ((labels, share), (~labels, 1 - share)):
+        numbers = np.unique(patients[of_class], return_inverse=True)[1]
+        mean = float(squares[of_class].mean())
+        own = clustered_standard_error(squares[of_class] - mean, numbers)
+        assert own is not None
+        means.append(mean)
+        within += (weight * own * student_quantile(tail, int(numbers.max()))) ** 2
+    ends = sorted((means[0] - means[1]) * (end - share) for end in (share_low, share_high))
+    return math.hypot(ends[0], math.sqrt(within)), math.hypot(ends[1], math.sqrt(within))
+
+
+def _one_of_a_class(patients: Ints | None) -> str:
+    return f"a class has fewer than two {'cases' if patients is None else 'patients'}"
+
+
 def _wald_name(level: float, patients: Ints | None) -> str:
     """Name of the interval, for ``method``."""
     return f"Wald {percent(level)}" + (
@@ -320,14 +376,30 @@ def _wald_name(level: float, patients: Ints | None) -> str:
     )
 
 
-def _wald(value: float, error: float, level: float, method: str) -> Estimate:
-    """Wald interval: value ± z · standard error; none if the error is NaN or 0."""
+def _patients_of_smaller_class(labels: Bools, patients: Ints | None) -> int | None:
+    """Patients with cases of the rarer class; None if the cases are independent."""
+    return None if patients is None else min(class_counts(labels, patients))
+
+
+def _wald(value: float, error: float, *, level: float, method: str, fewer: int | None) -> Estimate:
+    """Wald interval: value ± quantile · standard error; none if the error is NaN or 0.
+
+    The quantile is normal. By patient, if the slope is fitted, it is Student's t with one degree of
+    freedom less than the rarer class has patients (``fewer``), on whom the sandwich depends.
+    """
+    quantile = two_sided_z(level)
+    if fewer is not None:
+        if fewer < FEWEST_CASES:
+            why = f"a class has fewer than {FEWEST_CASES} patients: too few for a standard error"
+            return Estimate.without_interval(value, method, why)
+        method = method.replace("Wald", f"Student's t (df {fewer - 1})")
+        quantile = student_quantile(0.5 + level / 2, fewer - 1)
     if not math.isfinite(error):
         return Estimate.without_interval(value, method, "too few patients for a standard error")
     # Rounding error of 0, for example if every patient has one positive and one negative case.
     if error < 1e-9 * max(1.0, abs(value)):
         return Estimate.without_interval(value, method, "the patients do not vary")
-    half = two_sided_z(level) * error
+    half = quantile * error
     return Estimate(value=value, low=value - half, high=value + half, method=method)
 
 

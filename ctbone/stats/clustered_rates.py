@@ -19,7 +19,7 @@ from ctbone.stats.distributions import student_quantile
 from ctbone.stats.estimate import Estimate
 from ctbone.stats.inputs import Floats, Ints, checked_labels
 from ctbone.stats.proportions import ProportionInterval, proportion
-from ctbone.stats.rates import RateName, rate_by_name, threshold_rates
+from ctbone.stats.rates import PROPORTIONS, RateName, rate_by_name, threshold_rates
 
 BY_PATIENT = "by patient (Rao–Scott)"
 DEPENDENT = "by patient (Rao–Scott, cases of a patient fully dependent)"
@@ -72,10 +72,11 @@ def clustered_rates(
 
     Examples
     --------
-    >>> y, called = [1, 1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0, 1]
-    >>> rates = clustered_rates(y, called, ["a", "a", "b", "b", "c", "c", "d", "d"])
-    >>> print(rates["sensitivity"], threshold_rates(Confusion(3, 1, 2, 2))["sensitivity"], sep="; ")
-    0.5000 (0.0054 to 0.9946); 0.5000 (0.1500 to 0.8500)
+    >>> y, called = [1] * 12 + [0] * 12, [1, 1, 0, 0, 1, 1] * 2 + [0, 0, 0, 1] * 3
+    >>> print(clustered_rates(y, called, np.repeat(np.arange(12), 2))["sensitivity"])
+    0.6667 (0.2451 to 0.9249)
+    >>> print(threshold_rates(Confusion(9, 3, 4, 8))["sensitivity"])
+    0.6667 (0.3906 to 0.8619)
     """
     truth, positive = checked_labels(y), checked_labels(called)
     counts = confusion(truth, positive, 0.5)
@@ -88,10 +89,23 @@ def clustered_rates(
     for name, estimate in rates.items():
         jackknifed = _RATE_STATISTICS[name]
         divisor, words = adjusted_design_effect(
-            jackknifed.statistic, table, weights=jackknifed.weights(counts), level=level
+            jackknifed.statistic,
+            table,
+            weights=jackknifed.weights(counts),
+            level=level,
+            classes=2 if jackknifed.by_class else 1,
         )
-        scaled = rate_by_name(
-            name, _effective_counts(counts, divisor), level=level, interval=interval
+        effective = _effective_counts(counts, divisor)
+        scaled = (
+            rate_by_name(name, effective, level=level, interval=interval)
+            if name not in PROPORTIONS or estimate.value is None
+            else _of_patients(
+                table[:, np.array(jackknifed.cells) > 0],
+                estimate.value,
+                divisor=divisor,
+                level=level,
+                interval=interval,
+            )
         )
         found[name] = replace(scaled, value=estimate.value, method=f"{scaled.method}, {words}")
     return found
@@ -133,8 +147,8 @@ def clustered_proportion(
 
     Examples
     --------
-    >>> print(clustered_proportion([1, 1, 1, 1, 0, 0], ["a", "a", "b", "b", "c", "c"]))
-    0.6667 (0.0829 to 0.9779)
+    >>> print(clustered_proportion([1, 1, 1, 1, 0, 0] * 3, np.repeat(np.arange(9), 2)))
+    0.6667 (0.3226 to 0.8936)
     """
     happened = np.asarray(events)
     if happened.size == 0:
@@ -149,18 +163,36 @@ def clustered_proportion(
     divisor, words = adjusted_design_effect(
         _share_of_second, table, weights=np.ones(2), level=level
     )
-    scaled = proportion(count / divisor, happened.size / divisor, level=level, interval=interval)
+    scaled = _of_patients(
+        table, count / happened.size, divisor=divisor, level=level, interval=interval
+    )
     return replace(scaled, value=plain.value, method=f"{scaled.method}, {words}")
 
 
+def _of_patients(
+    table: Ints, share: float, *, divisor: float, level: float, interval: ProportionInterval
+) -> Estimate:
+    """Proportion at the effective number of cases; ``table`` has the cases of its denominator."""
+    n = float(table.sum()) / divisor
+    return proportion(
+        share * n, n, level=level, interval=interval, patients=int(table.any(axis=1).sum())
+    )
+
+
 def adjusted_design_effect(
-    statistic: Callable[[Floats], Floats], by_patient: Ints, weights: Floats, level: float
+    statistic: Callable[[Floats], Floats],
+    by_patient: Ints,
+    *,
+    weights: Floats,
+    level: float,
+    classes: int = 1,
 ) -> tuple[float, str]:
     """Design effect, adjusted for few patients; counts are divided by it for intervals by patient.
 
     The design effect is multiplied by (t(G − 1) / t(n − 1))², the squared ratio of Student's
     quantiles for G patients and n cases, because with few patients the design effect is itself
-    uncertain.
+    uncertain. If the statistic is a combination of the classes' rates, G and n are those of the
+    rarest class.
 
     Parameters
     ----------
@@ -173,6 +205,9 @@ def adjusted_design_effect(
         for kinds that the statistic does not use.
     level
         Confidence level.
+    classes
+        Number of classes whose rates the statistic combines; the columns of ``by_patient`` are
+        ordered by class, the same number for each.
 
     Returns
     -------
@@ -190,7 +225,7 @@ def adjusted_design_effect(
     --------
     >>> import numpy as np
     >>> share = lambda tables: tables[:, 1] / tables.sum(axis=1)
-    >>> adjusted_design_effect(share, np.array([[0, 2], [0, 2]]), np.ones(2), 0.95)
+    >>> adjusted_design_effect(share, np.array([[0, 2], [0, 2]]), weights=np.ones(2), level=0.95)
     (2.0, 'by patient (Rao–Scott, cases of a patient fully dependent)')
     """
     concerned = np.where(weights > 0, by_patient, 0)
@@ -201,8 +236,9 @@ def adjusted_design_effect(
     if effect is None:
         return max(1.0, kish_design_effect(concerned, weights)), DEPENDENT
     tail = 0.5 + level / 2
-    of_patients = student_quantile(tail, len(concerned) - 1)
-    of_cases = student_quantile(tail, int(concerned.sum()) - 1)
+    cases = concerned.reshape(len(concerned), classes, -1).sum(axis=2)
+    of_patients = student_quantile(tail, max(1, int((cases > 0).sum(axis=0).min()) - 1))
+    of_cases = student_quantile(tail, max(1, int(cases.sum(axis=0).min()) - 1))
     return max(1.0, effect * (of_patients / of_cases) ** 2), BY_PATIENT
 
 

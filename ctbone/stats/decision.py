@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.errors import StatsError
+from ctbone.stats.bootstrap import expanded_tails, resampled_units
 from ctbone.stats.clusters import patient_numbers
 from ctbone.stats.inputs import (
     ONE_CLASS,
@@ -18,6 +19,7 @@ from ctbone.stats.inputs import (
     checked_pair,
     percent,
 )
+from ctbone.stats.placements import class_counts
 from ctbone.stats.resampling import bootstrap_weights
 
 # Fewest patients, of both classes, at or above a threshold for a band there. With fewer, 95 % bands
@@ -37,8 +39,8 @@ class DecisionCurve:
         Net benefit per case, shape (points,); NaN where undefined (t = 1).
     low, high
         Pointwise bootstrap band, shape (points,); NaN if none was requested. Also NaN at thresholds
-        that fewer than five patients, or cases of one class only, reach: resamples hardly vary
-        there, and the band would be too narrow.
+        that fewer than five patients, or cases of one class only, reach, and everywhere if a class
+        has fewer than five patients: resamples hardly vary there, and the band would be too narrow.
     standardized_net_benefit
         Net benefit divided by the prevalence, at most 1; NaN if the prevalence is 0.
     interventions_avoided
@@ -159,7 +161,7 @@ def decision_curve(
         unit = "cases" if groups is None else "patients"
         strata = "" if prevalence is None else ", stratified by class"
         method += (
-            f", band: bootstrap of {unit}, percentile {percent(level)}, "
+            f", band: bootstrap of {unit}, expanded percentile {percent(level)}, "
             f"{replicates} resamples{strata}"
         )
         defined = _band_defined(decisions, patient_numbers(groups, labels.size))
@@ -171,7 +173,8 @@ def decision_curve(
                 else "reach, or stay below, the threshold"
             )
             method += (
-                f", none where fewer than {_FEWEST_PATIENTS} {unit}, or one class only, {sides}"
+                f", none where fewer than {_FEWEST_PATIENTS} {unit}, or one class only, {sides}, "
+                f"or with fewer of a class"
             )
     return _curve(
         grid=grid,
@@ -397,7 +400,8 @@ def _band(
         stratified=decisions.prevalence is not None,
     )
     draws = np.concatenate([_net_benefit(weights, decisions) for weights in pieces])
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    units = resampled_units(decisions.labels, groups, stratified=decisions.prevalence is not None)
+    low, high = np.quantile(draws, expanded_tails(level, max(2, units)), axis=0)
     return low, high
 
 
@@ -410,6 +414,9 @@ def _band_defined(decisions: _Decisions, patients: Ints | None) -> Bools:
     labels, reached, column = decisions.labels, decisions.reached, decisions.column
     places = np.arange(int(column.max()) + 1)
     numbers = np.arange(labels.size) if patients is None else patients
+
+    if min(class_counts(labels, numbers)) < _FEWEST_PATIENTS:
+        return np.zeros(column.size, dtype=np.bool_)
 
     def enough(reaching: Ints) -> Bools:
         highest = np.full(int(numbers.max()) + 1, -1)

@@ -9,16 +9,25 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.stats.clusters import patient_numbers
-from ctbone.stats.distributions import normal_two_sided, two_sided_z
+from ctbone.stats.distributions import student_quantile, student_two_sided, two_sided_z
 from ctbone.stats.estimate import Comparison, Estimate
-from ctbone.stats.inputs import ONE_CLASS, Floats, Ints, checked_models, checked_pair, percent
+from ctbone.stats.inputs import (
+    ONE_CLASS,
+    Floats,
+    Ints,
+    checked_labels,
+    checked_models,
+    checked_pair,
+    percent,
+)
 from ctbone.stats.placements import area_covariance, class_counts, placements
 
 # A variance below this is 0: rounding leaves less, and a million cases whose placements are not all
 # equal have more.
 _ZERO_VARIANCE = 1e-28
-_TOO_FEW = "DeLong's variance needs two cases of each class"
-_TOO_FEW_PATIENTS = "Obuchowski's variance needs two patients with cases of each class"
+# Fewest patients of each class for a variance from their placements. In samples with fewer, and a
+# quantile of Student's t, 95 % intervals cover the AUC in 99 to 100 %: they are useless.
+_FEWEST = 5
 
 
 def auc(y: ArrayLike, p: ArrayLike) -> float | None:
@@ -61,10 +70,12 @@ def auc_interval(
 ) -> Estimate:
     """AUC with DeLong's interval on the logit scale; Obuchowski's for several cases per patient.
 
-    The logit keeps the limits inside 0–1 and widens the lower side near 1. If DeLong's variance is
-    zero (perfect separation, or equal scores) or undefined (fewer than two cases in a class), the
-    interval is Newcombe's score interval (method 5), which has a positive width; with several cases
-    per patient it uses the numbers of patients. ``method`` names the interval used.
+    The logit keeps the limits inside 0–1 and widens the lower side near 1. The quantile is that of
+    Student's t with one degree of freedom less than the smaller class has patients, because the
+    variance is estimated from them. If DeLong's variance is zero (perfect separation, or equal
+    scores), or a class has fewer than five patients, the interval is Newcombe's score interval
+    (method 5), which has a positive width; with several cases per patient it uses the numbers of
+    patients. ``method`` names the interval used.
 
     Parameters
     ----------
@@ -92,27 +103,34 @@ def auc_interval(
     ----------
     DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Obuchowski, Biometrics 1997;53:567 (by
     patient). Pepe, The Statistical Evaluation of Medical Tests 2003 (logit). Newcombe, Stat Med
-    2006;25:559 (method 5).
+    2006;25:559 (method 5). Bell & McCaffrey, Surv Methodol 2002;28:169 (Student's t for few
+    patients).
 
     Examples
     --------
-    >>> print(auc_interval([0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.5, 0.35, 0.7, 0.8]))
-    0.7778 (0.1730 to 0.9832)
-    >>> auc_interval([0, 0, 0, 1, 1, 1], [1, 2, 3, 4, 5, 6]).method
-    "Newcombe's score interval 95% (DeLong's variance is zero)"
+    >>> auc_interval([0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.5, 0.35, 0.7, 0.8]).method
+    "Newcombe's score interval 95% (a class has fewer than 5 cases)"
+    >>> y = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+    >>> print(auc_interval(y, [1, 2, 3, 4, 7, 5, 6, 8, 9, 10]))
+    0.9200 (0.2504 to 0.9975)
     """
     labels, scores = checked_pair(y, p)
     patients = patient_numbers(groups, labels.size)
-    method = f"{_variance_name(patients)}, logit-transformed, {percent(level)}"
+    name = f"{_variance_name(patients)}, logit-transformed"
     if labels.all() or not labels.any():
-        return Estimate.undefined(method, ONE_CLASS)
+        return Estimate.undefined(f"{name}, {percent(level)}", ONE_CLASS)
     positives, negatives = class_counts(labels, patients)
+    df = min(positives, negatives) - 1
     of_positives, of_negatives = placements(labels, scores)
     area = float(of_positives.mean())
-    if min(positives, negatives) < 2:
-        unit = "case" if patients is None else "patient"
+    if df + 1 < _FEWEST:
+        unit = "cases" if patients is None else "patients"
         return _newcombe_interval(
-            area, positives, negatives=negatives, level=level, reason=f"a class has one {unit}"
+            area,
+            positives,
+            negatives=negatives,
+            level=level,
+            reason=f"a class has fewer than {_FEWEST} {unit}",
         )
     variance = float(
         area_covariance(of_positives[None], of_negatives[None], labels=labels, patients=patients)[
@@ -130,9 +148,12 @@ def auc_interval(
         )
     centre = math.log(area / (1 - area))
     # Delta method: d logit(A) / dA = 1 / (A (1 − A)).
-    half = two_sided_z(level) * math.sqrt(variance) / (area * (1 - area))
+    half = student_quantile(0.5 + level / 2, df) * math.sqrt(variance) / (area * (1 - area))
     return Estimate(
-        value=area, low=_expit(centre - half), high=_expit(centre + half), method=method
+        value=area,
+        low=_expit(centre - half),
+        high=_expit(centre + half),
+        method=f"{name}, Student's t (df {df}) {percent(level)}",
     )
 
 
@@ -190,7 +211,11 @@ def delong_test(
     level: float = 0.95,
     groups: ArrayLike | None = None,
 ) -> Comparison:
-    """DeLong's test of two models' AUCs on the same cases: z = difference / standard error.
+    """DeLong's test of two models' AUCs on the same cases: t = difference / standard error.
+
+    t is compared with Student's t, with one degree of freedom less than the smaller class has
+    patients. (DeLong et al. and pROC compare it with the normal distribution; with ten patients in
+    a class that test rejects 9 % of true null hypotheses at the 5 % level.)
 
     Parameters
     ----------
@@ -199,7 +224,7 @@ def delong_test(
     p_a, p_b
         Scores of the two models, shape (n,).
     level
-        Confidence level of the interval of the difference (normal).
+        Confidence level of the interval of the difference.
     groups
         Patient of each case, shape (n,), numbers or strings; variances are then by patient
         (Obuchowski). Default: one case per patient.
@@ -207,8 +232,9 @@ def delong_test(
     Returns
     -------
     Comparison
-        Difference (first minus second), −1 to 1, z and its two-sided p-value. No test if the
-        variance of the difference is zero (both models rank the cases alike).
+        Difference (first minus second), −1 to 1, t and its two-sided p-value. No test and no
+        interval if the variance of the difference is zero (both models rank the cases alike), or
+        if a class has fewer than five patients.
 
     Raises
     ------
@@ -222,23 +248,23 @@ def delong_test(
 
     Examples
     --------
-    >>> y = [0, 0, 0, 0, 1, 1, 1, 1]
-    >>> result = delong_test(y, [1, 2, 3, 6, 4, 5, 7, 8], [5, 2, 8, 1, 4, 6, 7, 3])
+    >>> y = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+    >>> result = delong_test(y, [1, 2, 3, 6, 0, 4, 5, 7, 8, 9], [5, 2, 8, 1, 9, 4, 6, 7, 3, 0])
     >>> round(result.difference, 4), round(result.statistic, 3), round(result.p_value, 3)
-    (0.25, 0.739, 0.46)
+    (0.52, 1.927, 0.126)
     """
     labels, scores_a = checked_pair(y, p_a)
     _, scores_b = checked_pair(y, p_b)
     patients = patient_numbers(groups, labels.size)
-    method = f"{_variance_name(patients)}, paired, normal {percent(level)}"
+    df = min(class_counts(labels, patients)) - 1
+    method = f"{_variance_name(patients)}, paired, {_student(df, level)}"
     if labels.all() or not labels.any():
         return Comparison.undefined(method, ONE_CLASS)
     a_positives, a_negatives = placements(labels, scores_a)
     b_positives, b_negatives = placements(labels, scores_b)
     difference = float(a_positives.mean() - b_positives.mean())
-    if min(class_counts(labels, patients)) < 2:
-        why = _TOO_FEW if patients is None else _TOO_FEW_PATIENTS
-        return Comparison.without_interval(difference, method, why)
+    if df + 1 < _FEWEST:
+        return Comparison.without_interval(difference, method, _too_few(patients))
     # Variance of the differences of placements, which is exactly 0 for equal rankings. The sum of
     # variances minus twice the covariance is equal to it, except for rounding errors.
     of_positives, of_negatives = (
@@ -251,7 +277,7 @@ def delong_test(
     alike = "the variance of the difference is zero" + (
         ": both rank the cases alike" if difference == 0 else ""
     )
-    return _normal_comparison(difference, variance, level=level, method=method, if_zero=alike)
+    return _comparison(difference, variance, df=df, level=level, method=method, if_zero=alike)
 
 
 def delong_unpaired(
@@ -259,8 +285,10 @@ def delong_unpaired(
 ) -> Comparison:
     """DeLong's test of AUCs on two sets of cases, such as an internal and an external cohort.
 
-    z is compared with the normal distribution. (pROC compares the same statistic with Student's t
-    with Welch's degrees of freedom, which differs in small samples.)
+    Each set has one case per patient. The statistic is compared with Student's t, with Welch's
+    degrees of freedom from those of the two variances, each one less than the smaller class has
+    cases. (pROC compares the same statistic with Student's t too, with degrees of freedom from all
+    cases.)
 
     Parameters
     ----------
@@ -269,12 +297,13 @@ def delong_unpaired(
     p_a, p_b
         Scores, shapes (n_a,) and (n_b,).
     level
-        Confidence level of the interval of the difference (normal).
+        Confidence level of the interval of the difference.
 
     Returns
     -------
     Comparison
-        Difference (first minus second), −1 to 1, z and its two-sided p-value.
+        Difference (first minus second), −1 to 1, t and its two-sided p-value. No test and no
+        interval if a class has fewer than five cases.
 
     Raises
     ------
@@ -283,38 +312,50 @@ def delong_unpaired(
 
     References
     ----------
-    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837.
+    DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837. Welch, Biometrika 1947;34:28 (degrees
+    of freedom).
 
     Examples
     --------
-    >>> result = delong_unpaired([0, 0, 1, 1], [1, 3, 2, 4], [0, 0, 0, 1, 1, 1], [1, 2, 5, 3, 4, 6])
+    >>> y = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+    >>> a, b = [1, 2, 3, 6, 0, 4, 5, 7, 8, 9], [5, 2, 8, 1, 9, 4, 6, 7, 3, 0]
+    >>> result = delong_unpaired(y, a, y, b)
     >>> round(result.difference, 4), round(result.p_value, 3)
-    (-0.0278, 0.949)
+    (0.52, 0.068)
     """
-    method = f"DeLong, unpaired, normal {percent(level)}"
-    areas, variances = [], []
+    method = f"DeLong, unpaired, Student's t {percent(level)}"
+    areas, variances, freedoms = [], [], []
     for y, p in ((y_a, p_a), (y_b, p_b)):
         area = auc(y, p)
         if area is None:
             return Comparison.undefined(method, f"{ONE_CLASS} in one of the two sets")
         areas.append(area)
         variances.append(float(delong_covariance(y, [np.asarray(p)])[0, 0]))
+        freedoms.append(min(class_counts(checked_labels(y), None)) - 1)
     difference = areas[0] - areas[1]
+    if min(freedoms) + 1 < _FEWEST:
+        return Comparison.without_interval(difference, method, _too_few(None))
     variance = sum(variances)
-    if math.isnan(variance):
-        return Comparison.without_interval(difference, method, _TOO_FEW)
-    return _normal_comparison(
-        difference,
-        variance,
-        level=level,
-        method=method,
-        if_zero="the variance of both areas is zero",
-    )
+    if variance < _ZERO_VARIANCE:
+        return Comparison.without_interval(difference, method, "the variance of both areas is zero")
+    df = variance**2 / sum(v * v / f for v, f in zip(variances, freedoms, strict=True))
+    return _comparison(difference, variance, df=df, level=level, method=method, if_zero="")
 
 
 def _variance_name(patients: Ints | None) -> str:
     """Name of the variance estimator, for ``method``."""
     return "DeLong" if patients is None else "DeLong by patient (Obuchowski)"
+
+
+def _student(df: float, level: float) -> str:
+    """Name the distribution of the statistic, for ``method``."""
+    return f"Student's t (df {df}) {percent(level)}" if df > 0 else f"Student's t {percent(level)}"
+
+
+def _too_few(patients: Ints | None) -> str:
+    """Reason for no test if a class has fewer than ``_FEWEST`` patients."""
+    unit = "cases" if patients is None else "patients"
+    return f"a class has fewer than {_FEWEST} {unit}: too few for a variance"
 
 
 def _newcombe_interval(
@@ -353,21 +394,21 @@ def _bisect(gap: Callable[[float], float], outside: float, inside: float) -> flo
     return (outside + inside) / 2
 
 
-def _normal_comparison(
-    difference: float, variance: float, level: float, method: str, if_zero: str
+def _comparison(
+    difference: float, variance: float, *, df: float, level: float, method: str, if_zero: str
 ) -> Comparison:
-    """Return the normal interval and z-test of a difference; ``if_zero`` is the reason for none."""
+    """Return Student's interval and test of a difference; ``if_zero`` is the reason for none."""
     if variance < _ZERO_VARIANCE:
         return Comparison.without_interval(difference, method, if_zero)
     error = math.sqrt(variance)
-    half = two_sided_z(level) * error
-    z = difference / error
+    half = student_quantile(0.5 + level / 2, df) * error
+    t = difference / error
     return Comparison(
         difference=difference,
-        low=difference - half,
-        high=difference + half,
-        statistic=z,
-        p_value=normal_two_sided(z),
+        low=max(-1.0, difference - half),
+        high=min(1.0, difference + half),
+        statistic=t,
+        p_value=student_two_sided(t, df),
         method=method,
     )
 

@@ -18,7 +18,8 @@ from ctbone.stats.consistency_resampling import (
 )
 from ctbone.stats.distributions import two_sided_z
 from ctbone.stats.estimate import Estimate
-from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, Ints, checked_pair, percent
+from ctbone.stats.fewest import too_few_events
+from ctbone.stats.inputs import Bools, Floats, Ints, checked_pair, percent
 from ctbone.stats.loess import loess_weights
 from ctbone.stats.resampling import bootstrap_weights
 
@@ -40,7 +41,8 @@ class CalibrationBin:
     mean_probability
         Mean predicted probability, 0–1.
     observed, low, high
-        Share of positive cases and its Wilson interval, 0–1.
+        Share of positive cases and its Wilson interval, 0–1; NaN if there are too few cases for
+        one, see `ctbone.stats.proportion`.
     """
 
     left: float
@@ -118,10 +120,11 @@ def calibration_curve(
 ) -> CalibrationCurve:
     """Flexible calibration curve with its band, binned points and a histogram.
 
-    The band is pointwise normal: the curve is a weighted sum of the outcomes, each with the
-    variance c (1 − c) at the curve c. With several cases per patient, the products of the weighted
-    residuals of all pairs of cases of a patient are added to the variance, as in the sandwich
-    estimator, unless this makes the band narrower.
+    The curve is a weighted sum of the outcomes, each with the variance c (1 − c) at the curve c.
+    With several cases per patient, the products of the weighted residuals of all pairs of cases of
+    a patient are added to the variance, as in the sandwich estimator, unless this makes the band
+    narrower. The band is pointwise Wilson's interval for the number of independent cases of which a
+    share would have that variance; it has a width where the curve is 0 or 1.
 
     Parameters
     ----------
@@ -144,7 +147,8 @@ def calibration_curve(
     Returns
     -------
     CalibrationCurve
-        With one class the curve is undefined; bins and histogram are still given.
+        The curve is undefined if a class has fewer than 100 cases (patients, if they have
+        several); bins and histogram are still given.
 
     Raises
     ------
@@ -154,24 +158,26 @@ def calibration_curve(
     References
     ----------
     Austin & Steyerberg, Stat Med 2014;33:517 (loess). Van Calster et al., J Clin Epidemiol
-    2016;74:167. Liang & Zeger, Biometrika 1986;73:13 (band by patient). Rao & Scott, Biometrics
-    1992;48:577 (bins by patient).
+    2016;74:167. Vergouwe et al., J Clin Epidemiol 2005;58:475 (100 events and non-events). Liang &
+    Zeger, Biometrika 1986;73:13 (band by patient). Korn & Graubard, Surv Methodol 1998;24:193
+    (effective number of cases). Rao & Scott, Biometrics 1992;48:577 (bins by patient).
 
     Examples
     --------
-    >>> curve = calibration_curve([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], points=3)
+    >>> p = np.arange(1, 400) / 400
+    >>> curve = calibration_curve(np.arange(399) % 10 < 10 * p, p, points=3)
     >>> curve.grid, curve.bins[0].observed
-    (array([0.1, 0.5, 0.9]), 0.0)
+    (array([0.0025, 0.5   , 0.9975]), 0.1)
     """
     labels, scores = checked_pair(y, p, probability=True)
     patients = patient_numbers(groups, labels.size)
-    method = f"{_CURVE}, pointwise normal band {percent(level)}"
+    method = f"{_CURVE}, pointwise Wilson band {percent(level)}"
     if patients is not None:
         method += ", band and bins by patient"
     edges = np.arange(histogram_bins + 1) / histogram_bins
     bar = equal_width_bins(scores, histogram_bins)
     grid = observed = low = high = np.empty(0)
-    why = ONE_CLASS if labels.all() or not labels.any() else None
+    why = too_few_events(labels, patients)
     if why is None:
         grid = (
             np.linspace(scores.min(), scores.max(), points)
@@ -182,15 +188,15 @@ def calibration_curve(
         cases = np.bincount(place).astype(np.float64)
         weights = loess_weights(values, cases, grid)
         observed = np.clip(weights @ np.bincount(place, weights=labels), 0, 1)
-        at_values = np.interp(values, grid, observed)
-        variance = weights**2 @ (cases * at_values * (1 - at_values))
-        if patients is not None:
-            residuals = labels - at_values[place]
-            variance += np.maximum(
-                0, _within_patient_products(weights, place, residuals=residuals, patients=patients)
-            )
-        half = two_sided_z(level) * np.sqrt(variance)
-        low, high = np.clip(observed - half, 0, 1), np.clip(observed + half, 0, 1)
+        residuals = labels - np.interp(values, grid, observed)[place]
+        low, high = _band(
+            observed,
+            weights=weights,
+            place=place,
+            residuals=residuals,
+            patients=patients,
+            level=level,
+        )
     return CalibrationCurve(
         grid=grid,
         observed=observed,
@@ -242,8 +248,8 @@ def calibration_errors(
     Returns
     -------
     CalibrationErrors
-        Each 0 (best) to 1; undefined if only one class is present, no interval if the resamples do
-        not vary or more than a tenth of them are of one class.
+        Each 0 (best) to 1; undefined if a class has fewer than 100 cases (patients, if they have
+        several).
 
     Raises
     ------
@@ -253,19 +259,21 @@ def calibration_errors(
     References
     ----------
     Austin & Steyerberg, Stat Med 2019;38:4051. Bröcker & Smith, Weather and Forecasting 2007;22:651
-    (outcomes drawn from the probabilities).
+    (outcomes drawn from the probabilities). Vergouwe et al., J Clin Epidemiol 2005;58:475 (100
+    events and non-events).
 
     Examples
     --------
-    >>> p = [0.1, 0.2, 0.3, 0.6, 0.7, 0.9]
-    >>> errors = calibration_errors([0, 0, 1, 0, 1, 1], p, replicates=20)
+    >>> p = np.arange(1, 400) / 400
+    >>> errors = calibration_errors(np.arange(399) % 10 < 10 * p, p, replicates=20)
     >>> round(errors.ici.value, 3), errors.ici.value <= errors.emax.value
-    (0.333, True)
+    (0.049, True)
     """
     labels, scores = checked_pair(y, p, probability=True)
     method = f"{_CURVE}; "
-    if labels.all() or not labels.any():
-        nothing = Estimate.undefined(method + "no interval", ONE_CLASS)
+    too_few = too_few_events(labels, patient_numbers(groups, labels.size))
+    if too_few is not None:
+        nothing = Estimate.undefined(method + "no interval", too_few)
         return CalibrationErrors(ici=nothing, e50=nothing, e90=nothing, emax=nothing)
     values, place = _distinct(scores)
     knots = values
@@ -323,7 +331,7 @@ def ici(
     Returns
     -------
     Estimate
-        0 (best) to 1; undefined if only one class is present.
+        0 (best) to 1; undefined if a class has fewer than 100 cases.
 
     Raises
     ------
@@ -336,8 +344,8 @@ def ici(
 
     Examples
     --------
-    >>> round(ici([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9], replicates=20).value, 3)
-    0.333
+    >>> print(ici([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9]))
+    undefined (only 3 cases of a class: at least 100 of each are needed)
     """
     return calibration_errors(
         y, p, level=level, replicates=replicates, seed=seed, groups=groups
@@ -421,6 +429,32 @@ def _distances_of_outcomes(outcomes: Floats, support: _Support) -> Floats:
     )
 
 
+def _band(
+    curve: Floats,
+    *,
+    weights: Floats,
+    place: Ints,
+    residuals: Floats,
+    patients: Ints | None,
+    level: float,
+) -> tuple[Floats, Floats]:
+    """Wilson's limits at each point for the effective number of cases, shape (points,) each."""
+    cases = np.bincount(place).astype(np.float64)
+    z = two_sided_z(level)
+    # Variance of the curve if the residuals of all cases are independent, and what those of the
+    # other cases of the same patients add to it, as a factor.
+    independent = weights**2 @ np.bincount(place, weights=residuals**2)
+    factor = np.ones(curve.size)
+    if patients is not None:
+        added = _within_patient_products(weights, place, residuals=residuals, patients=patients)
+        factor += np.maximum(0, added) / np.maximum(independent, 1e-300)
+    effective = 1 / (weights**2 @ cases * factor)
+    centre = (curve + z**2 / (2 * effective)) / (1 + z**2 / effective)
+    half = z * np.sqrt(curve * (1 - curve) / effective + z**2 / (4 * effective**2))
+    half /= 1 + z**2 / effective
+    return np.maximum(0, centre - half), np.minimum(1, centre + half)
+
+
 def _within_patient_products(
     weights: Floats, place: Ints, residuals: Floats, patients: Ints
 ) -> Floats:
@@ -446,8 +480,6 @@ def _bins(
         share = clustered_proportion(
             labels[inside], None if patients is None else patients[inside], level=level
         )
-        assert share.low is not None
-        assert share.high is not None
         rows.append(
             CalibrationBin(
                 left=float(k / bins),
@@ -456,8 +488,8 @@ def _bins(
                 events=events,
                 mean_probability=float(scores[inside].mean()),
                 observed=events / n,
-                low=share.low,
-                high=share.high,
+                low=np.nan if share.low is None else share.low,
+                high=np.nan if share.high is None else share.high,
             )
         )
     return tuple(rows)

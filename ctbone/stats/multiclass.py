@@ -16,6 +16,7 @@ from ctbone.stats.bootstrap import WeightedStatistic, bootstrap_estimate
 from ctbone.stats.clustered_rates import adjusted_design_effect, clustered_proportion
 from ctbone.stats.clusters import counts_by_patient, mean_interval, patient_numbers
 from ctbone.stats.estimate import Estimate
+from ctbone.stats.fewest import FEWEST_CASES
 from ctbone.stats.inputs import (
     Floats,
     Ints,
@@ -136,7 +137,7 @@ def multiclass_auc(
 
     return _bootstrapped(
         mean_area,
-        truth.size,
+        truth,
         name=name,
         level=level,
         replicates=replicates,
@@ -205,7 +206,7 @@ def macro_f1(
 
     return _bootstrapped(
         mean_f1,
-        truth.size,
+        truth,
         name="macro F1",
         level=level,
         replicates=replicates,
@@ -271,7 +272,11 @@ def multiclass_balanced_accuracy(
     if patients is not None:
         by_patient = counts_by_patient(2 * truth + right, patients, 2 * classes)
         divisor, words = adjusted_design_effect(
-            _mean_recall, by_patient, weights=np.repeat(1 / cases, 2), level=level
+            _mean_recall,
+            by_patient,
+            weights=np.repeat(1 / cases, 2),
+            level=level,
+            classes=classes,
         )
         method += f", {words}"
     limits = np.array(
@@ -437,8 +442,8 @@ def dangerous_error(
     Examples
     --------
     >>> P = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
-    >>> print(dangerous_error([0, 1, 2, 2], P, truth=2, called=0))
-    0.5000 (0.0126 to 0.9874)
+    >>> print(dangerous_error([0, 1, 2, 2] * 3, P * 3, truth=2, called=0))
+    0.5000 (0.1181 to 0.8819)
     """
     classes, probabilities = checked_classes(y, P)
     columns = probabilities.shape[1]
@@ -463,7 +468,7 @@ def _mean_recall(tables: Floats) -> Floats:
 
 def _bootstrapped(
     statistic: WeightedStatistic,
-    n: int,
+    truth: Ints,
     *,
     name: str,
     level: float,
@@ -471,14 +476,23 @@ def _bootstrapped(
     seed: int,
     groups: ArrayLike | None,
 ) -> Estimate:
-    """Unstratified percentile bootstrap of n cases, with the statistic's name in ``method``."""
+    """Unstratified percentile bootstrap with the statistic's name in ``method``.
+
+    There is no interval if a class that occurs has fewer than ``FEWEST_CASES`` patients.
+    """
     estimate = bootstrap_estimate(
         statistic,
-        np.zeros(n, dtype=np.bool_),
+        np.zeros(truth.size, dtype=np.bool_),
         replicates=replicates,
         level=level,
         seed=seed,
         groups=groups,
         stratified=False,
     )
+    patients = np.arange(truth.size) if groups is None else checked_groups(groups, truth.size)
+    fewest = min(np.unique(patients[truth == k]).size for k in np.unique(truth))
+    if fewest < FEWEST_CASES and estimate.low is not None:
+        unit = "cases" if groups is None else "patients"
+        why = f"a class has fewer than {FEWEST_CASES} {unit}"
+        estimate = Estimate.without_interval(estimate.value, estimate.method, why)
     return replace(estimate, method=f"{name}, {estimate.method}")

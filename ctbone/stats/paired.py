@@ -23,8 +23,8 @@ def mcnemar(
 
     Let b be the number of cases that only the first calls correctly and c the number that only the
     second does. The exact p-value is twice the smaller binomial tail, at most 1. The mid-p value
-    subtracts the probability of the observed outcome from it. b = c gives p = 1 in both; with b + c
-    = 0 there is nothing to test.
+    subtracts the probability f of the observed outcome from it, and is 1 − f / 2 if b = c, where
+    both tails contain that outcome. With b + c = 0 there is nothing to test.
 
     Parameters
     ----------
@@ -84,15 +84,18 @@ def mcnemar(
             why="the two never differ: nothing to test",
         )
     tail = binomial_lower(min(b, c), b + c, 0.5)
-    p_value = 2 * tail
+    p_value = min(1.0, 2 * tail)
     if test == "mid-p":
-        p_value -= tail - binomial_lower(min(b, c) - 1, b + c, 0.5)
+        # Half of the observed outcome is left out in each tail that contains it. If b = c, both
+        # tails do, and together they count it once too often: 1 − f / 2 (Fagerland et al. 2013).
+        observed = tail - binomial_lower(min(b, c) - 1, b + c, 0.5)
+        p_value -= observed / 2 if b == c else observed
     return Comparison(
         difference=difference,
         low=low,
         high=high,
         statistic=float(b - c),
-        p_value=min(1.0, p_value),
+        p_value=p_value,
         method=method,
     )
 

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from ctbone.errors import StatsError
 from ctbone.stats.distributions import beta_quantile, two_sided_z
 from ctbone.stats.estimate import Estimate
+from ctbone.stats.fewest import FEWEST_CASES
 from ctbone.stats.inputs import percent
 
 ProportionInterval: TypeAlias = Literal["wilson", "clopper-pearson"]
@@ -22,6 +23,7 @@ def proportion(
     level: float = 0.95,
     interval: ProportionInterval = "wilson",
     empty: str = "no case in the denominator",
+    patients: int | None = None,
 ) -> Estimate:
     """Binomial proportion with its Wilson or Clopper–Pearson interval.
 
@@ -36,11 +38,13 @@ def proportion(
         (exact, conservative).
     empty
         Reason to give if n is 0.
+    patients
+        Number of patients in the denominator, if the counts are divided by a design effect.
 
     Returns
     -------
     Estimate
-        0–1; undefined if n is 0.
+        0–1; undefined if n is 0, no interval of fewer than 5 cases (patients).
 
     Raises
     ------
@@ -71,12 +75,21 @@ def proportion(
         )
     if n == 0:
         return Estimate.undefined(method, empty)
+    if (n if patients is None else patients) < FEWEST_CASES:
+        unit = "cases" if patients is None else "patients"
+        return Estimate.without_interval(
+            successes / n, method, f"fewer than {FEWEST_CASES} {unit} in the denominator"
+        )
     low, high = (wilson_limits if interval == "wilson" else _clopper_pearson)(successes, n, level)
     return Estimate(value=successes / n, low=low, high=high, method=method)
 
 
-def wilson_limits(successes: float, n: float, level: float) -> tuple[float, float]:
+def wilson_limits(
+    successes: float, n: float, level: float = 0.95, *, quantile: float | None = None
+) -> tuple[float, float]:
     """Lower and upper limit of Wilson's interval, for n > 0.
+
+    The quantile is the normal one of the level, unless another is given (Student's t).
 
     Examples
     --------
@@ -84,7 +97,7 @@ def wilson_limits(successes: float, n: float, level: float) -> tuple[float, floa
     >>> round(low, 4), round(high, 4)
     (0.5958, 0.9821)
     """
-    z2 = two_sided_z(level) ** 2
+    z2 = (two_sided_z(level) if quantile is None else quantile) ** 2
     share = successes / n
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)

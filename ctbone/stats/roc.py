@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.errors import StatsError
+from ctbone.stats.bootstrap import expanded_tails
+from ctbone.stats.fewest import FEWEST_CASES
 from ctbone.stats.inputs import ONE_CLASS, Bools, Floats, checked_pair, percent
-from ctbone.stats.resampling import bootstrap_weights
+from ctbone.stats.placements import class_counts
+from ctbone.stats.proportions import wilson_limits
+from ctbone.stats.resampling import bootstrap_weights, patient_strata
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,9 @@ def roc_band(
     Returns
     -------
     RocBand
-        No band (NaN) if the resamples do not vary, as under perfect separation.
+        No band (NaN) if fewer than five patients have positive cases, and at false-positive rates
+        that stand for fewer than five patients, such as rates below 5 % with 100 negatives. The
+        band is at least as wide as Wilson's interval of the sensitivity.
 
     Raises
     ------
@@ -165,7 +171,7 @@ def roc_band(
     References
     ----------
     Fawcett, Pattern Recognit Lett 2006;27:861 (vertical averaging). Robin et al., BMC
-    Bioinformatics 2011;12:77.
+    Bioinformatics 2011;12:77. Hesterberg, Am Stat 2015;69:371 (expanded percentiles).
 
     Examples
     --------
@@ -183,8 +189,8 @@ def roc_band(
         )
     unit = "cases" if groups is None else "patients"
     method = (
-        f"pointwise bootstrap of {unit}, stratified, percentile {percent(level)}, "
-        f"{replicates} resamples"
+        f"pointwise bootstrap of {unit}, stratified, expanded percentile {percent(level)}, "
+        f"{replicates} resamples, at least Wilson's interval"
     )
     if labels.all() or not labels.any():
         nothing = np.full(grid.shape, np.nan)
@@ -202,10 +208,21 @@ def roc_band(
             for weights in pieces
         ]
     )
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    if float(np.ptp(draws, axis=0).max(initial=0)) < 1e-12:
-        low = high = np.full(grid.shape, np.nan)
-        method += ", none where the resamples do not vary"
+    positives, negatives = class_counts(labels, patient_strata(labels, groups, True)[0])
+    low = high = np.full(grid.shape, np.nan)
+    if positives < FEWEST_CASES:
+        why = f"fewer than {FEWEST_CASES} {unit} of the positive class: no band"
+        return RocBand(fpr=grid, tpr=value, low=low, high=high, method=method, why=why)
+    # At a given false-positive rate, a sensitivity is at least as uncertain as that of as many
+    # independent positives. Resamples alone do not vary where the curve is 1.
+    least = np.array([wilson_limits(share * positives, positives, level) for share in value])
+    tails = expanded_tails(level, min(positives, negatives))
+    low, high = np.quantile(draws, tails, axis=0)
+    low, high = np.minimum(low, least[:, 0]), np.maximum(high, least[:, 1])
+    enough = (grid * negatives >= FEWEST_CASES) & (grid < 1)
+    low, high = np.where(enough, low, np.nan), np.where(enough, high, np.nan)
+    if not enough.all():
+        method += f", none where the rate stands for fewer than {FEWEST_CASES} {unit}, or at 1"
     return RocBand(fpr=grid, tpr=value, low=low, high=high, method=method)
 
 

@@ -14,7 +14,7 @@ from ctbone.preprocessing.crops import CaseCrops, Cube, ViewImages
 from ctbone.preprocessing.measures import LesionMeasures
 from ctbone.preprocessing.placement import View
 from ctbone.transforms.crop import CropLesiond, LesionViewsd
-from ctbone.transforms.load import LoadHounsfieldd, components_of
+from ctbone.transforms.load import OWN_GRID, LoadHounsfieldd, components_of
 from ctbone.transforms.tensors import AFFINE_OF_FILE, SHAPE_OF_FILE, array_of, grid_of
 
 
@@ -63,10 +63,12 @@ def crop_case(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCro
             volume_ml=image.meta["lesion_ml"],
             longest_mm=image.meta["longest_mm"],
             mean_hu=image.meta["mean_hu"],
+            body_share=image.meta["body_share"],
             box_mm=(tuple(low), tuple(high)),
         ),
         components=components_of(mask),
         touches_border=image.meta["touches_border"],
+        own_grid=bool(mask.meta[OWN_GRID]),
     )
 
 

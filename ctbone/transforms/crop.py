@@ -132,8 +132,9 @@ class CropLesiond(_AroundLesion[Crop3D]):
     Notes
     -----
     Metadata of the image: ``scale_factor`` (1 where the cube has the requested spacing, less where
-    a large lesion was shrunk to fit), ``lesion_ml``, ``longest_mm``, ``mean_hu``, ``lesion_box_mm``
-    (lowest and highest corner in RAS mm) and ``touches_border``.
+    a large lesion was shrunk to fit), ``lesion_ml``, ``longest_mm``, ``mean_hu``, ``body_share``
+    (share of the lesion above −300 HU), ``lesion_box_mm`` (lowest and highest corner in RAS mm) and
+    ``touches_border``.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class CropLesiond(_AroundLesion[Crop3D]):
             "lesion_ml": lesion.volume_ml,
             "longest_mm": lesion.longest_mm,
             "mean_hu": lesion.mean_hu,
+            "body_share": lesion.body_share,
             "lesion_box_mm": np.array(lesion.box_mm),
             "touches_border": touches_border(mask, slab.volume),
         }

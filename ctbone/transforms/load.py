@@ -22,7 +22,7 @@ from ctbone.nifti import NiftiFile, to_hu
 from ctbone.preprocessing.check import read_lesion
 from ctbone.preprocessing.components import Components
 from ctbone.preprocessing.crops import needed, read_around, read_whole
-from ctbone.preprocessing.mask import Mask, open_volume
+from ctbone.preprocessing.mask import Mask, on_grid, open_volume
 from ctbone.resample import Slab, cut_slab
 from ctbone.transforms.tensors import mask_tensor, slab_tensor
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 COMPONENTS = "mask_parts"
 """Metadata of a mask: the separate parts that the lesion was chosen from, as JSON."""
+OWN_GRID = "mask_own_grid"
+"""Metadata of a mask: whether its file has another grid than the image."""
 
 
 class LoadHounsfieldd(MapTransform):
@@ -153,7 +155,7 @@ class LoadHounsfieldd(MapTransform):
         if self.mask_key is None or case.mask is None:
             return {}, None
         mask, components = read_lesion(case, self.mask_settings, image)
-        meta = {COMPONENTS: json.dumps(asdict(components))}
+        meta = {COMPONENTS: json.dumps(asdict(components)), OWN_GRID: not on_grid(mask, image)}
         return {self.mask_key: mask_tensor(mask, case.mask, meta)}, mask
 
 

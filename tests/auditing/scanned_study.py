@@ -45,13 +45,14 @@ def scanned_study(
     settings = {"name": "scanned", "classes": list(classes)}
     (root / "study.yaml").write_text(yaml.safe_dump(settings))
     (root / "nifti").mkdir()
-    hidden = ("scan", "summary", "volume", "geometry")
+    hidden = ("scan", "summary", "volume", "geometry", "identity")
     for row in rows:
         record = {
             "from": "dicom",
             "volume": row["volume"],
             "scan": row["scan"],
             "geometry": row["geometry"],
+            "identity": row.get("identity"),
         }
         (root / "nifti" / f"{row['case_id']}.json").write_text(json.dumps(record))
     cohort = pd.DataFrame([{k: v for k, v in row.items() if k not in hidden} for row in rows])

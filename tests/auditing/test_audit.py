@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 import ctbone as ct
 from ctbone.auditing.columns import audit_columns
@@ -16,6 +17,7 @@ from ctbone.cohort import read_cohort
 from ctbone.errors import AuditError, CohortError
 from ctbone.findings import audit_inputs, read_findings
 from ctbone.reporting.study_report import audit_section
+from ctbone.scan_identity import identify
 from ctbone.stats import auc
 from tests.auditing.scanned_study import scanned_study
 from tests.test_cli import ctbone
@@ -69,6 +71,22 @@ def copied_scan_with_noise(rows, rng):
     rows[20]["summary"] = copy
 
 
+def identified(hu):
+    return identify(hu, np.diag([2.0, 2.0, 5.0, 1.0]), np.empty(0, np.uint64)).to_record()
+
+
+def copied_scan_without_a_slice(rows, rng):
+    hu = rng.normal(0, 100, (40, 40, 30)).astype(np.int16)
+    rows[3]["identity"] = identified(hu)
+    rows[20]["identity"] = identified(np.delete(hu, 12, axis=2))
+
+
+def copied_scan_with_noise_and_another_mask(rows, rng):
+    hu = ndimage.gaussian_filter(rng.normal(0, 3000, (40, 40, 30)), 3)
+    rows[3]["identity"] = identified(np.rint(hu).astype(np.int16))
+    rows[20]["identity"] = identified(np.rint(hu + rng.normal(0, 1, hu.shape)).astype(np.int16))
+
+
 PLANTED = {
     kvp_by_label: ("columns", "kVp", "problem"),
     centre_is_class: ("columns", "hospital", "problem"),
@@ -78,6 +96,8 @@ PLANTED = {
     copied_crop: ("duplicates", "{3}, {20}", "problem"),
     copied_scan_with_another_mask: ("duplicates", "{3}, {-1}", "problem"),
     copied_scan_with_noise: ("duplicates", "{3}, {20}", "attention"),
+    copied_scan_without_a_slice: ("duplicates", "{3}, {20}", "problem"),
+    copied_scan_with_noise_and_another_mask: ("duplicates", "{3}, {20}", "attention"),
 }
 
 
@@ -201,10 +221,10 @@ def test_several_lesions_of_one_patient_in_one_scan_are_in_order(tmp_path):
 
 
 def test_a_patient_on_both_sides_is_refused(tmp_path):
-    def followed_up(rows, rng):
-        rows[-1] |= {"patient_id": rows[3]["patient_id"], "volume": rows[3]["volume"]}
-
-    study = scanned_study(tmp_path / "study", plant=followed_up)
+    study = scanned_study(tmp_path / "study")
+    table = pd.read_csv(study.cohort_csv, dtype=str, keep_default_na=False)
+    table.loc[len(table) - 1, "patient_id"] = table.loc[3, "patient_id"]
+    table.to_csv(study.cohort_csv, index=False)
     with pytest.raises(CohortError, match="both internal and external"):
         ct.audit(study)
 

@@ -16,9 +16,11 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pydicom.uid as uids
+from pydicom.encaps import encapsulate
 
 from ctbone.config import DicomSettings
 from ctbone.dicom import DicomError, convert_series
@@ -68,10 +70,35 @@ def originals(folder: Path, real: Path | None = None) -> list[list[bytes]]:
         for k, syntax in enumerate(syntaxes)
     ]
     found.append([write_enhanced(folder / "enhanced", plan, [2, 0, 1]).read_bytes()])
+    found.append(_htj2k(folder / "htj2k", plan))
+    found.append(_uneven(folder / "uneven", plan))
     for exam in sorted({path.parent for path in real.rglob("*") if path.is_file()}) if real else []:
         small = [_small(path) for path in sorted(exam.iterdir())[:4]]
         found += [[content for content in small if content]] if any(small) else []
     return found
+
+
+def _htj2k(folder: Path, plan: Plan) -> list[bytes]:
+    paths = write_series(folder, plan)
+    for path, stored in zip(paths, plan.stored, strict=True):
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = encapsulate([imagecodecs.htj2k_encode(stored, reversible=True)])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = uids.HTJ2KLossless
+        dataset.save_as(path)
+    return [path.read_bytes() for path in paths]
+
+
+def _uneven(folder: Path, plan: Plan) -> list[bytes]:
+    """Return an uneven series with the headers that separate scans and name units."""
+    paths = write_series(folder, replace(plan, positions=(0.0, 2.0, 5.3)))
+    for k, path in enumerate(paths):
+        dataset = pydicom.dcmread(path)
+        dataset.AcquisitionDateTime = f"2020010112000{k}.5"
+        dataset.AcquisitionTime, dataset.RescaleType = f"12000{k}", "HU"
+        dataset.TemporalPositionIdentifier = 1
+        dataset.save_as(path)
+    return [path.read_bytes() for path in paths]
 
 
 def mutant(series: list[bytes], other: bytes, rng: np.random.Generator) -> list[bytes]:

@@ -151,8 +151,8 @@ def test_header_values_that_are_kept_are_an_allow_list(tmp_path):
         "model": "LightSpeed VCT",
     }
     assert set(record) == {
-        "from", "geometry", "scan", "air_voxels", "resampled", "series", "settings", "stage",
-        "ctbone", "pydicom",
+        "from", "geometry", "scan", "air_voxels", "outside_voxels", "resampled", "note", "series",
+        "settings", "stage", "ctbone", "pydicom",
     }  # fmt: skip
 
 
@@ -198,6 +198,10 @@ def test_only_changed_cases_are_converted_again(study, tmp_path):
     assert nib.load(convert_case(study, case)).get_fdata().shape == (10, 12, 5)
     second = out.stat().st_mtime_ns
     os.utime(paths[0], ns=(1, 1))
+    assert convert_case(study, case).stat().st_mtime_ns == second, "touched, not changed"
+    header = pydicom.dcmread(paths[0])
+    header.ImageComments = "exported again"
+    header.save_as(paths[0])
     assert convert_case(study, case).stat().st_mtime_ns > second
     record_of(out).write_text("{")
     third = out.stat().st_mtime_ns

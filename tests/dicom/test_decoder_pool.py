@@ -43,8 +43,9 @@ def script(tmp_path, monkeypatch, text):
 def test_a_codec_that_crashes_hangs_or_lies_is_an_error(tmp_path, monkeypatch, program, kind):
     script(tmp_path, monkeypatch, program)
     monkeypatch.setattr(decoder_pool, "_SECONDS", 1.0)
+    (tmp_path / "any").touch()
     with pytest.raises(DecodingError, match=kind):
-        list(decode(tmp_path / "any", None))
+        list(decode(tmp_path / "any", None, 256))
     assert decoder_pool._idle.empty()
 
 
@@ -60,10 +61,10 @@ def test_a_crash_names_the_slice_and_the_next_series_is_read(tmp_path, monkeypat
 
 def test_a_child_is_used_again_and_not_shared_with_a_fork(tmp_path):
     path = write_series(tmp_path, PLAN)[0]
-    list(decode(path, None))
+    list(decode(path, None, 256))
     child = decoder_pool._idle.get_nowait()
     decoder_pool._idle.put(child)
-    list(decode(path, None))
+    list(decode(path, None, 256))
     assert decoder_pool._idle.get_nowait() is child
     decoder_pool._idle.put(child)
     if hasattr(os, "fork"):
@@ -77,7 +78,7 @@ def test_children_end_with_their_parent(tmp_path):
     path = write_series(tmp_path, PLAN)[0]
     code = (
         "from pathlib import Path; from ctbone.dicom import decoder_pool\n"
-        f"list(decoder_pool.decode(Path({str(path)!r}), None))\n"
+        f"list(decoder_pool.decode(Path({str(path)!r}), None, 256))\n"
         "print(decoder_pool._idle.get_nowait().pid)"
     )
     done = subprocess.run(

@@ -8,6 +8,8 @@ from ctbone.document import (
     Table,
     TableColumn,
     TableRow,
+    interval,
+    p_text,
     plain_table,
 )
 from ctbone.stats import Estimate
@@ -44,6 +46,40 @@ def test_an_undefined_value_is_a_dash_with_its_reason():
     assert [cells[0].text for _, cells in table.shown()] == ["–", "–", "–"]
     assert table.undefined() == ["one class"]
     assert table.frame().isna().all(axis=None)
+
+
+def test_a_value_without_an_interval_says_why_in_its_cell():
+    columns = [TableColumn("auc", "AUC", "estimate")]
+    cells = [
+        [Estimate(0.9, None, None, "Wilson", "fewer than 5 cases")],
+        [Estimate(None, None, None, "DeLong", "one class")],
+        [Estimate(0.9, 0.8, 0.95, "Wilson")],
+    ]
+    shown = [row[0] for _, row in plain_table("k", "T", columns, cells).shown()]
+    assert [cell.why for cell in shown] == ["no interval: fewer than 5 cases", "one class", ""]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.0, 1.0, "0 to 1"),
+        (0.0002, 0.9999, "0.0002 to 0.9999"),
+        (-0.00004, 0.16, "−0.00004 to 0.160"),
+        (-1e-12, 0.5, "0 to 0.500"),
+        (0.9996, 1.0004, "0.9996 to 1.0004"),
+    ],
+)
+def test_a_limit_is_not_rounded_to_a_bound_or_to_no_difference(low, high, text):
+    assert interval(Estimate(0.5, low, high, "x")) == text
+
+
+def test_a_p_value_is_not_rounded_to_the_level():
+    assert [p_text(p) for p in (0.0496, 0.04996, 0.05, 0.0504)] == [
+        ".0496",
+        ".04996",
+        ".050",
+        ".0504",
+    ]
 
 
 def test_a_row_of_another_length_is_refused():

@@ -65,7 +65,7 @@ def test_a_checkpoint_is_unaffected_by_the_next_epoch(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "save_checkpoint", slow)
     with CheckpointWriter(tmp_path / "c.pt", IDENTITY) as writer:
-        writer.save(ours)
+        writer.save(ours, last=True)
         for value in ours.network.values():
             value += 1  # the next epoch
         for moments in ours.optimizer["state"].values():
@@ -89,11 +89,11 @@ def test_the_best_weights_are_written_once(tmp_path, monkeypatch):
     ours = state()
     with CheckpointWriter(tmp_path / "c.pt", IDENTITY) as writer:
         for epoch, score in ((2, 0.7), (3, 0.8), (4, 0.75)):
-            writer.save(ours)
+            writer.save(ours, last=True)
             ours.history.append(row(epoch, score=score))
             if ours.best_epoch.epoch == epoch:
                 ours.best_sha256 = None
-        writer.save(ours)
+        writer.save(ours, last=True)
     assert written == ["best-epoch1.safetensors", "best-epoch3.safetensors"]
 
 
@@ -106,11 +106,11 @@ def test_a_failed_write_is_raised_by_the_next_save_or_at_the_end(tmp_path, monke
         pytest.raises(StudyError, match="No space"),
         CheckpointWriter(tmp_path / "c.pt", {}) as last,
     ):
-        last.save(state())
+        last.save(state(), last=True)
     with CheckpointWriter(tmp_path / "c.pt", {}) as first:
-        first.save(state())
+        first.save(state(), last=True)
         with pytest.raises(StudyError, match="No space"):
-            first.save(state())
+            first.save(state(), last=True)
 
 
 def test_a_missing_checkpoint_is_none(tmp_path):
@@ -168,3 +168,16 @@ def test_the_epoch_kept_has_the_highest_score_then_the_lowest_loss_then_is_the_f
 def test_training_stops_so_many_epochs_after_the_best(early_stopping, stop):
     history = [row(1, score=0.5), row(2, score=0.9), row(3, score=0.8), row(4, score=0.9)]
     assert choose_epoch(history, early_stopping).stop == stop
+
+
+def test_checkpoints_are_written_by_time_and_at_the_end(tmp_path, monkeypatch):
+    written, clock = [], [0.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        checkpoint, "save_checkpoint", lambda path, state, identity: written.append(clock[0])
+    )
+    with CheckpointWriter(tmp_path / "c.pt", {}) as writer:
+        for epoch in range(1, 101):
+            clock[0] += 0.8  # seconds of an epoch
+            writer.save(state(), last=epoch == 100)
+    assert written == pytest.approx([30.4, 60.8, 80.0])

@@ -27,7 +27,10 @@ def write_seg(
     between: float | None = None,
     order: np.random.Generator | None = None,
 ) -> Path:
-    """Write segments, (x, y, z) booleans (0–1 for FRACTIONAL), one frame per drawn slice."""
+    """Write segments, (x, y, z) booleans (0–1 for FRACTIONAL), one frame per drawn slice.
+
+    A LABELMAP has one frame a slice for all segments, which must not overlap.
+    """
     affine = LPS @ grid.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     dataset = _dataset(SEG)
@@ -47,6 +50,8 @@ def write_seg(
     dataset.SharedFunctionalGroupsSequence = [shared]
     planes = [(n, k) for n, (_, drawn) in segments.items() for k in range(grid.shape[2])
               if empty_frames or drawn[:, :, k].any()]  # fmt: skip
+    if kind == "LABELMAP":
+        planes = [(0, k) for k in sorted({k for _, k in planes})]
     if order is not None:
         order.shuffle(planes)
     dataset.PerFrameFunctionalGroupsSequence = []
@@ -59,8 +64,12 @@ def write_seg(
         if kind != "LABELMAP":
             own.SegmentIdentificationSequence = [_item(ReferencedSegmentNumber=number)]
         dataset.PerFrameFunctionalGroupsSequence.append(own)
-    frames = np.array([segments[number][1][:, :, k].T for number, k in planes])
-    _pixels(dataset, frames, kind, [number for number, _ in planes])
+    if kind == "LABELMAP":
+        labels = sum(n * drawn.astype(np.uint8) for n, (_, drawn) in segments.items())
+        frames = np.array([labels[:, :, k].T for _, k in planes])
+    else:
+        frames = np.array([segments[number][1][:, :, k].T for number, k in planes])
+    _pixels(dataset, frames, kind)
     dataset.save_as(path, enforce_file_format=True)
     return path
 
@@ -89,7 +98,7 @@ def write_rtstruct(
     return path
 
 
-def _pixels(dataset: Dataset, frames: np.ndarray, kind: str, numbers: list[int]) -> None:
+def _pixels(dataset: Dataset, frames: np.ndarray, kind: str) -> None:
     dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
     dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
     dataset.PhotometricInterpretation = "MONOCHROME2"
@@ -100,7 +109,7 @@ def _pixels(dataset: Dataset, frames: np.ndarray, kind: str, numbers: list[int])
         dataset.MaximumFractionalValue, dataset.SegmentationFractionalType = 200, "PROBABILITY"
         dataset.PixelData = np.rint(frames * 200).astype(np.uint8).tobytes()
     elif kind == "LABELMAP":
-        dataset.PixelData = (frames * np.array(numbers)[:, None, None]).astype(np.uint8).tobytes()
+        dataset.PixelData = frames.astype(np.uint8).tobytes()
     else:
         dataset.PixelData = pack_bits(frames.astype(np.uint8).ravel(), pad=True)
 

@@ -159,11 +159,12 @@ def test_ctbone_check_prints_notes(study, capsys):
     from ctbone import cli, workflow
 
     case = case_of(study, np.zeros(SHAPE), GRID, THREE)
-    image = study.nifti("P1").rename(study.root / "ct.nii.gz")
-    rows = [
-        f"C{k},{'benign' if k < 2 else 'malignant'},{image},{case.mask},{'' if k else 9}"
-        for k in range(4)
-    ]
+    rows = []
+    for k in range(4):
+        image = study.root / f"ct{k}.nii.gz"
+        save(image, np.random.default_rng(k).normal(0, 90, SHAPE).astype(np.int16), GRID.affine)
+        label = "benign" if k < 2 else "malignant"
+        rows.append(f"C{k},{label},{image},{case.mask},{'' if k else 9}")
     study.cohort_csv.write_text("\n".join(["case_id,label,image,mask,lesion", *rows]))
     study.settings_file.write_text("name: test\nfolds: {count: 2}\n")
     found = workflow.check(Study.open(study.root))

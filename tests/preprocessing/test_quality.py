@@ -192,3 +192,16 @@ def test_the_command(study):
         json.loads(record_of(study.crop("C000", "3d")).read_text())["case"]["touches_border"]
         is False
     )
+
+
+def test_a_sheet_leads_to_the_cube_in_the_viewer(study):
+    prepared(study)
+    draw_sheet(study, "P1")
+    write_quality(study, ["P1"])
+    assert 'href="viewer/P1.html"' in (study.qc / "index.html").read_text()
+    page = study.qc_viewer("P1")
+    assert "class Viewer" in page.read_text()
+    assert "src=" not in page.read_text()  # it needs no other file
+    page.unlink()
+    draw_sheet(study, "P1")
+    assert page.is_file()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ctbone.cli import app
+from ctbone.errors import CustodyError
 from ctbone.study import Study
 from tests.models.small_study import model_of, small_study
 
@@ -237,11 +238,12 @@ def test_a_table_from_elsewhere_beside_a_trained_model(study):
 
 
 def test_a_table_of_other_weights_is_not_described(study):
-    """A card of another training says nothing about the table."""
+    """A card of another training says nothing about the table: it is refused."""
     card = study.run("3d", 1) / "card.json"
     content = json.loads(card.read_text())
     card.write_text(json.dumps({**content, "weights_sha256": "0" * 64}))
-    assert "Made elsewhere, or fused from such tables: 3d." in page_of(study)
+    with pytest.raises(CustodyError, match="3d/fold1: the file is missing or not that of the card"):
+        page_of(study)
 
 
 def test_a_table_that_replaced_a_trained_one_is_not_described(study):

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy.special import logit
-from scipy.stats import chi2, norm
+from scipy.stats import chi2
+from scipy.stats import t as student
 from sklearn.metrics import (
     brier_score_loss,
     confusion_matrix,
@@ -142,7 +143,8 @@ def test_comparisons_against_the_definition(fused_study, metrics, split):
     for c in found:
         a, b = tables[c["a"]], tables[c["b"]]
         z = delong_z(a["y"], a["p_malignant"], b.loc[a.index, "p_malignant"])
-        p_values.append(2 * norm.sf(abs(z)))
+        fewer = min(a["y"].sum(), (1 - a["y"]).sum())
+        p_values.append(2 * student.sf(abs(z), fewer - 1))
         assert c["statistic"] == pytest.approx(z)
         assert c["p_value"] == pytest.approx(p_values[-1])
         assert c["low"] <= c["difference"] <= c["high"]
@@ -240,13 +242,16 @@ def test_further_metrics_by_hand(metrics, fused_study):
         )
         gaps = (y - p).groupby(np.ceil(p * 10).clip(lower=1)).mean().abs()
         assert found["mce"]["value"] == pytest.approx(gaps.max())
-        assert found["e50"]["value"] <= found["e90"]["value"] <= found["emax"]["value"]
-        assert found["ici"]["low"] is not None
-        assert found["emax"]["low"] is not None
-        statistic, groups = slow_hosmer_lemeshow(y.to_numpy(bool), p.to_numpy(), 10)
-        assert found["hosmer_lemeshow"]["statistic"] == pytest.approx(statistic)
-        assert found["hosmer_lemeshow"]["df"] == groups
-        assert found["hosmer_lemeshow"]["p_value"] == pytest.approx(chi2.sf(statistic, groups))
+        fewer = min(y.sum(), (1 - y).sum())
+        for name in ("ici", "e50", "e90", "emax", "hosmer_lemeshow"):
+            assert f"only {fewer:.0f} cases of a class" in found[name]["why"], name
+        for name in ("auc", "ici", "hosmer_lemeshow"):
+            where = f"internal test, {len(y)} cases, {y.sum():.0f} positive"
+            assert where in found[name]["method"], name
+        assert (
+            f"internal test, fold 0, {found['folds']['0']['n']} cases"
+            in (found["folds"]["0"]["auc"]["method"])
+        )
         assert "hosmer_lemeshow" in found["folds"]["0"]
 
 
@@ -287,7 +292,15 @@ def test_hosmer_lemeshow_has_a_table():
     alone.cases[["p_normal", "p_malignant"]] = [1.0, 0.0]
     (row,) = hosmer_lemeshow_table(one_set(alone).lead).rows
     assert row.cells[2:5] == (None, None, None)
-    assert "no expected event" in row.cells[5]
+    assert "at least 100 of each are needed" in row.cells[5]
+    many = made_up(TWO, n=400, folds=1)
+    (row,) = hosmer_lemeshow_table(one_set(many).lead).rows
+    statistic, groups = slow_hosmer_lemeshow(many.truth, many.p, 10)
+    assert row.cells[2:5] == pytest.approx((statistic, groups, chi2.sf(statistic, groups)))
+    many.cases["patient_id"] = [f"pair{number // 2}" for number in range(400)]
+    (row,) = hosmer_lemeshow_table(one_set(many).lead).rows
+    assert row.cells[2:5] == (None, None, None)
+    assert "several cases" in row.cells[5]
 
 
 def test_mean_of_folds_of_three_classes_against_scikit_learn():

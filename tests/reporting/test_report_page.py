@@ -194,7 +194,7 @@ def test_a_recalibration_is_reported_and_not_compared(small_study):
     assert stale(study) == ""
     settings["combinations"]["both"] = ["reader", "3d"]
     study.settings_file.write_text(text + f"\nfusion: {json.dumps(settings)}\n")
-    assert "calibrated (the settings have changed)" in stale(Study.open(study.root))
+    assert "calibrated (both: the settings have changed)" in stale(Study.open(study.root))
 
 
 @pytest.mark.parametrize("content", ["{}", '{"parts": ["3d"], "how": 1, "weights": []}'])
@@ -221,6 +221,7 @@ def test_a_table_that_does_not_fit_the_cohort_is_refused(study, column, value, w
     case = table.loc[table["label"] == "malignant", "case_id"].iloc[0]
     table.loc[table["case_id"] == case, column] = value
     table.to_csv(study.predictions_csv("3d"), index=False)
+    shutil.rmtree(study.fusion("x").parent)  # out of date now, which would be refused first
     with pytest.raises(PredictionError, match=words):
         report(study)
     assert not study.report.exists()

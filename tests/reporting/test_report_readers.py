@@ -1,6 +1,7 @@
 """Readers: every session of scores.csv, against scikit-learn, beside unchanged models."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -85,6 +86,7 @@ def test_every_session_against_scikit_learn(study):
 
 def test_readers_leave_the_numbers_of_the_models_as_they_are(study, reported):
     add_readers(study)
+    fuse(study, scores=study.scores_csv, reader="senior")
     page = report(study)
     before, after = (
         json.loads((path.parent / "metrics.json").read_text()) for path in (reported, page)
@@ -155,6 +157,7 @@ def test_a_faulty_score_stops_the_report_before_it_writes(study):
     table = pd.read_csv(study.scores_csv)
     table.loc[3, "score"] = 5
     table.to_csv(study.scores_csv, index=False)
+    shutil.rmtree(study.fusion("x").parent)  # out of date now, which would be refused first
     with pytest.raises(ScoreError, match="midpoint"):
         report(study)
     assert not study.report.exists()
@@ -191,3 +194,14 @@ def test_the_curves_are_bootstrapped_once_a_report(small_study, monkeypatch):
     monkeypatch.setattr(decision_curves, "decision_curve", counted)
     report(small_study)
     assert len(calls) == 4, "two models on two sets"
+
+
+def test_the_report_says_that_the_fusions_use_another_table_of_scores(study):
+    add_readers(study)
+    words = "another table than scores.csv"
+    fuse(study, scores=study.scores_csv, reader="senior")
+    assert words not in report(study).read_text()
+    other = study.root / "other.csv"
+    pd.read_csv(study.scores_csv).query("reader_id == 'senior'").to_csv(other, index=False)
+    fuse(study, scores=other)
+    assert words in report(study).read_text()

@@ -86,6 +86,7 @@ def test_decimal_commas_throughout_are_read_and_a_stray_one_is_named(tmp_path):
 @pytest.mark.parametrize("name", ["label", "case_id", "cohort", "mean", "metric"])
 def test_a_model_may_be_called_like_a_column(small_study, name):
     study = small_study
+    study.fusion("3d+reader").unlink()  # made from the table that gets another name
     study.predictions_csv("3d").rename(study.predictions_csv(name))
     page = report(study)
     worst = pd.read_csv(page.parent / "tables" / "worst_internal.csv")

@@ -5,6 +5,7 @@ pROC 1.18.0, rms 6.5-0, psych 2.2.9 and R's own stats package.
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from ctbone.stats import (
     auc,
@@ -19,6 +20,7 @@ from ctbone.stats import (
     delong_test,
     delong_unpaired,
     holm,
+    hosmer_lemeshow,
     independence_test,
     location_test,
     mcnemar,
@@ -48,7 +50,7 @@ def test_delong_equals_proc():
     # that of ctbone is on the logit scale
     area = auc_interval(Y, A)
     logit_half = (np.log(area.high / (1 - area.high)) - np.log(area.low / (1 - area.low))) / 2
-    se = logit_half / Z * area.value * (1 - area.value)
+    se = logit_half / student.ppf(0.975, 9 - 1) * area.value * (1 - area.value)  # 9 positives
     assert area.value - Z * se == pytest.approx(0.764206077495, abs=1e-9)
 
 
@@ -56,10 +58,11 @@ def test_delong_tests_equal_proc():
     # roc.test(ra, rb, method = "delong", paired = TRUE)
     paired = delong_test(Y, A, B)
     assert paired.statistic == pytest.approx(1.270199913883, abs=1e-9)
-    assert paired.p_value == pytest.approx(0.204013428329, abs=1e-9)
+    # pROC compares the statistic with the normal distribution (p = 0.204013428329), ctbone with
+    # Student's t: 2 * pt(-1.270199913883, 8)
+    assert paired.p_value == pytest.approx(2 * student.sf(1.270199913883, 8), abs=1e-9)
     # roc.test(roc(y, a), roc(y[1:18], b[1:18]), method = "delong", paired = FALSE)
-    # pROC compares the statistic with Student's t at 28.2475 degrees of freedom, ctbone with the
-    # normal distribution.
+    # pROC compares it with Student's t at 28.2475 degrees of freedom, from all cases.
     assert delong_unpaired(Y, A, Y[:18], B[:18]).statistic == pytest.approx(
         0.930328177978, abs=1e-9
     )
@@ -83,9 +86,24 @@ def test_calibration_equals_rms_and_glm():
 
 def test_the_flexible_curve_equals_r_loess():
     # direct <- loess.control(surface = "direct")
-    # fit <- predict(loess(y ~ a, span = .75, degree = 2, control = direct), a)
-    # mean(abs(pmin(pmax(fit, 0), 1) - a))
-    assert calibration_errors(Y, A).ici.value == pytest.approx(0.0940372364039, abs=1e-9)
+    # fit <- predict(loess(y ~ p, span = .75, degree = 2, control = direct), p)
+    # n <- 400; i <- 1:n; p <- i / (n + 1); y <- as.integer(((i * 7919) %% 1009) / 1009 < p^1.3)
+    # d <- abs(pmin(pmax(fit, 0), 1) - p); c(mean(d), median(d), quantile(d, .9), max(d))
+    i = np.arange(1, 401)
+    p = i / 401
+    found = calibration_errors(i * 7919 % 1009 / 1009 < p**1.3, p, replicates=0)
+    values = [part.value for part in (found.ici, found.e50, found.e90, found.emax)]
+    expected = [0.061870763911, 0.070169142464, 0.086571446800, 0.088405491571]
+    assert values == pytest.approx(expected, abs=2e-4)  # linear between 60 points
+
+
+def test_hosmer_lemeshow_equals_r():
+    # b <- quantile(p, (1:9) / 10); k <- findInterval(p, b, left.open = TRUE); o, e, m: sums by k
+    # s <- sum((o - e)^2 / (e * (1 - e / m))); pchisq(s, 10, lower.tail = FALSE)
+    i = np.arange(1, 401)
+    found = hosmer_lemeshow(i * 7919 % 1009 / 1009 < (i / 401) ** 1.3, i / 401)
+    assert found.statistic == pytest.approx(10.664256464830, abs=1e-9)
+    assert found.p_value == pytest.approx(0.384266547051, abs=1e-9)
 
 
 def test_kappa_equals_psych():

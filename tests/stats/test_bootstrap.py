@@ -126,15 +126,39 @@ def test_intervals_equal_scipys_bootstrap(interval):
         interval=interval,
         stratified=False,
     )
+    # The expanded percentiles of Hesterberg 2015 are those of a higher level.
+    t = scipy_stats.t.ppf(0.975, 39) * np.sqrt(40 / 39)
     oracle = scipy_stats.bootstrap(
         (values,),
         np.mean,
         n_resamples=40_000,
+        confidence_level=1 - 2 * scipy_stats.norm.sf(t),
         method=interval if interval != "bca" else "BCa",
         rng=np.random.default_rng(2),
     ).confidence_interval
-    assert found.low == pytest.approx(oracle.low, abs=0.01)
-    assert found.high == pytest.approx(oracle.high, abs=0.01)
+    assert found.low == pytest.approx(oracle.low, abs=0.015)
+    assert found.high == pytest.approx(oracle.high, abs=0.015)
+
+
+def test_the_expanded_percentile_interval_of_a_mean_is_nearly_students():
+    values = np.random.default_rng(3).normal(size=8)
+    found = bootstrap_estimate(
+        lambda weights: weights @ values / weights.sum(axis=1),
+        np.zeros(8, dtype=bool),
+        replicates=100_000,
+        stratified=False,
+    )
+    theirs = scipy_stats.t.interval(0.95, 7, values.mean(), scipy_stats.sem(values))
+    assert found.high - found.low == pytest.approx(theirs[1] - theirs[0], rel=0.12)
+
+
+def test_fewest_patients_to_resample():
+    y, p = np.arange(40) < 4, np.arange(40) % 11
+    assert bootstrap_auc(y, p).why == "fewer than 5 cases of a class to resample"
+    groups = np.arange(40) // 2
+    assert "patients of a class" in bootstrap_auc(np.arange(40) < 8, p, groups=groups).why
+    assert bootstrap_auc_difference(y, p, p % 3).p_value is None
+    assert bootstrap_auc(np.arange(40) < 5, p).low is not None
 
 
 def test_bca_and_percentile_differ_where_the_statistic_is_skewed():
@@ -160,15 +184,16 @@ def test_bca_leaves_out_whole_patients():
     seen = []
 
     def total(weights):
-        if len(weights) == 3:
+        if len(weights) == 5:
             seen.append(weights.copy())
-        return weights @ np.array([1.0, 2, 3, 4, 5])
+        return weights @ np.array([1.0, 2, 3, 4, 5, 6, 7])
 
-    groups = ["a", "a", "b", "c", "c"]
+    groups = list("aabccde")
     bootstrap_estimate(
-        total, [0, 0, 1, 1, 1], interval="bca", groups=groups, replicates=10, stratified=False
+        total, [0, 0, 1, 1, 1, 0, 1], interval="bca", groups=groups, replicates=10, stratified=False
     )
-    np.testing.assert_array_equal(seen[0], [[0, 0, 1, 1, 1], [1, 1, 0, 1, 1], [1, 1, 1, 0, 0]])
+    expected = [[name != left_out for name in groups] for left_out in "abcde"]
+    np.testing.assert_array_equal(seen[0], expected)
 
 
 def test_difference_is_paired_and_agrees_with_delong():

@@ -16,6 +16,7 @@ from ctbone.stats import (
     calibration_intercept,
     calibration_slope,
     clustered_proportion,
+    fewest,
     ici,
     multiclass_brier,
     observed_expected,
@@ -25,6 +26,13 @@ from ctbone.stats.clusters import patient_numbers
 from ctbone.stats.loess import loess_weights
 
 from .cases import clustered_sample
+
+
+@pytest.fixture(autouse=True)
+def _of_any_size(monkeypatch):
+    """Compute with few patients too."""
+    monkeypatch.setattr(fewest, "FEWEST_EVENTS", 1)
+
 
 Z = norm.ppf(0.975)
 
@@ -37,7 +45,7 @@ def logits(p):
     return np.log(p / (1 - p))
 
 
-@pytest.mark.parametrize("patients", [6, 30, 120])
+@pytest.mark.parametrize("patients", [12, 30, 120])
 def test_intercept_and_slope_equal_the_bias_corrected_sandwich_of_statsmodels(patients):
     y, p, names = clustered_sample(patients, seed=1, mixed=False)
     numbers, binomial = patient_numbers(names, y.size), sm.families.Binomial()
@@ -48,7 +56,9 @@ def test_intercept_and_slope_equal_the_bias_corrected_sandwich_of_statsmodels(pa
         calibration_intercept(y, p, groups=names, joint=True),
     )
     assert (joint.value, slope.value) == pytest.approx(tuple(theirs.params), rel=1e-5)
-    assert (error(joint), error(slope)) == pytest.approx(tuple(theirs.bse), rel=1e-5)
+    fewer = min(np.unique(names[y]).size, np.unique(names[~y]).size)
+    t = Z / student.ppf(0.975, fewer - 1)  # error() divides by the normal quantile
+    assert (t * error(joint), t * error(slope)) == pytest.approx(tuple(theirs.bse), rel=1e-5)
     fixed = sm.GEE(
         y.astype(float), np.ones((y.size, 1)), groups=numbers, family=binomial, offset=logits(p)
     )
@@ -85,14 +95,30 @@ def test_brier_scores_equal_the_clustered_regression_of_statsmodels():
     y, p, names = clustered_sample(40, seed=4, mixed=False)
     numbers = patient_numbers(names, y.size)
     squares = (p - y) ** 2
+    found = brier(y, p, groups=names)
+    share, errors, means = y.mean(), [], []
+    for of_class in (y, ~y):  # errors of the means of both classes, and of the prevalence
+        regression = sm.OLS(squares[of_class], np.ones(of_class.sum())).fit(
+            cov_type="cluster", cov_kwds={"groups": numbers[of_class]}, use_t=True
+        )
+        low, high = regression.conf_int()[0]
+        errors.append((high - low) / 2)
+        means.append(regression.params[0])
+    prevalence = sm.OLS(y.astype(float), np.ones(y.size)).fit(
+        cov_type="cluster", cov_kwds={"groups": numbers}, use_t=True
+    )
+    n = share * (1 - share) / prevalence.bse[0] ** 2
+    alpha = 2 * norm.sf(student.ppf(0.975, numbers.max()))
+    ends = np.array(proportion_confint(share * n, n, alpha=alpha, method="wilson")) - share
+    ends = sorted((means[0] - means[1]) * ends)
+    within = (share * errors[0]) ** 2 + ((1 - share) * errors[1]) ** 2
+    assert found.value - found.low == pytest.approx(math.sqrt(ends[0] ** 2 + within), rel=1e-6)
+    assert found.high - found.value == pytest.approx(math.sqrt(ends[1] ** 2 + within), rel=1e-6)
+    both = multiclass_brier(y.astype(int), np.stack([1 - p, p], axis=1), groups=names)
     theirs = sm.OLS(squares, np.ones(y.size)).fit(
         cov_type="cluster", cov_kwds={"groups": numbers}, use_t=True
     )
-    found = brier(y, p, groups=names)
-    assert (found.low, found.high) == pytest.approx(tuple(theirs.conf_int()[0]), rel=1e-9)
-    assert found.method == "mean square, by patient, Student's t 95%"
-    both = multiclass_brier(y.astype(int), np.stack([1 - p, p], axis=1), groups=names)
-    assert (both.low, both.high) == pytest.approx((2 * found.low, 2 * found.high))
+    assert (both.low, both.high) == pytest.approx(tuple(2 * theirs.conf_int()[0]), rel=1e-9)
 
 
 def test_the_error_of_the_scaled_brier_score_is_near_the_jackknife():
@@ -101,8 +127,10 @@ def test_the_error_of_the_scaled_brier_score_is_near_the_jackknife():
     without = np.array(
         [scaled_brier(y[names != name], p[names != name]).value for name in np.unique(names)]
     )
-    half = student.ppf(0.975, without.size - 1) * math.sqrt((without.size - 1) * np.var(without))
-    assert found.value - found.low == pytest.approx(half, rel=0.03)
+    fewer = min(np.unique(names[y]).size, np.unique(names[~y]).size)
+    half = student.ppf(0.975, fewer - 1) * math.sqrt((without.size - 1) * np.var(without))
+    ratio = math.log((1 - found.low) / (1 - found.value))
+    assert ratio * (1 - found.value) == pytest.approx(half, rel=0.03)
 
 
 def test_observed_over_expected_counts_patients():
@@ -137,10 +165,10 @@ def test_one_patient_has_values_without_intervals():
     y, p, _ = clustered_sample(12, seed=7)
     only = ["only"] * y.size
     for statistic, why in (
-        (brier, "one patient has no variance"),
-        (scaled_brier, "one patient has no variance"),
+        (brier, "a class has fewer than two patients"),
+        (scaled_brier, "a class has fewer than two patients"),
         (calibration_intercept, "too few patients for a standard error"),
-        (calibration_slope, "too few patients for a standard error"),
+        (calibration_slope, "a class has fewer than 5 patients: too few for a standard error"),
     ):
         found = statistic(y, p, groups=only)
         assert found.value == statistic(y, p).value
@@ -151,7 +179,7 @@ def test_one_patient_has_values_without_intervals():
 def test_no_error_of_the_slope_for_two_patients_of_which_one_has_a_single_case():
     found = calibration_slope([0, 1, 0, 1, 1], [0.2, 0.3, 0.6, 0.7, 0.5], groups=[0, 0, 0, 0, 1])
     assert found.value is not None
-    assert found.why == "too few patients for a standard error"
+    assert found.why == "a class has fewer than 5 patients: too few for a standard error"
 
 
 def test_the_band_equals_the_sum_over_pairs_of_cases():
@@ -166,16 +194,18 @@ def test_the_band_equals_the_sum_over_pairs_of_cases():
     curve = np.interp(p, found.grid, found.observed)
     for point, low, high in zip(range(7), found.low, found.high, strict=True):
         w = weights[point]
-        variance = sum(w[i] ** 2 * curve[i] * (1 - curve[i]) for i in range(y.size))
+        independent = sum((w[i] * (y[i] - curve[i])) ** 2 for i in range(y.size))
         pairs = sum(
             w[i] * w[j] * (y[i] - curve[i]) * (y[j] - curve[j])
             for i in range(y.size)
             for j in range(y.size)
             if i != j and names[i] == names[j]
         )
-        half = Z * math.sqrt(variance + max(0, pairs))
-        assert low == pytest.approx(max(0, found.observed[point] - half), abs=1e-10)
-        assert high == pytest.approx(min(1, found.observed[point] + half), abs=1e-10)
+        factor = 1 + max(0, pairs) / independent
+        n = 1 / (factor * (w**2).sum())
+        assert (low, high) == pytest.approx(
+            proportion_confint(found.observed[point] * n, n, method="wilson"), abs=1e-10
+        )
     assert (found.high - found.low).mean() > 1.1 * (plain.high - plain.low).mean()
     assert "by patient" in found.method
 
@@ -201,6 +231,9 @@ def test_bins_use_effective_counts():
         inside = (p > one.left) & (p <= one.right)
         share = clustered_proportion(y[inside], names[inside])
         assert (one.n, one.events, one.observed) == (other.n, other.events, other.observed)
+        if share.low is None:
+            assert np.isnan([one.low, one.high]).all()
+            continue
         assert (one.low, one.high) == (share.low, share.high)
         assert one.high - one.low >= other.high - other.low - 1e-12
     same = np.full(30, 0.5)

@@ -3,13 +3,21 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 
-from ctbone.stats import calibration_curve, calibration_errors, ici
+from ctbone.stats import calibration_curve, calibration_errors, fewest, ici
 from ctbone.stats.logistic import expit
 
 from .cases import sample, tied_scores
 from .test_loess import slow_loess
+
+
+@pytest.fixture(autouse=True)
+def _of_any_size(request, monkeypatch):
+    """Compute with few cases too, unless the test is on the fewest."""
+    if "fewest" not in request.node.name:
+        monkeypatch.setattr(fewest, "FEWEST_EVENTS", 1)
 
 
 def test_errors_equal_a_loess_at_every_case():
@@ -119,10 +127,36 @@ def test_every_case_twice_halves_the_variance_of_the_curve():
         calibration_curve(np.repeat(y, 2), np.repeat(p, 2), points=21),
     )
     np.testing.assert_allclose(twice.observed, once.observed, atol=1e-9)
-    inside = (once.low > 0) & (once.high < 1)
+    z2 = norm.ppf(0.975) ** 2
+    inside = (once.observed > 0.01) & (once.observed < 0.99)
     assert inside.sum() > 5
-    np.testing.assert_allclose(
-        (twice.high - twice.low)[inside], (once.high - once.low)[inside] / np.sqrt(2), rtol=1e-6
+
+    def effective(curve):
+        """Cases of a share with this interval: Wilson's limits solve n = z² x (1−x) / (x−c)²."""
+        return (z2 * curve.low * (1 - curve.low) / (curve.low - curve.observed) ** 2)[inside]
+
+    np.testing.assert_allclose(effective(twice), 2 * effective(once), rtol=1e-6)
+
+
+def test_the_band_has_a_width_where_the_curve_is_0_or_1():
+    p = np.linspace(0.01, 0.99, 300)
+    curve = calibration_curve(p > 0.5, p)
+    assert {0.0, 1.0} <= set(curve.observed)
+    assert (curve.high - curve.low > 0.01).all()
+
+
+def test_fewest_cases_of_each_class():
+    y, p = np.arange(300) < 99, np.linspace(0.01, 0.99, 300)
+    curve, errors = calibration_curve(y, p), calibration_errors(y, p)
+    why = "only 99 cases of a class: at least 100 of each are needed"
+    assert (curve.why, curve.grid.size) == (why, 0)
+    assert {part.why for part in (errors.ici, errors.e50, errors.e90, errors.emax)} == {why}
+    assert errors.ici.value is None
+    assert calibration_curve(np.arange(300) < 100, p).why is None
+    pairs = np.arange(300) // 2
+    assert (
+        "only 50 patients of a class"
+        in calibration_curve(np.arange(300) < 100, p, groups=pairs).why
     )
 
 
@@ -132,6 +166,9 @@ def test_bins_have_wilson_intervals():
         inside = (p > part.left) & (p <= part.right) | ((part.left == 0) & (p == 0))
         assert (part.n, part.events) == (inside.sum(), y[inside].sum())
         assert part.mean_probability == pytest.approx(p[inside].mean())
+        if part.n < 5:
+            assert np.isnan([part.low, part.high]).all()
+            continue
         low, high = proportion_confint(part.events, part.n, method="wilson")
         assert (part.low, part.high) == pytest.approx((low, high), abs=1e-12)
 
@@ -139,9 +176,9 @@ def test_bins_have_wilson_intervals():
 def test_one_class_has_bins_but_no_curve():
     curve = calibration_curve([1, 1, 1], [0.2, 0.4, 0.9])
     assert curve.observed.size == 0
-    assert "one class" in curve.why
+    assert "only 0 cases of a class" in curve.why
     assert len(curve.bins) == 3
-    assert calibration_errors([1, 1, 1], [0.2, 0.4, 0.9]).ici.why == "only one class is present"
+    assert "only 0 cases" in calibration_errors([1, 1, 1], [0.2, 0.4, 0.9]).ici.why
 
 
 @pytest.mark.parametrize("p", [[0.3, 0.3], [0.0, 1.0], [1.0, 0.0]])

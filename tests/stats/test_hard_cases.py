@@ -152,7 +152,8 @@ def test_curves(hard):
     roc = stats.roc_points(y, p)
     assert (roc.fpr.size == 0) == (roc.why is not None)
     band = stats.roc_band(y, p, replicates=10)
-    assert np.isnan(band.tpr).all() == (band.why is not None)
+    assert np.isnan(band.tpr).all() == (y.all() or not y.any())
+    assert np.isnan(band.low).all() or band.why is None
     curve = stats.calibration_curve(y, p)
     assert (curve.grid.size == 0) == (curve.why is not None)
     for line in (curve.observed, curve.low, curve.high):

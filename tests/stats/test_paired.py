@@ -35,7 +35,9 @@ def test_mcnemar_exact_and_mid_p(b, c):
     by_hand = 2 * sum(binom.pmf(k, b + c, 0.5) for k in range(min(b, c))) + binom.pmf(
         min(b, c), b + c, 0.5
     )
-    assert middle.p_value == pytest.approx(1.0 if b == c else by_hand)
+    # Fagerland, Lydersen & Laake 2013, page 3: 1 − f / 2 if b = c.
+    equal = 1 - binom.pmf(b, 2 * b, 0.5) / 2
+    assert middle.p_value == pytest.approx(equal if b == c else by_hand)
     assert middle.p_value <= exact.p_value
     swapped = mcnemar(second, first)
     assert swapped.difference == -middle.difference

@@ -8,7 +8,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from ctbone.stats import StatsError, proportion
 
-counts = st.integers(1, 600).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+counts = st.integers(5, 600).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 
 @settings(max_examples=150, deadline=None)
@@ -48,6 +48,9 @@ def test_the_dangerous_error_of_the_three_class_paper():
 def test_undefined_results_and_invalid_input():
     assert proportion(0, 0).value is None
     assert proportion(0, 0).why == "no case in the denominator"
+    few = proportion(3, 4)
+    assert (few.value, few.low, few.why) == (0.75, None, "fewer than 5 cases in the denominator")
+    assert proportion(3, 4.5, patients=6).low is not None, "six patients count as 4.5 cases"
     for k, n in ((3, 2), (-1, 2), (0, -1)):
         with pytest.raises(StatsError):
             proportion(k, n)

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
-from scipy.stats.contingency import relative_risk
 from sklearn import metrics
-from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from ctbone.stats import (
     Confusion,
@@ -67,22 +65,32 @@ def test_values_equal_scikit_learn(counts):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name].value == pytest.approx(value, abs=1e-12), name
-        assert found[name].low <= found[name].value <= found[name].high, name
+        if found[name].low is None:
+            assert "fewer than 5" in found[name].why, name
+        else:
+            assert found[name].low <= found[name].value <= found[name].high, name
 
 
 @settings(max_examples=60, deadline=None)
 @given(full_tables)
-def test_likelihood_ratios_equal_the_relative_risk_of_scipy(counts):
+def test_likelihood_ratios_equal_statsmodels(counts):
     positives, negatives = counts.tp + counts.fn, counts.tn + counts.fp
     for found, above, below in (
         (positive_likelihood_ratio(counts), counts.tp, counts.fp),
         (negative_likelihood_ratio(counts), counts.fn, counts.tn),
     ):
-        oracle = relative_risk(above, positives, below, negatives)
-        interval = oracle.confidence_interval(0.95)
-        assert found.value == pytest.approx(oracle.relative_risk)
-        assert found.low == pytest.approx(interval.low)
-        assert found.high == pytest.approx(interval.high)
+        assert found.value == pytest.approx(above / positives / (below / negatives))
+        if min(positives, negatives, above + below) < 5:
+            assert found.low is None
+            continue
+        low, high = confint_proportions_2indep(
+            *(above, positives, below, negatives),
+            compare="ratio",
+            method="score",
+            correction=False,  # Koopman; with it Miettinen and Nurminen
+        )
+        assert found.low == pytest.approx(low, rel=1e-4)
+        assert found.high == pytest.approx(high, rel=1e-4)
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,22 +109,25 @@ def phi(cells):
 
 @settings(max_examples=60, deadline=None)
 @given(full_tables)
-def test_mcc_interval_is_the_delta_method_of_numeric_derivatives(counts):
+def test_mcc_interval_is_that_of_the_dirichlet_posterior(counts):
     cells = np.array([counts.tn, counts.fp, counts.fn, counts.tp], dtype=float)
-    shares = cells / cells.sum()
-    step = 1e-6
-    slope = np.array(
-        [(phi(shares + step * unit) - phi(shares - step * unit)) / (2 * step) for unit in np.eye(4)]
-    )
-    variance = (shares @ slope**2 - (shares @ slope) ** 2) / cells.sum()
-    value = phi(shares)
-    ends = np.tanh(
-        np.arctanh(value)
-        + np.array([-1, 1]) * norm.ppf(0.975) * math.sqrt(variance) / (1 - value**2)
-    )
+    draws = np.random.default_rng(5).dirichlet(cells + 0.5, 40_000)
+    ends = np.quantile([phi(shares) for shares in draws], [0.025, 0.975])
     found = mcc(counts)
-    assert found.low == pytest.approx(ends[0], abs=1e-5)
-    assert found.high == pytest.approx(ends[1], abs=1e-5)
+    assert (found.low, found.high) == pytest.approx(ends, abs=0.03)
+
+
+def test_the_mcc_interval_covers_with_few_positive_calls():
+    """The delta method on Fisher's z covers in 77 to 82 % of such samples."""
+    rng = np.random.default_rng(2)
+    shares = np.array([0.86, 0.04, 0.07, 0.03])
+    hits = []
+    for _ in range(400):
+        found = mcc(Confusion(*(int(cell) for cell in rng.multinomial(60, shares))))
+        if found.low is not None:
+            hits.append(found.low <= phi(shares) <= found.high)
+    assert len(hits) > 350
+    assert 0.92 <= np.mean(hits) <= 0.99
 
 
 @settings(max_examples=200, deadline=None)
@@ -180,6 +191,8 @@ def test_a_perfect_table_has_intervals():
     assert positive_likelihood_ratio(perfect).value is None
     assert positive_likelihood_ratio(perfect).why == "no negative case is called positive"
     assert negative_likelihood_ratio(perfect).value == 0
+    assert negative_likelihood_ratio(perfect).low == 0
+    assert 0 < negative_likelihood_ratio(perfect).high < 0.3
     assert mcc(Confusion(0, 19, 36, 0)).value == -1
     assert mcc(Confusion(0, 19, 36, 0)).low == -1
 

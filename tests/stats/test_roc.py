@@ -11,12 +11,14 @@ from ctbone.stats import (
     StatsError,
     auc,
     confusion,
+    proportion,
     roc_band,
     roc_points,
     sensitivity,
     threshold_at_sensitivity,
     youden_threshold,
 )
+from ctbone.stats.bootstrap import expanded_tails
 
 from .cases import sample, tied_scores
 
@@ -119,22 +121,28 @@ def test_the_band_contains_the_curve(case):
     band = roc_band(y, p, [0.0, 0.13, 0.5, 0.9, 1.0], replicates=20)
     for fpr, tpr in zip(band.fpr, band.tpr, strict=True):
         assert tpr == pytest.approx(slow_sensitivity(y, p, fpr), abs=1e-12)
-    assert (band.low <= band.high).all() or np.isnan([band.low, band.high]).all()
+    drawn = np.isfinite(band.low)
+    assert (drawn == np.isfinite(band.high)).all()
+    assert (band.low < band.high)[drawn].all(), "a band never collapses"
+    assert (band.low <= band.tpr)[drawn].all()
+    assert (band.tpr <= band.high)[drawn].all()
+    assert not drawn[[0, -1]].any()
     assert band.tpr[-1] == 1
 
 
 def test_the_band_equals_resampling_the_cases():
     y, p = sample(60, decimals=1)
-    found = roc_band(y, p, [0.2, 0.5], replicates=400, seed=4)
+    found = roc_band(y, p, [0.3, 0.5], replicates=400, seed=4)
     rng = np.random.default_rng(9)
     positive, negative = np.flatnonzero(y), np.flatnonzero(~y)
     draws = []
     for _ in range(400):
         drawn = np.append(rng.choice(positive, positive.size), rng.choice(negative, negative.size))
-        draws.append([slow_sensitivity(y[drawn], p[drawn], fpr) for fpr in (0.2, 0.5)])
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-    np.testing.assert_allclose(found.low, low, atol=0.06)
-    np.testing.assert_allclose(found.high, high, atol=0.06)
+        draws.append([slow_sensitivity(y[drawn], p[drawn], fpr) for fpr in (0.3, 0.5)])
+    low, high = np.quantile(draws, expanded_tails(0.95, (~y).sum()), axis=0)
+    wilson = [proportion(share * y.sum(), y.sum()) for share in found.tpr]
+    np.testing.assert_allclose(found.low, np.minimum(low, [w.low for w in wilson]), atol=0.06)
+    np.testing.assert_allclose(found.high, np.maximum(high, [w.high for w in wilson]), atol=0.06)
 
 
 def test_the_band_narrows_with_more_cases_and_is_undefined_for_one_class():
@@ -157,10 +165,13 @@ def test_sensitivity_of_the_point_equals_that_of_the_rates():
     assert sensitivity(confusion(y, p, point.threshold)).value == pytest.approx(point.sensitivity)
 
 
-def test_perfect_separation_has_a_curve_but_no_band():
-    band = roc_band([0] * 10 + [1] * 20, np.arange(30), replicates=50)
+def test_perfect_separation_has_a_band():
+    """As many positives, all detected, have Wilson's interval of their sensitivity."""
+    band = roc_band([0] * 10 + [1] * 20, np.arange(30), [0.4, 0.5, 0.9, 1.0], replicates=50)
     assert (band.tpr == 1).all()
-    assert np.isnan(band.low).all()
-    assert np.isnan(band.high).all()
-    assert "do not vary" in band.method
-    assert np.isfinite(roc_band([0, 1, 0, 1, 1], np.arange(5), replicates=50).low).all()
+    assert np.isnan(band.low[[0, 3]]).all(), "4 of 10 negatives are too few; at 1 nothing varies"
+    np.testing.assert_allclose(band.low[1:3], proportion(20, 20).low)
+    assert (band.high[1:3] == 1).all()
+    few = roc_band([0] * 10 + [1] * 4, np.arange(14), replicates=50)
+    assert few.why == "fewer than 5 cases of the positive class: no band"
+    assert np.isnan(few.low).all()

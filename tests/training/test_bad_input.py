@@ -62,7 +62,7 @@ def test_a_part_without_a_class_is_an_error_before_the_first_epoch(study, role, 
         TrainingError, match=f"the {word} part of fold 0 has no case of class 'benign'"
     ):
         train(study, "3d", fold=0)
-    assert not study.run("3d", 0).exists()
+    assert not any(study.run("3d", 0).glob("*"))
     assert study.predictions_csv("3d").read_bytes() == before
 
 

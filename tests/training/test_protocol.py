@@ -343,7 +343,7 @@ def test_a_fold_begun_in_one_arithmetic_is_not_ended_in_another(tmp_path, monkey
     choose(monkeypatch, bf16=now == "bf16")
     with pytest.raises(TrainingError, match="other arithmetic") as caught:
         train(study, "3d", fold=0)
-    found, expected = f"computed_in: {begun}", f"computed_in: {now}, as it is now"
+    found, expected = f'computed_in: "{begun}"', f'computed_in: "{now}", as it is now'
     assert (caught.value.found, caught.value.expected) == (found, expected)
     assert f"delete the folder {study.run('3d', 0)}: the fold then starts" in caught.value.remedy
     assert "undo the change" not in caught.value.remedy

@@ -1,0 +1,102 @@
+"""A DICOMweb server: QIDO-RS to find, WADO-RS to retrieve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from ctbone.errors import PacsError
+from ctbone.pacs.archive import Credentials, RemoteSeries
+from ctbone.pacs.wanted import Wanted
+
+_SECONDS = 60
+"""Time to wait for an answer of the server."""
+_PATIENT, _STUDY, _SERIES, _INSTANCE = "00100020", "0020000D", "0020000E", "00080018"
+_MODALITY = "00080060"
+
+
+class WebArchive:
+    """A DICOMweb server at a URL."""
+
+    def __init__(self, url: str, secrets: Credentials) -> None:
+        import requests
+        from dicomweb_client.api import DICOMwebClient
+
+        session = requests.Session()
+        if secrets.token:
+            session.headers["Authorization"] = f"Bearer {secrets.token}"
+        if secrets.authority:
+            session.verify = secrets.authority
+        if secrets.certificate:
+            session.cert = (
+                (secrets.certificate, secrets.key) if secrets.key else secrets.certificate
+            )
+        self._client = DICOMwebClient(url, session=session, timeout=_SECONDS, permissive_uid=True)
+        self._client.set_http_retry_params(retry=False)  # the next pull continues
+
+    def find(self, wanted: Wanted) -> list[RemoteSeries]:
+        """List the CT series of an examination with their images."""
+        return _asked(lambda: self._find(wanted))
+
+    def fetch(
+        self, series: RemoteSeries, missing: Sequence[str], take: Callable[[Dataset], None]
+    ) -> None:
+        """Retrieve the missing images one by one, as they are stored."""
+        for instance in missing:
+            take(
+                _asked(
+                    lambda instance=instance: self._client.retrieve_instance(  # type: ignore[misc]
+                        series.study,
+                        series.series,
+                        instance,
+                        media_types=(("application/dicom", "*"),),
+                    )
+                )
+            )
+
+    def close(self) -> None:
+        """Nothing listens."""
+
+    def _find(self, wanted: Wanted) -> list[RemoteSeries]:
+        client, found = self._client, []
+        filters: dict[str, Any] = {wanted.key: wanted.value}
+        for study in client.search_for_studies(search_filters=filters, get_remaining=True):
+            uid = _value(study, _STUDY)
+            every = client.search_for_series(uid, search_filters={"Modality": "CT"})
+            for series in every:
+                if _value(series, _MODALITY) != "CT":
+                    continue
+                number = _value(series, _SERIES)
+                images = client.search_for_instances(uid, number, get_remaining=True)
+                instances = tuple(_value(image, _INSTANCE) for image in images)
+                found.append(RemoteSeries(_value(study, _PATIENT), uid, number, instances))
+        return found
+
+
+def _value(item: dict[str, Any], tag: str) -> str:
+    values = item.get(tag, {}).get("Value") or [""]
+    return str(values[0])
+
+
+def _asked(ask: Callable[[], Any]) -> Any:
+    """Ask the server; an error names its kind, never the URL, which may hold an identifier."""
+    import requests
+
+    try:
+        return ask()
+    except requests.HTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        remedy = "set CTBONE_PACS_TOKEN" if status in (401, 403) else "ask who runs the archive"
+        raise PacsError("the archive refuses", found=f"HTTP {status}", remedy=remedy) from None
+    except requests.RequestException as error:
+        raise PacsError(
+            "the archive does not answer",
+            found=type(error).__name__,
+            remedy="run the command again: it continues with the images that are missing",
+        ) from None
+    except PacsError:
+        raise
+    except Exception as error:  # an answer that is no DICOM ends in any error of the libraries
+        raise PacsError("the archive's answer cannot be read", found=type(error).__name__) from None
