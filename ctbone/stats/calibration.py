@@ -345,7 +345,7 @@ def _brier_limits(
     """Distances of the limits of π B₁ + (1 − π) B₀ below and above it (MOVER)."""
     tail = 0.5 + level / 2
     share = float(labels.mean())
-    error = clustered_standard_error(labels - share, patients)
+    error = clustered_standard_error(labels.astype(np.float64) - share, patients)
     share_low = share_high = share
     if error is not None and error > 1e-12:  # 0 if all patients have the same share
         # Wilson's interval at the number of independent cases with the same standard error.
