@@ -70,6 +70,23 @@ def check_fusion(study: Study, cohort: Cohort) -> list[CtboneError]:
     return problems
 
 
+def require_ct(study: Study, command: str) -> None:
+    """Refuse a command that works on CT in a study of radiographs.
+
+    Raises
+    ------
+    StudyError
+        The study holds radiographs.
+    """
+    if study.settings.of_radiographs:
+        raise StudyError(
+            f"ctbone {command} works on CT, not on radiographs",
+            file=study.settings_file,
+            found="dim: radiograph",
+            remedy="docs/how-to.md lists under Radiographs what works on CT alone",
+        )
+
+
 def region_notes(study: Study, cohort: Cohort) -> list[str]:
     """Note classes of radiographs that differ in having a region: the crop then tells the class."""
     settings = study.settings

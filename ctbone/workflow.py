@@ -63,6 +63,7 @@ from ctbone.study_check import (
     check_readers,
     check_space,
     region_notes,
+    require_ct,
 )
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
@@ -161,6 +162,8 @@ def check(
     (False, 'the cohort has no cases')
     """
     opened = _opened(study)
+    if second_opinion:
+        require_ct(opened, "check --second-opinion")
     found = _check(opened, workers=workers, preload=())
     if not second_opinion:
         return found
@@ -423,12 +426,8 @@ def preprocess(
     >>> ct.preprocess("my_study", workers=4).table  # doctest: +SKIP
     """
     study = _opened(study)
-    if study.settings.of_radiographs and qc:
-        raise StudyError(
-            "contact sheets are drawn for CT only",
-            file=study.settings_file,
-            remedy="leave out --qc; preprocess.csv lists the box of each radiograph",
-        )
+    if qc:
+        require_ct(study, "preprocess --qc")
     from ctbone.preprocessing import write_quality
     from ctbone.same_scans import near_scans, read_identities, shared_scans
     from ctbone.scan_identity import study_salt
@@ -623,10 +622,13 @@ def predict(
     if (image, mask, cohort, model) != (None, None, None, None):
         from ctbone.new_patient import predict_patients
 
+        of_study = None if model is not None and cohort is None else _opened(study)
+        if of_study is not None:
+            require_ct(of_study, "predict for new patients")
         return predict_patients(
             image,
             mask,
-            study=None if model is not None and cohort is None else _opened(study),
+            study=of_study,
             model=model,
             cohort=cohort,
             case=case,
@@ -688,6 +690,7 @@ def export(
     >>> ct.export("sacral.ctbone", study="my_study")  # doctest: +SKIP
     """
     study = _opened(study)
+    require_ct(study, "export")
     from ctbone import release
 
     path = Path(out)
@@ -759,6 +762,7 @@ def explain(
     >>> ct.explain("my_study", dim="3d", case="P012").table  # doctest: +SKIP
     """
     study = _opened(study)
+    require_ct(study, "explain")
     from ctbone.explaining import explain_study
 
     names = models_of(study, dim)
@@ -1073,6 +1077,8 @@ def audit(study: Study | AnyPath = ".", *, controls: bool = False, permute: int 
     >>> ct.audit("my_study").table  # doctest: +SKIP
     """
     study = _opened(study)
+    if controls or permute:
+        require_ct(study, "audit --controls or --permute")
     from ctbone.auditing import audit as audit_study
 
     page = audit_study(study, controls=controls, permute=permute)
@@ -1130,6 +1136,7 @@ def read(
     >>> ct.read("my_study")  # doctest: +SKIP
     """
     study = _opened(study)
+    require_ct(study, "read")
     from ctbone import reading
     from ctbone.reading.database import Database
 

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from ctbone import workflow
 from ctbone.cohort import read_cohort
-from ctbone.errors import CohortError, ConfigError, CtboneError, CustodyError
+from ctbone.errors import CohortError, ConfigError, CtboneError, CustodyError, StudyError
 from ctbone.models.crops import load_crops
 from ctbone.models.trained import read_card
 from ctbone.phantom.radiograph_cohort import RadiographCohort, draw_patients
@@ -197,9 +197,21 @@ def test_shuffled_labels_are_independent_of_the_truth():
     assert sorted(one.label for one in drawn) == sorted(one.truth for one in drawn)
 
 
-def test_contact_sheets_are_refused_in_words(study):
-    with pytest.raises(CtboneError, match="contact sheets"):
-        workflow.preprocess(study, qc=True)
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda study: workflow.check(study, second_opinion=True),
+        lambda study: workflow.preprocess(study, qc=True),
+        lambda study: workflow.predict(study, image="film.png", mask="box.json"),
+        lambda study: workflow.export("films.ctbone", study=study),
+        lambda study: workflow.explain(study),
+        lambda study: workflow.read(study, progress=True),
+        lambda study: workflow.audit(study, permute=1),
+    ],
+)
+def test_what_works_on_ct_alone_is_refused_in_words(made, command):
+    with pytest.raises(StudyError, match="works on CT, not on radiographs"):
+        command(made)
 
 
 def test_a_crop_of_another_program_is_checked_for_its_form(study):
