@@ -21,8 +21,12 @@ from ctbone.radiographs.grey import grey_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Decode = Callable[[Path, Sequence[int] | None], Iterator[np.ndarray]]
-"""Decodes frames of a compressed DICOM file, all or those of the numbers, to stored values."""
+Decode = Callable[[Path, Sequence[int] | None, int], Iterator[np.ndarray]]
+"""Decodes frames of a compressed DICOM file: the one frame, or those of the numbers from 0.
+
+The last argument is the number of pixels of a frame. The values may hold bits above BitsStored;
+those of lossy codecs do not leave its range.
+"""
 
 MODALITIES = ("CR", "DX", "RF", "RG", "XA")
 """Projection radiographs; see C.7.3.1.1.1."""
@@ -200,15 +204,15 @@ def _read_dicom(case: Case, path: Path, decode: Decode | None) -> Radiograph:
         number = int(case.frame or dataset.get("RepresentativeFrameNumber") or 1) - 1
         wanted = [number] if frames > 1 else None
         if dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit and dataset.BitsStored > 8:
-            stored = _twelve_bit_jpeg(dataset, number, frames)
+            stored = _clipped(_twelve_bit_jpeg(dataset, number, frames), dataset)
         elif dataset.file_meta.TransferSyntaxUID.is_compressed and decode is not None:
-            stored = next(iter(decode(path, wanted)))
+            stored = next(iter(decode(path, wanted, dataset.Rows * dataset.Columns)))
         else:
             stored = next(iter(pydicom.pixels.iter_pixels(dataset, indices=wanted)))
+            if dataset.file_meta.TransferSyntaxUID.is_compressed:
+                stored = _clipped(stored, dataset)
         if stored.shape != (dataset.Rows, dataset.Columns):
             raise ValueError
-        if dataset.file_meta.TransferSyntaxUID.is_compressed:
-            stored = _clipped(stored, dataset)
         return Radiograph(
             grey=grey_of(stored, dataset),
             tall=_tall(dataset),

@@ -1,9 +1,12 @@
 """Files of every kind, sound and damaged, against the arrays that they were written from."""
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
+from pydicom.uid import JPEGLSLossless, RLELossless
 
+from ctbone.dicom.decoder_pool import decode
 from ctbone.errors import RadiographError
 from ctbone.radiographs.read import MOST_PIXELS, read_radiograph, size_of
 from tests.radiographs.pictures import case_of, ramp, write_dicom, write_png
@@ -33,6 +36,20 @@ def test_pictures_keep_their_grey_levels(tmp_path, name, pixels, tolerance):
     white = np.iinfo(pixels.dtype).max
     np.testing.assert_allclose(read_radiograph(case).grey, pixels / white, atol=tolerance + 1e-6)
     assert size_of(case) == (40, 30)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless])
+@pytest.mark.parametrize("signed", [0, 1])
+def test_a_compressed_film_has_the_grey_of_the_plain_one(tmp_path, syntax, signed):
+    values = np.rint(ramp() * 4095).astype(np.int16) - 2048 * signed
+    path = write_dicom(tmp_path / "a.dcm", values, PixelRepresentation=signed)
+    plain = read_radiograph(case_of(path)).grey
+    np.testing.assert_allclose(plain, ramp(), atol=1 / 4095)
+    dataset = pydicom.dcmread(path)
+    dataset.compress(syntax)
+    dataset.save_as(path)
+    for decoder in (decode, None):
+        np.testing.assert_array_equal(read_radiograph(case_of(path), decoder).grey, plain)
 
 
 @pytest.mark.parametrize("pixels", [eight(ramp()), sixteen(ramp())])
