@@ -214,7 +214,7 @@ def examine_cohort(study: Study) -> CohortFindings:
     for case in table.readable:
         missing = _missing_files(study, case)
         problems += missing
-        if not missing:
+        if not missing and case.case_id not in table.without_box:
             with_files.append(case)
     problems += _too_few(study, table)
     cases = Cohort(tuple(table.cases))
@@ -263,11 +263,14 @@ class _Table:
         not one of the classes.
     problems
         The errors of rows, then those of the whole table.
+    without_box
+        case_id of each radiograph whose box or frame cannot be read.
     """
 
     cases: list[Case]
     readable: list[Case]
     problems: list[CtboneError]
+    without_box: set[str]
 
 
 def _parse(study: Study) -> _Table:
@@ -276,7 +279,7 @@ def _parse(study: Study) -> _Table:
         _REQUIRED,
         remedy="write one row a case: case_id, patient_id, label, cohort, image, mask",
     )
-    parsed = _Table([], [], _misspelled_columns(study, [*table.columns]))
+    parsed = _Table([], [], _misspelled_columns(study, [*table.columns]), set())
     rows_of: dict[str, int] = {}
     cohorts: dict[str, list[int]] = {}
     if table.empty:
@@ -290,7 +293,8 @@ def _parse(study: Study) -> _Table:
         case_id = row["case_id"]
         found = _row_problems(study, row, number=number, rows_of=rows_of)
         readable = _is_readable(row) and case_id.casefold() not in rows_of
-        readable = readable and _box_problem(study, row) is None
+        if _box_problem(study, row) is not None:
+            parsed.without_box.add(case_id)
         rows_of.setdefault(case_id.casefold(), number)
         cohorts.setdefault(row.get("cohort", ""), []).append(number)
         parsed.problems += found

@@ -75,9 +75,8 @@ def calibration_figure(readings: Readings, level: float) -> DrawnFigure:
                     share = proportion(int(positives), int(chosen.sum()), level=level)
                     x = score / 10 + shift
                     assert share.value is not None
-                    assert share.low is not None
-                    assert share.high is not None
-                    axis.plot([x, x], [share.low, share.high], color=FAINT, linewidth=0.7)
+                    if share.low is not None and share.high is not None:
+                        axis.plot([x, x], [share.low, share.high], color=FAINT, linewidth=0.7)
                     axis.plot(x, share.value, "o", color=colours[session], markersize=4)
         handles = [
             axes[0].plot([], [], "o", color=colour, markersize=4, label=session_title(session))[0]
@@ -89,6 +88,6 @@ def calibration_figure(readings: Readings, level: float) -> DrawnFigure:
             "reader_study_calibration",
             "Calibration of the readers",
             alt="Share of positive cases at each confidence score, by level and session.",
-            note="All readings of a level at each score, with Wilson's interval; the interval "
-            "does not take into account that a case is read by several readers.",
+            note="All readings of a level at each score, with Wilson's interval where there are "
+            "five or more; the interval does not take into account that a case is read by several readers.",
         )

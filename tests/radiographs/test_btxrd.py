@@ -79,7 +79,8 @@ def test_a_missing_column_is_named(folder):
         read_btxrd(folder)
 
 
-def test_the_pipeline_reports_groups_and_never_patients(folder, tmp_path):
+def test_the_pipeline_reports_groups_and_never_patients(tmp_path):
+    folder = write_btxrd(tmp_path / "btxrd", patients=24)
     sys.path.insert(0, str(Path(__file__).parents[2] / "pipelines"))
     try:
         import three_class_radiographs as pipeline
@@ -88,7 +89,7 @@ def test_the_pipeline_reports_groups_and_never_patients(folder, tmp_path):
     settings = {
         "name": "small",
         "classes": ["normal", "benign", "malignant"],
-        "folds": {"count": 2, "validation_share": 0.3},
+        "folds": {"count": 2, "validation_share": 0.5},
         "preprocess": {"radiographs": {"size": 32, "region": "box_or_image"}},
         "models": {
             "v2s": model(
