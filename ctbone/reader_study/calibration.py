@@ -89,5 +89,6 @@ def calibration_figure(readings: Readings, level: float) -> DrawnFigure:
             "Calibration of the readers",
             alt="Share of positive cases at each confidence score, by level and session.",
             note="All readings of a level at each score, with Wilson's interval where there are "
-            "five or more; the interval does not take into account that a case is read by several readers.",
+            "five or more; the interval does not take into account that a case is read by several "
+            "readers.",
         )
