@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pydicom
 from pydicom.encaps import get_frame
-from pydicom.uid import JPEGExtended12Bit
+from pydicom.uid import JPEG2000TransferSyntaxes, JPEGExtended12Bit, JPEGTransferSyntaxes
 
 from ctbone.cohort import Case
 from ctbone.errors import RadiographError
@@ -208,9 +208,7 @@ def _read_dicom(case: Case, path: Path, decode: Decode | None) -> Radiograph:
         elif dataset.file_meta.TransferSyntaxUID.is_compressed and decode is not None:
             stored = next(iter(decode(path, wanted, dataset.Rows * dataset.Columns)))
         else:
-            stored = next(iter(pydicom.pixels.iter_pixels(dataset, indices=wanted)))
-            if dataset.file_meta.TransferSyntaxUID.is_compressed:
-                stored = _clipped(stored, dataset)
+            stored = _decoded_here(dataset, wanted)
         if stored.shape != (dataset.Rows, dataset.Columns):
             raise ValueError
         return Radiograph(
@@ -219,6 +217,20 @@ def _read_dicom(case: Case, path: Path, decode: Decode | None) -> Radiograph:
             orientation=_orientation(dataset),
             format=f"DICOM {dataset.Modality}",
         )
+
+
+def _decoded_here(dataset: pydicom.Dataset, wanted: list[int] | None) -> np.ndarray:
+    """Decode in this process; ``grey_of`` masks the bits and extends the sign."""
+    frames = pydicom.pixels.iter_pixels(
+        dataset,
+        indices=wanted,
+        raw=True,
+        apply_jls_sign_correction=False,  # pydicom 3.0 writes into an array that is read-only
+    )
+    stored: np.ndarray = next(iter(frames))
+    syntax = dataset.file_meta.TransferSyntaxUID
+    overshoots = syntax in JPEGTransferSyntaxes or syntax in JPEG2000TransferSyntaxes
+    return _clipped(stored, dataset) if overshoots else stored
 
 
 def _clipped(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
