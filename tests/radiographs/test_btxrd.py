@@ -89,7 +89,7 @@ def test_the_pipeline_reports_groups_and_never_patients(tmp_path):
     settings = {
         "name": "small",
         "classes": ["normal", "benign", "malignant"],
-        "folds": {"count": 2, "validation_share": 0.5},
+        "folds": {"count": 2, "validation_share": 0.45},
         "preprocess": {"radiographs": {"size": 32, "region": "box_or_image"}},
         "models": {
             "v2s": model(
