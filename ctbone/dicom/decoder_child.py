@@ -145,8 +145,8 @@ def _checked(content: bytes, dataset: pydicom.Dataset, syntax: str) -> Stream | 
         stream = _jpeg_2000(content)
     elif syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
         stream = _jpeg(content)
-        if not content.rstrip(b"\0").endswith(_END):
-            raise StreamError("Ends")  # CharLS would not stop at the end
+        if not content.rstrip(b"\0\xff").endswith(_END):
+            raise StreamError("Ends")  # CharLS would not stop; encoders pad with 00 or FF
     else:
         return None  # RLE: the codec takes the size from the file's header
     if (stream.rows, stream.columns) != (dataset.Rows, dataset.Columns) or stream.samples != 1:

@@ -4,6 +4,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEGLSLossless, RLELossless
 
 from ctbone.dicom.decoder_pool import decode
@@ -50,6 +51,19 @@ def test_a_compressed_film_has_the_grey_of_the_plain_one(tmp_path, syntax, signe
     dataset.save_as(path)
     for decoder in (decode, None):
         np.testing.assert_array_equal(read_radiograph(case_of(path), decoder).grey, plain)
+
+
+@pytest.mark.parametrize("padding", [b"\0", b"\xff"])
+def test_a_stream_may_be_padded(tmp_path, padding):
+    path = write_dicom(tmp_path / "a.dcm", np.rint(ramp() * 4095))
+    plain = read_radiograph(case_of(path)).grey
+    dataset = pydicom.dcmread(path)
+    dataset.compress(JPEGLSLossless)
+    (stream,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    stream = bytes(stream).rstrip(b"\0")
+    dataset.PixelData = encapsulate([stream + padding * (2 - len(stream) % 2)])
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_radiograph(case_of(path), decode).grey, plain)
 
 
 @pytest.mark.parametrize("pixels", [eight(ramp()), sixteen(ramp())])
