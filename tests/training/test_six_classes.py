@@ -13,7 +13,7 @@ MALIGNANT = ["chordoma", "metastasis", "myeloma"]
 
 
 def test_six_classes_in_3d_with_metadata_and_their_hierarchy(tmp_path):
-    model = model_of("3d", metadata=["age", "sex"], training={"epochs": 6, "learning_rate": 0.01})
+    model = model_of("3d", metadata=["age", "sex"], training={"epochs": 2, "learning_rate": 0.01})
     study = small_study(
         tmp_path, models={"net": model}, classes=SUBTYPES, patients=48, external=0, contrast=300
     )
