@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ctbone.dicom import ImageHeader
     from ctbone.grid import Grid
     from ctbone.preprocessing import CropSummary, MaskCheck
+    from ctbone.radiographs import RadiographSummary
     from ctbone.resample import Slab
     from ctbone.scan_identity import ScanIdentity
     from ctbone.second_opinion import Opinion
@@ -50,6 +51,8 @@ class CaseCheck:
 
 def check_one(job: CaseJob) -> CaseCheck:
     """Check the headers of a case's images and its mask; the result also counts the voxels."""
+    if job.study.settings.of_radiographs:
+        return _check_radiograph(job)
     from ctbone.dicom import read_header
     from ctbone.preprocessing import check_case
 
@@ -88,15 +91,35 @@ def compare_converters(job: CaseJob) -> list[Opinion]:
     return opinions_of(job.study, job.case)
 
 
+def _check_radiograph(job: CaseJob) -> CaseCheck:
+    from ctbone.preprocessing import MaskCheck
+    from ctbone.radiographs import check_radiograph
+    from ctbone.scan_identity import ScanIdentity
+
+    return CaseCheck(MaskCheck(note=check_radiograph(job.study, job.case)), ScanIdentity())
+
+
 def converted_identity(job: CaseJob) -> ScanIdentity | None:
     """Return the identity of a case's volume; None if it is not made from the present files."""
+    if job.study.settings.of_radiographs:
+        from ctbone.radiographs import up_to_date
+        from ctbone.same_scans import read_identities
+
+        current = up_to_date(job.study, job.case) is not None
+        return read_identities(job.study, [job.case]).get(job.case.case_id) if current else None
     from ctbone.dicom import recorded_identity
 
     return recorded_identity(job.study, job.case)
 
 
-def prepare_case(job: CaseJob) -> CropSummary:
-    """Convert a case to NIfTI and make its crops."""
+def prepare_case(job: CaseJob) -> CropSummary | RadiographSummary:
+    """Convert a case to NIfTI and make its crops, or make the crop of a radiograph."""
+    if job.study.settings.of_radiographs:
+        from ctbone.dicom.decoder_pool import decode
+        from ctbone.radiographs import prepare_radiograph
+
+        with _only_this_process(job):
+            return prepare_radiograph(job.study, job.case, decode)
     from ctbone.dicom import convert_case
     from ctbone.preprocessing import PendingCrops
 
@@ -111,7 +134,7 @@ def prepare_case(job: CaseJob) -> CropSummary:
             return pending.write(crop_case(pending.volume, case, study.settings.preprocess))
 
 
-def prepare_and_draw(job: CaseJob) -> CropSummary:
+def prepare_and_draw(job: CaseJob) -> CropSummary | RadiographSummary:
     """Convert a case to NIfTI, make its crops and draw its contact sheet."""
     from ctbone.preprocessing import draw_sheet
 
@@ -130,7 +153,9 @@ def _only_this_process(job: CaseJob) -> AbstractContextManager[None]:
     )
 
 
-def finished_jobs(jobs: Sequence[CaseJob], *, threads: int) -> list[Outcome[CaseJob, CropSummary]]:
+def finished_jobs(
+    jobs: Sequence[CaseJob], *, threads: int
+) -> list[Outcome[CaseJob, CropSummary | RadiographSummary]]:
     """Return the outcomes of the cases that are up to date.
 
     Threads are enough: they hash files, which releases the interpreter lock. If all cases are up
@@ -147,6 +172,8 @@ def finished_jobs(jobs: Sequence[CaseJob], *, threads: int) -> list[Outcome[Case
 
 def modules_to_preload(study: Study) -> list[str]:
     """Return the modules that the processes of ``run`` import first: MONAI if a crop is missing."""
+    if study.settings.of_radiographs:
+        return []
     try:
         records = [record_of(study.crop(case.case_id, "3d")) for case in read_cohort(study)]
     except CtboneError:
@@ -154,7 +181,14 @@ def modules_to_preload(study: Study) -> list[str]:
     return [] if all(record.is_file() for record in records) else [TRANSFORMS]
 
 
-def _finished_summary(job: CaseJob) -> CropSummary | None:
+def _finished_summary(job: CaseJob) -> CropSummary | RadiographSummary | None:
+    if job.study.settings.of_radiographs:
+        from ctbone import radiographs
+
+        try:
+            return radiographs.up_to_date(job.study, job.case)
+        except Exception:
+            return None  # the stage runs next and reports the error for this case alone
     from ctbone.dicom import is_converted
     from ctbone.preprocessing import up_to_date
 

@@ -37,7 +37,8 @@ app = typer.Typer(
 
 StudyDir = Annotated[Path, typer.Option("--study", help="The study folder.", metavar="DIR")]
 DimOption = Annotated[
-    Literal["2d", "3d"] | None, typer.Option("--dim", help="Only the models of this dimension.")
+    Literal["2d", "3d", "radiograph"] | None,
+    typer.Option("--dim", help="Only the models of this dimension."),
 ]
 WorkersOption = Annotated[
     int | None,
@@ -129,6 +130,9 @@ def demo(
             "--shuffle-labels.",
         ),
     ] = None,
+    study: Annotated[
+        Literal["ct", "radiographs"], typer.Option(help="CT volumes, or radiographs.")
+    ] = "ct",
     shuffle_labels: Annotated[
         bool,
         typer.Option(
@@ -146,13 +150,14 @@ def demo(
 
     Writes DICOM series with masks, a cohort table and the scores of six readers; then checks,
     preprocesses, trains in 3D and 2D, predicts the external centres, fuses with a reader and
-    reports.
+    reports. With --study radiographs: films with boxes and clinical values in three classes.
     """
     from ctbone import workflow
 
     print(
         workflow.demo(
             folder,
+            study=study,
             shuffle_labels=shuffle_labels,
             difficulty=difficulty,
             seed=seed,

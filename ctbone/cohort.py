@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ctbone.config import Settings
 from ctbone.differences import did_you_mean, nearest
@@ -24,6 +25,10 @@ INTERNAL = "internal"
 COLUMNS = ("case_id", "patient_id", "label", "cohort", "image", "mask")
 LESION = "lesion"
 """Optional column: number of the mask's separate part that is the case, 1 the largest."""
+BOX = ("x0", "y0", "x1", "y1")
+"""Optional columns: region of a radiograph in pixels, from the upper left corner."""
+FRAME = "frame"
+"""Optional column: number of the frame of a DICOM radiograph that has several, from 1."""
 _REQUIRED = ("case_id", "label", "image")
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -54,6 +59,10 @@ class Case:
     lesion
         Number of the mask's separate part that is the case, 1 the largest; None applies
         ``preprocess.lesions`` of the settings.
+    box
+        ``x0, y0, x1, y1`` of a radiograph's region, in pixels; None where the columns are empty.
+    frame
+        Number of a DICOM radiograph's frame, from 1; None where it has one.
     """
 
     case_id: str
@@ -64,6 +73,8 @@ class Case:
     mask: Path | None
     metadata: tuple[tuple[str, str], ...] = ()
     lesion: int | None = None
+    box: tuple[float, float, float, float] | None = None
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +169,10 @@ def cohort_table(cohort: Cohort) -> pd.DataFrame:
         row: dict[str, object] = {name: getattr(case, name) for name in COLUMNS}
         if case.lesion is not None:
             row[LESION] = case.lesion
+        if case.box is not None:
+            row |= dict(zip(BOX, case.box, strict=True))
+        if case.frame is not None:
+            row[FRAME] = case.frame
         rows.append({**row, **dict(case.metadata)})
     return pd.DataFrame(rows, columns=None if rows else list(COLUMNS))
 
@@ -199,7 +214,7 @@ def examine_cohort(study: Study) -> CohortFindings:
     for case in table.readable:
         missing = _missing_files(study, case)
         problems += missing
-        if not missing:
+        if not missing and case.case_id not in table.without_box:
             with_files.append(case)
     problems += _too_few(study, table)
     cases = Cohort(tuple(table.cases))
@@ -248,11 +263,14 @@ class _Table:
         not one of the classes.
     problems
         The errors of rows, then those of the whole table.
+    without_box
+        case_id of each radiograph whose box or frame cannot be read.
     """
 
     cases: list[Case]
     readable: list[Case]
     problems: list[CtboneError]
+    without_box: set[str]
 
 
 def _parse(study: Study) -> _Table:
@@ -261,7 +279,7 @@ def _parse(study: Study) -> _Table:
         _REQUIRED,
         remedy="write one row a case: case_id, patient_id, label, cohort, image, mask",
     )
-    parsed = _Table([], [], _misspelled_columns(study, [*table.columns]))
+    parsed = _Table([], [], _misspelled_columns(study, [*table.columns]), set())
     rows_of: dict[str, int] = {}
     cohorts: dict[str, list[int]] = {}
     if table.empty:
@@ -275,6 +293,8 @@ def _parse(study: Study) -> _Table:
         case_id = row["case_id"]
         found = _row_problems(study, row, number=number, rows_of=rows_of)
         readable = _is_readable(row) and case_id.casefold() not in rows_of
+        if _box_problem(study, row) is not None:
+            parsed.without_box.add(case_id)
         rows_of.setdefault(case_id.casefold(), number)
         cohorts.setdefault(row.get("cohort", ""), []).append(number)
         parsed.problems += found
@@ -389,6 +409,7 @@ def _several_classes(cohort: Cohort) -> list[str]:
 
 def _case(study: Study, row: dict[str, str], label: str) -> Case:
     mask, lesion = row.get("mask", ""), row.get(LESION, "")
+    ours = _own_columns(study)
     return Case(
         case_id=row["case_id"],
         patient_id=row.get("patient_id", "") or row["case_id"],
@@ -399,10 +420,43 @@ def _case(study: Study, row: dict[str, str], label: str) -> Case:
         metadata=tuple(
             (name, "" if cell.strip().casefold() in EMPTY_CELLS else cell)
             for name, cell in row.items()
-            if name not in (*COLUMNS, LESION)
+            if name not in ours
         ),
         lesion=int(lesion) if lesion else None,
+        **_radiograph_cells(study, row),
     )
+
+
+def _own_columns(study: Study) -> tuple[str, ...]:
+    """Return the columns that are not clinical."""
+    return (*COLUMNS, LESION, *((*BOX, FRAME) if study.settings.of_radiographs else ()))
+
+
+def _radiograph_cells(study: Study, row: dict[str, str]) -> dict[str, Any]:
+    """Return box and frame of a row; None for cells that ``_box_problem`` refuses."""
+    if not study.settings.of_radiographs:
+        return {}
+    cells, frame = [row.get(name, "") for name in BOX], row.get(FRAME, "")
+    box = None if not all(cells) or _box_problem(study, row) else tuple(map(float, cells))
+    return {"box": box, "frame": int(frame) if _is_lesion_number(frame) else None}
+
+
+def _box_problem(study: Study, row: dict[str, str]) -> str | None:
+    """Return why the cells of the box or the frame cannot be read; None where they can."""
+    if not study.settings.of_radiographs:
+        return None
+    frame = row.get(FRAME, "")
+    if frame and not _is_lesion_number(frame):
+        return f"the frame is '{frame}', not a number from 1"
+    cells = [row.get(name, "") for name in BOX]
+    if not any(cells):
+        return None
+    if not all(cells):
+        return "the box has empty cells"
+    try:
+        return None if all(map(math.isfinite, map(float, cells))) else "the box is not finite"
+    except ValueError:
+        return "the box holds text"
 
 
 def _row_problems(
@@ -460,6 +514,18 @@ def _row_problems(
                 found=repr(lesion),
                 expected="1 for the largest part, 2 for the next, or empty",
                 remedy=f"correct the cell; if '{LESION}' is a clinical column, rename it",
+            )
+        )
+    box = _box_problem(study, row)
+    if box is not None:
+        problems.append(
+            CohortError(
+                box,
+                case=case_id,
+                file=where,
+                found=", ".join(f"{name} {row.get(name, '')!r}" for name in (*BOX, FRAME)),
+                expected="four numbers in pixels, or four empty cells; a frame from 1, or empty",
+                remedy="correct the cells",
             )
         )
     cohort = row.get("cohort", "")

@@ -64,6 +64,20 @@ class Images2D(_Section):
     """Tissue around the lesion, in mm."""
 
 
+class Radiographs(_Section):
+    """The crop of a radiograph that is a network's input."""
+
+    size: Annotated[int, Field(ge=16, le=2048)] = 224
+    """Pixels along each edge."""
+    region: Literal["box", "box_or_image", "image"] = "box"
+    """``box``: each radiograph needs a region; ``box_or_image``: one without a region is taken
+    whole; ``image``: all are taken whole."""
+    margin: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """Width added on each side of the box, as a share of its longer edge."""
+    aspect: Literal["letterbox", "stretch"] = "letterbox"
+    """``letterbox``: the aspect ratio is kept and the square is padded; ``stretch``: it is not."""
+
+
 class PreprocessSettings(_Section):
     """From a volume and a lesion mask to the networks' input."""
 
@@ -75,6 +89,7 @@ class PreprocessSettings(_Section):
     number in the cohort's ``lesion`` column takes one part, so that each can be a case."""
     crop_3d: Crop3D = Crop3D()
     images_2d: Images2D = Images2D()
+    radiographs: Radiographs = Radiographs()
 
 
 class FoldSettings(_Section):
@@ -96,6 +111,11 @@ class Window(_Section):
 BONE = Window(center=400, width=1800)
 SOFT_TISSUE = Window(center=40, width=400)
 WIDE = Window(center=0, width=2000)
+
+GREY_WHITE = 10_000
+"""Stored value of white in the crop of a radiograph; black is 0."""
+FULL_GREY = Window(center=GREY_WHITE / 2, width=GREY_WHITE)
+"""The whole grey scale of a radiograph."""
 
 
 class ExtraTransform(_Section):
@@ -121,10 +141,12 @@ class Augmentation(_Section):
     """Share of the edge along each axis."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """0.1 draws a zoom between 0.9 and 1.1."""
-    flip: tuple[Literal["left_right", "anterior_posterior", "superior_inferior"], ...] = (
-        "left_right",
-    )
-    """Axes that are mirrored, each with probability 0.5."""
+    flip: tuple[
+        Literal["left_right", "anterior_posterior", "superior_inferior", "horizontal", "vertical"],
+        ...,
+    ] = ("left_right",)
+    """Axes that are mirrored, each with probability 0.5: the patient's in CT, ``horizontal`` and
+    ``vertical`` in radiographs."""
     extra: tuple[ExtraTransform, ...] = ()
     """Intensity transforms of MONAI, TorchIO or your own, applied in HU after the resampling."""
 
@@ -137,8 +159,15 @@ class TrainingSettings(_Section):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Of the learning rate; ``cosine``: it falls to 0 along half a cosine after the warm-up."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Momentum of SGD."""
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    """Of the learning rate; ``cosine``: it falls to 0 along half a cosine after the warm-up;
+    ``step``: it is multiplied by ``step_factor`` after every ``step_epochs`` epochs."""
+    step_epochs: Annotated[int, Field(ge=1)] = 30
+    """Epochs between two steps of the schedule ``step``."""
+    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Factor of the learning rate at each step."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs over which the learning rate rises linearly from 0."""
     loss: Component = "cross_entropy"
@@ -154,9 +183,15 @@ class TrainingSettings(_Section):
     so that all classes are equally likely."""
     mixup: NonNegativeFloat = 0.0
     """α of mixup's Beta distribution; 0: no mixup."""
+    cutmix: NonNegativeFloat = 0.0
+    """α of CutMix's Beta distribution; 0: no CutMix. With mixup too, each image is drawn one of the
+    two, equally likely."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average (EMA) of the weights, which is validated and kept in
     their place; 0: no average."""
+    swa_start: Annotated[int, Field(ge=1)] | None = None
+    """Stochastic weight averaging (SWA): the mean of the weights after each epoch from this one on,
+    with batch-norm statistics of the training part, is validated and kept; null: no average."""
     early_stopping: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many epochs without improvement; null: train all epochs."""
     micro_batch: Annotated[int, Field(ge=2)] | None = None
@@ -176,6 +211,14 @@ class TrainingSettings(_Section):
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs}, expected fewer than epochs, {self.epochs}"
             )
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum belongs to optimizer sgd, found {self.optimizer}")
+        if self.swa_start is not None and self.ema:
+            raise ValueError("ema and swa_start are two averages of the weights; set one")
+        if self.swa_start is not None and self.swa_start > self.epochs:
+            raise ValueError(
+                f"swa_start is {self.swa_start}, expected at most epochs, {self.epochs}"
+            )
         if self.micro_batch is not None and self.micro_batch > self.batch_size:
             raise ValueError(
                 f"micro_batch is {self.micro_batch}, expected at most batch_size, {self.batch_size}"
@@ -186,7 +229,7 @@ class TrainingSettings(_Section):
 class ModelSettings(_Section):
     """One network of the study."""
 
-    dim: Literal["2d", "3d"]
+    dim: Literal["2d", "3d", "radiograph"]
     network: Component = "densenet121"
     """MONAI's name; in 2D timm's, or MONAI's after ``monai.``; or your own as
     ``package.module:Class``."""
@@ -195,7 +238,11 @@ class ModelSettings(_Section):
     weights: str = "none"
     """Initial weights: ``none`` (random), ``imagenet``, or the path of a safetensors file."""
     windows: Annotated[tuple[Window, ...], Field(min_length=1)] = (WIDE,)
-    """One input channel for each window."""
+    """One input channel for each window, in HU; of radiographs in grey, 0 to 10,000. The default
+    is −1000 to 1000 HU, or the whole grey scale."""
+    normalise: Literal["windows", "training"] = "windows"
+    """``windows``: the input is 0–1 in each window (with ImageNet weights: normalised as ImageNet);
+    ``training``: minus the mean, divided by the standard deviation, of the training part."""
     view_weights: Literal["equal", "area"] | tuple[NonNegativeFloat, ...] = "equal"
     """Weights of a 2D model's images in the patient's probability: ``equal``, by lesion ``area``,
     or given."""
@@ -204,12 +251,30 @@ class ModelSettings(_Section):
     to air."""
     mask_dilation: NonNegativeFloat = 0.0
     """mm by which the mask is dilated first."""
+    outputs: Literal["softmax", "sigmoid"] = "softmax"
+    """``softmax``: one output a class; ``sigmoid``: one output, for two classes, whose
+    cross-entropy is the binary one."""
+    tta: Literal["none", "flips"] = "none"
+    """Test-time augmentation: ``flips`` averages the probabilities of the image and its mirror
+    images along each axis of ``training.augmentation.flip``."""
     metadata: tuple[str, ...] = ()
     """Clinical columns of ``cohort.csv``, such as age and sex: the network's second input."""
     training: TrainingSettings = TrainingSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _grey_window(cls, raw: Any) -> Any:
+        """Give a radiograph's network its whole grey scale, unless windows are given."""
+        if isinstance(raw, dict) and raw.get("dim") == "radiograph" and "windows" not in raw:
+            return {**raw, "windows": (FULL_GREY,)}
+        return raw
+
     @model_validator(mode="after")
     def _mask_is_used(self) -> ModelSettings:
+        if self.dim == "radiograph" and self.mask != "none":
+            raise ValueError("radiographs have a region and no mask; set mask to none")
+        if self.tta == "flips" and self.dim == "2d":
+            raise ValueError("tta: the planes of a CT have different axes; set tta to none")
         if self.mask_dilation and self.mask == "none":
             raise ValueError(
                 "mask_dilation dilates a mask that is not used; set mask to channel or only"
@@ -242,8 +307,8 @@ class Stacking(_Section):
     """The probabilities that enter, as in a combination."""
     columns: tuple[str, ...] = ()
     """Clinical columns of ``cohort.csv``, such as age, sex and site."""
-    model: Literal["logistic", "random_forest", "gradient_boosting"] = "logistic"
-    """Kind of the model."""
+    model: Literal["logistic", "random_forest", "gradient_boosting", "tuned"] = "logistic"
+    """Kind of the model; ``tuned``: in each fold the best of eight methods by inner AUC."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
@@ -326,6 +391,9 @@ class EvaluationSettings(_Section):
     case-control data; null: that of the cases."""
     dangerous_error: DangerousError | None = None
     """An error whose rate is reported separately."""
+    groups: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = {}
+    """Groups of classes, such as benign and malignant subtypes, reported from the same
+    probabilities: those of its classes are summed."""
 
 
 class PredictionSettings(_Section):
@@ -424,6 +492,9 @@ class Settings(_Section):
     classes: Annotated[tuple[Name, ...], Field(min_length=2)] = ("benign", "malignant")
     positive: Name | None = None
     """The class whose probability is evaluated in a two-class study; null: the last."""
+    grouping: str = ""
+    """How the rows of ``cohort.csv`` were grouped in ``patient_id`` where the patients are unknown;
+    empty: it holds the patients."""
     dicom: DicomSettings = DicomSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
     folds: FoldSettings = FoldSettings()
@@ -473,6 +544,17 @@ class Settings(_Section):
                     f"evaluation.dangerous_error.{key} is '{name}', "
                     f"expected one of the classes {list(self.classes)}"
                 )
+        for name, model in self.models.items():
+            if model.outputs == "sigmoid" and len(self.classes) != 2:
+                raise ValueError(f"models.{name}.outputs: sigmoid is for two classes")
+        if len({model.dim == "radiograph" for model in self.models.values()}) > 1:
+            raise ValueError("models: a study has CT (2d, 3d) or radiographs, not both")
+        for name, members in self.evaluation.groups.items():
+            if not set(members) <= set(self.classes) or len(set(members)) < len(members):
+                raise ValueError(
+                    f"evaluation.groups.{name} is {list(members)}, expected some of the classes "
+                    f"{list(self.classes)}, each once"
+                )
         if READER in self.models:
             raise ValueError(
                 f"models: '{READER}' is the radiologist in a fusion, choose another name"
@@ -515,6 +597,11 @@ class Settings(_Section):
                     f"fusion.recalibration.{name}: '{recalibration.of}' is recalibrated already"
                 )
         return self
+
+    @property
+    def of_radiographs(self) -> bool:
+        """Whether the cases are radiographs, not CT."""
+        return any(model.dim == "radiograph" for model in self.models.values())
 
     @property
     def positive_class(self) -> str:

@@ -143,6 +143,10 @@ class PreprocessError(CtboneError):
     """No crop can be made from a volume and its mask."""
 
 
+class RadiographError(CtboneError):
+    """A radiograph or its region cannot be read, or they do not belong together."""
+
+
 class CustodyError(CtboneError):
     """A file of the study does not belong to what it was made from."""
 

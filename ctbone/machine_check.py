@@ -156,7 +156,7 @@ def _needs(study: Study) -> dict[str, Any]:
     """Return cases, disk, memory and the models' times of a study."""
     from ctbone.cohort import read_cohort
     from ctbone.errors import CtboneError
-    from ctbone.input_kind import INPUT_KINDS
+    from ctbone.input_kind import kinds_of
 
     settings = study.settings
     cases: int | None
@@ -172,7 +172,8 @@ def _needs(study: Study) -> dict[str, Any]:
         models = {name: _measure(study, name, internal) for name in settings.models}
     crop_mb = sum(
         2 * kind.settings(settings.preprocess).size ** kind.dimensions * views / 1e6
-        for kind, views in ((INPUT_KINDS["3d"], 1), (INPUT_KINDS["2d"], 3))
+        for kind in kinds_of(settings).values()
+        for views in ((3,) if kind.has_views else (1,))
     )
     weights = sum(model.weights_mb for model in models.values()) * settings.folds.count / 1e3
     found: dict[str, Any] = {"models": models, "cases": cases}
@@ -220,7 +221,7 @@ def _measure(study: Study, name: str, internal: int | None) -> ModelTime:
         seconds = min(seconds, (time.perf_counter() - began) / len(seen))
     hours = None
     if internal is not None:
-        images, folds = internal * (3 if kind.dimensions == 2 else 1), study.settings.folds.count
+        images, folds = internal * (3 if kind.has_views else 1), study.settings.folds.count
         # Of k folds one is tested; a validation costs about a third of a step.
         trained = images * (folds - 1) / folds * model.training.epochs * folds
         hours = round(trained * seconds / 3600, 2)

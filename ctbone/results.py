@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ctbone.fusion import FusionSummary
     from ctbone.pacs import PulledCase
     from ctbone.preprocessing import CropSummary
+    from ctbone.radiographs import RadiographSummary
     from ctbone.training import TrainingSummary
 
 
@@ -232,11 +233,11 @@ class Preprocessing(Result):
     """
 
     study: Study
-    outcomes: Sequence[Outcome[Any, CropSummary]]
+    outcomes: Sequence[Outcome[Any, CropSummary | RadiographSummary]]
     shared: Sequence[CtboneError] = ()
     notes: Sequence[str] = ()
 
-    def __iter__(self) -> Iterator[Outcome[Any, CropSummary]]:
+    def __iter__(self) -> Iterator[Outcome[Any, CropSummary | RadiographSummary]]:
         return iter(self.outcomes)
 
     def __len__(self) -> int:

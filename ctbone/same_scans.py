@@ -97,7 +97,11 @@ def read_identities(study: Study, cases: Iterable[Case]) -> dict[str, ScanIdenti
     found = {}
     for case in cases:
         with suppress(StudyError):  # not converted, or its crops come from another program
-            identity = identity_of_record(read_json(record_of(study.nifti(case.case_id))))
+            radiographs = study.settings.of_radiographs
+            made = (
+                study.crop(case.case_id, "radiograph") if radiographs else study.nifti(case.case_id)
+            )
+            identity = identity_of_record(read_json(record_of(made)))
             if identity is not None:
                 found[case.case_id] = identity
     return found

@@ -14,7 +14,7 @@ from ctbone.cohort import Cohort
 from ctbone.config import READER, ModelSettings
 from ctbone.differences import did_you_mean, nearest
 from ctbone.errors import ConfigError, CtboneError, ModelError, ScoreError, StudyError
-from ctbone.input_kind import INPUT_KINDS
+from ctbone.input_kind import INPUT_KINDS, kinds_of
 from ctbone.scores import check_scores
 from ctbone.study import Study
 
@@ -68,6 +68,45 @@ def check_fusion(study: Study, cohort: Cohort) -> list[CtboneError]:
             with _collected(problems, f"fusion.stacking.{name}.columns"):
                 _require_column(cohort, column)
     return problems
+
+
+def require_ct(study: Study, command: str) -> None:
+    """Refuse a command that works on CT in a study of radiographs.
+
+    Raises
+    ------
+    StudyError
+        The study holds radiographs.
+    """
+    if study.settings.of_radiographs:
+        raise StudyError(
+            f"ctbone {command} works on CT, not on radiographs",
+            file=study.settings_file,
+            found="dim: radiograph",
+            remedy="docs/how-to.md lists under Radiographs what works on CT alone",
+        )
+
+
+def region_notes(study: Study, cohort: Cohort) -> list[str]:
+    """Note classes of radiographs that differ in having a region: the crop then tells the class."""
+    settings = study.settings
+    if not settings.of_radiographs or settings.preprocess.radiographs.region != "box_or_image":
+        return []
+    has: dict[str, list[bool]] = {}
+    for case in cohort:
+        has.setdefault(case.label, []).append(case.box is not None or case.mask is not None)
+    shares = {label: sum(found) / len(found) for label, found in has.items()}
+    if len(shares) < 2 or max(shares.values()) - min(shares.values()) < _UNEVEN:
+        return []
+    listed = ", ".join(f"{share:.0%} of {label}" for label, share in shares.items())
+    return [
+        f"a region is given for {listed}: whether a radiograph is cropped tells the class; compare "
+        "with preprocess.radiographs.region: image"
+    ]
+
+
+_UNEVEN = 0.2
+"""Difference of two classes' shares of cases with a region that is noted."""
 
 
 def check_readers(study: Study, cohort: Cohort) -> tuple[list[CtboneError], list[str]]:
@@ -263,13 +302,13 @@ def check_space(study: Study, cohort: Cohort, voxels: int) -> list[CtboneError]:
         Of all volumes that are not converted yet.
     """
     settings = study.settings
-    sides = settings.preprocess
-    of_dim = {"3d": sides.crop_3d.size**3, "2d": 3 * sides.images_2d.size**2}
     crops = sum(
-        3 * size
+        3
+        * kind.settings(settings.preprocess).size ** kind.dimensions
+        * (3 if kind.has_views else 1)
         for case in cohort
-        for dim, size in of_dim.items()
-        if not study.crop(case.case_id, "3d" if dim == "3d" else "2d").exists()
+        for dim, kind in kinds_of(settings).items()
+        if not study.crop(case.case_id, dim).exists()
     )
     weights = sum(_training_bytes(study, name) for name in settings.models)
     needed = voxels * 2 * _COMPRESSED + crops + weights

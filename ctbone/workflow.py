@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ctbone.cases import (
     TRANSFORMS,
@@ -57,7 +57,14 @@ from ctbone.results import (
     Training,
 )
 from ctbone.study import Study, atomic_path, record_of, write_table, write_text
-from ctbone.study_check import check_fusion, check_models, check_readers, check_space
+from ctbone.study_check import (
+    check_fusion,
+    check_models,
+    check_readers,
+    check_space,
+    region_notes,
+    require_ct,
+)
 from ctbone.workers import default_workers, map_cases, require_main_guard
 
 if TYPE_CHECKING:
@@ -65,7 +72,6 @@ if TYPE_CHECKING:
 
     from ctbone.custody import Chain
     from ctbone.machine_check import Diagnosis
-    from ctbone.preprocessing import CropSummary
     from ctbone.same_scans import NearScans
 
 DEMO_MARK = ".ctbone-demo"
@@ -156,6 +162,8 @@ def check(
     (False, 'the cohort has no cases')
     """
     opened = _opened(study)
+    if second_opinion:
+        require_ct(opened, "check --second-opinion")
     found = _check(opened, workers=workers, preload=())
     if not second_opinion:
         return found
@@ -220,7 +228,13 @@ def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck
     return CohortCheck(
         study=study,
         problems=problems,
-        notes=[*of_cases, *near, *found.notes, *score_notes],
+        notes=[
+            *of_cases,
+            *near,
+            *found.notes,
+            *score_notes,
+            *region_notes(study, found.cases),
+        ],
         internal=len(found.cases.internal),
         external=len(found.cases.external),
     )
@@ -412,7 +426,9 @@ def preprocess(
     >>> ct.preprocess("my_study", workers=4).table  # doctest: +SKIP
     """
     study = _opened(study)
-    from ctbone.preprocessing import write_quality, write_summary
+    if qc:
+        require_ct(study, "preprocess --qc")
+    from ctbone.preprocessing import write_quality
     from ctbone.same_scans import near_scans, read_identities, shared_scans
     from ctbone.scan_identity import study_salt
 
@@ -422,7 +438,8 @@ def preprocess(
     jobs = [CaseJob(study, one) for one in cases]
     done = [] if cluster is not None else finished_jobs(jobs, threads=workers)
     finished = {outcome.item for outcome in done}
-    preload = [TRANSFORMS] if len(finished) < len(jobs) else []
+    of_ct = not study.settings.of_radiographs
+    preload = [TRANSFORMS] if of_ct and len(finished) < len(jobs) else []
     outcomes = [] if qc else done  # every case needs its contact sheet
     rest = jobs if qc else [job for job in jobs if job not in finished]
     work = prepare_and_draw if qc else prepare_case
@@ -431,12 +448,12 @@ def preprocess(
             outcomes.append(outcome)
             bar.advance(note=f"{outcome.item.case.case_id}{' failed' if outcome.error else ''}")
     outcomes.sort(key=lambda outcome: cases.index(outcome.item.case))
-    results: dict[str, CropSummary | CtboneError] = {}
+    results: dict[str, Any] = {}
     for outcome in outcomes:
         result = outcome.error or outcome.result
         assert result is not None
         results[outcome.item.case.case_id] = result
-    write_summary(study, results)
+    _write_summary(study, results)
     if qc:
         write_quality(study, [one.case_id for one in cohort])
     ready = [outcome.item.case for outcome in outcomes if outcome.error is None]
@@ -445,8 +462,21 @@ def preprocess(
         if one not in cases and (identity := converted_identity(CaseJob(study, one))):
             identities[one.case_id] = identity
     shared = shared_scans(cohort, identities)
-    notes = _near_notes(study, near_scans(cohort, identities, shared), draw=True)
+    near = near_scans(cohort, identities, shared)
+    notes = _near_notes(study, near, draw=not study.settings.of_radiographs)
     return Preprocessing(study, outcomes, shared, notes)
+
+
+def _write_summary(study: Study, results: dict[str, Any]) -> None:
+    """Write ``preprocess.csv``, in the columns of CT or of radiographs."""
+    if study.settings.of_radiographs:
+        from ctbone.radiographs import write_summary as write_radiographs
+
+        write_radiographs(study, results)
+        return
+    from ctbone.preprocessing import write_summary
+
+    write_summary(study, results)
 
 
 def _near_notes(study: Study, near: Sequence[NearScans], *, draw: bool) -> list[str]:
@@ -592,10 +622,13 @@ def predict(
     if (image, mask, cohort, model) != (None, None, None, None):
         from ctbone.new_patient import predict_patients
 
+        of_study = None if model is not None and cohort is None else _opened(study)
+        if of_study is not None:
+            require_ct(of_study, "predict for new patients")
         return predict_patients(
             image,
             mask,
-            study=None if model is not None and cohort is None else _opened(study),
+            study=of_study,
             model=model,
             cohort=cohort,
             case=case,
@@ -657,6 +690,7 @@ def export(
     >>> ct.export("sacral.ctbone", study="my_study")  # doctest: +SKIP
     """
     study = _opened(study)
+    require_ct(study, "export")
     from ctbone import release
 
     path = Path(out)
@@ -728,6 +762,7 @@ def explain(
     >>> ct.explain("my_study", dim="3d", case="P012").table  # doctest: +SKIP
     """
     study = _opened(study)
+    require_ct(study, "explain")
     from ctbone.explaining import explain_study
 
     names = models_of(study, dim)
@@ -1042,6 +1077,8 @@ def audit(study: Study | AnyPath = ".", *, controls: bool = False, permute: int 
     >>> ct.audit("my_study").table  # doctest: +SKIP
     """
     study = _opened(study)
+    if controls or permute:
+        require_ct(study, "audit --controls or --permute")
     from ctbone.auditing import audit as audit_study
 
     page = audit_study(study, controls=controls, permute=permute)
@@ -1099,6 +1136,7 @@ def read(
     >>> ct.read("my_study")  # doctest: +SKIP
     """
     study = _opened(study)
+    require_ct(study, "read")
     from ctbone import reading
     from ctbone.reading.database import Database
 
@@ -1231,6 +1269,7 @@ def _set_aside(study: Study, chain: Chain) -> None:
 def demo(
     folder: AnyPath | None = None,
     *,
+    study: Literal["ct", "radiographs"] = "ct",
     shuffle_labels: bool = False,
     difficulty: float | None = None,
     seed: int = 0,
@@ -1245,7 +1284,11 @@ def demo(
     ----------
     folder
         A new or empty folder, or an earlier demo with the same options. None takes
-        ``ctbone-demo``, or ``ctbone-demo-shuffled`` with shuffled labels.
+        ``ctbone-demo``, or ``ctbone-demo-shuffled`` with shuffled labels; of radiographs
+        ``ctbone-demo-radiographs``.
+    study
+        ``ct``: two classes, networks in 3D and 2D; ``radiographs``: three classes, with clinical
+        columns.
     shuffle_labels
         Permute the labels, so that there is nothing to learn: the AUC must be about 0.5.
     difficulty
@@ -1272,44 +1315,46 @@ def demo(
     Report: demo/report/index.html
     """
     from ctbone.phantom.cohort import PhantomCohort, write_cohort
+    from ctbone.phantom.radiograph_cohort import RadiographCohort, write_radiographs
 
     if folder is None:
-        folder = "ctbone-demo-shuffled" if shuffle_labels else "ctbone-demo"
-    study = Study(Path(folder))
-    cohort = PhantomCohort(seed=seed, shuffle_labels=shuffle_labels)
-    if difficulty is not None:
-        cohort = dataclasses.replace(cohort, difficulty=difficulty)
-    mark = study.root / DEMO_MARK
-    if study.root.exists() and any(study.root.iterdir()) and not mark.exists():
+        name = "ctbone-demo" if study == "ct" else "ctbone-demo-radiographs"
+        folder = f"{name}-shuffled" if shuffle_labels else name
+    demo = Study(Path(folder))
+    chosen = {} if difficulty is None else {"difficulty": difficulty}
+    kind: Any = PhantomCohort if study == "ct" else RadiographCohort
+    write: Any = write_cohort if study == "ct" else write_radiographs
+    config = "demo" if study == "ct" else "demo_radiographs"
+    cohort = kind(seed=seed, shuffle_labels=shuffle_labels, **chosen)
+    mark = demo.root / DEMO_MARK
+    if demo.root.exists() and any(demo.root.iterdir()) and not mark.exists():
         raise StudyError(
             "the folder is not empty and not a demo",
-            file=study.root,
+            file=demo.root,
             remedy="name an empty folder",
         )
     if mark.exists() and mark.read_text(encoding="utf-8") != repr(cohort):
         raise StudyError(
             "this demo was made with other options",
-            file=study.root,
+            file=demo.root,
             remedy="name an empty folder",
         )
-    if not (study.root / "truth.json").exists():
+    if not (demo.root / "truth.json").exists():
         if workers > 1:
             require_main_guard()
         write_text(mark, repr(cohort))
-        shutil.copyfile(builtin_config("demo"), study.settings_file)
+        shutil.copyfile(builtin_config(config), demo.settings_file)
         total = cohort.internal + sum(cohort.external.values())
         with progress("Synthetic patients", total=total) as bar:
-            write_cohort(
-                study.root, cohort, workers=workers, progress=lambda done, _: bar.advance()
-            )
-    study = Study.open(study.root)
-    _note_other_settings(study)
-    return run(study, workers=workers)
+            write(demo.root, cohort, workers=workers, progress=lambda done, _: bar.advance())
+    demo = Study.open(demo.root)
+    _note_other_settings(demo, config)
+    return run(demo, workers=workers)
 
 
-def _note_other_settings(demo: Study) -> None:
+def _note_other_settings(demo: Study, name: str) -> None:
     """Print the settings of a demo that differ from the demo config, if any."""
-    config = load_settings(builtin_config("demo"))
+    config = load_settings(builtin_config(name))
     here, there = (settings.model_dump(mode="json") for settings in (demo.settings, config))
     apart = [*differences(here, there)]
     if not apart:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ctbone"
 STAGES = {
     *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
-    *("release", "reporting", "reader_study", "planning", "explaining", "reading"),
+    *("radiographs", "release", "reporting", "reader_study", "planning", "explaining", "reading"),
 }
 SHARED = {
     "document": {

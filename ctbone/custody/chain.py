@@ -12,7 +12,7 @@ from ctbone.custody.image_files import CaseLinks
 from ctbone.custody.link import KINDS, Kind, Link
 from ctbone.custody.memory import Memory
 from ctbone.errors import CustodyError
-from ctbone.input_kind import INPUT_KINDS, Dim
+from ctbone.input_kind import Dim, kinds_of
 from ctbone.study import Study
 
 _NAMED = 5
@@ -56,7 +56,7 @@ def inspect(study: Study) -> Chain:
     dims = sorted({model.dim for model in study.settings.models.values()}, reverse=True)
     for case in cohort:
         of_case = made.cases.links(case)
-        links += [of_case["volume"], *(of_case[dim] for dim in dims)]
+        links += [of_case[name] for name in ("volume", *dims) if name in of_case]
     links.append(made.folds())
     for model in study.settings.models:
         links += [made.weights(model, fold) for fold in range(study.settings.folds.count)]
@@ -112,10 +112,11 @@ def require_current(
     links: list[Link] = []
     for name in names if kind not in ("folds", "report") else [kind]:
         if kind == "volume":
-            links.append(made.cases.links(cohort.case(name))["volume"])
+            of_case = made.cases.links(cohort.case(name))
+            links += [of_case["volume"]] if "volume" in of_case else []
         elif kind == "crop":
             of_case = made.cases.links(cohort.case(name))
-            links += [of_case[one] for one in INPUT_KINDS if dim in (None, one)]
+            links += [of_case[one] for one in kinds_of(study.settings) if dim in (None, one)]
         elif kind == "weights":
             model, fold = name.rsplit("/fold", 1)
             links.append(made.weights(model, int(fold)))

@@ -47,7 +47,24 @@ def settings_key(study: Study, model: str) -> dict[str, Any]:
     }
     if not ours.training.augmentation.extra:
         del key["training"]["augmentation"]["extra"]  # so that keys of earlier versions still match
+    for part, section in (("", ours), ("training", ours.training)):
+        for name, unused in _ADDED[part].items():
+            if getattr(section, name) == unused:
+                del (key[part] if part else key)[name]
     return key
+
+
+_ADDED: dict[str, dict[str, Any]] = {
+    "": {"normalise": "windows", "outputs": "softmax", "tta": "none"},
+    "training": {
+        "momentum": 0.0,
+        "step_epochs": 30,
+        "step_factor": 0.1,
+        "cutmix": 0.0,
+        "swa_start": None,
+    },
+}
+"""Settings that earlier versions lacked, and the values that change nothing: see there."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ from ctbone.cohort import Case
 from ctbone.custody.link import Cause, Link
 from ctbone.custody.memory import Memory, stat_of
 from ctbone.errors import CtboneError
-from ctbone.input_kind import INPUT_KINDS, Dim
+from ctbone.input_kind import INPUT_KINDS, Dim, kinds_of
 from ctbone.study import Study, content_hash, file_hash, read_json, read_table, record_of
 
 _PREPROCESS = "run 'ctbone preprocess'"
@@ -114,7 +114,7 @@ class CaseLinks:
         self.settings = content_hash(self.study.settings.preprocess.model_dump(mode="json"))
 
     def links(self, case: Case) -> dict[str, Link]:
-        """Return the links of a case by name: ``volume``, and one a dimension."""
+        """Return the links of a case by name: one a dimension, and of CT ``volume``."""
         if case not in self._known:
             self._known[case] = self._verify(case)
         return self._known[case]
@@ -137,7 +137,7 @@ class CaseLinks:
         seen = content_hash(
             [
                 source,
-                [str(case.image), str(case.mask), case.lesion],
+                [str(case.image), str(case.mask), case.lesion, case.box, case.frame],
                 [stat_of(path) for path in self._files(case)],
                 self.settings,
                 self.failed.get(name),
@@ -145,12 +145,14 @@ class CaseLinks:
         )
         if self.memory.knows_case(name, seen):
             links = {"volume": Link("volume", name, study.nifti(name), "current")}
-            for dim in INPUT_KINDS:
+            for dim in kinds_of(study.settings):
                 links[dim] = Link("crop", name, study.crop(name, dim), "current", part=dim)
-            return links
-        volume = self._volume(case, source)
-        links = {"volume": volume}
-        for dim in INPUT_KINDS:
+            return _of_study(study, links)
+        # A radiograph has no volume: its crop is made from the file itself.
+        radiographs = study.settings.of_radiographs
+        volume = None if radiographs else self._volume(case, source)
+        links = {} if volume is None else {"volume": volume}
+        for dim in kinds_of(study.settings):
             links[dim] = self._crop(case, dim, volume)
         if all(link.state == "current" for link in links.values()):
             self.memory.keep_case(name, seen)
@@ -158,11 +160,9 @@ class CaseLinks:
 
     def _files(self, case: Case) -> Iterable[Path]:
         study, name = self.study, case.case_id
-        volume = study.nifti(name)
-        crops = [study.crop(name, dim) for dim in INPUT_KINDS]
-        masks = [
-            study.crop_mask(name, dim) for dim, kind in INPUT_KINDS.items() if kind.mask_folder
-        ]
+        volume, kinds = study.nifti(name), kinds_of(study.settings)
+        crops = [study.crop(name, dim) for dim in kinds]
+        masks = [study.crop_mask(name, dim) for dim, kind in kinds.items() if kind.mask_folder]
         yield from [volume, record_of(volume), *crops, *map(record_of, crops), *masks]
         if case.mask is not None:
             yield case.mask
@@ -194,7 +194,7 @@ class CaseLinks:
             return _link("stale", "the settings 'dicom' changed", "settings")
         return _link("current")
 
-    def _crop(self, case: Case, dim: Dim, volume: Link) -> Link:
+    def _crop(self, case: Case, dim: Dim, volume: Link | None) -> Link:
         study, path = self.study, self.study.crop(case.case_id, dim)
         file = record_of(path)
 
@@ -215,7 +215,10 @@ class CaseLinks:
             of = record.get("case", {})
             lesion, owner = of.get("lesion"), of.get("case_id", case.case_id)
             inputs = record.get("inputs", {})
-            names = (INPUT_KINDS[dim].section, "mask_label", "lesions")
+            names = (
+                INPUT_KINDS[dim].section,
+                *(() if volume is None else ("mask_label", "lesions")),
+            )
             then = {name: made_with[name] for name in names}
         except (CtboneError, KeyError, TypeError, AttributeError):
             return _stale("it has no record of the settings that it was made with")
@@ -247,6 +250,11 @@ class CaseLinks:
             source_place(study, case.mask),
         ):
             return _stale("cohort.csv names another mask, which does not exist")
+        if volume is None:
+            changed = self._radiograph_changed(case, record)
+            if changed:
+                return _stale(changed)
+            return Link("crop", case.case_id, path, "current", part=dim)
         if volume.state == "stale":
             return _stale(f"its volume is out of date: {volume.because}", volume.cause)
         try:
@@ -256,6 +264,23 @@ class CaseLinks:
         if made_from != inputs["image"]:
             return _stale("its volume is not the one it was made from")
         return Link("crop", case.case_id, path, "current", part=dim)
+
+    def _radiograph_changed(self, case: Case, record: Mapping[str, Any]) -> str | None:
+        """Return why the crop of a radiograph is out of date with its row or its file."""
+        of = record.get("case", {})
+        row = {"box": None if case.box is None else list(case.box), "frame": case.frame}
+        if any(of.get(name) != value for name, value in row.items()):
+            return "cohort.csv names another box or frame"
+        if case.image.is_file() and self.memory.hash(case.image) != record["inputs"]["image"]:
+            return "cohort.csv names another image, or the image changed"
+        return None
+
+
+def _of_study(study: Study, links: dict[str, Link]) -> dict[str, Link]:
+    """Leave the volume out where the study has radiographs."""
+    if study.settings.of_radiographs:
+        links.pop("volume")
+    return links
 
 
 def apart(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str]:

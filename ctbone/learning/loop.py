@@ -156,17 +156,17 @@ class Learner:
     wrapped
         The network to call in training: with several processes it averages their gradients.
     ema
-        The EMA of the weights; None where the settings ask for none.
+        The EMA of the weights, or their SWA; None where the settings ask for none.
     """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     wrapped: nn.Module
-    ema: EMA | None = None
+    ema: EMA | SWA | None = None
 
     @property
     def judged(self) -> nn.Module:
-        """The network that is validated and kept: the EMA if there is one."""
+        """The network that is validated and kept: the average if there is one."""
         return self.network if self.ema is None else self.ema.network
 
     @property
@@ -192,7 +192,7 @@ def make_learner(
 ) -> Learner:
     """Place a network on its device and give it an optimizer and, if the settings ask, an EMA."""
     ranks.share_batch_norm(hardware.place(network))
-    ema = EMA(network, settings.ema) if settings.ema else None
+    ema = _average(network, settings)
     hardware.prepare(network)
     return Learner(
         network=network,
@@ -202,12 +202,19 @@ def make_learner(
     )
 
 
+def _average(network: nn.Module, settings: TrainingSettings) -> EMA | SWA | None:
+    if settings.swa_start is not None:
+        return SWA(network, settings.swa_start)
+    return EMA(network, settings.ema) if settings.ema else None
+
+
 def _optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     # lr is 0 because only the schedule sets it. Fused: one pass over the weights a step, in place
     # of one for each operation of the update.
+    momentum = {"momentum": settings.momentum} if settings.momentum else {}
     return kinds[settings.optimizer](
-        network.parameters(), lr=0.0, weight_decay=settings.weight_decay, fused=True
+        network.parameters(), lr=0.0, weight_decay=settings.weight_decay, fused=True, **momentum
     )
 
 
@@ -237,7 +244,8 @@ def learning_rate(settings: TrainingSettings, *, epoch: int, step: int, steps: i
 
     It rises linearly over the warm-up, whose last step has the full rate; then it is constant, or
     falls along half a cosine (Loshchilov & Hutter 2017) that would reach 0 just after the last
-    step. It depends on the position alone, so a resumed training needs no saved schedule.
+    step, or falls by a factor after every ``step_epochs`` epochs. It depends on the position alone,
+    so a resumed training needs no saved schedule.
 
     Parameters
     ----------
@@ -264,6 +272,10 @@ def learning_rate(settings: TrainingSettings, *, epoch: int, step: int, steps: i
         return settings.learning_rate * (done + 1) / rising
     if settings.schedule == "constant":
         return settings.learning_rate
+    if settings.schedule == "step":
+        return settings.learning_rate * settings.step_factor ** (
+            (epoch - 1) // settings.step_epochs
+        )
     share = (done - rising) / (settings.epochs * steps - rising)
     return settings.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
@@ -296,6 +308,38 @@ class EMA:
             else:
                 average.copy_(value)
         get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))(averages, values, None)
+
+
+class SWA:
+    """Stochastic weight averaging: the mean of the weights after each epoch (Izmailov 2018).
+
+    Before its first epoch it holds the weights of the network. Its batch-norm statistics are those
+    of the last network until the caller computes its own.
+
+    Parameters
+    ----------
+    network
+        The average starts with its weights.
+    start
+        Epoch, from 1, whose weights are the first of the mean.
+    """
+
+    def __init__(self, network: nn.Module, start: int) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.start = start
+
+    def update(self, network: nn.Module, step: int) -> None:
+        """Do nothing: the mean is over epochs, not steps."""
+
+    def end_epoch(self, network: nn.Module, epoch: int) -> bool:
+        """Add the weights after an epoch, from 1; return whether there is a mean of several."""
+        before = max(0, epoch - self.start)
+        with torch.no_grad():
+            for mean, value in zip(self.network.parameters(), network.parameters(), strict=True):
+                mean.add_(value.detach() - mean, alpha=1 / (before + 1))
+            for own, value in zip(self.network.buffers(), network.buffers(), strict=True):
+                own.copy_(value)
+        return before > 0
 
 
 def _tensors(network: nn.Module) -> list[torch.Tensor]:

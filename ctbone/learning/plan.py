@@ -13,7 +13,7 @@ import torch
 from ctbone.config import Augmentation, TrainingSettings
 from ctbone.learning.augmentation import Draws, draw, matrices
 
-Purpose = Literal["weights", "order", "augmentation", "network", "mixup", "extra"]
+Purpose = Literal["weights", "order", "augmentation", "network", "mixup", "extra", "cutmix"]
 _NUMBER: dict[Purpose, int] = {
     "weights": 0,
     "order": 1,
@@ -21,6 +21,7 @@ _NUMBER: dict[Purpose, int] = {
     "network": 3,
     "mixup": 4,
     "extra": 5,
+    "cutmix": 6,
 }
 
 
@@ -51,7 +52,7 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Mixup:
-    """Mixup's draws for each position of an epoch's order.
+    """Draws of mixup and CutMix for each position of an epoch's order.
 
     Attributes
     ----------
@@ -59,10 +60,14 @@ class Mixup:
         Position of the sample that is blended in, (n,).
     keeps
         Share that a sample keeps of itself, (n,), 0–1.
+    boxes
+        Pixels along each array axis, from and to, that CutMix takes from the partner, (n, d, 2);
+        −1 where the sample is blended. None: all samples are blended.
     """
 
     partners: torch.Tensor
     keeps: torch.Tensor
+    boxes: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,22 @@ class EpochPlan:
         part = slice(0, len(self.order)) if part is None else part
         return blend(values, self.mixup.partners[part] - part.start, self.mixup.keeps[part])
 
+    def mix_images(self, images: torch.Tensor, part: slice) -> torch.Tensor:
+        """Blend the images of a part with their partners, or paste the partners' boxes.
+
+        Parameters
+        ----------
+        images
+            (samples, channels, …grid).
+        part
+            Their positions.
+        """
+        mixed = self.mix(images, part)
+        if self.mixup is None or self.mixup.boxes is None:
+            return mixed
+        partners = self.mixup.partners[part] - part.start
+        return paste(images, partners, self.mixup.boxes[part], blended=mixed)
+
 
 def plan_epoch(
     settings: TrainingSettings,
@@ -112,6 +133,7 @@ def plan_epoch(
     seeds: Seeds,
     epoch: int,
     device: torch.device,
+    edge: int = 0,
 ) -> EpochPlan:
     """Draw an epoch.
 
@@ -129,6 +151,8 @@ def plan_epoch(
         Where the random numbers come from; epochs count from 1.
     device
         Where the network computes.
+    edge
+        Edge of the grid, for CutMix.
     """
     balance = labels if settings.sampling == "balanced" else None
     order = sample_order(samples, seeds.generator("order", epoch=epoch), balance)
@@ -137,10 +161,16 @@ def plan_epoch(
     random = seeds.generator("augmentation", epoch=epoch)
     draws = augmentation_draws(settings.augmentation, order, mirrors=mirrors, random=random)
     mixup = None
+    flat = list(itertools.chain.from_iterable(parts))
     if settings.mixup:
         random = seeds.generator("mixup", epoch=epoch)
-        flat = list(itertools.chain.from_iterable(parts))
         mixup = draw_mixup(settings.mixup, flat, random=random, device=device)
+    if settings.cutmix:
+        random = seeds.generator("cutmix", epoch=epoch)
+        shape = (edge,) * mirrors.shape[1]
+        mixup = draw_cutmix(
+            settings.cutmix, flat, shape=shape, mixup=mixup, random=random, device=device
+        )
     return EpochPlan(
         order=order,
         batches=batches,
@@ -262,6 +292,88 @@ def draw_mixup(
         partners=torch.from_numpy(np.concatenate(partners)).to(device),
         keeps=torch.from_numpy(shares).to(device, torch.float32),
     )
+
+
+def draw_cutmix(
+    alpha: float,
+    parts: Sequence[slice],
+    *,
+    shape: tuple[int, ...],
+    mixup: Mixup | None,
+    random: np.random.Generator,
+    device: torch.device,
+) -> Mixup:
+    """Draw boxes of a share 1 − λ of the grid, λ from Beta(α, α), with a uniform centre (Yun 2019).
+
+    A box is clipped to the grid; the share that a sample keeps is counted in pixels after that.
+
+    Parameters
+    ----------
+    alpha, parts
+        As in ``draw_mixup``.
+    shape
+        Of the grid.
+    mixup
+        Draws of mixup, for half of the samples; None pastes boxes into all.
+    random, device
+        Source of the draws, and where they are needed.
+    """
+    n, sizes = parts[-1].stop, np.array(shape)
+    edges = (1 - random.beta(alpha, alpha, size=n)) ** (1 / len(shape))
+    centres = random.uniform(size=(n, len(shape)))
+    low = np.rint((centres - edges[:, None] / 2) * sizes).clip(0, sizes)
+    high = np.rint((centres + edges[:, None] / 2) * sizes).clip(0, sizes)
+    keeps = 1 - (high - low).prod(axis=1) / sizes.prod()
+    partners = [part.start + random.permutation(part.stop - part.start) for part in parts]
+    cut = np.ones(n, dtype=bool) if mixup is None else random.uniform(size=n) < 0.5
+    boxes = np.where(cut[:, None, None], np.stack([low, high], axis=2), -1).astype(np.int64)
+    drawn = Mixup(
+        partners=torch.from_numpy(np.concatenate(partners)).to(device),
+        keeps=torch.from_numpy(keeps).to(device, torch.float32),
+        boxes=torch.from_numpy(boxes).to(device),
+    )
+    if mixup is None:
+        return drawn
+    chosen = torch.from_numpy(cut).to(device)
+    return Mixup(
+        partners=torch.where(chosen, drawn.partners, mixup.partners),
+        keeps=torch.where(chosen, drawn.keeps, mixup.keeps),
+        boxes=drawn.boxes,
+    )
+
+
+def paste(
+    images: torch.Tensor, partners: torch.Tensor, boxes: torch.Tensor, *, blended: torch.Tensor
+) -> torch.Tensor:
+    """Return images with the boxes of their partners, or the blended images where there is no box.
+
+    Parameters
+    ----------
+    images, blended
+        (samples, channels, …grid).
+    partners
+        Number of each sample's partner.
+    boxes
+        (samples, d, 2), from and to in pixels; −1: no box.
+
+    Examples
+    --------
+    >>> images = torch.tensor([[[1.0, 1, 1, 1]], [[2.0, 2, 2, 2]]])
+    >>> boxes = torch.tensor([[[1, 3]], [[-1, -1]]])
+    >>> paste(images, torch.tensor([1, 0]), boxes, blended=images * 10)
+    tensor([[[ 1.,  2.,  2.,  1.]],
+    <BLANKLINE>
+            [[20., 20., 20., 20.]]])
+    """
+    d = boxes.shape[1]
+    inside = torch.ones((len(images), 1, *images.shape[2:]), dtype=torch.bool, device=images.device)
+    for axis in range(d):
+        places = torch.arange(images.shape[2 + axis], device=images.device)
+        ends = boxes[:, axis]
+        within = (places >= ends[:, :1]) & (places < ends[:, 1:])
+        inside &= within.reshape(len(images), 1, *[-1 if k == axis else 1 for k in range(d)])
+    whole = (boxes[:, 0, 0] < 0).reshape(-1, *[1] * (images.dim() - 1))
+    return torch.where(whole, blended, torch.where(inside, images[partners], images))
 
 
 def blend(values: torch.Tensor, partners: torch.Tensor, keeps: torch.Tensor) -> torch.Tensor:

@@ -34,14 +34,14 @@ class Crops:
     case_ids
         The cases, in the order of the first axis.
     images
-        int16 HU, (cases, views, …grid); a 3D crop is the only view of its case. The grid is a cube
-        or a square.
+        int16 HU or grey, (cases, views, …grid); a 3D crop or a radiograph is the only view of its
+        case. The grid is a cube or a square.
     views
-        Name of each view; "" for a 3D crop.
+        Name of each view; "" where a case has one.
     axes
-        For each view, the patient axis of each array axis.
+        For each view, the axis of the patient or the radiograph along each array axis.
     areas
-        mm² of the lesion in each image, (cases, views); 1 in 3D.
+        mm² of the lesion in each image, (cases, views); 1 where a case has one view.
     digests
         SHA-256 of each case's voxels.
     masks
@@ -291,7 +291,7 @@ def _read(
     path: Path, case: Case, shape: tuple[int, ...], kind: InputKind, dtype: type
 ) -> tuple[np.ndarray, float]:
     """Return voxels, (views, …grid), and the edge of one in mm."""
-    on_disk = (*shape[1:], shape[0]) if kind.has_views else shape[1:]
+    on_disk = (*shape[1:], shape[0]) if kind.dimensions == 2 else shape[1:]
     remedy = "run 'ctbone preprocess' again"
     try:
         file = open_nifti(path, case.case_id)
@@ -312,7 +312,7 @@ def _read(
             file=path,
             remedy=remedy,
         ) from error
-    views = np.moveaxis(voxels, -1, 0) if kind.has_views else voxels[None]
+    views = np.moveaxis(voxels, -1, 0) if kind.dimensions == 2 else voxels[None]
     return np.ascontiguousarray(views, dtype=dtype), file.grid.spacing[0]
 
 

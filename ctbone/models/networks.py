@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def build_network(
     >>> build_network(model, classes=3).class_layers.out.out_features
     3
     """
-    name = model.network.removeprefix(_MONAI)
+    name, own_classes = model.network.removeprefix(_MONAI), classes
+    classes = 1 if model.outputs == "sigmoid" else classes
     try:
         if is_plugin(model.network):
             network = _plugin(model, classes, size, folder)
@@ -117,9 +119,21 @@ def build_network(
         ) from error
     if metadata:
         network = WithMetadata(network, metadata, classes)
+    if model.outputs == "sigmoid":
+        network.register_forward_hook(_two_logits)
     if size is not None:
-        _refuse_misfit(network, model, classes, size, metadata)
+        _refuse_misfit(network, model, own_classes, size, metadata)
     return network
+
+
+def _two_logits(network: Any, inputs: object, logit: torch.Tensor) -> torch.Tensor:
+    """Return logits 0 and z from one output z: their softmax is the sigmoid of z.
+
+    The cross-entropy of the two is the binary cross-entropy of z.
+    """
+    if logit.dim() != 2 or logit.shape[1] != 1:
+        return logit  # the check of the shapes says so
+    return torch.cat([torch.zeros_like(logit), logit], dim=1)
 
 
 def refuse_unknown_network(model: ModelSettings, folder: Path | None) -> None:
@@ -195,12 +209,12 @@ def _timm(model: ModelSettings, classes: int, size: int | None) -> nn.Module:
     network = timm.create_model(
         model.network, pretrained=False, in_chans=channels, num_classes=classes, **options
     )
-    if model.weights != "none":
+    if model.weights != "none" and model.normalise == "windows":
         mean, deviation = (network.pretrained_cfg[key] for key in ("mean", "std"))
         windows = len(model.windows)
         mask = channels - windows  # stays 0 and 1
         means = [*_for_windows(mean, windows), *[0.0] * mask]
-        _normalise_input(network, means, [*_for_windows(deviation, windows), *[1.0] * mask])
+        normalise_input(network, means, [*_for_windows(deviation, windows), *[1.0] * mask])
     return network
 
 
@@ -208,10 +222,23 @@ def _for_windows(colours: tuple[float, ...], windows: int) -> list[float]:
     return list(colours) if len(colours) == windows else [sum(colours) / len(colours)] * windows
 
 
-def _normalise_input(network: nn.Module, mean: list[float], deviation: list[float]) -> None:
-    """Normalise a network's input in a hook, so that its weights keep their names."""
+def normalise_input(
+    network: nn.Module, mean: Sequence[float], deviation: Sequence[float], *, dimensions: int = 2
+) -> None:
+    """Normalise a network's input in a hook, so that its weights keep their names.
+
+    Parameters
+    ----------
+    network
+        Changed in place.
+    mean, deviation
+        One number a channel; each channel minus its mean is divided by its deviation.
+    dimensions
+        Of an image.
+    """
+    shape = (1, -1, *[1] * dimensions)
     for name, values in (("input_mean", mean), ("input_deviation", deviation)):
-        network.register_buffer(name, torch.tensor(values).reshape(1, -1, 1, 1), persistent=False)
+        network.register_buffer(name, torch.tensor(values).reshape(shape), persistent=False)
     network.register_forward_pre_hook(_normalised)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,11 +63,39 @@ def logits_of(
     parts = []
     with torch.inference_mode(), hardware.autocast():
         for part, batch in zip(slices, source.batches(samples, slices), strict=True):
-            seen = hardware.arrange(network_input(batch.hu, model.windows, batch.mask, model.mask))
-            parts.append(
-                (network(seen) if seconds is None else network(seen, seconds[part])).float()
-            )
+            seen = network_input(batch.hu, model.windows, batch.mask, model.mask)
+            second = () if seconds is None else (seconds[part],)
+            logits = [
+                network(hardware.arrange(image), *second).float() for image in mirrored(seen, model)
+            ]
+            parts.append(logits[0] if len(logits) == 1 else _mean_logits(logits))
     return torch.cat(parts).cpu().unflatten(0, (len(rows), source.views))
+
+
+def mirrored(images: torch.Tensor, model: ModelSettings) -> list[torch.Tensor]:
+    """Return images, (batch, channels, …grid), and with test-time augmentation their mirror images.
+
+    Examples
+    --------
+    >>> model = ModelSettings(
+    ...     dim="radiograph",
+    ...     tta="flips",
+    ...     training={"augmentation": {"flip": ["horizontal", "vertical"]}},
+    ... )
+    >>> [image.flatten().tolist() for image in mirrored(torch.tensor([[[[1, 2], [3, 4]]]]), model)]
+    [[1, 2, 3, 4], [3, 4, 1, 2], [2, 1, 4, 3]]
+    """
+    axes = INPUT_KINDS[model.dim].axes
+    if model.tta == "none" or axes is None:
+        return [images]
+    flips = model.training.augmentation.flip
+    return [images, *(images.flip(2 + n) for n, axis in enumerate(axes) if axis in flips)]
+
+
+def _mean_logits(logits: list[torch.Tensor]) -> torch.Tensor:
+    """Return logits whose softmax is the mean of the probabilities."""
+    logs = torch.stack([torch.log_softmax(one.double(), dim=1) for one in logits])
+    return (torch.logsumexp(logs, dim=0) - math.log(len(logits))).float()
 
 
 def probabilities_of(logits: torch.Tensor) -> np.ndarray:

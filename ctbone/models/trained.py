@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ctbone.errors import ModelError, StudyError
 from ctbone.input_kind import INPUT_KINDS
 from ctbone.models.metadata import Encoding
-from ctbone.models.networks import build_network
+from ctbone.models.networks import build_network, normalise_input
 from ctbone.models.training_key import model_settings, refuse_other, training_key
 from ctbone.study import Study, atomic_path, file_hash, read_json, write_json
 
@@ -45,6 +45,9 @@ class Card:
     computed_otherwise
         Layers that this device computed wrong as set, and how they were computed instead; see
         ``check_arithmetic``.
+    normalisation
+        ``mean`` and ``deviation`` of the training part, a number a channel, where the settings
+        normalise by them; else None.
     """
 
     training_key: dict[str, Any]
@@ -56,6 +59,7 @@ class Card:
     provenance: dict[str, Any]
     metadata: dict[str, Any] | None = None
     computed_otherwise: dict[str, str] = field(default_factory=dict)
+    normalisation: dict[str, list[float]] | None = None
 
     @property
     def encoding(self) -> Encoding | None:
@@ -159,6 +163,9 @@ def load_trained(study: Study, model: str, fold: int, folds: str) -> tuple[nn.Mo
     network = build_network(
         settings, len(study.settings.classes), size=size, metadata=width, folder=study.root
     )
+    if card.normalisation is not None:
+        dimensions = INPUT_KINDS[settings.dim].dimensions
+        normalise_input(network, **card.normalisation, dimensions=dimensions)
     file = weights_file(study, model, fold)
     try:
         network.load_state_dict(read_state(file))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from ctbone.cohort import Case
 from ctbone.custody import source_place
 from ctbone.errors import CtboneError, PreprocessError
 from ctbone.grid import Grid
-from ctbone.input_kind import INPUT_KINDS, Dim
+from ctbone.input_kind import CT_KINDS, Dim
 from ctbone.nifti import write_nifti
 from ctbone.preprocessing.crop_voxels import CaseCrops, make_crops
 from ctbone.preprocessing.placement import View
@@ -170,12 +171,13 @@ class _Known:
 
 def _known(study: Study, case: Case) -> _Known | None:
     """Return an earlier run's results if settings and written files are unchanged."""
-    settings = study.settings.preprocess.model_dump(mode="json")
+    settings = _settings_of(study.settings.preprocess.model_dump(mode="json"))
     try:
-        records = [read_json(record_of(study.crop(case.case_id, dim))) for dim in INPUT_KINDS]
-        for dim, record in zip(INPUT_KINDS, records, strict=True):
+        records = [read_json(record_of(study.crop(case.case_id, dim))) for dim in CT_KINDS]
+        for dim, record in zip(CT_KINDS, records, strict=True):
             of = record["case"]
-            then = (record["settings"]["preprocess"], of["lesion"], record["inputs"])
+            made_with = _settings_of(record["settings"]["preprocess"])
+            then = (made_with, of["lesion"], record["inputs"])
             if then != (settings, case.lesion, records[0]["inputs"]):
                 return None
             if of.get("case_id") != case.case_id:
@@ -189,6 +191,11 @@ def _known(study: Study, case: Case) -> _Known | None:
         )
     except (CtboneError, OSError, KeyError, TypeError):
         return None
+
+
+def _settings_of(preprocess: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that crops of CT depend on."""
+    return {name: value for name, value in preprocess.items() if name != "radiographs"}
 
 
 def _files(study: Study, case: Case, dim: Dim) -> dict[str, Path]:
@@ -234,7 +241,7 @@ def _record(
         },
         "2d": {"views": [_view_record(view) for view in made.images.views]},
     }
-    for dim in INPUT_KINDS:
+    for dim in CT_KINDS:
         files = {name: file_hash(path) for name, path in _files(study, case, dim).items()}
         write_json(
             record_of(study.crop(case.case_id, dim)), {**special[dim], **files, **common, **origin}

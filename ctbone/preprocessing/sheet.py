@@ -18,7 +18,7 @@ from ctbone.document.ct_panel import (
     draw_plane,
 )
 from ctbone.grid import Grid
-from ctbone.input_kind import CT_CUBE, CT_PLANES, INPUT_KINDS
+from ctbone.input_kind import CT_CUBE, CT_KINDS, CT_PLANES
 from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space
 from ctbone.preprocessing.components import Components
@@ -55,7 +55,7 @@ def draw_sheet(study: Study, case_id: str) -> Path:
         The crops or their records are missing.
     """
     out = study.qc_sheet(case_id)
-    records = [read_json(record_of(study.crop(case_id, dim))) for dim in INPUT_KINDS]
+    records = [read_json(record_of(study.crop(case_id, dim))) for dim in CT_KINDS]
     drawn = [{key: one[key] for key in one if key != "summary"} for one in records]  # has a time
     mark = content_hash([drawn, _DRAWN_WITH])
     page = study.qc_viewer(case_id)

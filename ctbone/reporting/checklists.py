@@ -25,6 +25,7 @@ from ctbone.document import (
     number,
     plain_table,
 )
+from ctbone.input_kind import INPUT_KINDS
 from ctbone.reporting.analysis import Analysis, JudgedSet
 from ctbone.reporting.fusion_records import FusionRecord, RecalibrationRecord, StackingRecord
 from ctbone.reporting.patients import cases_without_result
@@ -244,8 +245,7 @@ def _of_method(
     recalibrated = [record.name for record in fusions if isinstance(record, RecalibrationRecord)]
     unchanged = "" if runs.elsewhere or not folds else "No model was updated"
     answers = {
-        "preparation": "One resampling of CT in Hounsfield units; a case that fails is excluded "
-        "and listed"
+        "preparation": f"One resampling of {_unit(runs)}; a case that fails is excluded and listed"
         if folds
         else "",
         "predictors": f"{'; '.join(predictors)}{only if folds else ''}",
@@ -281,7 +281,13 @@ def _of_method(
 
 
 def _network(model: ModelSettings) -> str:
-    return f"{model.network} in {model.dim.upper()} from {_start(model.weights)} weights"
+    dimensions = INPUT_KINDS[model.dim].dimensions
+    return f"{model.network} in {dimensions}D from {_start(model.weights)} weights"
+
+
+def _unit(runs: RunRecords) -> str:
+    dims = {fold.model.dim for model in runs.models.values() for fold in model.folds}
+    return "radiographs in grey" if "radiograph" in dims else "CT in Hounsfield units"
 
 
 def _images(runs: RunRecords) -> str:
@@ -289,6 +295,9 @@ def _images(runs: RunRecords) -> str:
     used = {fold.model.dim for model in runs.models.values() for fold in model.folds}
     crops = runs.preprocessed
     words = []
+    if "radiograph" in used:
+        size, region = (crops[f"preprocess.radiographs.{key}"] for key in ("size", "region"))
+        return f"Radiographs cut to their region ({region}), {size}² pixels"
     if "3d" in used:
         size, spacing = (crops[f"preprocess.crop_3d.{key}"] for key in ("size", "spacing"))
         words.append(f"{size}³ voxels of {_short(spacing)} mm")

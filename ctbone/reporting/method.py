@@ -118,8 +118,9 @@ def _model(name: str, folds: Sequence[TrainedFold]) -> str:
     loss = training.loss if ":" in training.loss else training.loss.replace("_", "-")
     epochs = ", ".join(str(fold.epoch) for fold in folds)
     kept = f" Epoch that was kept in {fold_list([fold.fold for fold in folds])}: {epochs}."
+    dimensions = INPUT_KINDS[model.dim].dimensions
     return (
-        f"{name}: {model.network} in {model.dim.upper()}, {start}, {training.epochs} epochs of "
+        f"{name}: {model.network} in {dimensions}D, {start}, {training.epochs} epochs of "
         f"batches of {training.batch_size}, {training.optimizer} at a learning rate of "
         f"{training.learning_rate:g}, {loss}{views}.{_choices(model)}{kept}"
     )
@@ -151,7 +152,16 @@ def _choices(model: ModelSettings) -> str:
         "balanced sampling of the classes": training.sampling == "balanced",
         f"mixup with α = {training.mixup:g}": training.mixup,
         f"a warm-up of {training.warmup_epochs} epochs": training.warmup_epochs,
+        f"CutMix with α = {training.cutmix:g}": training.cutmix,
         "a cosine schedule": training.schedule == "cosine",
+        f"a rate that falls by {training.step_factor:g} every {training.step_epochs} epochs": (
+            training.schedule == "step"
+        ),
+        f"momentum {training.momentum:g}": training.momentum,
+        f"stochastic weight averaging from epoch {training.swa_start}": training.swa_start,
+        "one sigmoid output": model.outputs == "sigmoid",
+        "test-time augmentation by mirror images": model.tta == "flips",
+        "an input normalised by the training part": model.normalise == "training",
         f"an exponential moving average of the weights (decay {training.ema:g})": training.ema,
         f"early stopping after {training.early_stopping} epochs": training.early_stopping,
         f"micro-batches of {training.micro_batch} samples": training.micro_batch,

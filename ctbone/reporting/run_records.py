@@ -12,7 +12,7 @@ from ctbone.cohort import Cohort
 from ctbone.config import READER, FoldSettings, ModelSettings, Settings
 from ctbone.document import Notice
 from ctbone.errors import StudyError
-from ctbone.input_kind import INPUT_KINDS
+from ctbone.input_kind import INPUT_KINDS, Dim
 from ctbone.reporting.sources import Source
 from ctbone.study import Study, file_hash, read_json, record_of
 
@@ -226,10 +226,11 @@ def _parts(source: Source) -> list[str]:
 def _images(study: Study, cohort: Cohort) -> dict[str, str]:
     """Return the settings of the volumes and crops of all cases that have records."""
     seen: dict[str, dict[str, str]] = {}
+    first: Dim = "radiograph" if study.settings.of_radiographs else "3d"
     for case in cohort:
         for path, section in (
             (study.nifti(case.case_id), "dicom"),
-            (study.crop(case.case_id, "3d"), "preprocess"),
+            (study.crop(case.case_id, first), "preprocess"),
         ):
             settings = _read(record_of(path)).get("settings")
             content = settings.get(section) if isinstance(settings, dict) else None

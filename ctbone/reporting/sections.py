@@ -28,6 +28,7 @@ from ctbone.reporting.discrimination import (
     discrimination_section,
 )
 from ctbone.reporting.fold_by_fold import fold_section, fold_table
+from ctbone.reporting.levels import levels_section
 from ctbone.reporting.metrics import (
     MANY_CLASS_METRICS,
     SUMMARY_METRICS,
@@ -63,6 +64,7 @@ def result_sections(
         discrimination_section(analysis, bands=bands),
         confusion_section(analysis),
         fold_section(analysis, fusions),
+        levels_section(analysis),
         calibration_section(analysis),
     ]
     if analysis.two_class:

@@ -19,6 +19,7 @@ from ctbone.reporting.conformal import conformal_section
 from ctbone.reporting.decision_curves import curves_by_set
 from ctbone.reporting.fusion_records import Records, fusion_records, stale_notices
 from ctbone.reporting.fusion_section import fusion_section
+from ctbone.reporting.grouping import grouping_notice, in_groups
 from ctbone.reporting.method import method_section
 from ctbone.reporting.patients import patients_section
 from ctbone.reporting.readers import JudgedReaders, judge_readers, reader_scores, readers_section
@@ -144,6 +145,7 @@ def _page(made: _Made) -> Page:
     runs = made.runs
     settings, synthetic = study.settings, is_synthetic(study)
     summary: list[Block] = [_SYNTHETIC] if synthetic else []
+    summary += [grouping_notice(settings.grouping)] if settings.grouping else []
     summary += [
         *record_notices(study, made.tables, runs),
         *stale_notices(study),
@@ -201,7 +203,7 @@ def _page(made: _Made) -> Page:
         "made_elsewhere": [source.name for source in made.tables if source.origin == "elsewhere"],
         "provenance": made.provenance,
     }
-    return Page(
+    page = Page(
         title=settings.title or settings.name,
         subtitle=f"Study {settings.name}: {' or '.join(settings.classes)}",
         summary=tuple(summary),
@@ -209,6 +211,7 @@ def _page(made: _Made) -> Page:
         metrics=metrics,
         further_tables=further_tables(analysis, curves),
     )
+    return in_groups(page) if settings.grouping else page
 
 
 def audit_section(study: Study) -> Section | Notice | None:

@@ -24,6 +24,7 @@ from ctbone.document import (
     plain_table,
 )
 from ctbone.errors import CtboneError
+from ctbone.input_kind import RADIOGRAPH
 from ctbone.predictions import probability_columns
 from ctbone.reporting.analysis import Analysis, JudgedSet
 from ctbone.reporting.sources import Source
@@ -200,11 +201,13 @@ def _images(study: Study, case: str) -> tuple[tuple[bytes, ...], tuple[str, ...]
     """Return the images of a case and the names of their planes; none without a readable crop."""
     from ctbone.nifti import open_nifti  # imports nibabel; 'ctbone evaluate' does not need it
 
-    path = study.crop(case, "2d")
+    path = study.crop(case, "radiograph" if study.settings.of_radiographs else "2d")
     if not path.is_file():
         return (), ()
     try:
         crop = open_nifti(path, case).read()
+        if study.settings.of_radiographs:  # stored as shown; png turns both axes of CT
+            return (png(crop[::-1, ::-1, 0], RADIOGRAPH.window),), ("radiograph",)
         views = read_json(record_of(path)).get("views", []) if record_of(path).is_file() else []
     except CtboneError:
         return (), ()

@@ -14,16 +14,16 @@ from torch import nn
 
 from ctbone.errors import TrainingError
 from ctbone.folds import Role
-from ctbone.input_kind import AIR, INPUT_KINDS
+from ctbone.input_kind import INPUT_KINDS
 from ctbone.learning.augmentation import changes_nothing, resample, resample_with_mask
 from ctbone.learning.checkpoint import TrainingState, load_checkpoint
-from ctbone.learning.loop import Learner, learning_rate, make_learner, restore, run_epochs
-from ctbone.learning.plan import EpochPlan, plan_epoch
+from ctbone.learning.loop import SWA, Learner, learning_rate, make_learner, restore, run_epochs
+from ctbone.learning.plan import EpochPlan, cut_batches, plan_epoch
 from ctbone.models.arithmetic import apply_ways, check_arithmetic
 from ctbone.models.batches import Batch
 from ctbone.models.losses import Loss, shares_of
 from ctbone.models.network_input import network_input
-from ctbone.models.networks import build_network
+from ctbone.models.networks import build_network, normalise_input
 from ctbone.models.pretrained import load_initial_weights
 from ctbone.models.probabilities import logits_of, probabilities_of, view_shares
 from ctbone.training.task import FoldTask, refuse_absent_classes
@@ -81,6 +81,9 @@ def start_fold(task: FoldTask, state: TrainingState | None) -> tuple[Learner, Tr
     network = build_network(
         task.model, len(task.classes), size=size, metadata=width, folder=task.study.root
     )
+    if task.normalisation is not None:
+        dimensions = INPUT_KINDS[task.model.dim].dimensions
+        normalise_input(network, **task.normalisation, dimensions=dimensions)
     if state is None:
         load_initial_weights(network, task.model, task.study.root, size=size)
     learner = make_learner(network, task.model.training, hardware=task.hardware, ranks=task.ranks)
@@ -147,11 +150,46 @@ def train_epoch(task: FoldTask, learner: Learner, epoch: int, most: int | None =
             batch_loss += loss.detach()
         learner.end_step((epoch - 1) * steps + step + 1)
         losses.append(batch_loss)
+    if isinstance(learner.ema, SWA) and learner.ema.end_epoch(learner.network, epoch):
+        update_batch_norm(task, learner.ema.network)
     # The epoch's one wait for the device.
     values = ranks.total(torch.stack(losses)).double().cpu().numpy()
     _refuse_undefined(task, plan, epoch, losses=values)
     sizes = [batch.stop - batch.start for batch in plan.batches[:most]]
     return float(np.average(values, weights=sizes))
+
+
+def update_batch_norm(task: FoldTask, network: nn.Module) -> None:
+    """Replace the running statistics of batch norm by those of the training part, unaugmented.
+
+    They are the means over its batches, as in ``torch.optim.swa_utils.update_bn``. Every process
+    computes all batches, so all get the same statistics.
+    """
+    layers = [
+        layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+    ]
+    layers = [layer for layer in layers if layer.track_running_stats]
+    if not layers:
+        return
+    network.eval()
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a cumulative mean
+        layer.train()
+    size = task.model.training.micro_batch or task.model.training.batch_size
+    parts = cut_batches(len(task.train_samples), size)
+    rows = torch.from_numpy(task.train_samples).to(task.hardware.device) // task.source.views
+    batches = task.source.batches(task.train_samples, parts)
+    with torch.no_grad(), task.hardware.autocast():
+        for part, batch in zip(parts, batches, strict=True):
+            model = task.model
+            seen = network_input(batch.hu, model.windows, mask=batch.mask, use=model.mask)
+            seen = task.hardware.arrange(seen)
+            network(seen) if task.metadata is None else network(seen, task.metadata[rows[part]])
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    network.eval()
 
 
 def plan_fold_epoch(task: FoldTask, epoch: int) -> EpochPlan:
@@ -164,6 +202,7 @@ def plan_fold_epoch(task: FoldTask, epoch: int) -> EpochPlan:
         seeds=task.seeds,
         epoch=epoch,
         device=task.hardware.device,
+        edge=task.crops.images.shape[-1],
     )
 
 
@@ -194,7 +233,7 @@ def stream(
     for part, share, batch in zip(wanted, shares, batches, strict=True):
         maps = None if still else plan.maps[part]
         seen = _augmented(task, batch, maps=maps, seeds=plan.extra_seeds[part])
-        seen = plan.mix(seen, part)
+        seen = plan.mix_images(seen, part)
         own = seen[share.start - part.start : share.stop - part.start]
         yield share, task.hardware.arrange(own)
 
@@ -203,10 +242,11 @@ def _augmented(
     task: FoldTask, batch: Batch, *, maps: torch.Tensor | None, seeds: np.ndarray
 ) -> torch.Tensor:
     model, hu, mask = task.model, batch.hu, batch.mask
+    outside = INPUT_KINDS[model.dim].outside
     if maps is not None and mask is None:
-        hu = resample(hu, maps, outside=AIR)
+        hu = resample(hu, maps, outside=outside)
     elif maps is not None and mask is not None:
-        hu, mask = resample_with_mask(hu, mask, maps, outside=AIR)
+        hu, mask = resample_with_mask(hu, mask, maps, outside=outside)
     if len(task.extra):
         hu = task.extra(hu, seeds)
     return network_input(hu, model.windows, mask=mask, use=model.mask)

@@ -313,6 +313,7 @@ def _finish(task: FoldTask, network: torch.nn.Module, state: TrainingState) -> C
         provenance={**origin, "inputs": inputs},
         metadata=None if task.encoding is None else task.encoding.to_json(),
         computed_otherwise=ways_of(network),
+        normalisation=task.normalisation,
     )
     save_trained(study, name, card)
     delete_best(task.run.checkpoint)  # now in weights.safetensors

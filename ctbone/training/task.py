@@ -14,6 +14,7 @@ from ctbone.cohort import Case, Cohort
 from ctbone.config import ModelSettings
 from ctbone.errors import ModelError, TrainingError
 from ctbone.folds import Folds, Role
+from ctbone.input_kind import INPUT_KINDS
 from ctbone.learning.augmentation import mirrored_axes
 from ctbone.learning.loop import TrainingRun
 from ctbone.learning.plan import Seeds
@@ -24,6 +25,7 @@ from ctbone.models.crops import Crops, load_crops, refuse_shared_voxels
 from ctbone.models.hardware import Hardware, choose_hardware
 from ctbone.models.losses import Loss, make_loss
 from ctbone.models.metadata import Encoding, fit_encoding, metadata_digest
+from ctbone.models.network_input import network_input
 from ctbone.models.plugins import ExtraTransforms
 from ctbone.models.probabilities import view_shares
 from ctbone.models.training_key import model_settings, training_key
@@ -118,6 +120,31 @@ class FoldTask:
             return None
         cases = [self.cohort.case(case_id) for case_id in self.crops.case_ids]
         return self.encoding.encode(cases).to(self.hardware.device)
+
+    @cached_property
+    def normalisation(self) -> dict[str, list[float]] | None:
+        """``mean`` and ``deviation`` of the training part, a number a channel; None if not used.
+
+        Pixels without data, such as the padding of a radiograph, are left out; a mask's channel
+        stays 0 and 1.
+        """
+        if self.model.normalise == "windows":
+            return None
+        images = self.crops.images[torch.from_numpy(self.rows("train"))]
+        kind, sums = INPUT_KINDS[self.model.dim], torch.zeros(3, len(self.model.windows))
+        sums = sums.double()
+        for image in images:
+            data = image[image != kind.outside] if kind.pads else image.flatten()
+            seen = network_input(data[None], self.model.windows)[0].double()
+            sums += torch.stack([torch.ones_like(seen).sum(1), seen.sum(1), (seen**2).sum(1)])
+        mean = sums[1] / sums[0]
+        deviation = (sums[2] / sums[0] - mean**2).clamp_min(0).sqrt()
+        deviation = torch.where(deviation > 0, deviation, 1.0)
+        mask = self.model.channels - len(mean)
+        return {
+            "mean": [*mean.tolist(), *[0.0] * mask],
+            "deviation": [*deviation.tolist(), *[1.0] * mask],
+        }
 
     @cached_property
     def label_numbers(self) -> np.ndarray:
