@@ -86,8 +86,8 @@ def _rows(
 ) -> Iterator[TableRow]:
     for one in scored:
         levels = [("case", one)]
-        if one.patients is not None:
-            levels.append(("patient", by_patient(one)))
+        if one.patients is not None and len(joined := by_patient(one)):
+            levels.append(("patient", joined))
         for number, (name, cases) in enumerate(levels):
             for place, outcome in enumerate(_outcomes(cases, groups)):
                 truth, called = outcome.truth, outcome.called
