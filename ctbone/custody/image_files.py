@@ -32,12 +32,15 @@ def source_stat(study: Study, case: Case) -> str:
 
     An empty text where the image does not exist.
     """
-    root = _source_root(case)
-    if not root.exists():
+    if not case.image.exists():
         return ""
+    root = _source_root(case)
     files, start = [], len(str(root)) + 1
     for path in source_files(root):
-        status = os.stat(path)  # noqa: PTH116 (a string here, and there may be many)
+        try:
+            status = os.stat(path)  # noqa: PTH116 (a string here, and there may be many)
+        except FileNotFoundError:  # removed since the folder was listed
+            continue
         files.append((path[start:], status.st_size, status.st_mtime_ns))
     settings = study.settings.dicom.model_dump(mode="json")
     place = source_place(study, case.image)

@@ -221,7 +221,7 @@ def test_errors_name_the_case_and_the_users_path(study, tmp_path):
     assert caught.value.case == "P1"
     assert caught.value.file == str(tmp_path / "exam")
     assert "missing slices at 103.00, 104.00 mm" in str(caught.value)
-    with pytest.raises(DicomError, match="case P1: the folder does not exist"):
+    with pytest.raises(DicomError, match="case P1: the image does not exist"):
         convert_case(study, case_of(tmp_path / "gone"))
     assert not study.nifti("P1").exists()
 
