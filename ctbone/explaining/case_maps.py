@@ -59,7 +59,7 @@ class CaseMaps:
     folds
         The folds that drew the maps.
     heat
-        By method: (views, …grid), float32, 0–1; all 0 where nothing speaks for the class.
+        By method: (views, …grid), float32, 0–1; all 0 where there is no evidence for the class.
     """
 
     target: int

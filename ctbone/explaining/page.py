@@ -36,7 +36,7 @@ from ctbone.explaining.methods import NEEDS_LAYER, TITLES
 from ctbone.study import Study, read_json, record_of
 
 _CAUTION = (
-    "A map shows where the image speaks for a class, in the view of one network. It does not show "
+    "A map shows where one network finds evidence for a class. It does not show "
     "why, and it is not a segmentation. For research use."
 )
 
