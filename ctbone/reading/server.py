@@ -109,6 +109,7 @@ class _Server:
         return Response(status_code=204)
 
     def state(self, reader: Reader, request: Request, body: Body) -> Response:
+        """Return what the page shows: the session, its cases in order, and what is read."""
         settings = self.content.study.settings
         state = rounds.state_of(self.database, self.plan, reader)
         return JSONResponse(
@@ -138,6 +139,7 @@ class _Server:
         return Response(status_code=204)
 
     def case(self, reader: Reader, request: Request, body: Body) -> Response:
+        """Return the image's description and the clinical data of a case; aided, the model too."""
         item = self._item(reader, request)
         image = self.content.image(item.case_id, aided=item.aided)
         answer: Body = {
@@ -157,6 +159,7 @@ class _Server:
         return JSONResponse(answer)
 
     def score(self, reader: Reader, request: Request, body: Body) -> Response:
+        """Store a score, once for each request id."""
         scoring.store_score(
             self.database,
             self.plan,
@@ -170,6 +173,7 @@ class _Server:
         return Response(status_code=204)
 
     def time(self, reader: Reader, request: Request, body: Body) -> Response:
+        """Add the time that the reader has spent on a case."""
         scoring.keep_time(
             self.database,
             reader,
@@ -180,6 +184,7 @@ class _Server:
         return Response(status_code=204)
 
     def chunk(self, reader: Reader, request: Request, body: Body) -> Response:
+        """Return some slices of a layer as gzip bytes."""
         item = self._item(reader, request)
         layer = request.path_params["layer"]
         if layer not in _LAYERS or (layer == "heat" and not item.aided):
@@ -206,6 +211,7 @@ class _Server:
         return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
     async def login(self, request: Request) -> Response:
+        """Exchange the token of a reader's link for a login."""
         body = await _json(request)
         try:
             login = await run_in_threadpool(
