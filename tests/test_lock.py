@@ -205,7 +205,7 @@ def test_a_scheduler_without_workers_is_named_after_seconds(tmp_path):
     command += ["--no-dashboard", "--scheduler-file", str(address_file)]
     scheduler = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        assert until(address_file.is_file, 60)
+        assert until(lambda: address_file.is_file() and address_file.read_text().endswith("}"), 60)
         address = json.loads(address_file.read_text())["address"]
         began = time.monotonic()
         done = ctbone("train", "--study", study.root, "--cluster", address)
