@@ -284,10 +284,11 @@ def _no_column(name: str, table: pd.DataFrame, path: Path) -> ReportError:
 
 
 def _probabilities(table: pd.DataFrame, column: str, path: Path) -> np.ndarray:
-    texts = table[column].str.strip()
-    if texts.str.fullmatch(r"[01]?,\d+|[01]").all():
-        texts = texts.str.replace(",", ".")  # decimal commas throughout
+    texts = table[column]
     numbers = pd.to_numeric(texts, errors="coerce").to_numpy(float)
+    if np.isnan(numbers).any() and texts.str.fullmatch(r"[01]?,\d+|[01]").all():
+        texts = texts.str.replace(",", ".")  # decimal commas throughout
+        numbers = pd.to_numeric(texts, errors="coerce").to_numpy(float)
     for wrong, problem, remedy in (
         (~np.isfinite(numbers), f"{column} is not a number", None),
         (

@@ -98,7 +98,7 @@ def _truth_of_all(judged: JudgedSet) -> np.ndarray:
     for scored in judged.case_set.scored:
         names = scored.cases["case_id"]
         truth.append(scored.truth[~names.isin(known).to_numpy()])
-        known |= set(names)
+        known |= set(names.to_numpy(object))
     return np.concatenate(truth)
 
 

@@ -23,9 +23,8 @@ from ctbone.stats import (
     clustered_rates,
     confusion_matrix,
     dangerous_error,
-    ece,
+    ece_and_mce,
     macro_f1,
-    mce,
     multiclass_auc,
     multiclass_balanced_accuracy,
     multiclass_brier,
@@ -121,6 +120,9 @@ def two_class_estimates(
     errors = calibration_errors(
         y, p, level=level, replicates=curve_resamples, seed=settings.seed, groups=groups
     )
+    mean_gap, largest_gap = ece_and_mce(
+        y, p, level=level, replicates=resamples, seed=settings.seed, groups=groups
+    )
     found: dict[str, Estimate] = {
         "auc": auc_interval(y, p, level=level, groups=groups),
         **{
@@ -131,8 +133,8 @@ def two_class_estimates(
         "calibration_intercept": calibration_intercept(y, p, level=level, groups=groups),
         "calibration_slope": calibration_slope(y, p, level=level, groups=groups),
         "scaled_brier": scaled_brier(y, p, level=level, groups=groups),
-        "ece": ece(y, p, level=level, replicates=resamples, seed=settings.seed, groups=groups),
-        "mce": mce(y, p, level=level, replicates=resamples, seed=settings.seed, groups=groups),
+        "ece": mean_gap,
+        "mce": largest_gap,
         "ici": errors.ici,
         "e50": errors.e50,
         "e90": errors.e90,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -88,7 +89,7 @@ class ScoredCases:
         """Index of each case's class, shape (n,)."""
         return np.array([self.classes.index(label) for label in self.cases["label"]], dtype=int)
 
-    @property
+    @cached_property
     def patients(self) -> np.ndarray | None:
         """Patient of each case, shape (n,); None if every patient has one case."""
         patients = self.cases["patient_id"].to_numpy(str)
@@ -281,9 +282,7 @@ def split_into_sets(
     return {
         key: ScoredCases(
             name=name,
-            cases=frame.assign(
-                threshold=[_threshold_of(fold, thresholds, mean) for fold in frame["fold"]]
-            ),
+            cases=frame.assign(threshold=_thresholds_of(frame["fold"], thresholds, mean)),
             classes=tuple(classes),
             positive=positive,
         )
@@ -291,8 +290,11 @@ def split_into_sets(
     }
 
 
-def _threshold_of(fold: object, thresholds: Mapping[int, float], mean: float) -> float:
-    return mean if fold is pd.NA or not thresholds else thresholds.get(int(str(fold)), mean)
+def _thresholds_of(
+    folds: pd.Series, thresholds: Mapping[int, float], mean: float
+) -> pd.Series | float:
+    """Return the threshold of each case's fold; the mean for a case or table without one."""
+    return folds.map(thresholds).astype(float).fillna(mean) if thresholds else mean
 
 
 def _youden(validation: pd.DataFrame | None, positive: str, path: Path) -> dict[int, float]:

@@ -123,7 +123,10 @@ def uneven_notices(analysis: Analysis) -> list[Notice]:
     """Warn if the models of a set have different cases, so that their numbers do not compare."""
     texts = []
     for judged in analysis.reported:
-        cases = {scored.name: set(scored.cases["case_id"]) for scored in judged.case_set.scored}
+        cases = {
+            scored.name: set(scored.cases["case_id"].to_numpy(object))
+            for scored in judged.case_set.scored
+        }
         everyone = set().union(*cases.values())
         gaps = [
             f"{name} lacks {len(everyone - own)}" for name, own in cases.items() if own != everyone

@@ -16,8 +16,13 @@ from ctbone.stats.baseline import (
     compare_categorical,
     compare_continuous,
 )
-from ctbone.stats.binned_calibration import ece, equal_width_bins, hosmer_lemeshow, mce
-from ctbone.stats.bootstrap import bootstrap_auc, bootstrap_auc_difference, bootstrap_estimate
+from ctbone.stats.binned_calibration import ece, ece_and_mce, equal_width_bins, hosmer_lemeshow, mce
+from ctbone.stats.bootstrap import (
+    bootstrap_auc,
+    bootstrap_auc_difference,
+    bootstrap_estimate,
+    bootstrap_estimates,
+)
 from ctbone.stats.calibration import (
     brier,
     calibration_intercept,
@@ -127,6 +132,7 @@ __all__ = [
     "bootstrap_auc",
     "bootstrap_auc_difference",
     "bootstrap_estimate",
+    "bootstrap_estimates",
     "bootstrap_weights",
     "brier",
     "calibration_curve",
@@ -152,6 +158,7 @@ __all__ = [
     "delong_test",
     "delong_unpaired",
     "ece",
+    "ece_and_mce",
     "equal_width_bins",
     "f1",
     "fewest_cases",

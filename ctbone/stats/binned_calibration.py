@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ctbone.errors import StatsError
-from ctbone.stats.bootstrap import bootstrap_estimate, unit_limits
+from ctbone.stats.bootstrap import bootstrap_estimates, unit_limits
 from ctbone.stats.clusters import patient_numbers
 from ctbone.stats.consistency_resampling import (
     chance_quantile_method,
@@ -115,9 +113,9 @@ def ece(
     >>> round(ece([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]).value, 4)
     0.1375
     """
-    return _binned_error(
-        y, p, bins=bins, level=level, replicates=replicates, seed=seed, groups=groups, over="mean"
-    )
+    return ece_and_mce(
+        y, p, bins=bins, level=level, replicates=replicates, seed=seed, groups=groups
+    )[0]
 
 
 def mce(
@@ -156,9 +154,9 @@ def mce(
     >>> round(mce([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]).value, 4)
     0.2
     """
-    return _binned_error(
-        y, p, bins=bins, level=level, replicates=replicates, seed=seed, groups=groups, over="max"
-    )
+    return ece_and_mce(
+        y, p, bins=bins, level=level, replicates=replicates, seed=seed, groups=groups
+    )[1]
 
 
 def hosmer_lemeshow(
@@ -247,18 +245,43 @@ def hosmer_lemeshow(
     )
 
 
-def _binned_error(
+def ece_and_mce(
     y: ArrayLike,
     p: ArrayLike,
     *,
-    bins: int,
-    level: float,
-    replicates: int,
-    seed: int,
-    groups: ArrayLike | None,
-    over: Literal["mean", "max"],
-) -> Estimate:
-    """ECE (mean over the bins) or MCE (maximum), with the interval that `ece` describes."""
+    bins: int = 10,
+    level: float = 0.95,
+    replicates: int = 2000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> tuple[Estimate, Estimate]:
+    """Compute ECE and MCE from the same resamples, in half the time of both apart.
+
+    Parameters
+    ----------
+    y, p, bins, level, replicates, seed, groups
+        As for `ece`.
+
+    Returns
+    -------
+    ece, mce : Estimate
+        As `ece` and `mce` return them.
+
+    Raises
+    ------
+    StatsError
+        If labels or probabilities are missing or differ in length, or a probability is outside 0–1.
+
+    References
+    ----------
+    As for `ece`.
+
+    Examples
+    --------
+    >>> mean, largest = ece_and_mce([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    >>> round(mean.value, 4), round(largest.value, 4)
+    (0.1375, 0.2)
+    """
     labels, scores = checked_pair(y, p, probability=True)
     patients = patient_numbers(groups, labels.size)
     bin_of_case = equal_width_bins(scores, bins)
@@ -268,22 +291,17 @@ def _binned_error(
     # Gap of a bin times its cases: |Σ (y − p)|, here per case (surplus) and as Σ p (expected).
     surplus, expected = member * (labels - scores)[:, None], scores @ member
     cases = member.sum(axis=0, keepdims=True)
-
-    def error(gap: Floats, cases: Floats) -> Floats:
-        if over == "mean":
-            return np.asarray(gap.sum(axis=1) / cases.sum(axis=1), dtype=np.float64)
-        return np.asarray(
-            np.divide(gap, cases, out=np.zeros_like(gap), where=cases > 0).max(axis=1),
-            dtype=np.float64,
-        )
-
     width = f"{bins} equal-width right-closed bins"
     too_few = too_few_events(labels, patients)
     if too_few is not None:
-        value = float(error(np.abs(surplus.sum(axis=0, keepdims=True)), cases)[0])
-        return Estimate.without_interval(value, f"{width}, no interval", too_few)
-    estimate = bootstrap_estimate(
-        lambda weights: error(np.abs(weights @ surplus), weights @ member),
+        values = _mean_and_largest(np.abs(surplus.sum(axis=0, keepdims=True)), cases)[0]
+        mean, largest = (
+            Estimate.without_interval(float(value), f"{width}, no interval", too_few)
+            for value in values
+        )
+        return mean, largest
+    estimates = bootstrap_estimates(
+        lambda weights: _mean_and_largest(np.abs(weights @ surplus), weights @ member),
         labels,
         replicates=replicates,
         level=level,
@@ -292,17 +310,32 @@ def _binned_error(
         groups=groups,
         stratified=False,
     )
-    method = f"{width}, {estimate.method}"
-    if estimate.value is None or estimate.low is None or estimate.high is None:
-        return Estimate.without_interval(estimate.value, method, estimate.why)
     chance = np.concatenate(
         [
-            error(np.abs(outcomes @ member - expected), cases)
+            _mean_and_largest(np.abs(outcomes @ member - expected), cases)
             for outcomes in consistency_resamples(
                 scores, patients, replicates=replicates, seed=seed
             )
         ]
     )
+    mean, largest = (
+        _widened(estimate, width=width, chance=of_estimate, level=level)
+        for estimate, of_estimate in zip(estimates, chance.T, strict=True)
+    )
+    return mean, largest
+
+
+def _mean_and_largest(gap: Floats, cases: Floats) -> Floats:
+    """ECE and MCE from gap times cases and cases of each bin; shape (rows, 2)."""
+    gaps = np.divide(gap, cases, out=np.zeros_like(gap), where=cases > 0)
+    return np.column_stack([gap.sum(axis=1) / cases.sum(axis=1), gaps.max(axis=1)])
+
+
+def _widened(estimate: Estimate, *, width: str, chance: Floats, level: float) -> Estimate:
+    """Clip the interval of an error to 0–1 and widen it to what chance explains."""
+    method = f"{width}, {estimate.method}"
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return Estimate.without_interval(estimate.value, method, estimate.why)
     limits = unit_limits(estimate.value, estimate.low, estimate.high)
     limits = widen_to_chance_quantile(estimate.value, *limits, chance, level)
     return Estimate(estimate.value, *limits, f"{method}; {chance_quantile_method(level)}")

@@ -268,16 +268,100 @@ def bootstrap_estimate(
     >>> print(bootstrap_estimate(mean, y, stratified=False))
     0.3333 (0.0833 to 0.6667)
     """
+    return bootstrap_estimates(
+        lambda weights: statistic(weights)[:, None],
+        y,
+        replicates=replicates,
+        level=level,
+        interval=interval,
+        seed=seed,
+        groups=groups,
+        stratified=stratified,
+    )[0]
+
+
+def bootstrap_estimates(
+    statistics: WeightedStatistic,
+    y: ArrayLike,
+    *,
+    replicates: int = 2000,
+    level: float = 0.95,
+    interval: BootstrapInterval = "percentile",
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+    stratified: bool = True,
+) -> list[Estimate]:
+    """Bootstrap intervals of several statistics from the same resamples.
+
+    Parameters
+    ----------
+    statistics
+        As the statistic of `bootstrap_estimate`, but returns shape (replicates, statistics).
+    y, replicates, level, interval, seed, groups, stratified
+        As in `bootstrap_estimate`.
+
+    Returns
+    -------
+    list of Estimate
+        Each as `bootstrap_estimate` gives it.
+
+    Raises
+    ------
+    StatsError
+        If labels or groups are missing or differ in length.
+
+    References
+    ----------
+    As for `bootstrap_estimate`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y = np.arange(12) % 3 == 0
+    >>> share = lambda weights: weights @ y / weights.sum(axis=1)
+    >>> both = lambda weights: np.column_stack([share(weights), 1 - share(weights)])
+    >>> print(*bootstrap_estimates(both, y, stratified=False), sep="; ")
+    0.3333 (0.0833 to 0.6667); 0.6667 (0.3333 to 0.9167)
+    """
     labels = checked_labels(y)
+    values = statistics(np.ones((1, labels.size)))[0]
+    draws = _replicate(
+        statistics, labels, replicates=replicates, seed=seed, groups=groups, stratified=stratified
+    )
+    return [
+        _estimate_from_draws(
+            lambda weights, column=column: statistics(weights)[:, column],
+            labels,
+            value=float(value),
+            draws=draws[:, column],
+            replicates=replicates,
+            level=level,
+            interval=interval,
+            groups=groups,
+            stratified=stratified,
+        )
+        for column, value in enumerate(values)
+    ]
+
+
+def _estimate_from_draws(
+    statistic: WeightedStatistic,
+    labels: Bools,
+    *,
+    value: float,
+    draws: Floats,
+    replicates: int,
+    level: float,
+    interval: BootstrapInterval,
+    groups: ArrayLike | None,
+    stratified: bool,
+) -> Estimate:
+    """Return the estimate of one statistic, given its values in the resamples."""
     method = _method(
         interval=interval, level=level, replicates=replicates, groups=groups, stratified=stratified
     )
-    value = float(statistic(np.ones((1, labels.size)))[0])
     if not np.isfinite(value):
         return Estimate.undefined(method, "the statistic is undefined in these cases")
-    draws = _replicate(
-        statistic, labels, replicates=replicates, seed=seed, groups=groups, stratified=stratified
-    )
     finite, why = defined_draws(draws)
     units = resampled_units(labels, groups, stratified)
     if why is None and units < FEWEST_CASES:

@@ -64,9 +64,12 @@ def bootstrap_weights(
     step = max(1, CHUNK // labels.size)
     for start in range(0, replicates, step):
         rows = min(step, replicates - start)
-        counts = np.empty((rows, patients))
-        for stratum in strata:
-            counts[:, stratum] = _draw(rng, rows, stratum.size)
+        if len(strata) == 1:
+            counts = _draw(rng, rows, patients).astype(np.float64)
+        else:
+            counts = np.empty((rows, patients))
+            for stratum in strata:
+                counts[:, stratum] = _draw(rng, rows, stratum.size)
         yield counts if alone else counts[:, patient_of_case]
 
 
