@@ -183,10 +183,10 @@ class CaseSet:
         """Whether there are two classes."""
         return len(self.classes) == 2
 
-    @property
-    def case_ids(self) -> set[str]:
+    @cached_property
+    def case_ids(self) -> frozenset[str]:
         """The cases that at least one model has."""
-        return {str(case) for scored in self.scored for case in scored.cases["case_id"]}
+        return frozenset().union(*(scored.cases["case_id"].to_numpy(str) for scored in self.scored))
 
 
 def shared_cases(first: ScoredCases, second: ScoredCases) -> tuple[ScoredCases, ScoredCases]:
