@@ -328,9 +328,13 @@ def bootstrap_estimates(
     draws = _replicate(
         statistics, labels, replicates=replicates, seed=seed, groups=groups, stratified=stratified
     )
+
+    def of_column(column: int) -> WeightedStatistic:
+        return lambda weights: statistics(weights)[:, column]
+
     return [
         _estimate_from_draws(
-            lambda weights, column=column: statistics(weights)[:, column],
+            of_column(column),
             labels,
             value=float(value),
             draws=draws[:, column],
