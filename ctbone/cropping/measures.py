@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
-from ctbone.preprocessing.mask import Mask
+from ctbone.masks import Mask
 from ctbone.resample import Slab, values_at
 
 BODY_HU = -300.0
