@@ -18,7 +18,7 @@ from ctbone.cropping.measures import LesionMeasures, measure
 from ctbone.cropping.placement import View, mask_on, place_cube, place_views
 from ctbone.errors import NiftiError, PreprocessError
 from ctbone.grid import Grid
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 from ctbone.masks import (
     Components,
     Mask,
