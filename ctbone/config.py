@@ -367,7 +367,7 @@ class ScoreSettings(_Section):
 
     @property
     def description(self) -> str:
-        """The scale and its probabilities, as the end of a sentence about scores.
+        """The scale and its probabilities, to stand after the word score.
 
         Examples
         --------
@@ -379,8 +379,10 @@ class ScoreSettings(_Section):
             "percent": "from 0 to 100, read as a probability in percent",
             "five_point": "from 1 to 5, read as a probability of 10, 30, 50, 70 or 90 %",
         }
-        each = ", ".join(f"{score} as {100 * p:g} %" for score, p in self.given.items())
-        return texts.get(self.scale) or f"read as probabilities ({each})"
+        percent = " or ".join(f"{100 * p:g}" for p in self.given.values())
+        return texts.get(self.scale) or (
+            f"of {' or '.join(self.given)}, read as a probability of {percent} %"
+        )
 
     @property
     def offered(self) -> tuple[int, ...]:

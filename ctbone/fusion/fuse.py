@@ -378,7 +378,7 @@ def _origin(
     chosen = {"scale": scale.model_dump(mode="json"), "words": scale.description}
     record |= {"scores": _place(study, who.file), "score_scale": chosen}
     if READER not in of_readers:
-        return {**record, "reader": f"each of {len(of_readers)} readers"}
+        return {**record, "reader": who.each_title}
     return {**record, "reader": who.title, "reader_choice": who.record}
 
 

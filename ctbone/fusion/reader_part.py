@@ -34,8 +34,8 @@ class ReaderPart:
         None if no stack takes every reader.
     readers
         ``reader_id`` of those whose scores ``probabilities`` come from.
-    missing
-        Scores that these readers did not give, of readers × cases.
+    missing, each_missing
+        Scores that these readers, and those of ``each``, did not give, of readers × cases.
     file
         The table of scores.
     """
@@ -46,7 +46,15 @@ class ReaderPart:
     each: pd.DataFrame | None
     readers: tuple[str, ...]
     missing: int
+    each_missing: int
     file: Path
+
+    @property
+    def each_title(self) -> str:
+        """What ``readers`` in a stack stands for, and how many scores are missing."""
+        count = 0 if self.each is None else self.each.shape[1]
+        gaps = f" ({self.each_missing} scores are missing)" if self.each_missing else ""
+        return f"each of {count} readers{gaps}"
 
     @property
     def record(self) -> dict[str, Any]:
@@ -116,6 +124,7 @@ def read_reader(
         each=_each(settings, wide, path),
         readers=tuple(taken),
         missing=int(own.isna().to_numpy().sum()),
+        each_missing=int(wide.isna().to_numpy().sum()),
         file=path,
     )
 

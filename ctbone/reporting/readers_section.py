@@ -192,8 +192,8 @@ def readers_section(analysis: Analysis, readers: JudgedReaders) -> Section:
     if readers.why:
         return Section("readers", "Readers", (Text((readers.why,)),))
     text = (
-        f"Readers scored their confidence that a case is {analysis.positive} {readers.scale}. A "
-        f"probability of 50 % or more calls the case {analysis.positive}. Each reader and session "
+        f"Readers gave each case a score {readers.scale} that it is {analysis.positive}. From "
+        f"50 %, the reader calls the case {analysis.positive}. Each reader and session "
         "is judged on the cases that the reader scored. An interval holds for that one reader; "
         "conclusions about readers in general, or about the gain from AI, need a multi-reader "
         "multi-case analysis: see the reader study, if readers read in two sessions."

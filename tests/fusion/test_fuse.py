@@ -348,7 +348,8 @@ def test_a_stack_takes_every_reader_as_a_feature(study):
     study = set_settings(study, fusion={"combinations": {}, "stacking": stack})
     (summary,) = fuse(study, scores=study.scores_csv)
     assert summary.parts == ("3d", "reader senior", "reader junior")
-    assert "The reader is each of 2 readers." in str(Fusion([summary]))
+    missing = "each of 2 readers (10 scores are missing)"
+    assert f"The reader is {missing}." in str(Fusion([summary]))
     learned = read_json(record_of(study.fusion_csv("every")))["learned"]["features"]
     assert set(learned) >= {"3d", "reader senior", "reader junior"}
     assert not study.fusion_csv("reader").exists()
