@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctbone.cohort import Case, read_cohort
@@ -17,6 +18,8 @@ from ctbone.study import Study, record_of
 from ctbone.workers import Outcome
 
 if TYPE_CHECKING:
+    from ctbone.config import PreprocessSettings
+    from ctbone.cropping import CaseCrops
     from ctbone.dicom import ImageHeader
     from ctbone.grid import Grid
     from ctbone.preprocessing import CropSummary, MaskCheck
@@ -121,17 +124,18 @@ def prepare_case(job: CaseJob) -> CropSummary | RadiographSummary:
         with _only_this_process(job):
             return prepare_radiograph(job.study, job.case, decode)
     from ctbone.dicom import convert_case
-    from ctbone.preprocessing import PendingCrops
+    from ctbone.preprocessing import preprocess_case
 
-    study, case = job.study, job.case
     with _only_this_process(job):
-        convert_case(study, case)
-        with PendingCrops(study, case) as pending:
-            if pending.known is not None:
-                return pending.known
-            from ctbone.transforms import crop_case  # imports MONAI, which is needed only here
+        convert_case(job.study, job.case)
+        return preprocess_case(job.study, job.case, _crops_by_monai)
 
-            return pending.write(crop_case(pending.volume, case, study.settings.preprocess))
+
+def _crops_by_monai(volume: Path, case: Case, settings: PreprocessSettings) -> CaseCrops:
+    """Run the MONAI transforms; MONAI is imported only if a crop is to be made."""
+    from ctbone.transforms import crop_case
+
+    return crop_case(volume, case, settings)
 
 
 def prepare_and_draw(job: CaseJob) -> CropSummary | RadiographSummary:

@@ -520,7 +520,8 @@ def fuse(
         ),
     ] = None,
     reader: Annotated[
-        str | None, typer.Option(help="The reader, if several scored every case.")
+        str | None,
+        typer.Option(help="The reader; default: that of the settings, or see fusion.reader."),
     ] = None,
     study: StudyDir = HERE,
 ) -> None:
@@ -672,7 +673,8 @@ def run(
         ),
     ] = None,
     reader: Annotated[
-        str | None, typer.Option(help="The reader, if several scored every case.")
+        str | None,
+        typer.Option(help="The reader; default: that of the settings, or see fusion.reader."),
     ] = None,
     workers: WorkersOption = None,
     study: StudyDir = HERE,
@@ -718,6 +720,10 @@ def readers(
         float | None,
         typer.Option(metavar="AUC", help="Acceptable loss of AUC: also test non-inferiority."),
     ] = None,
+    scale: Annotated[
+        Literal["nine_point", "percent", "five_point"],
+        typer.Option(help="With --truth: the scale of the scores."),
+    ] = "nine_point",
     study: StudyDir = HERE,
 ) -> None:
     """Compare readers with and without AI, by reader, level and on average."""
@@ -731,6 +737,7 @@ def readers(
             model=model,
             positive=positive,
             margin=margin,
+            scale=scale,
             study=study,
         )
     )
@@ -924,7 +931,8 @@ def read(
         typer.Option(metavar="ID", help="Add a reader, or make a new link for a known one."),
     ] = None,
     level: Annotated[
-        Literal["junior", "mid", "senior"] | None, typer.Option(help="Level of the new reader.")
+        str | None,
+        typer.Option(metavar="NAME", help="Level of the new reader, such as junior or senior."),
     ] = None,
     progress: Annotated[
         bool, typer.Option("--progress", help="Show how many cases each reader has read.")

@@ -6,9 +6,18 @@ value, or says that the paper does not state it and the choice is ours.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
 Component = Annotated[
@@ -21,6 +30,9 @@ Component = Annotated[
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 READER = "reader"
+"""The radiologist as a part of a fusion."""
+READERS = "readers"
+"""Part of a stack: every reader, each as a feature of its own."""
 
 
 class _Section(BaseModel):
@@ -300,11 +312,93 @@ _PAPER_MODELS = {
 }
 
 
+_SCORES = {
+    "nine_point": {str(score): score / 10 for score in (1, 2, 3, 4, 6, 7, 8, 9)},
+    "five_point": {str(score): (2 * score - 1) / 10 for score in range(1, 6)},
+}
+"""Probability of each score. ``nine_point``: the main paper's scale, which excludes the 50 %
+midpoint; the paper gives no formula, the linear map is a choice of ctbone. ``five_point``: the
+midpoints of five equal parts of 0–100 %, a choice of ctbone."""
+
+
+class ScoreSettings(_Section):
+    """The scale of the radiologists' scores, and the probability that each score stands for."""
+
+    scale: Literal["nine_point", "percent", "five_point", "given"] = "nine_point"
+    """``nine_point``: 1–9 without 5 are 10–90 %; ``percent``: 0–100; ``five_point``: 1–5 are 10,
+    30, 50, 70 and 90 %; ``given``: the scores under ``given``."""
+    given: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    """Each score, as ``scores.csv`` holds it, and its probability of the positive class."""
+
+    @field_validator("given", mode="before")
+    @classmethod
+    def _scores_are_text(cls, given: Any) -> Any:
+        """Take the whole numbers of a YAML file as the text that a CSV file holds."""
+        return {str(key): p for key, p in given.items()} if isinstance(given, Mapping) else given
+
+    @model_validator(mode="after")
+    def _given_with_given(self) -> ScoreSettings:
+        if (self.scale == "given") != bool(self.given):
+            raise ValueError("scores.given belongs to 'scale: given': name each score there")
+        if self.scale == "given" and len(set(self.given.values())) < 2:
+            raise ValueError(f"scores.given needs two different probabilities, found {self.given}")
+        return self
+
+    def probability(self, score: str) -> float | None:
+        """Return the probability of the positive class; None if the score is not on the scale.
+
+        Examples
+        --------
+        >>> ScoreSettings().probability("7"), ScoreSettings(scale="percent").probability("62.5")
+        (0.7, 0.625)
+        >>> print(ScoreSettings().probability("5"))
+        None
+        """
+        if self.scale == "percent":
+            number = float(score) if re.fullmatch(r"\d{1,3}(\.\d+)?", score) else None
+            return number / 100 if number is not None and number <= 100 else None
+        return (self.given or _SCORES[self.scale]).get(score)
+
+    @property
+    def expected(self) -> str:
+        """The scores of the scale, for messages."""
+        words = {"nine_point": "1–9 without 5", "percent": "0–100", "five_point": "1–5"}
+        return words.get(self.scale) or ", ".join(self.given)
+
+    @property
+    def description(self) -> str:
+        """The scale and its probabilities, to stand after the word score.
+
+        Examples
+        --------
+        >>> ScoreSettings(scale="percent").description
+        'from 0 to 100, read as a probability in percent'
+        """
+        texts = {
+            "nine_point": "from 1 to 9, without 5, read as a probability of 10 to 90 %",
+            "percent": "from 0 to 100, read as a probability in percent",
+            "five_point": "from 1 to 5, read as a probability of 10, 30, 50, 70 or 90 %",
+        }
+        percent = " or ".join(f"{100 * p:g}" for p in self.given.values())
+        return texts.get(self.scale) or (
+            f"of {' or '.join(self.given)}, read as a probability of {percent} %"
+        )
+
+    @property
+    def offered(self) -> tuple[int, ...]:
+        """Scores that the reading page offers: all whole numbers of the scale, of percent tens."""
+        if self.scale == "percent":
+            return tuple(range(0, 101, 10))
+        scores = self.given or _SCORES[self.scale]
+        return tuple(sorted(int(score) for score in scores if re.fullmatch(r"\d{1,3}", score)))
+
+
 class Stacking(_Section):
     """A model of probabilities and clinical columns, fitted on the validation rows of each fold."""
 
     parts: Annotated[tuple[Name, ...], Field(min_length=1)]
-    """The probabilities that enter, as in a combination."""
+    """The probabilities that enter, as in a combination; ``readers``: every reader of
+    ``scores.csv``, each as a feature of its own."""
     columns: tuple[str, ...] = ()
     """Clinical columns of ``cohort.csv``, such as age, sex and site."""
     model: Literal["logistic", "random_forest", "gradient_boosting", "tuned"] = "logistic"
@@ -316,7 +410,7 @@ class Stacking(_Section):
         names = [*self.parts, *self.columns]
         if len(set(names)) < len(names):
             raise ValueError(f"each part and column once, found {names}")
-        if set(self.parts) == {READER}:
+        if set(self.parts) <= {READER, READERS}:
             raise ValueError("a stack needs a model beside the reader")
         return self
 
@@ -348,17 +442,32 @@ class FusionSettings(_Section):
     recalibration: dict[Name, Recalibration] = {}
     """Name of each recalibrated table: its source and its method."""
     reader: str | None = None
-    """``reader_id`` whose unaided scores are fused; required only if several readers scored every
-    case."""
+    """``reader_id`` whose unaided scores are fused; null: the only reader who scored every case,
+    else the only senior among these, else the mean of all readers."""
+    readers: Literal["one", "mean", "median"] = "one"
+    """``mean``, ``median``: of the probabilities of all readers who scored a case; ``one``: the
+    reader of ``reader``."""
 
     @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables in ``predictions/`` that fusions take, each once."""
-        made = {READER, *self.combinations, *self.stacking, *self.recalibration}
+        made = {READER, READERS, *self.combinations, *self.stacking, *self.recalibration}
         parts = [part for parts in self.combinations.values() for part in parts]
         parts += [part for stacking in self.stacking.values() for part in stacking.parts]
         parts += [one.of for one in self.recalibration.values()]
         return tuple(name for name in dict.fromkeys(parts) if name not in made)
+
+    @model_validator(mode="after")
+    def _one_choice_of_readers(self) -> FusionSettings:
+        if self.reader is not None and self.readers != "one":
+            raise ValueError(
+                f"fusion.reader names '{self.reader}', and fusion.readers is '{self.readers}': "
+                "leave out one of the two"
+            )
+        for name, parts in self.combinations.items():
+            if READERS in parts:
+                raise ValueError(f"fusion.combinations.{name}: '{READERS}' is for stacking")
+        return self
 
 
 class DangerousError(_Section):
@@ -446,11 +555,9 @@ class ReadingSettings(_Section):
     half in session two; ``unaided``: one session without the model."""
     washout_days: NonNegativeFloat = 28.0
     """Days between a reader's last score of session one and the start of session two."""
-    scale: Annotated[tuple[Annotated[int, Field(ge=1, le=9)], ...], Field(min_length=2)] = (
-        *(1, 2, 3, 4, 6, 7, 8, 9),
-    )
-    """Scores that a reader can give, ascending; a score is ten times the probability of the
-    positive class. 5, the 50 % midpoint, is refused."""
+    scale: tuple[Annotated[int, Field(ge=0, le=999)], ...] = ScoreSettings().offered
+    """Scores that the page offers, ascending; default: the whole numbers of ``scores.scale``, of
+    ``percent`` 0, 10, … 100."""
     model: Name | None = None
     """The model or fusion whose probability the aided readings show; null: the first model."""
     clinical: tuple[str, ...] | None = None
@@ -462,9 +569,9 @@ class ReadingSettings(_Section):
 
     @field_validator("scale")
     @classmethod
-    def _scale_decides(cls, scale: tuple[int, ...]) -> tuple[int, ...]:
-        if list(scale) != sorted(set(scale)) or 5 in scale:
-            raise ValueError(f"scores ascend and leave out 5, the midpoint, found {list(scale)}")
+    def _scale_ascends(cls, scale: tuple[int, ...]) -> tuple[int, ...]:
+        if list(scale) != sorted(set(scale)):
+            raise ValueError(f"scores ascend, each once, found {list(scale)}")
         return scale
 
     @property
@@ -501,6 +608,7 @@ class Settings(_Section):
     training: TrainingSettings = TrainingSettings()
     models: dict[Name, ModelSettings] = Field(default_factory=dict, min_length=1)
     """By name; default: the main paper's two, ``3d`` and ``2d``."""
+    scores: ScoreSettings = ScoreSettings()
     fusion: FusionSettings = FusionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     prediction: PredictionSettings = PredictionSettings()
@@ -523,6 +631,20 @@ class Settings(_Section):
             for name, model in given.items()
         }
         return {**raw, "models": models}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _page_has_the_scale(cls, raw: Any) -> Any:
+        """Let the reading page offer the scores of the study's scale."""
+        scores = raw.get("scores") if isinstance(raw, dict) else None
+        reading = (raw.get("reading") or {}) if isinstance(raw, dict) else None
+        if not scores or not isinstance(reading, dict) or "scale" in reading:
+            return raw
+        try:
+            offered = ScoreSettings.model_validate(scores).offered
+        except ValidationError:
+            return raw  # reported with the section
+        return {**raw, "reading": {**reading, "scale": offered}}
 
     @field_validator("classes")
     @classmethod
@@ -555,9 +677,16 @@ class Settings(_Section):
                     f"evaluation.groups.{name} is {list(members)}, expected some of the classes "
                     f"{list(self.classes)}, each once"
                 )
-        if READER in self.models:
+        for name in (READER, READERS):
+            if name in self.models:
+                raise ValueError(
+                    f"models: '{name}' is the radiologist in a fusion, choose another name"
+                )
+        off = [n for n in self.reading.scale if self.scores.probability(str(n)) is None]
+        if off:
             raise ValueError(
-                f"models: '{READER}' is the radiologist in a fusion, choose another name"
+                f"reading.scale: {off} are no scores of '{self.scores.scale}', "
+                f"expected {self.scores.expected}"
             )
         if self.explain.target is not None and self.explain.target not in self.classes:
             raise ValueError(

@@ -17,12 +17,10 @@ from ctbone.config import (
     Settings,
     Window,
 )
+from ctbone.hounsfield import AIR
 
 Dim = Literal["2d", "3d", "radiograph"]
 """The word for an input kind in the settings (``dim``) and in file paths."""
-
-AIR = -1024
-"""HU outside the scanner's field of view; the lowest value of every volume that ctbone writes."""
 
 AXES_3D = ("left_right", "anterior_posterior", "superior_inferior")
 """The patient axes, in the order of a volume's array axes."""

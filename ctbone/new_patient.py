@@ -229,7 +229,7 @@ def answer_case(case: Case, predictor: Predictor, study: Study | None = None) ->
 
 def remarks(place: Study, case: Case) -> list[str]:
     """Return what the records of the preprocessing say about a case, one sentence each."""
-    from ctbone.preprocessing.components import Components
+    from ctbone.masks import Components
 
     crop = read_json(record_of(place.crop(case.case_id, "3d")))
     volume = read_json(record_of(place.nifti(case.case_id)))

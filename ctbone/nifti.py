@@ -19,7 +19,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from ctbone.errors import NiftiError
 from ctbone.grid import Grid
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 from ctbone.study import atomic_path
 
 _LARGEST = 2**31

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from ctbone.grid import Grid
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 from ctbone.nifti import NiftiFile
 
 Interpolation = Literal["linear", "cubic"]

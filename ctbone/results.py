@@ -490,9 +490,9 @@ class Fusion(Result):
             if one.skipped:
                 reasons.setdefault(one.skipped, []).append(one.name)
         lines = [str(one) for one in self.combinations if not one.skipped]
-        return "\n".join(
-            [*lines, *(f"{why}: left out {', '.join(names)}" for why, names in reasons.items())]
-        )
+        lines += [f"{why}: left out {', '.join(names)}" for why, names in reasons.items()]
+        readers = dict.fromkeys(one.reader_why for one in self.combinations if one.reader_why)
+        return "\n".join([*lines, *(f"The reader is {who}." for who in readers)])
 
 
 @dataclass(frozen=True, repr=False)

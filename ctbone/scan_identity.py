@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 from isal.isal_zlib import crc32
 
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 from ctbone.study import Study, write_text
 
 _KEY_BYTES = 8

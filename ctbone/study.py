@@ -123,7 +123,7 @@ class Study:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """The table of ``scores.csv``, checked: one row a reading.
+        """The table of ``scores.csv``, checked: one row a reading, with its ``probability``.
 
         Raises
         ------
@@ -133,7 +133,8 @@ class Study:
         from ctbone.cohort import read_cohort
         from ctbone.scores import read_scores
 
-        return read_scores(self.scores_csv, read_cohort(self))
+        case_ids = {case.case_id for case in read_cohort(self)}
+        return read_scores(self.scores_csv, case_ids, self.settings.scores).table
 
     def predictions(self, name: str) -> pd.DataFrame:
         """Return the probabilities of a model or a fusion, checked: one row a case, fold and view.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ctbone.clinical import clinical_column, refuse_giveaway
 from ctbone.cohort import Cohort
-from ctbone.config import READER, ModelSettings
+from ctbone.config import READER, READERS, ModelSettings
 from ctbone.differences import did_you_mean, nearest
 from ctbone.errors import ConfigError, CtboneError, ModelError, ScoreError, StudyError
 from ctbone.input_kind import INPUT_KINDS, kinds_of
@@ -47,7 +47,8 @@ def check_fusion(study: Study, cohort: Cohort) -> list[CtboneError]:
             (f"combinations.{name}", names, parts) for name, names in fusion.combinations.items()
         ]
     wanted += [
-        (f"stacking.{name}.parts", one.parts, parts) for name, one in fusion.stacking.items()
+        (f"stacking.{name}.parts", one.parts, {*parts, READERS})
+        for name, one in fusion.stacking.items()
     ]
     fused = {*parts, *fusion.combinations, *fusion.stacking}
     wanted += [
@@ -128,26 +129,25 @@ def check_readers(study: Study, cohort: Cohort) -> tuple[list[CtboneError], list
     path = study.scores_csv
     if not path.exists() or not len(cohort):
         return [], []
+    every = {case.case_id for case in cohort}
     try:
-        table, problems = check_scores(path, {case.case_id for case in cohort})
+        scores, problems = check_scores(path, every, study.settings.scores)
     except StudyError as error:
         return [error], []
-    unaided = table[table["session"] == "unaided"]
-    every = {case.case_id for case in cohort}
-    missing = {
-        str(name): every - set(rows["case_id"]) for name, rows in unaided.groupby("reader_id")
-    }
+    unaided = scores.probabilities("unaided", sorted(every))
+    missing = {str(name): set(unaided.index[unaided[name].isna()]) for name in unaided}
     fault = _reader_fault(study, missing, len(every)) if not problems else None
     if fault is not None:
         return [fault], []
-    return problems, _partial_notes(table, cohort)
+    empty = [f"{scores.empty} rows of {path.name} have no score"] if scores.empty else []
+    return problems, [*empty, *_partial_notes(scores.table, cohort)]
 
 
 def _reader_fault(study: Study, missing: dict[str, set[str]], cases: int) -> ScoreError | None:
     """Return why no fusion can take a reader; None if one can, or none takes a reader."""
     fusion = study.settings.fusion
     fused = [*fusion.combinations.values(), *(one.parts for one in fusion.stacking.values())]
-    if not any(READER in parts for parts in fused):
+    if all({READER, READERS}.isdisjoint(parts) for parts in fused):
         return None
     reader = fusion.reader
     if reader is not None and reader not in missing:
@@ -159,15 +159,15 @@ def _reader_fault(study: Study, missing: dict[str, set[str]], cases: int) -> Sco
             remedy=did_you_mean(reader, missing, otherwise="correct fusion.reader in study.yaml"),
         )
     asked = {reader: missing[reader]} if reader is not None else missing
-    if not all(asked.values()):
+    unread = set.intersection(*asked.values()) if asked else set()
+    if asked and not unread:
         return None
-    best = min(asked, key=lambda name: len(asked[name]), default=None)
-    gaps = "no unaided scores" if best is None else _names(asked[best])
-    whose = "" if best is None else f"reader {best} misses {len(asked[best])} of {cases} cases: "
+    who = f"reader {next(iter(asked))} misses" if len(asked) == 1 else "no reader scored"
+    found = f"{who} {len(unread)} of {cases} cases: {_names(unread)}"
     return ScoreError(
         "no reader scored every case without AI" if reader is None else "scores are missing",
         file=study.scores_csv,
-        found=f"{whose}{gaps}",
+        found=found if asked else "no unaided scores",
         remedy="complete the scores, or leave the reader out of fusion.combinations",
     )
 

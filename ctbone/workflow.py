@@ -22,7 +22,7 @@ from ctbone.cases import (
     prepare_case,
 )
 from ctbone.cohort import COLUMNS, examine_cohort, read_cohort
-from ctbone.config import DicomSettings, EvaluationSettings, ExplainSettings
+from ctbone.config import DicomSettings, EvaluationSettings, ExplainSettings, ScoreSettings
 from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.differences import brief, differences
 from ctbone.errors import (
@@ -803,7 +803,8 @@ def fuse(
         The radiologists' scores: a path from the current folder or, if there is no such file, from
         the study folder. None leaves out the combinations with a reader.
     reader
-        ``reader_id``, if several readers scored every case.
+        ``reader_id``; None is that of the settings, else the only reader who scored every case,
+        else the only senior among several of these, else the mean of all readers.
 
     Returns
     -------
@@ -962,6 +963,7 @@ def readers(
     model: str | None = None,
     positive: str | None = None,
     margin: float | None = None,
+    scale: Literal["nine_point", "percent", "five_point"] = "nine_point",
     study: Study | AnyPath = ".",
 ) -> ReaderStudy:
     """Analyse a reader study: readers with and without AI, by reader, level and on average.
@@ -981,6 +983,8 @@ def readers(
         The positive class of ``truth``; None recognises names such as malignant and 1.
     margin
         Loss of AUC that is acceptable; also tests non-inferiority.
+    scale
+        The scale of the scores with ``truth``; a study names its own in ``study.yaml``.
     study
         The study or its folder.
 
@@ -1007,7 +1011,10 @@ def readers(
         raise ReaderStudyError("the margin is not between 0 and 1", found=margin)
     if truth is not None:
         known = reader_study.table_truth(
-            Path(truth), positive=positive, model=None if model is None else Path(model)
+            Path(truth),
+            positive=positive,
+            model=None if model is None else Path(model),
+            scale=ScoreSettings(scale=scale),
         )
         path, folder = Path(scores), Path(out or "reader_study")
     else:
@@ -1089,7 +1096,7 @@ def read(
     study: Study | AnyPath = ".",
     *,
     add_reader: str | None = None,
-    level: Literal["junior", "mid", "senior"] | None = None,
+    level: str | None = None,
     progress: bool = False,
     export: bool = False,
     out: AnyPath | None = None,
@@ -1182,7 +1189,8 @@ def run(
         The radiologists' scores, a path as in ``fuse``; None takes ``scores.csv`` of the study if
         it exists.
     reader
-        ``reader_id``, if several readers scored every case.
+        ``reader_id``; None is that of the settings, else the only reader who scored every case,
+        else the only senior among several of these, else the mean of all readers.
     workers
         Processes of check and preprocessing.
 

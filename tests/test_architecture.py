@@ -13,6 +13,8 @@ STAGES = {
     *("radiographs", "release", "reporting", "reader_study", "planning", "explaining", "reading"),
 }
 SHARED = {
+    "masks": {"cropping", "preprocessing", "transforms"},
+    "cropping": {"preprocessing", "transforms"},
     "document": {
         *("preprocessing", "training", "reporting", "auditing", "reader_study", "planning"),
         "explaining",
@@ -23,11 +25,11 @@ SHARED = {
         *("learning", "training", "inference", "release", "transforms", "auditing", "explaining"),
     },
 }
-ABOVE = {"transforms": {"dicom", "preprocessing"}}
+ABOVE = {"transforms": {"dicom"}, "pacs": {"dicom"}, "second_opinion": {"dicom"}}
 """Rooms on the floor of order that may import these stages only."""
 ORDER = {
-    *("workflow", "study_check", "machine_check", "status_page", "sample_sizes", "second_opinion"),
-    *("pacs", "cases", "new_patient", "results", "cli"),
+    *("workflow", "study_check", "machine_check", "status_page", "sample_sizes"),
+    *("cases", "new_patient", "results", "cli"),
     *("__main__", "__init__"),
 }
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctbone.grid import Grid
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 from ctbone.nifti import open_nifti, write_nifti
 from ctbone.resample import Slab, read_slab, sample, sample_mask
 from tests.preprocessing.scans import affine, ball, grids, world

@@ -18,7 +18,7 @@ from ctbone.cohort import Case, Cohort
 from ctbone.config import WIDE, ModelSettings, Settings, TrainingSettings, Window
 from ctbone.errors import CtboneError
 from ctbone.findings import Check, Finding
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 from ctbone.models.crops import load_crops
 from ctbone.models.hardware import Hardware, choose_hardware
 from ctbone.models.network_input import network_input

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ctbone.cohort import Case, Cohort, read_cohort
-from ctbone.config import READER
+from ctbone.config import READER, READERS
 from ctbone.custody.derived_files import MadeLinks
 from ctbone.custody.image_files import CaseLinks
 from ctbone.custody.link import KINDS, Kind, Link
@@ -66,7 +66,7 @@ def inspect(study: Study) -> Chain:
     fusion = study.settings.fusion
     wanted = [*fusion.combinations, *fusion.stacking, *fusion.recalibration]
     if not study.scores_csv.is_file():
-        wanted = [name for name in wanted if READER not in _parts(study, name)]
+        wanted = [n for n in wanted if {READER, READERS}.isdisjoint(_parts(study, n))]
     fused = [file.stem for file in made.tables("fusion")]
     links += [made.fusion(name) for name in dict.fromkeys([*wanted, *fused])]
     links.append(made.report())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ctbone.cohort import Case, Cohort
-from ctbone.config import READER
+from ctbone.config import READER, ScoreSettings
 from ctbone.custody.image_files import CaseLinks, apart, crop_digests, first_stale
 from ctbone.custody.link import Cause, Kind, Link, State
 from ctbone.custody.memory import Memory
@@ -18,6 +18,8 @@ from ctbone.input_kind import INPUT_KINDS
 from ctbone.study import Study, content_hash, read_json, record_of
 
 _NO_RECORD = "no record of ctbone describes it"
+_FIRST_SCALE = ScoreSettings().model_dump(mode="json")
+"""The scale of the scores in fusions of versions that had only this one."""
 
 
 _SUBJECTS = {
@@ -290,8 +292,18 @@ class MadeLinks:
             values = {"found": first.found, "expected": first.expected}
             remedy = f"{first.remedy}; then {command}"
             return _link("stale", because, first.cause, remedy, **values)
-        other = None if name == READER else self._other_settings(name, record)
+        other = self._other_scale(record)
+        if other is None and name != READER:
+            other = self._other_settings(name, record)
         return _link("stale", other, "settings") if other else Link("fusion", name, path, "current")
+
+    def _other_scale(self, record: Mapping[str, Any]) -> str | None:
+        """Compare the scale of the scores that a fusion took with the current one."""
+        if record.get("reader") is None:
+            return None
+        made_with = record.get("score_scale", {}).get("scale", _FIRST_SCALE)
+        now = self.study.settings.scores.model_dump(mode="json")
+        return None if made_with == now else "the scale of the scores has changed"
 
     def _input_changed(self, part: str, digest: object, record: Mapping[str, Any]) -> str | None:
         if part == READER:

@@ -14,7 +14,7 @@ from ctbone.dicom.decoder_pool import DecodingError, decode
 from ctbone.dicom.deflated import inflated, is_deflated
 from ctbone.dicom.headers import Frame
 from ctbone.errors import DicomError
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 
 _INT16 = np.iinfo(np.int16)
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ctbone.dicom.geometry import SliceStack
 from ctbone.grid import LPS_TO_RAS, Grid
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 
 # Share of a voxel by which an extent may exceed a whole number of voxels through rounding alone.
 _ROUNDING = 1e-2

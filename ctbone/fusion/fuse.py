@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ctbone.cohort import Cohort, read_cohort
-from ctbone.config import READER, Recalibration, Settings, Stacking
+from ctbone.config import READER, READERS, Recalibration, Settings, Stacking
 from ctbone.custody import require_current
 from ctbone.errors import FusionError
 from ctbone.fusion.parts import Parts, align, read_part
-from ctbone.fusion.reader import ReaderPart, read_reader, with_reader
+from ctbone.fusion.reader_part import ReaderPart, read_reader, takes_reader, with_reader
 from ctbone.fusion.recalibrating import in_words, recalibrate, recalibration_record
 from ctbone.fusion.stacking import MODELS, clinical_columns, stack, stack_record
 from ctbone.fusion.weighted import average, weight_record, weights_of
@@ -42,7 +42,9 @@ class FusionSummary:
     path
         The table of fused probabilities; None where skipped.
     reader
-        ``reader_id`` whose scores took part.
+        ``reader_id`` whose scores took part, or such as ``mean of 6 readers``.
+    reader_why
+        The same with the reason for the choice, and the number of missing scores.
     skipped
         The reason why the combination was left out.
     made_of
@@ -55,6 +57,7 @@ class FusionSummary:
     sd: tuple[float, ...] | None = None
     path: Path | None = None
     reader: str | None = None
+    reader_why: str | None = None
     skipped: str | None = None
     made_of: str | None = None
 
@@ -99,8 +102,7 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
     scores
         The radiologists' scores; None leaves out the combinations with a reader.
     reader
-        ``reader_id``; None takes the reader of the settings, or else the only reader who scored
-        every case without AI.
+        ``reader_id``; None takes the choice of the settings, as ``read_reader`` describes.
 
     Returns
     -------
@@ -113,9 +115,9 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
     Raises
     ------
     FusionError
-        No model is trained; the parts differ in cases, labels or folds; the reader cannot be
-        chosen, or is named without scores; given weights lack a part; a clinical column is missing
-        or not usable. Nothing is written.
+        No model is trained; the parts differ in cases, labels or folds; the named reader misses
+        cases or is named without scores; no reader scored a case; given weights lack a part;
+        a clinical column is missing or not usable. Nothing is written.
     CustodyError
         A model's predictions were made from other crops, weights or folds than those of now.
     PredictionError, ScoreError, CohortError, StudyError
@@ -142,12 +144,13 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
     parts_used = {part for parts in possible.values() for part in parts}
     models = {name: table for name, table in models.items() if name in parts_used}
     who = None
-    if scores is not None and READER in parts_used:
+    if scores is not None and takes_reader(parts_used):
         who = read_reader(
             scores,
-            cohort=cohort,
-            needed={case for table in models.values() for case in _cases(table)},
-            reader=reader or settings.fusion.reader,
+            cohort,
+            needed=[case for table in models.values() for case in _cases(table)],
+            settings=settings,
+            reader=reader,
         )
     done: dict[str, _Fused] = {}
     with progress("Fuse", total=len(possible)) as bar:
@@ -168,7 +171,7 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
                     study, name, parts=aligned, who=who, stacking=stacking, cohort=cohort
                 )
             bar.advance(note=name)
-    if who is not None:
+    if who is not None and READER in parts_used:
         done[READER] = _reader_alone(study, list(done.values()), who)
     for name, recalibration in settings.fusion.recalibration.items():
         wanted[name] = (recalibration.of,)
@@ -205,7 +208,7 @@ def _models(
     FusionError
         None of the parts is trained.
     """
-    needed = dict.fromkeys(part for parts in wanted.values() for part in parts if part != READER)
+    needed = dict.fromkeys(part for parts in wanted.values() for part in _models_of(parts))
     untrained = [name for name in needed if _is_untrained(study, name)]
     if needed and len(untrained) == len(needed):
         raise FusionError(
@@ -219,10 +222,10 @@ def _models(
         lacking = [part for part in parts if part in untrained]
         if lacking:
             left_out[name] = _not_trained(lacking)
-        elif READER in parts and not with_reader:
+        elif takes_reader(parts) and not with_reader:
             left_out[name] = _NO_SCORES
         else:
-            own = [part for part in parts if part != READER]
+            own = _models_of(parts)
             for part in own:
                 if part not in models:
                     models[part] = read_part(study, study.predictions_csv(part), cohort)
@@ -231,6 +234,11 @@ def _models(
                 each = (f"{part} in folds {', '.join(map(str, of))}" for part, of in folds.items())
                 left_out[name] = f"the models are not trained in the same folds ({'; '.join(each)})"
     return models, left_out
+
+
+def _models_of(parts: Iterable[str]) -> list[str]:
+    """Return the parts that are tables in ``predictions/``."""
+    return [part for part in parts if part not in (READER, READERS)]
 
 
 def _is_untrained(study: Study, name: str) -> bool:
@@ -269,12 +277,12 @@ def _align(
     """Align the parts of one combination row by row."""
     fitted = fitted or settings.fusion.weights in ("auc", "log_loss")
     parts = align(
-        {name: models[name] for name in names if name != READER},
+        {name: models[name] for name in _models_of(names)},
         cohort,
         settings.classes,
         fitted=fitted,
     )
-    if who is None or READER not in names:
+    if who is None or not takes_reader(names):
         return parts
     return with_reader(parts, reader=who, order=names, settings=settings)
 
@@ -292,7 +300,13 @@ def _fuse_one(study: Study, name: str, *, parts: Parts, who: ReaderPart | None) 
     mean = tuple(map(float, matrix.mean(axis=0)))
     path = study.fusion_csv(name)
     summary = FusionSummary(
-        name=name, parts=parts.names, mean=mean, sd=sd, path=path, reader=origin["reader"]
+        name=name,
+        parts=parts.names,
+        mean=mean,
+        sd=sd,
+        path=path,
+        reader=origin["reader"],
+        reader_why=_why(origin, who),
     )
     details = weight_record(parts, weights=weights, searches=searches, settings=settings)
     return _Fused(
@@ -333,7 +347,12 @@ def _stack_one(
     words = f"{MODELS[stacking.model].split(' (')[0]} over {features}"
     path = study.fusion_csv(name)
     summary = FusionSummary(
-        name=name, parts=parts.names, path=path, reader=origin["reader"], made_of=words
+        name=name,
+        parts=parts.names,
+        path=path,
+        reader=origin["reader"],
+        reader_why=_why(origin, who),
+        made_of=words,
     )
     return _Fused(
         summary=summary,
@@ -349,13 +368,23 @@ def _origin(
     study: Study, parts: Parts, who: ReaderPart | None, further: Mapping[str, Path] | None = None
 ) -> dict[str, Any]:
     """Return the provenance of a fusion; the path of the scores only if it is in the study."""
-    inputs = {part: study.predictions_csv(part) for part in parts.names if part != READER} | dict(
-        further or {}
-    )
-    if who is None or READER not in parts.names:
+    of_readers = [part for part in parts.names if part.split(" ")[0] == READER]
+    models = [part for part in parts.names if part not in of_readers]
+    inputs = {part: study.predictions_csv(part) for part in models} | dict(further or {})
+    if who is None or not of_readers:
         return {**provenance(study, "fusion", inputs), "reader": None}
     record = provenance(study, "fusion", {**inputs, READER: who.file})
-    return {**record, "reader": who.reader_id, "scores": _place(study, who.file)}
+    scale = study.settings.scores
+    chosen = {"scale": scale.model_dump(mode="json"), "words": scale.description}
+    record |= {"scores": _place(study, who.file), "score_scale": chosen}
+    if READER not in of_readers:
+        return {**record, "reader": who.each_title}
+    return {**record, "reader": who.title, "reader_choice": who.record}
+
+
+def _why(origin: Mapping[str, Any], who: ReaderPart | None) -> str | None:
+    """Return the reader of a fusion and the reason for the choice; None without a reader."""
+    return str(who) if who is not None and "reader_choice" in origin else origin["reader"]
 
 
 def _place(study: Study, file: Path) -> str | None:
@@ -378,7 +407,7 @@ def _reader_alone(study: Study, fused: list[_Fused], who: ReaderPart) -> _Fused:
     )
     own = parts.probabilities[parts.names.index(READER)]
     alone = Parts((READER,), parts.rows, own[None])
-    summary = FusionSummary(READER, (READER,), path=study.fusion_csv(READER), reader=who.reader_id)
+    summary = FusionSummary(READER, (READER,), path=study.fusion_csv(READER), reader=who.title)
     return _Fused(
         summary=summary,
         path=study.fusion_csv(READER),

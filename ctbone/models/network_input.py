@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from ctbone.config import Window
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 
 
 def network_input(

@@ -1,8 +1,8 @@
-"""Preprocess a volume and its lesion mask: one 3D crop and three 2D images a case."""
+"""Check the masks of cases, write their crops with records, and report on them."""
 
 from ctbone.errors import PreprocessError
 from ctbone.preprocessing.check import MaskCheck, check_case
-from ctbone.preprocessing.crop_files import PendingCrops, preprocess_case, up_to_date
+from ctbone.preprocessing.crop_files import preprocess_case, up_to_date
 from ctbone.preprocessing.near_scans import draw_near_scans
 from ctbone.preprocessing.quality import write_quality
 from ctbone.preprocessing.sheet import draw_sheet
@@ -11,7 +11,6 @@ from ctbone.preprocessing.summary import CropSummary, write_summary
 __all__ = [
     "CropSummary",
     "MaskCheck",
-    "PendingCrops",
     "PreprocessError",
     "check_case",
     "draw_near_scans",

@@ -1,4 +1,4 @@
-"""Read a case's lesion and check it against the image."""
+"""Check that crops can be made of a case's mask."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ctbone.cohort import Case
-from ctbone.config import PreprocessSettings
+from ctbone.cropping import inside
 from ctbone.errors import CtboneError
 from ctbone.grid import Grid
-from ctbone.preprocessing.components import Components, choose_components
-from ctbone.preprocessing.mask import Mask, check_overlap, on_grid, read_mask, touches_border
+from ctbone.masks import on_grid, read_lesion, touches_border
 from ctbone.preprocessing.mask_position import position_note
-from ctbone.preprocessing.measures import inside
 from ctbone.resample import Slab
 from ctbone.study import Study
 
@@ -34,32 +32,6 @@ class MaskCheck:
     fault: CtboneError | None = None
     note: str | None = None
     voxels: int = 0
-
-
-def read_lesion(
-    case: Case, settings: PreprocessSettings, image: Grid | None
-) -> tuple[Mask, Components]:
-    """Read a case's mask, choose its lesion, and check that it lies in the image.
-
-    Parameters
-    ----------
-    case
-        The case.
-    settings
-        Which label and which separate parts are the lesion.
-    image
-        The image's grid; None checks the mask alone.
-
-    Raises
-    ------
-    PreprocessError
-        The mask is missing, unreadable or ambiguous, or does not lie in the image.
-    """
-    drawn = read_mask(case, settings.mask_label, image)
-    mask, components = choose_components(drawn, settings.lesions, case)
-    if image is not None:
-        check_overlap(mask, image, case)
-    return mask, components
 
 
 def check_case(

@@ -1,11 +1,11 @@
-"""Make the crops of one case and write them, with the records of what they were made from."""
+"""Write the crops of one case, with the records of what they were made from."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from ctbone.cohort import Case
+from ctbone.config import PreprocessSettings
+from ctbone.cropping import CaseCrops, View, make_crops
 from ctbone.custody import source_place
 from ctbone.errors import CtboneError, PreprocessError
 from ctbone.grid import Grid
 from ctbone.input_kind import CT_KINDS, Dim
 from ctbone.nifti import write_nifti
-from ctbone.preprocessing.crop_voxels import CaseCrops, make_crops
-from ctbone.preprocessing.placement import View
 from ctbone.preprocessing.summary import CropSummary
 from ctbone.study import Study, file_hash, provenance, read_json, record_of, write_json
 
@@ -28,59 +28,16 @@ _THREADS = 4
 """Threads that hash and write files, which wait for the disk, while the crops are computed."""
 
 
-class PendingCrops:
-    """The crops of a case: those of an earlier run if they are up to date, else to be made.
-
-    Its volume and mask are hashed in threads while the crops are computed.
-
-    Attributes
-    ----------
-    volume
-        ``study.nifti`` of the case.
-    known
-        The summary of an earlier run whose crops are up to date; None where there is none.
-    """
-
-    def __init__(self, study: Study, case: Case) -> None:
-        self._started = time.perf_counter()
-        self._study, self._case = study, case
-        inputs = _inputs(study, case)
-        self.volume = inputs["image"]
-        self._aside = ThreadPoolExecutor(_THREADS)
-        self._hashing = _hash_inputs(inputs, self._aside)
-        known = _known(study, case)
-        current = known is not None and known.inputs == _results(self._hashing)
-        self.known = known.summary if known is not None and current else None
-
-    def __enter__(self) -> PendingCrops:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._aside.shutdown()
-
-    def write(self, made: CaseCrops) -> CropSummary:
-        """Write crops, masks and records, and return the summary."""
-        _write(self._study, self._case, made, self._aside)
-        hashes = _results(self._hashing)
-        summary = CropSummary(
-            case_id=self._case.case_id,
-            lesion_ml=made.measures.volume_ml,
-            longest_mm=made.measures.longest_mm,
-            mean_hu=made.measures.mean_hu,
-            spacing=made.scanner.spacing,
-            scale_factor=made.cube.scale_factor,
-            voxel_hash=hashlib.sha256(made.cube.hu.tobytes(order="F")).hexdigest(),
-            seconds=time.perf_counter() - self._started,
-        )
-        _record(self._study, self._case, hashes, summary, made)
-        return summary
+Cropping = Callable[[Path, Case, PreprocessSettings], CaseCrops]
+"""Volume, case and settings to the arrays of the crops: ``ctbone.cropping.make_crops``, or the
+MONAI transforms, which make the same voxels."""
 
 
-def preprocess_case(study: Study, case: Case) -> CropSummary:
+def preprocess_case(study: Study, case: Case, cropping: Cropping = make_crops) -> CropSummary:
     """Make the 3D crop and the three 2D images of a case and its mask from ``study.nifti``.
 
-    Nothing is done where the crops are up to date. The command makes the same voxels with the
-    MONAI transforms of ``ctbone.transforms``.
+    Nothing is done where the crops are up to date. Volume and mask are hashed in threads while the
+    crops are computed.
 
     Parameters
     ----------
@@ -88,16 +45,36 @@ def preprocess_case(study: Study, case: Case) -> CropSummary:
         The study.
     case
         One of its cases.
+    cropping
+        Makes the arrays. It is called if the crops are not up to date.
 
     Raises
     ------
     PreprocessError
         The volume or the mask is missing, unreadable or unfit; case, file and remedy are named.
     """
-    with PendingCrops(study, case) as pending:
-        if pending.known is not None:
-            return pending.known
-        return pending.write(make_crops(pending.volume, case, study.settings.preprocess))
+    started = time.perf_counter()
+    inputs = _inputs(study, case)
+    with ThreadPoolExecutor(_THREADS) as aside:
+        hashing = _hash_inputs(inputs, aside)
+        known = _known(study, case)
+        if known is not None and known.inputs == _results(hashing):
+            return known.summary
+        made = cropping(inputs["image"], case, study.settings.preprocess)
+        _write(study, case, made, aside)
+        hashes = _results(hashing)
+        summary = CropSummary(
+            case_id=case.case_id,
+            lesion_ml=made.measures.volume_ml,
+            longest_mm=made.measures.longest_mm,
+            mean_hu=made.measures.mean_hu,
+            spacing=made.scanner.spacing,
+            scale_factor=made.cube.scale_factor,
+            voxel_hash=hashlib.sha256(made.cube.hu.tobytes(order="F")).hexdigest(),
+            seconds=time.perf_counter() - started,
+        )
+        _record(study, case, hashes, summary, made)
+    return summary
 
 
 def up_to_date(study: Study, case: Case) -> CropSummary | None:

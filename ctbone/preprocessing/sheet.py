@@ -19,9 +19,9 @@ from ctbone.document.ct_panel import (
 )
 from ctbone.grid import Grid
 from ctbone.input_kind import CT_CUBE, CT_KINDS, CT_PLANES
+from ctbone.masks import Components
 from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space
-from ctbone.preprocessing.components import Components
 from ctbone.preprocessing.mask_position import outside_note
 from ctbone.resample import Slab, read_slab, sample
 from ctbone.study import Study, atomic_path, content_hash, read_json, record_of, write_text

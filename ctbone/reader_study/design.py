@@ -51,8 +51,8 @@ def design_text(found: Performances) -> Text:
     if readings.left_out:
         first += f"{readings.left_out} cases that were not read in both sessions do not count. "
     second = (
-        "Readers gave a confidence from 1 to 9 without 5, read as a probability of 10 to 90 %; a "
-        f"score above 5 calls the case {readings.classes[1]}. AUCs are empirical (trapezoidal). "
+        f"Readers gave each case a score {readings.scale.description} that it is "
+        f"{readings.classes[1]}; from 50 %, they call it so. AUCs are empirical (trapezoidal). "
         "The primary analysis treats readers and cases as random samples (Obuchowski–Rockette "
         "model, Hillis' degrees of freedom, covariances by the jackknife over "
         f"{'patients' if readings.patients is not None else 'cases'}). Intervals are "

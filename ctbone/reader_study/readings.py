@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from ctbone.cohort import first_of, read_cohort
+from ctbone.cohort import read_cohort
+from ctbone.config import ScoreSettings
 from ctbone.custody import require_current
 from ctbone.differences import did_you_mean
 from ctbone.errors import ReaderStudyError
 from ctbone.predictions import case_probabilities, probability_columns
-from ctbone.scores import MIDPOINT, SESSIONS, check_scores, score_probability
+from ctbone.scores import MIDPOINT, SESSIONS, read_scores
 from ctbone.stats.inputs import Bools, Floats
 from ctbone.study import Study, read_table
 from ctbone.study_predictions import read_study_predictions
 
-THRESHOLD = MIDPOINT / 10
-"""A reader, or the model, calls a case positive above this probability, the scale's midpoint."""
 _POSITIVES = ("1", "1.0", "true", "yes", "positive", "malignant")
 """Labels that name the positive class of two."""
 _LEVEL_ORDER = ("junior", "mid", "mid-level", "senior")
@@ -50,6 +49,8 @@ class Truth:
     cases: pd.DataFrame
     model: str
     p: pd.Series
+    scale: ScoreSettings = field(default_factory=ScoreSettings)
+    """The scale of the scores."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class Readings:
     model: str
     model_p: Floats
     left_out: int
+    scale: ScoreSettings = field(default_factory=ScoreSettings)
+    """The scale of the scores."""
 
     @property
     def paired(self) -> bool:
@@ -106,17 +109,17 @@ class Readings:
     @property
     def called(self) -> Floats:
         """Whether a reader calls a case positive: 1 or 0; NaN if not read."""
-        return np.where(np.isnan(self.p), np.nan, self.p > THRESHOLD)
+        return np.where(np.isnan(self.p), np.nan, self.p >= MIDPOINT)
 
     @property
     def correct(self) -> Floats:
         """Whether a reader's call is correct: 1 or 0; NaN if not read."""
-        return np.where(np.isnan(self.p), np.nan, (self.p > THRESHOLD) == self.truth)
+        return np.where(np.isnan(self.p), np.nan, (self.p >= MIDPOINT) == self.truth)
 
     @property
     def model_called(self) -> Bools:
-        """Whether the model calls a case positive; it does at the threshold itself."""
-        return np.asarray(self.model_p >= THRESHOLD)
+        """Whether the model calls a case positive."""
+        return np.asarray(self.model_p >= MIDPOINT)
 
     def of_level(self, level: str) -> np.ndarray:
         """Numbers of the readers of a level."""
@@ -163,10 +166,16 @@ def study_truth(study: Study, model: str | None) -> Truth:
         of_splits = [case_probabilities(table, split, settings.classes) for split in _SPLITS]
         found = pd.concat(of_splits).set_index("case_id")
         name, p = path.stem, found[probability_columns([positive])[0]]
-    return Truth((other, positive), cases, name, p)
+    return Truth((other, positive), cases, name, p, settings.scores)
 
 
-def table_truth(path: Path, *, positive: str | None = None, model: Path | None = None) -> Truth:
+def table_truth(
+    path: Path,
+    *,
+    positive: str | None = None,
+    model: Path | None = None,
+    scale: ScoreSettings | None = None,
+) -> Truth:
     """Take the truth from a table without a study: ``case_id, label``, optionally ``patient_id``.
 
     Parameters
@@ -177,6 +186,8 @@ def table_truth(path: Path, *, positive: str | None = None, model: Path | None =
         The positive class; None recognises ``1``, ``true``, ``yes``, ``positive``, ``malignant``.
     model
         A CSV file with ``case_id`` and ``p_<positive>``; None is no model.
+    scale
+        The scale of the scores; None is the nine-point scale.
 
     Raises
     ------
@@ -214,7 +225,8 @@ def table_truth(path: Path, *, positive: str | None = None, model: Path | None =
         cases["patient_id"] = cases.index
     cases["patient_id"] = cases["patient_id"].where(cases["patient_id"] != "", cases.index)
     name, p = _model_file(model, positive) if model else ("", pd.Series(dtype=float))
-    return Truth((other, positive), cases[["label", "patient_id"]], name, p)
+    known_cases = cases[["label", "patient_id"]]
+    return Truth((other, positive), known_cases, name, p, scale or ScoreSettings())
 
 
 def read_readings(path: Path, truth: Truth) -> Readings:
@@ -227,11 +239,10 @@ def read_readings(path: Path, truth: Truth) -> Readings:
     ScoreError
         A score is faulty; see ``ctbone.scores``.
     ReaderStudyError
-        A reader has two levels, no case was read, or all are of one class.
+        No case was read, or all are of one class.
     """
-    table, problems = check_scores(path, set(truth.cases.index))
-    if problems:
-        raise first_of(problems)
+    scores = read_scores(path, truth.cases.index, truth.scale)
+    table = scores.table
     if table.empty:
         raise ReaderStudyError("the table of scores has no reading", file=path)
     sessions = tuple(name for name in SESSIONS if (table["session"] == name).any())
@@ -246,8 +257,9 @@ def read_readings(path: Path, truth: Truth) -> Readings:
         )
     left_out = len(set(table["case_id"]) - counted)
     table = table[table["case_id"].isin(counted)]
-    levels = _levels(table, path)
-    readers = sorted(levels, key=lambda reader: _level_place(levels[reader]))
+    levels = scores.levels
+    present = [reader for reader in levels if reader in set(table["reader_id"])]
+    readers = sorted(present, key=lambda reader: _level_place(levels[reader]))
     case_ids = [case for case in truth.cases.index if case in counted]
     rows = truth.cases.loc[case_ids]
     is_positive = (rows["label"] == truth.classes[1]).to_numpy()
@@ -264,23 +276,13 @@ def read_readings(path: Path, truth: Truth) -> Readings:
         classes=truth.classes,
         truth=is_positive,
         patients=patients if len(set(patients)) < len(patients) else None,
-        p=_array(table, score_probability(table["score"]), sessions, readers, case_ids),
-        seconds=_seconds(table, sessions, readers, case_ids, path),
+        p=_array(table, table["probability"], sessions, readers, case_ids),
+        seconds=_seconds(table, sessions, readers, case_ids),
         model=truth.model if truth.p.index.isin(case_ids).any() else "",
         model_p=truth.p.reindex(case_ids).to_numpy(float),
         left_out=left_out,
+        scale=truth.scale,
     )
-
-
-def _levels(table: pd.DataFrame, path: Path) -> dict[str, str]:
-    """Return the level of each reader, in the order of the table."""
-    levels: dict[str, str] = {}
-    for reader, level in table[["reader_id", "level"]].drop_duplicates().itertuples(index=False):
-        if levels.setdefault(reader, level) != level:
-            raise ReaderStudyError(
-                f"reader {reader} has two levels", file=path, found=f"{levels[reader]}, {level}"
-            )
-    return levels
 
 
 def _level_place(level: str) -> int:
@@ -311,21 +313,10 @@ def _seconds(
     sessions: Sequence[str],
     readers: Sequence[str],
     case_ids: Sequence[str],
-    path: Path,
 ) -> Floats | None:
-    if "seconds" not in table:
+    if "seconds" not in table or table["seconds"].isna().all():
         return None
-    numbers = pd.to_numeric(table["seconds"], errors="coerce")
-    wrong = ((table["seconds"] != "") & numbers.isna()) | (numbers <= 0) | (numbers == np.inf)
-    if wrong.any():
-        raise ReaderStudyError(
-            "a reading time is not a number above 0",
-            case=str(table.loc[wrong, "case_id"].iloc[0]),
-            file=path,
-            found=repr(table.loc[wrong, "seconds"].iloc[0]),
-            expected="seconds, or an empty cell",
-        )
-    return None if numbers.isna().all() else _array(table, numbers, sessions, readers, case_ids)
+    return _array(table, table["seconds"], sessions, readers, case_ids)
 
 
 def _model_table(study: Study, model: str | None) -> Path | None:

@@ -1,6 +1,6 @@
 """The reader study: a page on which radiologists read the cases, and the database behind it."""
 
-from ctbone.reading.readers import add_reader
+from ctbone.reading.logins import add_reader
 from ctbone.reading.rounds import skip_washout
 from ctbone.reading.serve import address, serve
 from ctbone.reading.tables import export_scores, reading_progress

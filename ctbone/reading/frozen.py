@@ -22,6 +22,14 @@ def frozen_plan(database: Database, content: Content) -> Plan:
         A reader has started, and since then the cases or the design were changed.
     """
     settings = content.settings
+    if len(settings.scale) < 2:
+        raise ReadingError(
+            "the reading page has no scores to offer",
+            file=database.path,
+            found=f"reading.scale: {list(settings.scale)}",
+            expected="two whole numbers or more",
+            remedy="use whole numbers as the scores of scores.given in study.yaml",
+        )
     labels = [(case.case_id, case.label) for case in content.cohort]
     now: dict[str, Any] = {
         "design": settings.design,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ctbone.config import ReadingSettings
 from ctbone.errors import ReadingError
 from ctbone.reading.database import Database, write_log
-from ctbone.reading.readers import Reader
+from ctbone.reading.logins import Reader
 from ctbone.reading.refusal import RefusedError
 
 TRAINING = 0

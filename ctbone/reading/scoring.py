@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from ctbone.reading.database import Database, write_log
-from ctbone.reading.readers import Reader
+from ctbone.reading.logins import Reader
 from ctbone.reading.refusal import RefusedError
 from ctbone.reading.rounds import Plan
 

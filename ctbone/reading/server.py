@@ -21,7 +21,7 @@ from ctbone.reading import readers, rounds, scoring, tables
 from ctbone.reading.content import Content
 from ctbone.reading.database import Database
 from ctbone.reading.guard import Guard, Throttle, refusal
-from ctbone.reading.readers import Reader
+from ctbone.reading.logins import Reader
 from ctbone.reading.refusal import RefusedError
 from ctbone.reading.rounds import Plan
 from ctbone.viewer import static_files

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ctbone.cohort import Cohort
-from ctbone.config import READER
+from ctbone.config import READER, READERS
 from ctbone.differences import did_you_mean
 from ctbone.errors import ReleaseError
 from ctbone.predictions import probability_columns
@@ -82,7 +82,7 @@ def _why_not(
     study: Study, name: str, parts: Sequence[str], answers: dict[str, Answer]
 ) -> str | None:
     """Return why a fusion cannot answer for a new patient; None where it can."""
-    if READER in parts:
+    if not {READER, READERS}.isdisjoint(parts):
         return "it needs a radiologist's score"
     for part in parts:
         if part not in answers:

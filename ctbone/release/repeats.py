@@ -13,7 +13,7 @@ from torch import nn
 from ctbone.cohort import Case
 from ctbone.config import ModelSettings
 from ctbone.errors import ReleaseError
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 from ctbone.learning.augmentation import (
     draw,
     matrices,

@@ -44,6 +44,8 @@ class FusionRecord:
     spread: dict[str, float] | None
     reader: str | None
     curve: WeightCurve | None
+    reader_note: str = ""
+    """Why this reader was chosen, how many scores are missing, and the scale of the scores."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,18 @@ def _record(name: str, content: dict[str, Any]) -> FusionRecord:
         )
         if curve
         else None,
+        reader_note=_reader_note(content),
     )
+
+
+def _reader_note(content: dict[str, Any]) -> str:
+    """Describe the choice of the reader; empty for fusions without one and for old records."""
+    choice, scale = content.get("reader_choice"), content.get("score_scale")
+    if not choice or not scale:
+        return ""
+    missing = choice["missing_scores"]
+    gaps = f"; {missing} scores are missing" if missing else ""
+    return f"{choice['why']}{gaps}; scores {scale['words']}"
 
 
 def _stack(name: str, content: dict[str, Any]) -> StackingRecord:

@@ -202,12 +202,9 @@ def _fusions(records: Sequence[FusionRecord]) -> list[str]:
     if not records:
         return []
     names = ", ".join(record.name for record in records)
-    readers = dict.fromkeys(record.reader for record in records if record.reader)
-    reader = (
-        f" The reader is {', '.join(readers)}; scores of 1 to 9, without 5, stand for 10 to 90 %."
-        if readers
-        else ""
-    )
+    readers = {record.reader: record.reader_note for record in records if record.reader}
+    named = (f"{name} ({note})" if note else name for name, note in readers.items())
+    reader = f" The reader is {', '.join(named)}." if readers else ""
     return [
         f"Fusions ({names}) are weighted averages of probabilities; {records[0].how}. Test cases "
         "get the weights of their fold. For external cases each part is first averaged over the "

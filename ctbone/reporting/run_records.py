@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ctbone.cohort import Cohort
-from ctbone.config import READER, FoldSettings, ModelSettings, Settings
+from ctbone.config import READER, READERS, FoldSettings, ModelSettings, Settings
 from ctbone.document import Notice
 from ctbone.errors import StudyError
 from ctbone.input_kind import INPUT_KINDS, Dim
@@ -141,7 +141,7 @@ def run_records(study: Study, cohort: Cohort, tables: Sequence[Source]) -> RunRe
     }
     if any(fold.folds != draw.get("sha256") for model in models.values() for fold in model.folds):
         drawn = None
-    known = {*models, READER}
+    known = {*models, READER, READERS}
     for source in tables:  # a recalibration of a fusion stands after the fusion
         parts = _parts(source) if source.fused else None
         if parts and set(parts) <= known:

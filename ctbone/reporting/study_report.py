@@ -22,7 +22,12 @@ from ctbone.reporting.fusion_section import fusion_section
 from ctbone.reporting.grouping import grouping_notice, in_groups
 from ctbone.reporting.method import method_section
 from ctbone.reporting.patients import patients_section
-from ctbone.reporting.readers import JudgedReaders, judge_readers, reader_scores, readers_section
+from ctbone.reporting.readers_section import (
+    JudgedReaders,
+    judge_readers,
+    reader_scores,
+    readers_section,
+)
 from ctbone.reporting.run_records import (
     RunRecords,
     record_notices,

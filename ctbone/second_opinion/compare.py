@@ -12,7 +12,7 @@ import numpy as np
 from nibabel import orientations
 
 from ctbone.grid import Grid
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 from ctbone.resample import Slab, sample_nearest
 
 _EQUAL_HU = 0.5

@@ -2,7 +2,7 @@
 
 ``ctbone preprocess`` runs the first three (``crop_case``), so a MONAI pipeline that uses them gets
 the voxels that the command writes; ``HounsfieldWindowd`` applies the windows of the networks. They
-call the numeric core of ``ctbone.preprocessing``; MONAI carries the metadata.
+call ``ctbone.masks`` and the numeric core, ``ctbone.cropping``; MONAI carries the metadata.
 
 Examples
 --------

@@ -14,13 +14,11 @@ from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import TraceKeys
 
 from ctbone.config import Crop3D, Images2D
+from ctbone.cropping import crop_cube, crop_views, measure, view_names
 from ctbone.errors import PreprocessError
 from ctbone.grid import Grid
+from ctbone.masks import Mask, check_overlap, touches_border
 from ctbone.overlay import CropSpace, to_scanner
-from ctbone.preprocessing.crop_voxels import crop_cube, crop_views
-from ctbone.preprocessing.mask import Mask, check_overlap, touches_border
-from ctbone.preprocessing.measures import measure
-from ctbone.preprocessing.placement import view_names
 from ctbone.resample import Interpolation, Slab, covers
 from ctbone.transforms.tensors import mask_of, slab_of, tensor_of, without_slab
 

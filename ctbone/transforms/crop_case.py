@@ -9,10 +9,8 @@ from monai.transforms import Compose
 
 from ctbone.cohort import Case
 from ctbone.config import PreprocessSettings
+from ctbone.cropping import CaseCrops, Cube, LesionMeasures, View, ViewImages
 from ctbone.grid import Grid
-from ctbone.preprocessing.crop_voxels import CaseCrops, Cube, ViewImages
-from ctbone.preprocessing.measures import LesionMeasures
-from ctbone.preprocessing.placement import View
 from ctbone.transforms.crop import CropLesiond, LesionViewsd
 from ctbone.transforms.load import OWN_GRID, LoadHounsfieldd, components_of
 from ctbone.transforms.tensors import AFFINE_OF_FILE, SHAPE_OF_FILE, array_of, grid_of

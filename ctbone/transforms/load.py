@@ -14,15 +14,13 @@ from monai.transforms import MapTransform
 
 from ctbone.cohort import Case
 from ctbone.config import DicomSettings, PreprocessSettings
+from ctbone.cropping import needed, read_around, read_whole
 from ctbone.dicom import list_series, read_series
 from ctbone.dicom.series import taken_series
 from ctbone.errors import PreprocessError
 from ctbone.grid import Grid
+from ctbone.masks import Components, Mask, on_grid, open_volume, read_lesion
 from ctbone.nifti import NiftiFile, to_hu
-from ctbone.preprocessing.check import read_lesion
-from ctbone.preprocessing.components import Components
-from ctbone.preprocessing.crop_voxels import needed, read_around, read_whole
-from ctbone.preprocessing.mask import Mask, on_grid, open_volume
 from ctbone.resample import Slab, cut_slab
 from ctbone.transforms.tensors import mask_tensor, slab_tensor
 

@@ -12,7 +12,7 @@ from monai.utils import MetaKeys
 
 from ctbone.errors import PreprocessError
 from ctbone.grid import Grid
-from ctbone.preprocessing.mask import Mask, mask_of_labels
+from ctbone.masks import Mask, mask_of_labels
 from ctbone.resample import Slab
 
 AFFINE_OF_FILE = str(MetaKeys.ORIGINAL_AFFINE)

@@ -23,7 +23,7 @@ from timing import added_memory, machine, paired_ratio, print_added_memory, take
 from ctbone.cases import CaseJob, prepare_case
 from ctbone.cohort import Case
 from ctbone.nifti import write_nifti
-from ctbone.preprocessing import PendingCrops
+from ctbone.preprocessing import preprocess_case
 from ctbone.study import Study, file_hash, record_of, write_json
 from ctbone.transforms import crop_case
 from ctbone.workers import map_cases
@@ -148,9 +148,7 @@ def tell(
 
 def _preprocess(study: Study) -> None:
     """Make and write the crops of the case, as the command does after its conversion."""
-    case = case_of(study)
-    with PendingCrops(study, case) as pending:
-        pending.write(crop_case(pending.volume, case, study.settings.preprocess))
+    preprocess_case(study, case_of(study), crop_case)
 
 
 def contenders(folder: Path) -> dict[str, Callable[[], object]]:

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from ctbone.config import DicomSettings
 from ctbone.dicom import DicomError, list_series, read_series
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 
 from .writer import Plan, ramp, transcode, write_enhanced, write_series
 

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from ctbone.custody import inspect
 from ctbone.errors import CtboneError, PredictionError, ScoreError
 from ctbone.fusion import FusionError, fuse
 from ctbone.predictions import read_predictions
+from ctbone.results import Fusion
 from ctbone.study import Study, read_json, record_of
 from tests.reporting.synthetic_study import Sizes, make_study
 
@@ -281,12 +283,93 @@ def test_the_reader_who_scored_every_case_is_taken(study):
     assert {s.reader for s in fuse(study, scores=study.scores_csv)} == {None, "senior"}
 
 
-def test_of_several_complete_readers_one_must_be_named(study):
-    add_reader(study, "second")
-    with pytest.raises(FusionError, match="several readers") as error:
+def add_junior(study: Study, cases=None) -> pd.DataFrame:
+    """Add a junior of other scores, and return the probabilities of both by case."""
+
+    def more(table):
+        rows = table[table["reader_id"] == "senior"].assign(reader_id="junior", level="junior")
+        rows["score"] = rows["score"].map(
+            lambda score: str(10 - int(score)) if score < "8" else "6"
+        )
+        return pd.concat([table, rows.iloc[:cases]])
+
+    change(study.scores_csv, more)
+    table = pd.read_csv(study.scores_csv)
+    unaided = table[table["session"] == "unaided"]
+    return unaided.pivot(index="case_id", columns="reader_id", values="score") / 10
+
+
+def reader_of(study: Study) -> pd.Series:
+    table = read(study.fusion_csv("reader"))
+    return table.drop_duplicates("case_id").set_index("case_id")["p_malignant"]
+
+
+def test_of_several_complete_readers_the_only_senior_is_taken(study):
+    both = add_junior(study)
+    summaries = fuse(study, scores=study.scores_csv)
+    assert {s.reader for s in summaries} == {None, "senior"}
+    pd.testing.assert_series_equal(
+        reader_of(study).sort_index(), both["senior"].sort_index(), check_names=False
+    )
+    last = str(Fusion(summaries)).splitlines()[-1]
+    assert last == "The reader is senior (the only senior who scored every case)."
+
+
+def test_a_case_that_no_reader_scored_is_named(study):
+    add_junior(study)
+    case = pd.read_csv(study.scores_csv)["case_id"].iloc[0]
+    change(study.scores_csv, lambda t: t[t["case_id"] != case])
+    with pytest.raises(FusionError, match="no reader scored 1 of 90 cases") as error:
         fuse(study, scores=study.scores_csv)
-    assert "--reader" in str(error.value)
-    assert "second, senior" in str(error.value)
+    assert case in str(error.value)
+
+
+def test_the_mean_and_the_median_count_missing_scores(study):
+    both = add_junior(study)
+    change(study.scores_csv, lambda t: t.drop(index=t.index[:7]))  # seven of the senior's
+    table = pd.read_csv(study.scores_csv)
+    gone = set(both.index) - set(table[table["reader_id"] == "senior"]["case_id"])
+    both.loc[sorted(gone), "senior"] = np.nan
+    for rule, pooled in (("mean", both.mean(axis=1)), ("median", both.median(axis=1))):
+        study = set_settings(study, fusion={"readers": rule})
+        summaries = fuse(study, scores=study.scores_csv)
+        assert {s.reader for s in summaries} == {None, f"{rule} of 2 readers"}
+        assert f"; {len(gone)} scores are missing)" in str(Fusion(summaries))
+        found = reader_of(study)
+        assert found.to_dict() == pytest.approx(pooled.loc[found.index].to_dict())
+        record = read_json(record_of(study.fusion_csv("3d+reader")))
+        assert record["reader_choice"]["missing_scores"] == len(gone)
+        assert record["reader_choice"]["readers"] == ["senior", "junior"]
+
+
+def test_a_stack_takes_every_reader_as_a_feature(study):
+    add_junior(study, cases=80)
+    stack = {"every": {"parts": ["3d", "readers"]}}
+    study = set_settings(study, fusion={"combinations": {}, "stacking": stack})
+    (summary,) = fuse(study, scores=study.scores_csv)
+    assert summary.parts == ("3d", "reader senior", "reader junior")
+    missing = "each of 2 readers (10 scores are missing)"
+    assert f"The reader is {missing}." in str(Fusion([summary]))
+    learned = read_json(record_of(study.fusion_csv("every")))["learned"]["features"]
+    assert set(learned) >= {"3d", "reader senior", "reader junior"}
+    assert not study.fusion_csv("reader").exists()
+    assert inspect(study).of("fusion")[0].state == "current"
+
+
+def test_another_scale_of_the_scores_makes_the_fusions_stale(study):
+    fuse(study, scores=study.scores_csv)
+    study = set_settings(study, scores={"scale": "percent"})
+    states = {link.name: link.because for link in inspect(study).of("fusion") if link.because}
+    assert states["3d+reader"] == states["reader"] == "the scale of the scores has changed"
+    assert "3d+2d" not in states
+    fuse(study, scores=study.scores_csv)
+    assert reader_of(study).max() == pytest.approx(0.09)
+
+
+def test_a_named_reader_is_taken(study):
+    add_reader(study, "second")
+    both = fuse(study, scores=study.scores_csv)
+    assert {s.reader for s in both} == {None, "mean of 2 readers"}, "two seniors"
     assert {s.reader for s in fuse(study, scores=study.scores_csv, reader="second")} == {
         None,
         "second",

@@ -9,8 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from ctbone.cohort import Case
 from ctbone.grid import Grid
+from ctbone.masks.mask import Mask, read_mask
 from ctbone.nifti import write_nifti
-from ctbone.preprocessing.mask import Mask, read_mask
 
 
 def affine(

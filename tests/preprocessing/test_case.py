@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ctbone.dicom import convert_case
 from ctbone.grid import Grid
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 from ctbone.preprocessing import (
     MaskCheck,
     PreprocessError,

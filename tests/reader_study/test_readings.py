@@ -73,9 +73,9 @@ def test_the_positive_class_is_asked_for(folder):
     [
         ("scores.csv", lambda t: t.assign(score="5"), ScoreError),
         ("scores.csv", lambda t: t.assign(score="10"), ScoreError),
-        ("scores.csv", lambda t: t.assign(seconds="-3"), ReaderStudyError),
-        ("scores.csv", lambda t: t.assign(seconds="fast"), ReaderStudyError),
-        ("scores.csv", lambda t: t.assign(level=[str(k % 2) for k in t.index]), ReaderStudyError),
+        ("scores.csv", lambda t: t.assign(seconds="-3"), ScoreError),
+        ("scores.csv", lambda t: t.assign(seconds="fast"), ScoreError),
+        ("scores.csv", lambda t: t.assign(level=[str(k % 2) for k in t.index]), ScoreError),
         ("scores.csv", lambda t: pd.concat([t, t.iloc[:1]]), ScoreError),
         ("scores.csv", lambda t: t.iloc[:0], ReaderStudyError),
         ("cohort.csv", lambda t: t.iloc[:50], ScoreError),

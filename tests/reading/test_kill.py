@@ -10,7 +10,7 @@ import time
 from ctbone.config import ReadingSettings
 from ctbone.reading import add_reader
 from ctbone.reading.database import Database
-from ctbone.reading.readers import Reader
+from ctbone.reading.logins import Reader
 from ctbone.reading.rounds import Plan, start, state_of
 from ctbone.reading.scoring import open_item, store_score
 

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 
 from ctbone.cohort import read_cohort
-from ctbone.config import ReadingSettings
+from ctbone.config import ReadingSettings, Settings
 from ctbone.errors import ReadingError
 from ctbone.nifti import write_nifti
 from ctbone.reading import add_reader, export_scores, reading_progress, skip_washout
 from ctbone.reading.content import Content
 from ctbone.reading.database import Database
 from ctbone.reading.frozen import frozen_plan
-from ctbone.reading.readers import Reader, log_in, reader_of
+from ctbone.reading.logins import Reader, log_in, reader_of
 from ctbone.reading.refusal import RefusedError
 from ctbone.reading.rounds import Plan, finish, halves, start, state_of
 from ctbone.reading.scoring import keep_time, open_item, store_score
 from ctbone.scores import read_scores
+from ctbone.study import Study
 from tests.reading.small_study import AFFINE, SHAPE, make_study
 
 CASES = tuple(f"C{number:02d}" for number in range(12))
@@ -187,6 +188,34 @@ def test_a_score_off_the_scale_is_refused(database, score):
         give(database, two, R1, item, "unaided", score)
 
 
+@pytest.mark.parametrize(
+    ("scores", "good", "bad"),
+    [
+        ({"scale": "percent"}, [0, 60, 100], [5, 101]),
+        ({"scale": "five_point"}, [1, 3, 5], [0, 6]),
+        ({"scale": "given", "given": {0: 0, 1: 1}}, [0, 1], [2, True]),
+    ],
+)
+def test_the_page_takes_the_scores_of_the_scale(database, scores, good, bad):
+    of_scale = Plan(Settings(name="a", scores=scores).reading, CASES, ())
+    start(database, of_scale, R1, 1)
+    item = state_of(database, of_scale, R1)["items"][0]["item"]
+    for score in good:
+        give(database, of_scale, R1, item, "unaided", score)
+        assert open_item(database, R1, item).scores == {"unaided": score}
+    for score in bad:
+        with refused("score_out_of_range"):
+            give(database, of_scale, R1, item, "unaided", score)
+
+
+def test_scores_in_words_cannot_be_given_on_the_page(study):
+    change = "scores: {scale: given, given: {low: 0.1, high: 0.9}}\n"
+    study.settings_file.write_text(study.settings_file.read_text() + change)
+    opened = Study.open(study.root)
+    with pytest.raises(ReadingError, match="no scores to offer"):
+        frozen_plan(Database(opened.reading_db), Content(opened))
+
+
 def test_only_the_next_case_is_open_and_the_one_after_it_can_be_loaded(database):
     two = plan()
     start(database, two, R1, 1)
@@ -291,7 +320,7 @@ def test_links_are_hashed_and_a_new_one_ends_the_old(database):
 
 @pytest.mark.parametrize(
     ("reader_id", "level"),
-    [("r9", None), ("r9", "chief"), ("../r9", "mid"), ("", "mid"), ("r1", "junior")],
+    [("r9", None), ("r9", "<b>chief</b>"), ("../r9", "mid"), ("", "mid"), ("r1", "junior")],
 )
 def test_a_wrong_reader_is_refused(database, reader_id, level):
     with pytest.raises(ReadingError):
@@ -313,7 +342,7 @@ def test_the_export_is_a_table_of_scores(study):
     table = export_scores(study, database, study.scores_csv)
     assert list(table["case_id"]) == [case for case, _ in read]
     assert list(table["order"]) == list(range(1, len(read) + 1))
-    back = read_scores(study.scores_csv, read_cohort(study))
+    back = read_scores(study.scores_csv, {case.case_id for case in read_cohort(study)}).table
     assert set(back.columns) >= {"read_at", "seconds", "order"}
     assert set(back["score"]) == {6}
     export_scores(study, database, study.scores_csv)  # its own export is replaced

@@ -15,7 +15,7 @@ from scipy import ndimage
 from ctbone.config import DicomSettings
 from ctbone.dicom import DicomError, convert_series, headers, list_series, read_series
 from ctbone.dicom.headers import read_frames, walk
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
 
 from .data import real_data
 

@@ -13,7 +13,7 @@ from ctbone.errors import ScoreError
 from ctbone.fusion import fuse
 from ctbone.reporting import report
 from ctbone.reporting.analysis import analyse
-from ctbone.reporting.readers import judge_readers, reader_scores
+from ctbone.reporting.readers_section import judge_readers, reader_scores
 from ctbone.reporting.sources import case_sets, sources
 from ctbone.study import Study
 from tests.document.parsed_page import parse

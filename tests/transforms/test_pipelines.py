@@ -12,10 +12,10 @@ from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, decollate_
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, RandFlipd
 
 from ctbone.config import PreprocessSettings
+from ctbone.cropping.crop_voxels import make_crops
 from ctbone.errors import CtboneError, PreprocessError
 from ctbone.grid import Grid
 from ctbone.phantom.dicom_series import SeriesHeader, write_series
-from ctbone.preprocessing.crop_voxels import make_crops
 from ctbone.study import Study
 from ctbone.transforms import (
     CropLesiond,

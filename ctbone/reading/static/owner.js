@@ -37,7 +37,8 @@ async function refresh() {
 function rowOf(row) {
   const round = row.round === null ? "" : row.round === 0
     ? say("training") : say("session", { number: row.round });
-  const cells = [row.reader_id, say(`level_${row.level}`), round,
+  const known = ["junior", "mid", "senior"].includes(row.level);
+  const cells = [row.reader_id, known ? say(`level_${row.level}`) : row.level, round,
     row.cases ? `${row.read} / ${row.cases}` : "", say(`state_${row.state.replace(" ", "_")}`)];
   const made = document.createElement("tr");
   made.append(...cells.map((words) => {

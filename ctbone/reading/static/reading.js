@@ -347,7 +347,8 @@ function buildScale() {
       const button = element("button", String(score));
       button.type = "button";
       button.setAttribute("role", "radio");
-      button.setAttribute("aria-keyshortcuts", String(score));
+      const digit = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].find((number) => scoreOf(number) === score);
+      if (digit !== undefined) button.setAttribute("aria-keyshortcuts", String(digit));
       button.addEventListener("click", (event) => {
         choose(score);
         if (event.detail) button.blur();
@@ -355,6 +356,12 @@ function buildScale() {
       return button;
     }),
   );
+}
+
+/** The score of a digit key: the digit, or its ten on a scale of percent. */
+function scoreOf(digit) {
+  const { scale } = at.state;
+  return scale.includes(100) ? digit * 10 : digit;
 }
 
 function listen() {
@@ -392,7 +399,7 @@ function onKey(event) {
   if (onButton) return;
   if (key === "p") at.paused ? resume() : pause();
   else if (at.paused) return;
-  else if (/^[1-9]$/.test(key)) choose(Number(key));
+  else if (/^[0-9]$/.test(key)) choose(scoreOf(Number(key)));
   else if (key === "enter") confirm();
   else if (key === "backspace") goBack();
   else if (!viewer.key(event)) return;

@@ -11,10 +11,10 @@ import numpy as np
 from ctbone.cohort import Case
 from ctbone.errors import NiftiError, PreprocessError
 from ctbone.grid import Grid
+from ctbone.masks.label_choice import drawn_label
+from ctbone.masks.mask_dicom import is_dicom, read_dicom_mask
+from ctbone.masks.mask_itk import ITK_SUFFIXES, read_itk_mask
 from ctbone.nifti import NiftiFile, open_nifti
-from ctbone.preprocessing.label_choice import drawn_label
-from ctbone.preprocessing.mask_dicom import is_dicom, read_dicom_mask
-from ctbone.preprocessing.mask_itk import ITK_SUFFIXES, read_itk_mask
 
 _SAME_GRID = 0.1
 """Voxels by which corresponding corners of two equal grids may differ: rounding in headers."""

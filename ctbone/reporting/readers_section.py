@@ -35,14 +35,12 @@ from ctbone.document import (
 from ctbone.reporting.analysis import Analysis, JudgedSet, Judgement, judge
 from ctbone.reporting.metrics import metric_columns
 from ctbone.reporting.scored_cases import CaseSet, ScoredCases, two_class_columns
-from ctbone.scores import MIDPOINT, SESSIONS, read_scores, score_probability
+from ctbone.scores import MIDPOINT, SESSIONS, Scores, read_scores
 from ctbone.stats import roc_points
 from ctbone.study import Study, file_hash, read_json, record_of
 
 READER_METRICS = ("auc", "sensitivity", "specificity")
 UNAIDED, AIDED = SESSIONS
-# A reader calls a case positive above the midpoint of the scale, whatever the models' threshold.
-_THRESHOLD = float(score_probability(pd.Series([MIDPOINT])).iloc[0])
 
 
 @dataclass(frozen=True)
@@ -101,6 +99,8 @@ class JudgedReaders:
     sessions: Mapping[str, tuple[ReaderSession, ...]]
     why: str = ""
     other_table: bool = False
+    scale: str = ""
+    """The scale of the scores, as the end of a sentence."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return ``readers`` of ``metrics.json``, without the reader whom ``models`` contains."""
@@ -112,7 +112,7 @@ class JudgedReaders:
         }
 
 
-def reader_scores(study: Study, cohort: Cohort) -> pd.DataFrame | None:
+def reader_scores(study: Study, cohort: Cohort) -> Scores | None:
     """Read ``scores.csv``; None if it is missing or the study has more than two classes.
 
     Raises
@@ -122,11 +122,12 @@ def reader_scores(study: Study, cohort: Cohort) -> pd.DataFrame | None:
     """
     if not study.scores_csv.is_file() or len(study.settings.classes) > 2:
         return None
-    return read_scores(study.scores_csv, cohort)
+    case_ids = {case.case_id for case in cohort}
+    return read_scores(study.scores_csv, case_ids, study.settings.scores)
 
 
 def judge_readers(
-    study: Study, cohort: Cohort, analysis: Analysis, scores: pd.DataFrame | None
+    study: Study, cohort: Cohort, analysis: Analysis, scores: Scores | None
 ) -> JudgedReaders | None:
     """Judge every reader and session of ``scores.csv`` on the internal and external test cases.
 
@@ -153,11 +154,11 @@ def judge_readers(
             f"has {len(classes)} classes ({', '.join(classes)}), so readers are not judged."
         )
         return JudgedReaders({}, why)
-    if scores is None or scores.empty:
+    if scores is None or scores.table.empty:
         return None
     sessions: dict[str, tuple[ReaderSession, ...]] = {
         judged.case_set.key: _sessions(
-            study, cohort=cohort, analysis=analysis, judged=judged, table=scores
+            study, cohort=cohort, analysis=analysis, judged=judged, scores=scores
         )
         for judged in analysis.reported
         if judged.case_set.key != "validation"
@@ -167,7 +168,10 @@ def judge_readers(
     kept = {
         key: found for key, found in sessions.items() if not all(reader.fused for reader in found)
     }
-    return JudgedReaders(kept, other_table=_other_table(study)) if kept else None
+    if not kept:
+        return None
+    words = scores.settings.description
+    return JudgedReaders(kept, other_table=_other_table(study), scale=words)
 
 
 def reader_title(reader_id: str, level: str, session: str) -> str:
@@ -188,12 +192,11 @@ def readers_section(analysis: Analysis, readers: JudgedReaders) -> Section:
     if readers.why:
         return Section("readers", "Readers", (Text((readers.why,)),))
     text = (
-        f"Readers scored their confidence that a case is {analysis.positive} from 1 to 9, without "
-        f"{MIDPOINT}. The scores are read as probabilities of 10 to 90 %; a score above {MIDPOINT} "
-        f"calls the case {analysis.positive}. Each reader and session is judged on the cases that "
-        "the reader scored. An interval holds for that one reader; conclusions about readers in "
-        "general, or about the gain from AI, need a multi-reader multi-case analysis: see the "
-        "reader study, if readers read in two sessions."
+        f"Readers gave each case a score {readers.scale} that it is {analysis.positive}. From "
+        f"50 %, the reader calls the case {analysis.positive}. Each reader and session "
+        "is judged on the cases that the reader scored. An interval holds for that one reader; "
+        "conclusions about readers in general, or about the gain from AI, need a multi-reader "
+        "multi-case analysis: see the reader study, if readers read in two sessions."
     )
     if readers.other_table:
         text += (
@@ -210,7 +213,7 @@ def readers_section(analysis: Analysis, readers: JudgedReaders) -> Section:
 
 
 def _sessions(
-    study: Study, cohort: Cohort, analysis: Analysis, judged: JudgedSet, table: pd.DataFrame
+    study: Study, cohort: Cohort, analysis: Analysis, judged: JudgedSet, scores: Scores
 ) -> tuple[ReaderSession, ...]:
     """Judge the sessions of one set: by reader in the order of the scores, unaided first."""
     wanted = judged.case_set.case_ids
@@ -223,20 +226,20 @@ def _sessions(
         columns=["case_id", "patient_id", "cohort", "label"],
     )
     found = []
-    for reader_id, rows in table.groupby("reader_id", sort=False):
-        level = ", ".join(dict.fromkeys(rows["level"]))
-        for session in SESSIONS:
-            scores = rows[rows["session"] == session].set_index("case_id")["score"]
-            own = cases[cases["case_id"].isin(scores.index)].reset_index(drop=True)
-            if own.empty:
+    by_session = {name: scores.probabilities(name, cases["case_id"]) for name in SESSIONS}
+    for reader_id, level in scores.levels.items():
+        for session, wide in by_session.items():
+            if reader_id not in wide or wide[reader_id].isna().all():
                 continue
-            p = score_probability(scores.loc[own["case_id"]]).to_numpy(float)
+            scored_by = wide[reader_id].notna().to_numpy()
+            own = cases[scored_by].reset_index(drop=True)
+            p = wide[reader_id].to_numpy(float)[scored_by]
             columns = two_class_columns(p, analysis.classes, analysis.positive)
             scored = ScoredCases(
-                name=reader_title(str(reader_id), level, session),
+                name=reader_title(reader_id, level, session),
                 cases=own.assign(
                     fold=pd.array([pd.NA] * len(own), dtype="Int64"),
-                    threshold=_THRESHOLD,
+                    threshold=MIDPOINT,
                     **columns,
                 ),
                 classes=analysis.classes,
@@ -247,7 +250,7 @@ def _sessions(
                 known = _judgement_in_models(judged, scored)
             found.append(
                 ReaderSession(
-                    reader_id=str(reader_id),
+                    reader_id=reader_id,
                     level=level,
                     session=session,
                     scored=scored,
@@ -284,7 +287,7 @@ def _judgement_in_models(judged: JudgedSet, scored: ScoredCases) -> Judgement | 
             continue
         own = model.cases.set_index("case_id").loc[scored.cases["case_id"]]
         same = np.allclose(own[f"p_{scored.positive}"], scored.p, atol=1e-9)
-        if same and (own["threshold"] == _THRESHOLD).all():
+        if same and (own["threshold"] == MIDPOINT).all():
             return judgement
     return None
 
@@ -306,7 +309,7 @@ def _table(case_set: CaseSet, sessions: tuple[ReaderSession, ...]) -> Table:
         rows.append(TableRow(cells, opens=found.reader_id != before))
         before = found.reader_id
     fused = [found.scored.name for found in sessions if found.fused]
-    note = "Sensitivity and specificity at the midpoint of the scale."
+    note = "Sensitivity and specificity at a probability of 50 %."
     if fused:
         note += f" {fused[0]} without AI is '{READER}' in the tables and figures of the models."
     return Table(
@@ -392,7 +395,7 @@ def _roc(analysis: Analysis, readers: JudgedReaders) -> DrawnFigure:
             bbox_to_anchor=(14 / (figure.get_figwidth() * MM_PER_INCH), 0.01),
             ncol=columns,
         )
-        note = "Dots: operating points at the midpoint of the scale."
+        note = "Dots: operating points at a probability of 50 %."
         return finish(
             figure,
             key="roc_readers",

@@ -8,11 +8,10 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
-from ctbone.preprocessing.mask import Mask
+from ctbone.hounsfield import BODY_HU
+from ctbone.masks import Mask
 from ctbone.resample import Slab, values_at
 
-BODY_HU = -300.0
-"""HU above which a voxel is in the body: fat is at −120 to −50, lung and air are below −500."""
 _HULL_FROM = 16
 """Number of points above which a convex hull is faster than all pairwise distances."""
 

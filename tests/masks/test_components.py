@@ -9,12 +9,11 @@ import pytest
 
 from ctbone.cohort import Case, check_cohort, read_cohort
 from ctbone.grid import Grid
+from ctbone.masks.components import choose_components
+from ctbone.masks.mask import Mask, read_mask
 from ctbone.preprocessing import PreprocessError, check_case, preprocess_case
-from ctbone.preprocessing.components import choose_components
-from ctbone.preprocessing.mask import Mask, read_mask
 from ctbone.study import Study, record_of
-
-from .scans import affine, ball, case_of, save, world
+from tests.preprocessing.scans import affine, ball, case_of, save, world
 
 SHAPE = (70, 60, 50)
 CENTER = np.array([12.0, -34.0, 560.0])

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 
 from ctbone.config import Images2D
+from ctbone.cropping.placement import mask_on, place_views
 from ctbone.grid import Grid
-from ctbone.preprocessing.mask import Mask
-from ctbone.preprocessing.placement import mask_on, place_views
-
-from .scans import affine, ball, grids, world
+from ctbone.masks.mask import Mask
+from tests.preprocessing.scans import affine, ball, grids, world
 
 CENTER = np.array([12.0, -34.0, 560.0])
 RADII = np.array([12.0, 9.0, 16.0])

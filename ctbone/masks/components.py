@@ -11,7 +11,7 @@ from scipy import ndimage
 from ctbone.cohort import Case
 from ctbone.errors import PreprocessError
 from ctbone.grid import Grid
-from ctbone.preprocessing.mask import Mask
+from ctbone.masks.mask import Mask
 
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)
 """26-connectivity: voxels that touch by a corner are one part."""

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from ctbone.cohort import Case
 from ctbone.grid import Grid
+from ctbone.masks.contour_nesting import fill_slice
+from ctbone.masks.mask import read_mask
 from ctbone.nifti import write_nifti
-from ctbone.preprocessing.contour_nesting import fill_slice
-from ctbone.preprocessing.mask import read_mask
 from ctbone.study import record_of
 from tests.conftest import cohort_rows, write_rows
+from tests.preprocessing.scans import affine, ball, save, world
 from tests.test_cli import ctbone
 
 from .dicom_masks import write_rtstruct, write_seg
-from .scans import affine, ball, save, world
 from .test_mask import slicer
 
 GRID = Grid((40, 36, 32), affine(spacing=(0.8, 0.9, 2.5), flips=(-1, -1, 1), shape=(40, 36, 32)))

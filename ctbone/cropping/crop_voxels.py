@@ -14,15 +14,21 @@ import numpy as np
 
 from ctbone.cohort import Case
 from ctbone.config import Crop3D, Images2D, PreprocessSettings
+from ctbone.cropping.measures import LesionMeasures, measure
+from ctbone.cropping.placement import View, mask_on, place_cube, place_views
 from ctbone.errors import NiftiError, PreprocessError
 from ctbone.grid import Grid
-from ctbone.input_kind import AIR
+from ctbone.hounsfield import AIR
+from ctbone.masks import (
+    Components,
+    Mask,
+    of_nifti,
+    on_grid,
+    open_volume,
+    read_lesion,
+    touches_border,
+)
 from ctbone.nifti import NiftiFile
-from ctbone.preprocessing.check import read_lesion
-from ctbone.preprocessing.components import Components
-from ctbone.preprocessing.mask import Mask, of_nifti, on_grid, open_volume, touches_border
-from ctbone.preprocessing.measures import LesionMeasures, measure
-from ctbone.preprocessing.placement import View, mask_on, place_cube, place_views
 from ctbone.resample import Interpolation, Slab, read_slab, sample
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ctbone.config import Crop3D, Images2D
 from ctbone.grid import Grid
-from ctbone.preprocessing.mask import Mask
+from ctbone.masks import Mask
 from ctbone.resample import sample_mask
 
 Axis = Literal["left_right", "anterior_posterior", "superior_inferior"]

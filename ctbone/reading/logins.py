@@ -8,14 +8,13 @@ import secrets
 import sqlite3
 import time
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from ctbone.errors import ReadingError
 from ctbone.reading.database import Database, write_log
 from ctbone.reading.refusal import RefusedError
 
-Level = Literal["junior", "mid", "senior"]
-LEVELS: tuple[str, ...] = get_args(Level)
+_LEVEL = re.compile(r"[^\W_][\w .-]{0,31}")
+"""A level is free text, such as senior or EG3."""
 _TOKEN_BYTES = 32
 """256 random bits: no one guesses them."""
 _LOGIN_SECONDS = 12 * 3600.0
@@ -44,7 +43,7 @@ def add_reader(database: Database, reader_id: str, level: str | None) -> str:
     reader_id
         Up to 64 letters, digits, ``_ - .``.
     level
-        ``junior``, ``mid`` or ``senior``; None keeps the level of a known reader.
+        Such as junior, mid or senior; None keeps the level of a known reader.
 
     Raises
     ------
@@ -78,11 +77,11 @@ def add_reader(database: Database, reader_id: str, level: str | None) -> str:
 
 
 def _insert(tables: sqlite3.Connection, reader_id: str, level: str | None, token: str) -> None:
-    if level not in LEVELS:
+    if level is None or not _LEVEL.fullmatch(level):
         raise ReadingError(
             "a new reader needs a level",
             found=level,
-            expected=", ".join(LEVELS),
+            expected="up to 32 letters, digits, spaces and . - _, such as senior",
             remedy="add --level",
         )
     (number,) = tables.execute("SELECT count(*) FROM readers").fetchone()

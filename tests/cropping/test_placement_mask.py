@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ctbone.cropping.placement import mask_on
 from ctbone.grid import Grid
+from ctbone.masks.mask import Mask
 from ctbone.preprocessing import preprocess_case
-from ctbone.preprocessing.mask import Mask
-from ctbone.preprocessing.placement import mask_on
 from ctbone.study import record_of
-
-from .scans import affine, ball, case_of, grids, world
+from tests.preprocessing.scans import affine, ball, case_of, grids, world
 
 SHAPE = (60, 50, 40)
 CENTER = (12.0, -34.0, 560.0)

@@ -12,8 +12,8 @@ from pydicom.pixels import iter_pixels
 
 from ctbone.errors import PreprocessError
 from ctbone.grid import LPS_TO_RAS, Grid
-from ctbone.preprocessing.label_choice import Label, chosen_label
-from ctbone.preprocessing.mask_contours import ContourError, FilledContours, fill_contours
+from ctbone.masks.label_choice import Label, chosen_label
+from ctbone.masks.mask_contours import ContourError, FilledContours, fill_contours
 from ctbone.quiet_pydicom import quiet_pydicom
 
 _SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")

@@ -12,12 +12,12 @@ from scipy.spatial import cKDTree
 
 from ctbone.cohort import Case
 from ctbone.grid import Grid
+from ctbone.masks.mask import check_overlap, read_mask
 from ctbone.preprocessing import PreprocessError, check_case, preprocess_case
-from ctbone.preprocessing.mask import check_overlap, read_mask
 from ctbone.study import Study
+from tests.preprocessing.scans import affine, ball, case_of, grids, mask_of, world
 
 from .dicom_masks import write_rtstruct, write_seg
-from .scans import affine, ball, case_of, grids, mask_of, world
 
 GRID = Grid((40, 36, 32), affine(spacing=(0.8, 0.9, 2.5), flips=(-1, -1, 1), shape=(40, 36, 32)))
 CENTER = np.array([12.0, -34.0, 560.0])

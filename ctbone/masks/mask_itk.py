@@ -11,7 +11,7 @@ import numpy as np
 
 from ctbone.errors import PreprocessError
 from ctbone.grid import LPS_TO_RAS, Grid
-from ctbone.preprocessing.label_choice import Label, chosen_label, drawn_label
+from ctbone.masks.label_choice import Label, chosen_label, drawn_label
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _MOST_SEGMENTS = 1000

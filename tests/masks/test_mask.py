@@ -6,12 +6,11 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 
 from ctbone.cohort import Case
+from ctbone.cropping.measures import longest
 from ctbone.grid import Grid
+from ctbone.masks.mask import check_overlap, read_mask
 from ctbone.preprocessing import PreprocessError
-from ctbone.preprocessing.mask import check_overlap, read_mask
-from ctbone.preprocessing.measures import longest
-
-from .scans import affine, ball, grids, mask_of, save, world
+from tests.preprocessing.scans import affine, ball, grids, mask_of, save, world
 
 GRID = Grid((40, 36, 32), affine(shape=(40, 36, 32)))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctbone.grid import Grid
-from ctbone.preprocessing.contour_nesting import FilledSlice, fill_slice
+from ctbone.masks.contour_nesting import FilledSlice, fill_slice
 
 _FLAT = 0.1
 """Extent along an axis, in voxels, up to which a contour counts as planar across it."""
