@@ -444,6 +444,12 @@ def predict(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A clinical column; can be repeated."),
     ] = None,
+    score: Annotated[
+        int | None,
+        typer.Option(
+            metavar="1-9", help="A radiologist's score without 5, for fusions with a reader."
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the JSON files and answers.csv.")
     ] = Path("answers"),
@@ -478,6 +484,7 @@ def predict(
         model=model,
         case=case,
         column=parse_columns(column or []),
+        score=score,
         out=out,
     )
     assert isinstance(done, Answers)

@@ -568,6 +568,7 @@ def predict(
     model: AnyPath | None = None,
     case: str | None = None,
     column: Mapping[str, str] | None = None,
+    score: int | None = None,
     out: AnyPath | None = None,
 ) -> Prediction | Answers:
     """Predict the external cases with the models of all folds, or answer for new patients.
@@ -596,6 +597,9 @@ def predict(
         Name of the case in the output.
     column
         Clinical columns of the patient, such as age and sex.
+    score
+        A radiologist's confidence that the patient is positive, 1 to 9 without 5; fusions with a
+        reader take it with the mapping and the weights of the study.
     out
         Folder of the JSON files and ``answers.csv``; None writes nothing.
 
@@ -633,6 +637,7 @@ def predict(
             cohort=cohort,
             case=case,
             columns=column or {},
+            score=score,
             out=out,
         )
     study = _opened(study)

@@ -11,6 +11,7 @@ import pytest
 from ctbone.errors import ReleaseError
 from ctbone.release import Predictor, read_release, write_release
 from ctbone.release.archive import parse_release
+from ctbone.release.contents import FORMAT
 from tests.release.tiny_release import TINY, hostile, members_of, packed, tiny_release
 
 
@@ -45,7 +46,7 @@ def test_every_member_is_plain_data(members):
 
 
 def test_another_version_is_refused(members):
-    manifest = json.loads(members["manifest.json"]) | {"format": 2}
+    manifest = json.loads(members["manifest.json"]) | {"format": FORMAT + 1}
     changed = {**members, "manifest.json": json.dumps(manifest).encode()}
     refused(packed(changed), "another version of the format")
 
