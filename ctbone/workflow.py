@@ -1099,6 +1099,7 @@ def read(
     export: bool = False,
     out: AnyPath | None = None,
     skip_washout: str | None = None,
+    end_session: str | None = None,
     by: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8765,
@@ -1119,6 +1120,8 @@ def read(
         Write the scores of the finished sessions, by default to ``scores.csv`` in the study.
     skip_washout, by
         Let a reader start session two at once; the name is logged.
+    end_session, by
+        Close the running session of a reader who left the study; its scores are exported.
     host, port
         Where the page is served; without one of the actions above, until it is interrupted.
     certificate, key
@@ -1152,11 +1155,17 @@ def read(
     if skip_washout is not None:
         reading.skip_washout(Database(study.reading_db), skip_washout, by or "")
         return ReadingProgress(reading.reading_progress(Database(study.reading_db)))
+    if end_session is not None:
+        reading.end_reading(Database(study.reading_db), end_session, by or "")
+        return ReadingProgress(reading.reading_progress(Database(study.reading_db)))
     if progress:
         return ReadingProgress(reading.reading_progress(Database(study.reading_db)))
     if export:
-        path = study.scores_csv if out is None else Path(out)
-        return ExportedScores(path, reading.export_scores(study, Database(study.reading_db), path))
+        path, database = study.scores_csv if out is None else Path(out), Database(study.reading_db)
+        scores = reading.export_scores(study, database, path)
+        rows = reading.reading_progress(database)
+        running = rows[(rows["state"] == "running") & (rows["round"] > 0)]
+        return ExportedScores(path, scores, running)
     reading.serve(
         study,
         host=host,

@@ -82,7 +82,16 @@ def release_file(study: Study) -> Path:
         pass
     release = _collected(study, cohort, models, _earlier(path))
     digest = write_release(path, release)
-    write_json(record_of(path), {"key": key, "sha256": digest, **provenance(study, "release")})
+    record = {
+        "key": key,
+        "sha256": digest,
+        "models": models,
+        "files": {
+            file.relative_to(study.root).as_posix(): file_hash(file)
+            for file in _tables(study, models)
+        },
+    }
+    write_json(record_of(path), {**record, **provenance(study, "release")})
     read_release(path)  # what was written can be read
     return path
 
@@ -130,13 +139,20 @@ def _fusions(study: Study) -> list[str]:
     return [name for name in names if study.fusion_csv(name).is_file()]
 
 
+def _tables(study: Study, models: Sequence[str]) -> list[Path]:
+    """Return cohort, folds, predictions, records of fusions and cards, whose content enters."""
+    count = study.settings.folds.count
+    return [
+        *(study.cohort_csv, study.folds_csv),
+        *(study.predictions_csv(name) for name in models),
+        *(record_of(study.fusion_csv(name)) for name in _fusions(study)),
+        *(card_file(study, name, fold) for name in models for fold in range(count)),
+    ]
+
+
 def _key(study: Study, models: Sequence[str]) -> str:
     """Return a digest of everything that the model file depends on."""
-    files = [study.cohort_csv, study.folds_csv]
-    files += [study.predictions_csv(name) for name in models]
-    files += [record_of(study.fusion_csv(name)) for name in _fusions(study)]
-    count = study.settings.folds.count
-    files += [card_file(study, name, fold) for name in models for fold in range(count)]
+    files = _tables(study, models)
     metrics = study.report / "metrics.json"
     files += [metrics] if metrics.is_file() else []
     records = [record_of(study.nifti(case.case_id)) for case in read_cohort(study).internal]

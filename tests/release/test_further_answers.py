@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 import ctbone as ct
+from ctbone.custody import inspect
 from ctbone.errors import ModelError, ReleaseError
 from ctbone.models.arithmetic import ways_of
 from ctbone.models.trained import card_file
@@ -158,3 +159,26 @@ def test_a_record_of_another_network_is_refused(study, tmp_path):
     contents = release.contents.model_copy(update={"folds": {"3d": (wrong, *folds[1:])}})
     with pytest.raises(ModelError, match="does not fit the network"):
         Predictor(type(release)(contents, release.tensors, release.card))
+
+
+def release_link(study):
+    return next(link for link in inspect(study).links if link.kind == "release")
+
+
+def test_status_lists_the_model_file_and_whether_it_is_current(study, tmp_path):
+    ct.export(tmp_path / "m.ctbone", study=study)
+    assert release_link(study).state == "current"
+    assert "release" in str(ct.status(study))
+    table, before = study.predictions_csv("3d"), study.predictions_csv("3d").read_bytes()
+    table.write_bytes(before + b"\n")
+    try:
+        found = release_link(study)
+        assert (found.state, found.because) == ("stale", "predictions/3d.csv has changed")
+    finally:
+        table.write_bytes(before)
+    file = study.model_file.read_bytes()
+    study.model_file.write_bytes(file[:-1])
+    assert release_link(study).because == "the file is not that of its record"
+    study.model_file.unlink()
+    assert not inspect(study).of("release")
+    assert "release" not in str(ct.status(study))
