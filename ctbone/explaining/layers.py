@@ -37,7 +37,7 @@ class Layer:
     channels: int
 
     def cell(self, size: int, spacing: float) -> float:
-        """Return the longest edge of a cell in mm: the input has ``size`` voxels of ``spacing`` mm."""
+        """Return the longest edge of a cell in mm; the input has ``size`` voxels an edge."""
         return size / min(self.grid) * spacing
 
 
