@@ -161,6 +161,8 @@ def test_the_report_of_a_study_has_the_chapter(tmp_path):
     assert "Obuchowski–Rockette" in page
     tables = {path.stem for path in (study.report / "tables").glob("*.csv")}
     assert {"reader_study_effect", "reader_study_levels", "reader_study_automation"} <= tables
+    figures = {path.stem for path in (study.report / "figures").glob("*.svg")}
+    assert {"reader_study_levels", "reader_study_distance"} <= figures  # Figures 4 and 5
     own = ct.readers(study=study)
     assert own.path == study.root / "readers" / "index.html"
     assert own.metrics["model"] == "3d"
