@@ -232,6 +232,12 @@ class FoldFile(_Part):
     normalisation: Normalisation | None = None
     computed_otherwise: dict[Label, Label] = {}
 
+    @property
+    def normalised_channels(self) -> tuple[int, int]:
+        """Number of means and of deviations; 0 without normalisation."""
+        found = self.normalisation
+        return (0, 0) if found is None else (len(found.mean), len(found.deviation))
+
 
 class Distances(_Part):
     """Distances of out-of-fold cases in the feature space of their fold's network."""
@@ -281,7 +287,8 @@ class Contents(_Part):
             if answer.kind == "model" and answer.name not in self.folds:
                 raise ValueError(f"the model {answer.name} has no weights")
             if answer.kind == "reader":
-                sources = set()
+                if sources or len(classes) != 2:
+                    raise ValueError(f"{answer.name} is no reader of two classes")
             elif answer.kind != "model" and not (sources and sources <= known):
                 raise ValueError(f"{answer.name} is made of unknown parts")
             if answer.kind == "combination" and sum(answer.weights.values()) <= 0:
@@ -303,8 +310,9 @@ class Contents(_Part):
         if any(":" in model.network for model in self.settings.models.values()):
             raise ValueError("a network is a plug-in, whose code a model file cannot hold")
         for name, folds in self.folds.items():
-            normalised = self.settings.models[name].normalise == "training"
-            if any(normalised != (fold.normalisation is not None) for fold in folds):
+            model = self.settings.models[name]
+            wanted = {model.channels} if model.normalise == "training" else {0}
+            if any({*fold.normalised_channels} != wanted for fold in folds):
                 raise ValueError(f"the folds of {name} are normalised in another way")
         extra = [m.training.augmentation.extra for m in self.settings.models.values()]
         if any(extra):

@@ -105,8 +105,13 @@ def _of_fold(fold: StackFold, known: Mapping[str, float], cells: Mapping[str, st
         for column, levels in fold.levels.items()
         for level in levels
     ]
-    logits = np.array(fold.coefficients) @ np.concatenate([scaled, encoded])
-    logits = logits + np.array(fold.intercept)
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = np.array(fold.coefficients) @ np.concatenate([scaled, encoded])
+        logits = logits + np.array(fold.intercept)
+    if not np.isfinite(logits).all():
+        raise ReleaseError(
+            "the regression of a stack is NaN or infinite", remedy="run 'ctbone fuse' again"
+        )
     if len(logits) == 1:
         logits = np.array([0.0, logits[0]])
     shares = np.exp(logits - logits.max())

@@ -358,13 +358,16 @@ def _networks(release: Release, name: str, hardware: Hardware) -> list[FoldNetwo
     model, built = settings.models[name], []
     for number in range(len(release.contents.folds[name])):
         fold = load_network(release, name, number, tested=number == 0)
-        placed = place_as_trained(
-            fold.network,
-            release.contents.folds[name][number].computed_otherwise,
-            hardware=hardware,
-            shape=(model.channels, *INPUT_KINDS[model.dim].grid(settings.preprocess)),
-            metadata=0 if fold.encoding is None else fold.encoding.width,
-        )
+        try:
+            placed = place_as_trained(
+                fold.network,
+                release.contents.folds[name][number].computed_otherwise,
+                hardware=hardware,
+                shape=(model.channels, *INPUT_KINDS[model.dim].grid(settings.preprocess)),
+                metadata=0 if fold.encoding is None else fold.encoding.width,
+            )
+        except ModelError as error:
+            raise ReleaseError(error.problem, found=error.found) from None
         built.append(FoldNetwork(placed, fold.encoding))
     return built
 

@@ -104,6 +104,13 @@ def test_a_bomb_is_refused_before_it_is_unpacked(members):
         (("answers", 0, "threshold"), float("nan"), "not valid"),
         (("answers", 0, "kind"), "combination", "unknown parts"),
         (("unknown",), 1, "Extra inputs"),
+        (("settings", "models", "3d", "normalise"), "training", "normalised in another way"),
+        (("folds", "3d", 0, "computed_otherwise"), {"none": "fp32"}, "does not fit the network"),
+        (("answers", 1, "weights"), {"3d": 1.0}, "no reader of two classes"),
+        (("answers", 2, "weights"), {"3d": 1.0}, "not its parts and columns"),
+        (("answers", 2, "stack"), [], "stackers of another kind"),
+        (("answers", 2, "stack", 0, "medians"), [0.0], "not those of its numbers"),
+        (("answers", 2, "stack", 0, "intercept"), [0.0, 1.0], "an intercept for each"),
     ],
 )
 def test_contents_that_do_not_fit_are_refused(members, place, value, words):

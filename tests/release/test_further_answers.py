@@ -7,7 +7,7 @@ import yaml
 
 import ctbone as ct
 from ctbone.custody import inspect
-from ctbone.errors import ModelError, ReleaseError
+from ctbone.errors import ReleaseError
 from ctbone.models.arithmetic import ways_of
 from ctbone.models.trained import card_file
 from ctbone.release import Predictor, read_release
@@ -157,7 +157,7 @@ def test_a_record_of_another_network_is_refused(study, tmp_path):
     folds = release.contents.folds["3d"]
     wrong = folds[0].model_copy(update={"computed_otherwise": {"nothing": "fp32"}})
     contents = release.contents.model_copy(update={"folds": {"3d": (wrong, *folds[1:])}})
-    with pytest.raises(ModelError, match="does not fit the network"):
+    with pytest.raises(ReleaseError, match="does not fit the network"):
         Predictor(type(release)(contents, release.tensors, release.card))
 
 
