@@ -215,6 +215,7 @@ def answer_case(
     """
     from ctbone.release import case_facts
 
+    predictor.missing(case, score)  # refuses before the images are read
     with tempfile.TemporaryDirectory(prefix="ctbone-") as folder:
         place = Study(Path(folder))
         settings = predictor.settings.model_dump(mode="json")

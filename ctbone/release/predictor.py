@@ -133,7 +133,7 @@ class Predictor:
             not on the scale, or no answer takes one.
         """
         contents = self.release.contents
-        missing = self._missing(case, score)
+        missing = self.missing(case, score)
         outputs = {name: self._outputs(name, crops[name], case) for name in self._networks}
         found: dict[str, _Probability] = {}
         given = [one for one in contents.answers if one.name not in missing]
@@ -170,9 +170,17 @@ class Predictor:
             "left_out": {**contents.left_out, **missing},
         }
 
-    def _missing(self, case: Case, score: int | None) -> dict[str, str]:
-        """Return the answers that cannot be given for a case, and why."""
+    def missing(self, case: Case, score: int | None) -> dict[str, str]:
+        """Return the answers that cannot be given for a case, and why; needs no image.
+
+        Raises
+        ------
+        ReleaseError
+            The study's answer is among them; the score is not on the scale, or is not used.
+        """
         contents = self.release.contents
+        if score is not None:
+            reader_probabilities(score, self.settings)
         missing: dict[str, str] = {}
         for answer in contents.answers:
             why = why_missing(answer, case, score=score, missing=missing)
