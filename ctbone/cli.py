@@ -444,6 +444,12 @@ def predict(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A clinical column; can be repeated."),
     ] = None,
+    score: Annotated[
+        int | None,
+        typer.Option(
+            metavar="1-9", help="A radiologist's score without 5, for fusions with a reader."
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the JSON files and answers.csv.")
     ] = Path("answers"),
@@ -478,6 +484,7 @@ def predict(
         model=model,
         case=case,
         column=parse_columns(column or []),
+        score=score,
         out=out,
     )
     assert isinstance(done, Answers)
@@ -948,8 +955,13 @@ def read(
         str | None,
         typer.Option(metavar="ID", help="Let this reader start session two at once."),
     ] = None,
+    end_session: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Close the session of this reader, who left the study."),
+    ] = None,
     by: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who skips the wash-out, for the log.")
+        str | None,
+        typer.Option(metavar="NAME", help="Who did this, for the log."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -964,8 +976,8 @@ def read(
 ) -> None:
     """Serve the page on which radiologists read the cases, until Ctrl-C.
 
-    Without --add-reader, --progress, --export and --skip-washout, the page is served. Every score
-    is on disk before the page moves on.
+    Without --add-reader, --progress, --export, --skip-washout and --end-session, the page is
+    served. Every score is on disk before the page moves on.
     """
     from ctbone import workflow
 
@@ -977,6 +989,7 @@ def read(
         export=export,
         out=out,
         skip_washout=skip_washout,
+        end_session=end_session,
         by=by,
         host=host,
         port=port,

@@ -79,6 +79,16 @@ class InputKind:
         found: Crop3D | Images2D | Radiographs = getattr(preprocess, self.section)
         return found
 
+    def grid(self, preprocess: PreprocessSettings) -> tuple[int, ...]:
+        """Return the shape of one image.
+
+        Examples
+        --------
+        >>> CT_PLANES.grid(PreprocessSettings())
+        (224, 224)
+        """
+        return (self.settings(preprocess).size,) * self.dimensions
+
 
 CT_CUBE = InputKind(
     dim="3d",

@@ -49,6 +49,7 @@ def predict_patients(
     cohort: str | None,
     case: str | None,
     columns: Mapping[str, str],
+    score: str | None,
     out: str | os.PathLike[str] | None,
 ) -> Answers:
     """Answer for new patients, as ``ctbone.workflow.predict`` describes it.
@@ -76,7 +77,13 @@ def predict_patients(
         file = release.release_file(study)
     predictor = release.Predictor(release.read_release(file))
     if len(cases) == 1:
-        done = Answers([answer_case(cases[0], predictor, study)])
+        done = Answers([answer_case(cases[0], predictor, study, score=score)])
+    elif score is not None:
+        raise ReleaseError(
+            "a radiologist's score belongs to one patient",
+            found=f"--score {score} for {len(cases)} patients",
+            remedy="predict one patient, or leave out --score",
+        )
     else:
         done = Answers(*answer_cases(cases, predictor, study))
     if out is not None and done.answers:
@@ -194,8 +201,12 @@ def answer_cases(
     return answers, failed
 
 
-def answer_case(case: Case, predictor: Predictor, study: Study | None = None) -> dict[str, Any]:
+def answer_case(
+    case: Case, predictor: Predictor, study: Study | None = None, *, score: str | None = None
+) -> dict[str, Any]:
     """Preprocess one case in a temporary folder, as the study's cases were, and answer it.
+
+    ``score`` is a radiologist's confidence, 1 to 9 without 5, for fusions with a reader.
 
     Raises
     ------
@@ -204,6 +215,7 @@ def answer_case(case: Case, predictor: Predictor, study: Study | None = None) ->
     """
     from ctbone.release import case_facts
 
+    predictor.missing(case, score)  # refuses before the images are read
     with tempfile.TemporaryDirectory(prefix="ctbone-") as folder:
         place = Study(Path(folder))
         settings = predictor.settings.model_dump(mode="json")
@@ -218,7 +230,12 @@ def answer_case(case: Case, predictor: Predictor, study: Study | None = None) ->
             columns = _columns(predictor)
             facts = case_facts(place, case, columns)
             return predictor.answer(
-                case, crops, facts=facts, inputs=_inputs(place, case), remarks=remarks(place, case)
+                case,
+                crops,
+                facts=facts,
+                inputs=_inputs(place, case),
+                remarks=remarks(place, case),
+                score=score,
             )
         except CtboneError as error:
             if error.file and error.file.startswith(folder):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ctbone.custody import KINDS, STATES, Chain, Link, Step
+from ctbone.custody import STATES, Chain, Link, Step
 from ctbone.errors import CtboneError
 from ctbone.findings import FINDING_STATES, Finding, worst
 from ctbone.predictions import read_predictions
@@ -684,7 +684,7 @@ class Status(Result):
     def table(self) -> pd.DataFrame:
         """One row a kind of file: how many are in each state, and why the first is not current."""
         rows = []
-        for kind in KINDS:
+        for kind in self.chain.kinds:
             links = self.chain.of(kind)
             counts = Counter(link.state for link in links)
             states: dict[str, Any] = {state: counts[state] for state in STATES}
@@ -697,7 +697,7 @@ class Status(Result):
         links = [link for link in self.chain.links if link.state != "current"]
         names = ("kind", "name", "part", "state", "because", "remedy")
         counts: dict[str, dict[str, int]] = {}
-        for kind in KINDS:
+        for kind in self.chain.kinds:
             found = Counter(link.state for link in self.chain.of(kind))
             counts[kind] = {state: found[state] for state in STATES}
         return {
@@ -708,7 +708,7 @@ class Status(Result):
 
     def __str__(self) -> str:
         lines = [f"{'':<12} {'current':>8} {'stale':>8} {'missing':>8} {'elsewhere':>10}"]
-        for kind in KINDS:
+        for kind in self.chain.kinds:
             links = self.chain.of(kind)
             counts = Counter(link.state for link in links)
             cells = [counts[state] or "-" for state in STATES]
@@ -866,10 +866,14 @@ class ExportedScores(Result):
         The table.
     scores
         Its rows.
+    running
+        One row a session that is not finished, whose scores are not in the table; as
+        ``ReadingProgress.table``.
     """
 
     path: Path
     scores: pd.DataFrame
+    running: pd.DataFrame
 
     @property
     def table(self) -> pd.DataFrame:
@@ -878,7 +882,13 @@ class ExportedScores(Result):
 
     def __str__(self) -> str:
         readers = self.scores["reader_id"].nunique()
-        return f"Wrote {len(self.scores)} scores of {readers} readers to {self.path}"
+        lines = [f"Wrote {len(self.scores)} scores of {readers} readers to {self.path}"]
+        lines += [
+            f"Not in the table: {row.reader_id}, session {row.round}, {row.read} of {row.cases} "
+            "cases read, not finished"
+            for row in self.running.itertuples()
+        ]
+        return "\n".join(lines)
 
 
 def problem_lines(problems: Iterable[CtboneError]) -> Iterator[str]:

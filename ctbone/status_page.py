@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctbone.custody import KINDS, STATES, Link
+from ctbone.custody import STATES, Link
 from ctbone.document import (
     FAINT,
     INK,
@@ -72,10 +72,10 @@ def _todo(status: Status) -> str:
 
 def _draw(status: Status) -> DrawnFigure:
     """Draw a column a kind of file: a box a file, or a bar with the share of each state."""
-    kinds = [kind for kind in KINDS if status.chain.of(kind)]
+    kinds = [kind for kind in status.chain.kinds if status.chain.of(kind)]
     with style():
         figure, (axes,) = panels(1, columns=1, size=(174.0, 74.0), margin=(3, 3, 9, 3))
-        axes.set(xlim=(-0.1, len(KINDS) - _GAP + 0.1), ylim=(0, 1.12))
+        axes.set(xlim=(-0.1, len(kinds) - _GAP + 0.1), ylim=(0, 1.12))
         axes.axis("off")
         for number, kind in enumerate(kinds):
             links = status.chain.of(kind)

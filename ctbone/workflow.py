@@ -568,6 +568,7 @@ def predict(
     model: AnyPath | None = None,
     case: str | None = None,
     column: Mapping[str, str] | None = None,
+    score: str | None = None,
     out: AnyPath | None = None,
 ) -> Prediction | Answers:
     """Predict the external cases with the models of all folds, or answer for new patients.
@@ -596,6 +597,9 @@ def predict(
         Name of the case in the output.
     column
         Clinical columns of the patient, such as age and sex.
+    score
+        A radiologist's confidence that the patient is positive, 1 to 9 without 5; fusions with a
+        reader take it with the mapping and the weights of the study.
     out
         Folder of the JSON files and ``answers.csv``; None writes nothing.
 
@@ -633,6 +637,7 @@ def predict(
             cohort=cohort,
             case=case,
             columns=column or {},
+            score=score,
             out=out,
         )
     study = _opened(study)
@@ -1101,6 +1106,7 @@ def read(
     export: bool = False,
     out: AnyPath | None = None,
     skip_washout: str | None = None,
+    end_session: str | None = None,
     by: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8765,
@@ -1121,6 +1127,8 @@ def read(
         Write the scores of the finished sessions, by default to ``scores.csv`` in the study.
     skip_washout, by
         Let a reader start session two at once; the name is logged.
+    end_session, by
+        Close the running session of a reader who left the study; its scores are exported.
     host, port
         Where the page is served; without one of the actions above, until it is interrupted.
     certificate, key
@@ -1154,11 +1162,17 @@ def read(
     if skip_washout is not None:
         reading.skip_washout(Database(study.reading_db), skip_washout, by or "")
         return ReadingProgress(reading.reading_progress(Database(study.reading_db)))
+    if end_session is not None:
+        reading.end_reading(Database(study.reading_db), end_session, by or "")
+        return ReadingProgress(reading.reading_progress(Database(study.reading_db)))
     if progress:
         return ReadingProgress(reading.reading_progress(Database(study.reading_db)))
     if export:
-        path = study.scores_csv if out is None else Path(out)
-        return ExportedScores(path, reading.export_scores(study, Database(study.reading_db), path))
+        path, database = study.scores_csv if out is None else Path(out), Database(study.reading_db)
+        scores = reading.export_scores(study, database, path)
+        rows = reading.reading_progress(database)
+        running = rows[(rows["state"] == "running") & (rows["round"] > 0)]
+        return ExportedScores(path, scores, running)
     reading.serve(
         study,
         host=host,

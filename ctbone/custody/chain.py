@@ -9,8 +9,9 @@ from ctbone.cohort import Case, Cohort, read_cohort
 from ctbone.config import READER, READERS
 from ctbone.custody.derived_files import MadeLinks
 from ctbone.custody.image_files import CaseLinks
-from ctbone.custody.link import KINDS, Kind, Link
+from ctbone.custody.link import KINDS, OPTIONAL, Kind, Link
 from ctbone.custody.memory import Memory
+from ctbone.custody.optional_files import optional_links
 from ctbone.errors import CustodyError
 from ctbone.input_kind import Dim, kinds_of
 from ctbone.study import Study
@@ -25,6 +26,8 @@ _SUBJECTS: dict[Kind, str] = {
     "predictions": "the {link.part} predictions of '{link.name}' are",
     "fusion": "the fusion '{link.name}' is",
     "report": "the report is",
+    "release": "the model file is",
+    "explain": "the maps of {link.name} are",
 }
 
 
@@ -37,6 +40,12 @@ class Chain:
     def of(self, kind: Kind) -> tuple[Link, ...]:
         """Return the links of one kind."""
         return tuple(link for link in self.links if link.kind == kind)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of files, in the order of the stages; optional ones only if they exist."""
+        there = {link.kind for link in self.links}
+        return tuple(kind for kind in KINDS if kind not in OPTIONAL or kind in there)
 
 
 def inspect(study: Study) -> Chain:
@@ -70,6 +79,7 @@ def inspect(study: Study) -> Chain:
     fused = [file.stem for file in made.tables("fusion")]
     links += [made.fusion(name) for name in dict.fromkeys([*wanted, *fused])]
     links.append(made.report())
+    links += optional_links(made)
     memory.save()
     return Chain(tuple(sorted(links, key=lambda link: KINDS.index(link.kind))))
 

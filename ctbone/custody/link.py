@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["volume", "crop", "folds", "weights", "predictions", "fusion", "report"]
+Kind = Literal[
+    "volume", "crop", "folds", "weights", "predictions", "fusion", "report", "release", "explain"
+]
 State = Literal["current", "stale", "missing", "elsewhere"]
 Cause = Literal["", "data", "settings"]
 
@@ -19,8 +21,12 @@ KINDS: tuple[Kind, ...] = (
     "predictions",
     "fusion",
     "report",
+    "release",
+    "explain",
 )
 """In the order of the stages."""
+OPTIONAL: tuple[Kind, ...] = ("release", "explain")
+"""Shown only where they exist; ``ctbone run`` does not make them."""
 STATES: tuple[State, ...] = ("current", "stale", "missing", "elsewhere")
 
 

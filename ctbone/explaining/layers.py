@@ -37,15 +37,16 @@ class Layer:
     channels: int
 
     def cell(self, size: int, spacing: float) -> float:
-        """Return the edge of a cell in mm, for an input of ``size`` voxels of ``spacing`` mm."""
-        return size / self.grid[0] * spacing
+        """Return the longest edge of a cell in mm; the input has ``size`` voxels an edge."""
+        return size / min(self.grid) * spacing
 
 
 def grid_layers(network: nn.Module, inputs: Sequence[torch.Tensor]) -> list[Layer]:
     """Return one layer for each grid size, in the order of computing.
 
     Of the layers with the same grid, those nested least are taken, and the last of these: the end
-    of a block rather than a convolution in it.
+    of a block rather than a convolution in it. Layers with the grid of the input are taken only
+    where there is no coarser one, as in a network that does not shrink its input.
 
     Parameters
     ----------
@@ -73,10 +74,11 @@ def grid_layers(network: nn.Module, inputs: Sequence[torch.Tensor]) -> list[Laye
         for handle in handles:
             handle.remove()
     best: dict[tuple[int, ...], tuple[int, Layer]] = {}
-    for name, shape in seen:
+    finest = tuple(inputs[0].shape[2:])
+    usable = [(name, shape) for name, shape in seen if min(shape[2:]) >= 2]
+    coarser = [(name, shape) for name, shape in usable if tuple(shape[2:]) != finest]
+    for name, shape in coarser or usable:
         grid, depth = tuple(shape[2:]), name.count(".")
-        if grid == tuple(inputs[0].shape[2:]) or min(grid) < 2:
-            continue
         if grid not in best or depth <= best[grid][0]:
             best[grid] = (depth, Layer(name, grid, shape[1]))
     return sorted((layer for _, layer in best.values()), key=lambda layer: -layer.grid[0])

@@ -265,6 +265,7 @@ def _draw(
             "method": method,
             "methods": list(keys),
             "map": file_hash(path),
+            "crop_file": file_hash(study.crop(case.case_id, folds.settings.dim)),
             "made_from": keys[method],
             **dict(_measures(of_case, heat, space)),
             "provenance": origin,

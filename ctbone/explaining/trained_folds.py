@@ -13,6 +13,8 @@ from ctbone.config import ModelSettings
 from ctbone.custody import require_current
 from ctbone.errors import ExplainError
 from ctbone.folds import read_folds
+from ctbone.input_kind import INPUT_KINDS
+from ctbone.models.arithmetic import place_as_trained
 from ctbone.models.hardware import Hardware, choose_hardware
 from ctbone.models.trained import Card, card_file, load_trained
 from ctbone.models.training_key import model_settings
@@ -65,7 +67,16 @@ class TrainedFolds:
         """Return the network of a fold in evaluation mode on the device, and its card."""
         if fold not in self._loaded:
             network, card = load_trained(self.study, self.model, fold, folds=self._folds.hash)
-            self._loaded[fold] = self.hardware.place(network).eval(), card
+            grid = INPUT_KINDS[self.settings.dim].grid(self.study.settings.preprocess)
+            placed = place_as_trained(
+                network,
+                card.computed_otherwise,
+                hardware=self.hardware,
+                shape=(self.settings.channels, *grid),
+                metadata=0 if card.encoding is None else card.encoding.width,
+                gradients=True,
+            )
+            self._loaded[fold] = placed, card
         return self._loaded[fold]
 
     def second(self, fold: int, case: Case) -> torch.Tensor | None:

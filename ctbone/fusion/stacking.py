@@ -54,11 +54,15 @@ class Stacked:
         share of the mean absolute coefficients; none for nearest neighbours.
     tuned
         By fold, the chosen method, its values and the inner AUC of every method; None if not tuned.
+    fitted
+        By fold, imputation, encoding and coefficients of a logistic regression, with which new
+        patients are answered; None for other models.
     """
 
     probabilities: np.ndarray
     learned: dict[int, dict[str, float]]
     tuned: dict[int, dict[str, Any]] | None = None
+    fitted: dict[int, dict[str, Any]] | None = None
 
     def tuned_record(self) -> dict[str, Any]:
         """Return ``tuned`` as JSON values."""
@@ -105,6 +109,7 @@ def stack(
     total = np.zeros_like(predicted)
     learned = {}
     tuned: dict[int, dict[str, Any]] = {}
+    fits: dict[int, dict[str, Any]] = {}
     for fold in parts.folds:
         fitted, test = parts.of("val", fold), parts.of("test", fold)
         own, own_labels, own_patients = features[fitted], labels[fitted], patients[fitted]
@@ -131,9 +136,11 @@ def stack(
         outside &= ~(fitted | test)
         if outside.any():
             total[outside] += stacker.predict_proba(features[outside])
+        if settings.model == "logistic":
+            fits[fold] = _fitted(stacker, features, parts=parts, classes=classes)
         learned[fold] = _learned(stacker, settings=settings, classes=classes, positive=positive)
     predicted[outside] = total[outside] / len(parts.folds)
-    return Stacked(predicted, learned, tuned or None)
+    return Stacked(predicted, learned, tuned or None, fits or None)
 
 
 def clinical_columns(
@@ -189,6 +196,11 @@ def stack_record(stacked: Stacked, settings: Stacking) -> dict[str, Any]:
         "how": f"{MODELS[settings.model]}, "
         "fitted with imputation and encoding on the fold's validation rows",
         **({} if stacked.tuned is None else {"tuned": stacked.tuned_record()}),
+        **(
+            {}
+            if stacked.fitted is None
+            else {"fitted": {str(fold): fit for fold, fit in stacked.fitted.items()}}
+        ),
         "learned": {
             "kind": what,
             "features": features,
@@ -258,6 +270,33 @@ def _pipeline(features: pd.DataFrame, model: Any) -> Pipeline:
         verbose_feature_names_out=False,
     )
     return make_pipeline(encoder, model)
+
+
+def _fitted(
+    stacker: Pipeline, features: pd.DataFrame, *, parts: Parts, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Return imputation, encoding and coefficients of a logistic regression as JSON values.
+
+    A part's log ratio is called ``part:place``, by the place of its class.
+    """
+    encoder, model = stacker[0], stacker[-1]
+    log_ratios = [f"{part}:{place}" for part in parts.names for place in range(1, len(classes))]
+    numbers = [name for name in features if features[name].dtype.kind == "f"]
+    levels = [name for name in features if name not in numbers]
+    filled, scaled = encoder.named_transformers_["numbers"]
+    of_levels = encoder.named_transformers_["levels"].categories_ if levels else []
+    return {
+        "numbers": [*log_ratios, *numbers[len(log_ratios) :]],
+        "medians": [float(value) for value in np.nan_to_num(filled.statistics_)],
+        "indicators": [int(place) for place in filled.indicator_.features_],
+        "mean": [float(value) for value in scaled.mean_],
+        "deviation": [float(value) for value in scaled.scale_],
+        "levels": {
+            name: [str(level) for level in of] for name, of in zip(levels, of_levels, strict=True)
+        },
+        "coefficients": [[float(value) for value in row] for row in model.coef_],
+        "intercept": [float(value) for value in model.intercept_],
+    }
 
 
 def _model(settings: Stacking) -> Any:

@@ -10,6 +10,8 @@ from ctbone.cohort import read_cohort
 from ctbone.custody import require_current
 from ctbone.errors import InferenceError, StudyError
 from ctbone.folds import read_folds
+from ctbone.input_kind import INPUT_KINDS
+from ctbone.models.arithmetic import place_as_trained
 from ctbone.models.batches import batch_source
 from ctbone.models.crops import load_crops, refuse_shared_voxels
 from ctbone.models.fold_tables import join_fold_tables, table_record, write_fold_table
@@ -76,6 +78,7 @@ def predict_external(study: Study, model: str) -> Path:
     shares = view_shares(ours, crops)
     hardware = choose_hardware(ours.training)
     source = batch_source(crops, hardware.device)
+    shape = (ours.channels, *INPUT_KINDS[ours.dim].grid(study.settings.preprocess))
     rows_of_all = np.arange(len(crops.case_ids))
     made_from = table_record(study, model, weights="", cohort=cohort, part="external")
     with progress(f"Predict {model}, {len(cohort.external)} external cases", count) as bar:
@@ -83,7 +86,13 @@ def predict_external(study: Study, model: str) -> Path:
             network, card = load_trained(study, model, fold, folds=folds.hash)
             metadata = None if card.encoding is None else card.encoding.encode(cohort.external)
             logits = logits_of(
-                hardware.place(network),
+                place_as_trained(
+                    network,
+                    card.computed_otherwise,
+                    hardware=hardware,
+                    shape=shape,
+                    metadata=0 if metadata is None else metadata.shape[1],
+                ),
                 source,
                 rows=rows_of_all,
                 model=ours,

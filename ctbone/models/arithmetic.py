@@ -15,7 +15,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
-from ctbone.errors import StudyError, TrainingError
+from ctbone.errors import ModelError, StudyError, TrainingError
 from ctbone.models.hardware import Hardware
 from ctbone.study import atomic_path
 
@@ -82,7 +82,12 @@ class Fault:
 
 
 def check_arithmetic(
-    network: nn.Module, shape: tuple[int, ...], *, hardware: Hardware, metadata: int = 0
+    network: nn.Module,
+    shape: tuple[int, ...],
+    *,
+    hardware: Hardware,
+    metadata: int = 0,
+    gradients: bool = True,
 ) -> tuple[Fault, ...]:
     """Check every distinct layer of a placed network, and change how faulty ones are computed.
 
@@ -101,6 +106,8 @@ def check_arithmetic(
         Device, precision and layout.
     metadata
         Width of its second input; 0: none.
+    gradients
+        Check gradients and running statistics too; prediction needs the output alone.
 
     Returns
     -------
@@ -113,17 +120,20 @@ def check_arithmetic(
         A layer is right in no way.
     """
     groups = _distinct_layers(network, shape, metadata)
-    key = _key(groups, network, hardware)
+    key = _key(groups, network, hardware=hardware, gradients=True)
     found = _remembered(key)
+    if found is None and not gradients:  # the full check of a training is more than is asked
+        key = _key(groups, network, hardware=hardware, gradients=False)
+        found = _remembered(key)
     if found is None:
-        found = tuple(_faults(groups, network, hardware))
+        found = tuple(_faults(groups, network, hardware=hardware, gradients=gradients))
         hopeless = [fault for fault in found if fault.way is None]
         if hopeless:
             raise TrainingError(
                 "this device computes a layer of the network wrong, in every way that was tried",
                 found="; ".join(map(str, hopeless)),
                 expected="the result of float64 arithmetic",
-                remedy=f"train on another device or with another version of PyTorch ({hardware}, "
+                remedy=f"use another device or another version of PyTorch ({hardware}, "
                 f"PyTorch {torch.__version__}); on a processor try the environment "
                 "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2",
             )
@@ -132,7 +142,50 @@ def check_arithmetic(
     return found
 
 
-def apply_ways(network: nn.Module, ways: dict[str, Way]) -> None:
+def place_as_trained(
+    network: nn.Module,
+    ways: Mapping[str, str],
+    *,
+    hardware: Hardware,
+    shape: tuple[int, ...],
+    metadata: int = 0,
+    gradients: bool = False,
+) -> nn.Module:
+    """Place a trained network on the device, in evaluation mode, and compute it as training did.
+
+    Layers that failed the check on the machine of the training are computed as they were there.
+    This machine may be another one, so its arithmetic is checked too.
+
+    Parameters
+    ----------
+    network
+        With its weights.
+    ways
+        How layers were computed in training, by name: ``computed_otherwise`` of the fold's card.
+    hardware, shape, metadata, gradients
+        As ``check_arithmetic`` takes them.
+
+    Raises
+    ------
+    TrainingError
+        A layer is right in no way on this device.
+    ModelError
+        ``ways`` names a layer that the network lacks, or an unknown way.
+    """
+    hardware.place(network).eval()
+    wrong = sorted(set(ways) - {name for name, _ in network.named_modules()})
+    if wrong or not set(ways.values()) <= set(WAYS):
+        raise ModelError(
+            "the record of how layers are computed does not fit the network",
+            found=", ".join(wrong or map(str, ways.values())),
+            remedy="train the fold again",
+        )
+    check_arithmetic(network, shape, hardware=hardware, metadata=metadata, gradients=gradients)
+    apply_ways(network, ways)
+    return network
+
+
+def apply_ways(network: nn.Module, ways: Mapping[str, str]) -> None:
     """Compute the named layers another way; their tensors and names stay."""
     modules = dict(network.named_modules())
     for name, way in ways.items():
@@ -229,7 +282,9 @@ def _is_layer(module: nn.Module) -> bool:
     return (isinstance(module, kinds) or pools) and not random
 
 
-def _faults(groups: _Groups, network: nn.Module, hardware: Hardware) -> Iterator[Fault]:
+def _faults(
+    groups: _Groups, network: nn.Module, *, hardware: Hardware, gradients: bool
+) -> Iterator[Fault]:
     modules = dict(network.named_modules())
     random = torch.Generator().manual_seed(0)
     for (_, _, shape), names in groups.items():
@@ -243,7 +298,9 @@ def _faults(groups: _Groups, network: nn.Module, hardware: Hardware) -> Iterator
                 way == "fp32, channels-first" and not hardware.channels_last
             ):
                 continue
-            wrong = _try_layer(module, seen, way=way, hardware=hardware, random=random)
+            wrong = _try_layer(
+                module, seen, way=way, hardware=hardware, random=random, gradients=gradients
+            )
             if wrong is None:
                 if worst is not None:
                     yield _fault(names, seen, worst, way)
@@ -275,6 +332,7 @@ def _try_layer(
     way: Way,
     hardware: Hardware,
     random: torch.Generator,
+    gradients: bool,
 ) -> tuple[str, float, float] | None:
     """Return what is wrong, its error and the tolerance; None if the layer is right."""
     with hardware.autocast():
@@ -285,16 +343,23 @@ def _try_layer(
         seen = _last(seen)
     with _unchanged(module):
         reference = _reference(module, rounded=bf16)
-        expected = _results(reference, seen.double().contiguous(), reference.forward, random)
-        _poison(seen, expected)
-        slopes = expected.pop("slopes")
-        with hardware.autocast():
-            found = _results(
-                module,
-                seen,
-                lambda values: _compute(module.forward, module, values, way),
-                slopes=slopes,
-            )
+        in_float64 = seen.double().contiguous()
+
+        def compute(values: torch.Tensor) -> torch.Tensor:
+            return _compute(module.forward, module, values, way)
+
+        if gradients:
+            expected = _results(reference, in_float64, reference.forward, random)
+            _poison(seen, expected)
+            slopes = expected.pop("slopes")
+            with hardware.autocast():
+                found = _results(module, seen, compute, slopes=slopes)
+        else:
+            slopes = torch.zeros(1)
+            expected = _output(reference, in_float64, reference.forward)
+            _poison(seen, expected)
+            with hardware.autocast():
+                found = _output(module, seen, compute)
     # Rounding grows as the root of the number of values that are added; bf16 rounds each result.
     tolerance = 4 * 2**-23 * math.sqrt(max(seen.numel(), 4096)) + 4 * 2**-8 * halves
     scale = float(slopes.norm()) if isinstance(module, _BatchNorm) else 0.0
@@ -320,6 +385,13 @@ def _reference(module: nn.Module, *, rounded: bool) -> nn.Module:
             values = values.bfloat16()
         parameter.data = values.double().contiguous()
     return reference.double()
+
+
+def _output(module: nn.Module, seen: torch.Tensor, forward: Any) -> dict[str, torch.Tensor]:
+    """Return the output in evaluation mode."""
+    module.eval()
+    with torch.no_grad():
+        return {"output": forward(seen)}
 
 
 def _results(
@@ -417,9 +489,10 @@ def machine_key(hardware: Hardware) -> dict[str, Any]:
     return key
 
 
-def _key(groups: _Groups, network: nn.Module, hardware: Hardware) -> str:
+def _key(groups: _Groups, network: nn.Module, *, hardware: Hardware, gradients: bool) -> str:
     layers = [[*map(str, described), *names] for described, names in groups.items()]
     content = [_FORMAT, machine_key(hardware), type(network).__name__, layers]
+    content += [] if gradients else ["output alone"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

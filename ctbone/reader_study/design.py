@@ -15,6 +15,7 @@ from ctbone.stats.obuchowski_rockette import obuchowski_rockette
 AUTHORS = "For the authors to write"
 _WORDS = {
     "factorial": "fully crossed: readers read the same cases",
+    "incomplete": "crossed, with missing readings",
     "split-plot": "split-plot: groups of readers have their own cases",
     "nested": "nested: every reader has own cases",
 }
@@ -28,12 +29,7 @@ def design_text(found: Performances) -> Text:
     levels = ", ".join(f"{count} {name}".strip() for name, count in counts.items())
     design = obuchowski_rockette(found.measures["auc"], level=found.level).design
     missing = int(np.isnan(readings.p).sum())
-    gaps = (
-        "No reading is missing."
-        if not missing
-        else f"{missing} of {readings.p.size} readings are missing; these cases count for the "
-        "readers who read them."
-    )
+    shape = "incomplete" if missing and design == "factorial" else design
     patients = len(readings.case_ids if readings.patients is None else set(readings.patients))
     first = (
         f"{len(readings.readers)} readers ({levels}) read {len(readings.case_ids)} cases of "
@@ -42,9 +38,9 @@ def design_text(found: Performances) -> Text:
     )
     if readings.paired:
         first += (
-            "Each case was read twice, first without and then with AI"
+            "Each case was read without and with AI"
             f"{f' (model {readings.model})' if readings.model else ''}. The design is "
-            f"{_WORDS[design]}. "
+            f"{_WORDS[shape]}. {_between(readings)}"
         )
     else:
         first += f"There is one session ({readings.sessions[0]}), so no effect of AI is analysed. "
@@ -61,7 +57,51 @@ def design_text(found: Performances) -> Text:
     )
     if readings.patients is not None:
         second += " κ, McNemar's test and Cochran's Q count cases, not patients."
-    return Text((first + gaps, *_result(found), second))
+    return Text((first + _gaps(readings, missing), *_result(found), second))
+
+
+def _gaps(readings: Readings, missing: int) -> str:
+    """Say which readers and readings are missing."""
+    parts = [
+        f"Reader {one.reader}{f' ({one.level})' if one.level else ''} read {one.why} and does not "
+        f"count, with {one.readings} readings."
+        for one in readings.dropped
+    ]
+    if not missing:
+        parts.append("No reading is missing." if not parts else "No other reading is missing.")
+    else:
+        of_readers = np.isnan(readings.p).sum(axis=(0, 2))
+        named = ", ".join(
+            f"{name} {count}"
+            for name, count in zip(readings.readers, of_readers, strict=True)
+            if count
+        )
+        parts.append(
+            f"{missing} of {readings.p.size} readings are missing ({named}); these cases count for "
+            "the readers who read them, and the jackknife allows for it. DeLong's covariances need "
+            "every reading and are left out."
+        )
+    return " ".join(parts)
+
+
+def _between(readings: Readings) -> str:
+    """Say in which order and how long apart the two readings of a case were."""
+    if readings.days is None or np.isnan(readings.days).all():
+        return ""
+    days = readings.days[~np.isnan(readings.days)]
+    share = float((days < 0).mean())
+    if share == 0:
+        order = "The reading without AI came first"
+    elif share == 1:
+        order = "The reading with AI came first"
+    else:
+        order = f"The reading with AI came first in {share:.0%} of the pairs"
+    low, middle, high = np.quantile(np.abs(days), (0, 0.5, 1))
+    if high < 1:
+        return f"{order}, the other on the same day. "
+    return (
+        f"{order}; the other followed after a median of {middle:.0f} days ({low:.0f}–{high:.0f}). "
+    )
 
 
 def _result(found: Performances) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,8 @@ from ctbone.study_predictions import read_study_predictions
 
 _POSITIVES = ("1", "1.0", "true", "yes", "positive", "malignant")
 """Labels that name the positive class of two."""
+SESSION_WORDS = {"unaided": "without AI", "aided": "with AI"}
+"""The sessions in sentences."""
 _LEVEL_ORDER = ("junior", "mid", "mid-level", "senior")
 _SPLITS: tuple[Literal["test", "external"], ...] = ("test", "external")
 _USUAL_MODEL = "3d"
@@ -54,6 +56,26 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class DroppedReader:
+    """A reader who does not count, such as one who left before the second session.
+
+    Attributes
+    ----------
+    reader, level
+        Name and level.
+    readings
+        Number of readings that are left out with the reader.
+    why
+        The reason, in words.
+    """
+
+    reader: str
+    level: str
+    readings: int
+    why: str
+
+
+@dataclass(frozen=True)
 class Readings:
     """Every reading of the reader study.
 
@@ -79,6 +101,12 @@ class Readings:
         Name of the model (empty if there is none) and its probabilities, shape (n,).
     left_out
         Scored cases that do not count, because they were not read in both sessions.
+    dropped
+        Readers who do not count, because they have no AUC in one of the sessions.
+    days
+        Days from the reading without AI to the one with AI, shape (readers, n); negative if the
+        one with AI came first, NaN if a reading or its time is missing. None if the table has no
+        times, or one session.
     """
 
     readers: tuple[str, ...]
@@ -93,6 +121,8 @@ class Readings:
     model: str
     model_p: Floats
     left_out: int
+    dropped: tuple[DroppedReader, ...] = ()
+    days: Floats | None = None
     scale: ScoreSettings = field(default_factory=ScoreSettings)
     """The scale of the scores."""
 
@@ -232,34 +262,35 @@ def table_truth(
 def read_readings(path: Path, truth: Truth) -> Readings:
     """Read a table of scores.
 
-    With two sessions, only cases that were read in both count.
+    With two sessions, only cases that were read in both count. A reader who read no case of a class
+    in one of the sessions has no AUC there, and does not count: such as one who left the study
+    before the second session.
 
     Raises
     ------
     ScoreError
         A score is faulty; see ``ctbone.scores``.
     ReaderStudyError
-        No case was read, or all are of one class.
+        No case was read, no reader counts, or all cases are of one class.
     """
     scores = read_scores(path, truth.cases.index, truth.scale)
     table = scores.table
     if table.empty:
         raise ReaderStudyError("the table of scores has no reading", file=path)
     sessions = tuple(name for name in SESSIONS if (table["session"] == name).any())
-    by_session = [set(table.loc[table["session"] == name, "case_id"]) for name in sessions]
-    counted = set.intersection(*by_session)
-    if not counted:
-        raise ReaderStudyError(
-            "no case was read in both sessions",
-            file=path,
-            found=" and ".join(str(len(one)) for one in by_session) + " cases",
-            remedy="analyse one session: leave the other out of the table",
-        )
-    left_out = len(set(table["case_id"]) - counted)
-    table = table[table["case_id"].isin(counted)]
     levels = scores.levels
-    present = [reader for reader in levels if reader in set(table["reader_id"])]
-    readers = sorted(present, key=lambda reader: _level_place(levels[reader]))
+    of_all = table
+    table, dropped = _of_counted_readers(_of_common_cases(table, sessions, path), truth, path)
+    dropped = tuple(
+        replace(
+            one, level=levels[one.reader], readings=int((of_all["reader_id"] == one.reader).sum())
+        )
+        for one in dropped
+    )
+    counted = set(table["case_id"])
+    left_out = len(set(of_all["case_id"]) - counted)
+    levels = {reader: levels[reader] for reader in levels if (table["reader_id"] == reader).any()}
+    readers = sorted(levels, key=lambda reader: _level_place(levels[reader]))
     case_ids = [case for case in truth.cases.index if case in counted]
     rows = truth.cases.loc[case_ids]
     is_positive = (rows["label"] == truth.classes[1]).to_numpy()
@@ -282,7 +313,70 @@ def read_readings(path: Path, truth: Truth) -> Readings:
         model_p=truth.p.reindex(case_ids).to_numpy(float),
         left_out=left_out,
         scale=truth.scale,
+        dropped=dropped,
+        days=_days(table, sessions, readers, case_ids),
     )
+
+
+def _of_common_cases(table: pd.DataFrame, sessions: Sequence[str], path: Path) -> pd.DataFrame:
+    """Return the readings of cases that somebody read in every session."""
+    by_session = [set(table.loc[table["session"] == name, "case_id"]) for name in sessions]
+    counted = set.intersection(*by_session)
+    if not counted:
+        raise ReaderStudyError(
+            "no case was read in both sessions",
+            file=path,
+            found=" and ".join(str(len(one)) for one in by_session) + " cases",
+            remedy="analyse one session: leave the other out of the table",
+        )
+    return table[table["case_id"].isin(counted)]
+
+
+def _of_counted_readers(
+    table: pd.DataFrame, truth: Truth, path: Path
+) -> tuple[pd.DataFrame, tuple[DroppedReader, ...]]:
+    """Return the readings of those who read cases of both classes in every session, and the others.
+
+    Without a reader, a case may no longer be read in both sessions, so this is repeated.
+    """
+    sessions = [name for name in SESSIONS if (table["session"] == name).any()]
+    dropped: list[DroppedReader] = []
+    while True:
+        label = truth.cases["label"].reindex(table["case_id"]).to_numpy()
+        known = table.assign(label=label).groupby(["reader_id", "session"])["label"].nunique()
+        lacking: dict[str, str] = {}
+        for reader in dict.fromkeys(table["reader_id"]):
+            for session in sessions:
+                count = int(known.get((reader, session), 0))
+                if count < 2 and reader not in lacking:
+                    words = "no case" if count == 0 else "cases of one class only"
+                    lacking[reader] = f"{words} {SESSION_WORDS[session]}"
+        if not lacking:
+            return table, tuple(dropped)
+        dropped += [DroppedReader(reader, "", 0, why) for reader, why in lacking.items()]
+        table = table[~table["reader_id"].isin(list(lacking))]
+        if table.empty:
+            raise ReaderStudyError(
+                "no reader read cases of both classes in every session",
+                file=path,
+                found="; ".join(f"{one.reader}: {one.why}" for one in dropped),
+                remedy="complete the readings, or leave a session out of the table",
+            )
+        table = _of_common_cases(table, sessions, path)
+
+
+def _days(
+    table: pd.DataFrame, sessions: Sequence[str], readers: Sequence[str], case_ids: Sequence[str]
+) -> Floats | None:
+    """Return the days between the readings of a case; None without times or a second session."""
+    if "read_at" not in table or len(sessions) < 2:
+        return None
+    times = pd.to_datetime(table["read_at"], errors="coerce", utc=True, format="ISO8601")
+    if times.isna().all():
+        return None
+    since = (times - times.min()) / pd.Timedelta(days=1)
+    unaided, aided = _array(table, since, sessions, readers, case_ids)
+    return np.asarray(aided - unaided)
 
 
 def _level_place(level: str) -> int:

@@ -156,16 +156,59 @@ def skip_washout(database: Database, reader_id: str, name: str) -> None:
         There is no such reader, or no name is given.
     """
     with database.transaction() as tables:
-        known = [row[0] for row in tables.execute("SELECT reader_id FROM readers")]
-        if reader_id not in known:
-            raise ReadingError(
-                "there is no such reader", found=reader_id, expected=", ".join(known) or None
-            )
+        _refuse_unknown(tables, reader_id)
         if not name.strip():
             raise ReadingError(
                 "who skips the wash-out must be named", remedy="add --by with your name"
             )
         write_log(tables, who=name.strip(), act="skip_washout", detail=reader_id)
+
+
+def end_reading(database: Database, reader_id: str, name: str) -> None:
+    """Close the running session of a reader who left the study; its scores are kept and exported.
+
+    The reader's link ends; a new link lets the reader return, to the next session. Name, session
+    and number of unread cases stand in the log.
+
+    Raises
+    ------
+    ReadingError
+        There is no such reader, no session of the reader runs, or no name is given.
+    """
+    with database.transaction() as tables:
+        _refuse_unknown(tables, reader_id)
+        if not name.strip():
+            raise ReadingError(
+                "who ends the session must be named", remedy="add --by with your name"
+            )
+        row = tables.execute(
+            "SELECT round FROM rounds WHERE reader_id = ? AND finished_at IS NULL", (reader_id,)
+        ).fetchone()
+        if row is None:
+            raise ReadingError(
+                "no session of this reader runs",
+                found=reader_id,
+                remedy="'ctbone read --progress' shows how far each reader is",
+            )
+        unread = sum(not item["done"] for item in _items(tables, Reader(reader_id, "", 0), row[0]))
+        tables.execute(
+            "UPDATE rounds SET finished_at = ? WHERE reader_id = ? AND round = ?",
+            (time.time(), reader_id, row[0]),
+        )
+        tables.execute(
+            "UPDATE readers SET token = ? WHERE reader_id = ?", (secrets.token_hex(32), reader_id)
+        )
+        tables.execute("DELETE FROM logins WHERE reader_id = ?", (reader_id,))
+        detail = f"{reader_id}: round {row[0]}, {unread} cases unread"
+        write_log(tables, who=name.strip(), act="end_reading", detail=detail)
+
+
+def _refuse_unknown(tables: sqlite3.Connection, reader_id: str) -> None:
+    known = [row[0] for row in tables.execute("SELECT reader_id FROM readers")]
+    if reader_id not in known:
+        raise ReadingError(
+            "there is no such reader", found=reader_id, expected=", ".join(known) or None
+        )
 
 
 def _opens_at(tables: sqlite3.Connection, plan: Plan, reader: Reader, round_: int) -> float | None:

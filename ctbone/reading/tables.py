@@ -55,14 +55,14 @@ def reading_progress(database: Database) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``reader_id, level, round, read, cases, state``; ``round`` is 0 for the training round, and
-        missing for a reader who has not started; ``state`` is ``not started``, ``running`` or
-        ``finished``.
+        missing for a reader who has not started; ``state`` is ``not started``, ``running``,
+        ``finished``, or ``left`` if the session was ended for a reader with unread cases.
     """
     with database.reading() as tables:
         rows = tables.execute(_PROGRESS).fetchall()
     states = [
-        "finished" if finished else "running" if started else "not started"
-        for _, _, _, started, finished, _, _ in rows
+        _state(started, finished, cases - (read or 0))
+        for _, _, _, started, finished, cases, read in rows
     ]
     return pd.DataFrame(
         {
@@ -74,6 +74,14 @@ def reading_progress(database: Database) -> pd.DataFrame:
             "state": states,
         }
     )
+
+
+def _state(started: float | None, finished: float | None, unread: int) -> str:
+    if started is None:
+        return "not started"
+    if finished is None:
+        return "running"
+    return "left" if unread else "finished"
 
 
 def export_scores(study: Study, database: Database, path: Path) -> pd.DataFrame:
@@ -98,7 +106,8 @@ def export_scores(study: Study, database: Database, path: Path) -> pd.DataFrame:
         raise ReadingError(
             "no session is finished",
             file=database.path,
-            remedy="'ctbone read --progress' shows how far each reader is",
+            remedy="'ctbone read --progress' shows how far each reader is; --end-session closes "
+            "the session of a reader who left",
         )
     if path.exists() and not _exported(path):
         raise ReadingError(

@@ -10,14 +10,17 @@ import numpy as np
 import pandas as pd
 
 from ctbone.cohort import Cohort
-from ctbone.config import READER, READERS
+from ctbone.config import READER, READERS, Stacking
 from ctbone.differences import did_you_mean
 from ctbone.errors import ReleaseError
 from ctbone.predictions import probability_columns
-from ctbone.release.contents import Answer, FoldMap, Limit
+from ctbone.release.contents import Answer, FoldMap, Limit, StackFold
+from ctbone.release.facts import FEWEST
 from ctbone.stats import StatsError, class_limits, youden_threshold
 from ctbone.study import Study, read_json, record_of
 from ctbone.study_predictions import read_study_predictions
+
+_WITH_READER = "run 'ctbone fuse --with-reader scores.csv'"
 
 
 def collect_answers(
@@ -48,6 +51,9 @@ def collect_answers(
     for name in models:
         path = study.predictions_csv(name)
         answers[name] = _answer(study, cohort, path, name=name, kind="model", weights={name: 1.0})
+    if study.fusion_csv(READER).is_file() and _takes_reader(study):
+        path = study.fusion_csv(READER)
+        answers[READER] = _answer(study, cohort, path, name=READER, kind="reader", weights={})
     for name, parts in fusion.combinations.items():
         why = _why_not(study, name, parts, answers)
         if why:
@@ -58,8 +64,24 @@ def collect_answers(
             answers[name] = _answer(
                 study, cohort, path, name=name, kind="combination", weights=weights
             )
-    for name in fusion.stacking:
-        left_out[name] = "a stack needs the clinical columns and a fitted model of scikit-learn"
+    for name, stacking in fusion.stacking.items():
+        why = _why_not(study, name, stacking.parts, answers)
+        if why is None and stacking.model != "logistic":
+            why = f"a model file holds stacks of logistic regressions, not of {stacking.model}"
+        folds = () if why else _stack_folds(study, cohort, name, stacking)
+        if why or not folds:
+            left_out[name] = why or "its record lacks the regression: run 'ctbone fuse' again"
+            continue
+        answers[name] = _answer(
+            study,
+            cohort,
+            study.fusion_csv(name),
+            name=name,
+            kind="stack",
+            weights=dict.fromkeys(stacking.parts, 1.0),
+            stack=folds,
+            columns=stacking.columns,
+        )
     for name, recalibration in fusion.recalibration.items():
         why = _why_not(study, name, [recalibration.of], answers)
         if why:
@@ -82,8 +104,10 @@ def _why_not(
     study: Study, name: str, parts: Sequence[str], answers: dict[str, Answer]
 ) -> str | None:
     """Return why a fusion cannot answer for a new patient; None where it can."""
-    if not {READER, READERS}.isdisjoint(parts):
-        return "it needs a radiologist's score"
+    if READERS in parts:
+        return "it needs the scores of all the study's readers"
+    if READER in parts and READER not in answers:
+        return f"it needs a radiologist's score, and is not fused yet: {_WITH_READER}"
     for part in parts:
         if part not in answers:
             return f"its part '{part}' does not answer"
@@ -103,7 +127,12 @@ def _first(study: Study, answers: dict[str, Answer]) -> str:
                 remedy=did_you_mean(wanted, answers),
             )
         return wanted
-    plain = [answer for answer in answers.values() if answer.kind != "recalibration"]
+    plain = [
+        answer
+        for answer in answers.values()
+        if answer.kind in ("model", "combination") and READER not in answer.weights
+    ]
+    # A reader and clinical columns are not known of every patient, so neither is the default.
     most = max(plain, key=lambda answer: len(answer.weights)).name
     recalibrated = (
         answer.name
@@ -122,6 +151,8 @@ def _answer(
     kind: Any,
     weights: dict[str, float],
     maps: tuple[FoldMap, ...] = (),
+    stack: tuple[StackFold, ...] = (),
+    columns: tuple[str, ...] = (),
 ) -> Answer:
     """Add the threshold and the conformal limits, from the table of these probabilities."""
     table = read_study_predictions(study, path, cohort)
@@ -132,6 +163,8 @@ def _answer(
         kind=kind,
         weights=weights,
         maps=maps,
+        stack=stack,
+        columns=columns,
         threshold=_threshold(study, table, path),
         conformal=limits,
         no_conformal=why,
@@ -196,6 +229,49 @@ def _maps(path: Path) -> tuple[FoldMap, ...]:
         return tuple(FoldMap.model_validate(maps[fold]) for fold in sorted(maps, key=int))
     except (KeyError, TypeError, ValueError) as error:
         raise _unreadable(path) from error
+
+
+def _takes_reader(study: Study) -> bool:
+    """Whether a fusion of the settings takes the reader."""
+    fusion = study.settings.fusion
+    parts = [*fusion.combinations.values(), *(one.parts for one in fusion.stacking.values())]
+    return any(READER in names for names in parts)
+
+
+def _stack_folds(
+    study: Study, cohort: Cohort, name: str, stacking: Stacking
+) -> tuple[StackFold, ...]:
+    """Return the regression of each fold; none where the record is of an older version."""
+    path = study.fusion_csv(name)
+    try:
+        fitted = read_json(record_of(path)).get("fitted") or {}
+        named = {column: _named_levels(cohort, column) for column in stacking.columns}
+        return tuple(_stack_fold(fitted[fold], named) for fold in sorted(fitted, key=int))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise _unreadable(path) from error
+
+
+def _stack_fold(fitted: dict[str, Any], named: dict[str, set[str]]) -> StackFold:
+    """Return the regression of a fold without levels that may identify a patient."""
+    numeric = len(fitted["mean"])
+    kept, place = list(range(numeric)), numeric
+    levels: dict[str, tuple[str, ...]] = {}
+    for column, of_column in fitted["levels"].items():
+        places = [place + k for k, level in enumerate(of_column) if level in named[column]]
+        levels[column] = tuple(level for level in of_column if level in named[column])
+        kept += places
+        place += len(of_column)
+    rows = [tuple(row[k] for k in kept) for row in fitted["coefficients"]]
+    return StackFold.model_validate({**fitted, "levels": levels, "coefficients": rows})
+
+
+def _named_levels(cohort: Cohort, column: str) -> set[str]:
+    """Return the levels of a column that at least ``FEWEST`` patients have, and ``missing``."""
+    patients: dict[str, set[str]] = {}
+    for case in cohort.internal:
+        cell = dict(case.metadata).get(column, "").strip()
+        patients.setdefault(cell, set()).add(case.patient_id)
+    return {"missing", *(cell for cell, of in patients.items() if cell and len(of) >= FEWEST)}
 
 
 def _unreadable(path: Path) -> ReleaseError:

@@ -11,10 +11,12 @@ from safetensors.numpy import save as save_arrays
 
 import ctbone
 from ctbone.cohort import Case, Cohort, read_cohort
-from ctbone.config import Settings
+from ctbone.config import READER, Settings
 from ctbone.custody import inspect, require_current
 from ctbone.errors import CtboneError, ReleaseError
 from ctbone.folds import Folds, read_folds
+from ctbone.input_kind import INPUT_KINDS
+from ctbone.models.arithmetic import place_as_trained
 from ctbone.models.crops import load_crops
 from ctbone.models.ensemble import FoldNetwork, fold_output
 from ctbone.models.hardware import choose_hardware
@@ -23,6 +25,7 @@ from ctbone.progress import progress
 from ctbone.release.answer_list import collect_answers
 from ctbone.release.archive import read_release, write_release
 from ctbone.release.contents import (
+    FORMAT,
     Contents,
     Distances,
     FoldFile,
@@ -79,7 +82,16 @@ def release_file(study: Study) -> Path:
         pass
     release = _collected(study, cohort, models, _earlier(path))
     digest = write_release(path, release)
-    write_json(record_of(path), {"key": key, "sha256": digest, **provenance(study, "release")})
+    record = {
+        "key": key,
+        "sha256": digest,
+        "models": models,
+        "files": {
+            file.relative_to(study.root).as_posix(): file_hash(file)
+            for file in _tables(study, models)
+        },
+    }
+    write_json(record_of(path), {**record, **provenance(study, "release")})
     read_release(path)  # what was written can be read
     return path
 
@@ -123,23 +135,31 @@ def _trained_models(study: Study) -> list[str]:
 
 def _fusions(study: Study) -> list[str]:
     fusion = study.settings.fusion
-    names = [*fusion.combinations, *fusion.recalibration]
+    names = [READER, *fusion.combinations, *fusion.stacking, *fusion.recalibration]
     return [name for name in names if study.fusion_csv(name).is_file()]
+
+
+def _tables(study: Study, models: Sequence[str]) -> list[Path]:
+    """Return cohort, folds, predictions, records of fusions and cards, whose content enters."""
+    count = study.settings.folds.count
+    return [
+        *(study.cohort_csv, study.folds_csv),
+        *(study.predictions_csv(name) for name in models),
+        *(record_of(study.fusion_csv(name)) for name in _fusions(study)),
+        *(card_file(study, name, fold) for name in models for fold in range(count)),
+    ]
 
 
 def _key(study: Study, models: Sequence[str]) -> str:
     """Return a digest of everything that the model file depends on."""
-    files = [study.cohort_csv, study.folds_csv]
-    files += [study.predictions_csv(name) for name in models]
-    files += [record_of(study.fusion_csv(name)) for name in _fusions(study)]
-    count = study.settings.folds.count
-    files += [card_file(study, name, fold) for name in models for fold in range(count)]
+    files = _tables(study, models)
     metrics = study.report / "metrics.json"
     files += [metrics] if metrics.is_file() else []
     records = [record_of(study.nifti(case.case_id)) for case in read_cohort(study).internal]
     files += [record for record in records if record.is_file()]
     settings = study.settings.model_dump(mode="json")
-    return content_hash([[file_hash(file) for file in files], settings, ctbone.__version__])
+    made_by = [FORMAT, ctbone.__version__]
+    return content_hash([[file_hash(file) for file in files], settings, made_by])
 
 
 def _earlier(path: Path) -> Release | None:
@@ -209,7 +229,13 @@ def _collected(
 
 
 def _fold_file(card: Card) -> FoldFile:
-    return FoldFile(weights=card.weights_sha256, epoch=card.epoch, encoding=card.metadata)
+    return FoldFile(
+        weights=card.weights_sha256,
+        epoch=card.epoch,
+        encoding=card.metadata,
+        normalisation=card.normalisation,
+        computed_otherwise=card.computed_otherwise,
+    )
 
 
 def _settings(settings: Settings) -> Settings:
@@ -224,6 +250,7 @@ def _settings(settings: Settings) -> Settings:
 
 def _compared_columns(study: Study, models: Sequence[str]) -> list[str]:
     taken = [column for name in models for column in study.settings.models[name].metadata]
+    taken += [name for one in study.settings.fusion.stacking.values() for name in one.columns]
     return list(dict.fromkeys([*CLINICAL, *taken]))
 
 
@@ -264,7 +291,14 @@ def _feature_spaces(
     with progress(f"Measure the features of {name}", folds.count) as bar:
         for k in range(folds.count):
             network, card = load_trained(study, name, k, folds=folds.hash)
-            fold = FoldNetwork(hardware.place(network).eval(), card.encoding)
+            placed = place_as_trained(
+                network,
+                card.computed_otherwise,
+                hardware=hardware,
+                shape=(model.channels, *INPUT_KINDS[model.dim].grid(study.settings.preprocess)),
+                metadata=0 if card.encoding is None else card.encoding.width,
+            )
+            fold = FoldNetwork(placed, card.encoding)
             outputs = {}
             for role in ("train", "test"):
                 cases = [cohort.case(case_id) for case_id in folds.cases(k, role)]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ctbone.config import Name, Settings
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file format; a reader of another version refuses the file."""
 
 LEVELS = (0.01, *(k / 20 for k in range(1, 20)), 0.99)
@@ -124,17 +124,67 @@ class FoldMap(_Part):
         return self
 
 
+class StackFold(_Part):
+    """Logistic regression of one fold over log ratios of probabilities and clinical columns.
+
+    Attributes
+    ----------
+    numbers
+        Names of the numeric features: ``part:place`` is the log ratio of the class at that place
+        to the first class; others are clinical columns.
+    medians
+        Of each number, for a missing value.
+    indicators
+        Places among ``numbers`` that have an indicator of missing values, after the numbers.
+    mean, deviation
+        Of numbers and indicators, before standardisation.
+    levels
+        By clinical column, the levels that are encoded as 0 and 1; others are all 0.
+    coefficients, intercept
+        One row a class, or one for the second of two classes.
+    """
+
+    numbers: tuple[Label, ...]
+    medians: tuple[Finite, ...]
+    indicators: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    mean: tuple[Finite, ...]
+    deviation: tuple[Annotated[Finite, Field(gt=0)], ...]
+    levels: dict[Label, tuple[Label, ...]] = {}
+    coefficients: tuple[tuple[Finite, ...], ...]
+    intercept: tuple[Finite, ...]
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> StackFold:
+        numeric = len(self.numbers) + len(self.indicators)
+        width = numeric + sum(map(len, self.levels.values()))
+        if len(self.medians) != len(self.numbers) or max(self.indicators, default=-1) >= len(
+            self.numbers
+        ):
+            raise ValueError("the medians or indicators of a stack are not those of its numbers")
+        if {len(self.mean), len(self.deviation)} != {numeric}:
+            raise ValueError("a stack needs a mean and a deviation for each number")
+        if {len(row) for row in self.coefficients} != {width}:
+            raise ValueError("a stack needs a coefficient for each feature")
+        if len(self.intercept) != len(self.coefficients):
+            raise ValueError("a stack needs an intercept for each row of coefficients")
+        return self
+
+
 class Answer(_Part):
-    """One probability that the file gives: of a model, a combination or a recalibration.
+    """One probability that the file gives: of a model, a reader, or what is made of them.
 
     Attributes
     ----------
     name, kind
         Its name in the study, and what it is.
     weights
-        Of a combination: each part's weight, the mean over the folds. Of others: its source, 1.
+        Of a combination: each part's weight, the mean over the folds. Of a stack: its parts, 1
+        each. Of others: its source, 1; of a reader: none.
     maps
         Of a recalibration: the map of each fold; its probability is their mean.
+    stack, columns
+        Of a stack: the regression of each fold, whose mean is its probability, and its clinical
+        columns.
     threshold
         Lowest probability of a positive case; None with more than two classes.
     conformal
@@ -142,20 +192,51 @@ class Answer(_Part):
     """
 
     name: Name
-    kind: Literal["model", "combination", "recalibration"]
+    kind: Literal["model", "reader", "combination", "stack", "recalibration"]
     weights: dict[Name, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
     maps: tuple[FoldMap, ...] = ()
+    stack: tuple[StackFold, ...] = ()
+    columns: tuple[Label, ...] = ()
     threshold: Share | None = None
     conformal: dict[Name, Limit] | None = None
     no_conformal: str | None = None
 
 
+class Normalisation(_Part):
+    """Mean and deviation of the training part, a number a channel."""
+
+    mean: Annotated[list[Finite], Field(min_length=1)]
+    deviation: Annotated[list[Annotated[Finite, Field(gt=0)]], Field(min_length=1)]
+
+
 class FoldFile(_Part):
-    """One trained fold: the digest of its weights, the epoch, and the encoding of its metadata."""
+    """One trained fold.
+
+    Attributes
+    ----------
+    weights
+        Digest of its weights.
+    epoch
+        The epoch that was kept.
+    encoding
+        Of its clinical columns; None if the network takes images alone.
+    normalisation
+        Of its input, where the settings normalise by the training part.
+    computed_otherwise
+        Layers that failed the check of the arithmetic in training, and how they were computed.
+    """
 
     weights: Digest
     epoch: int
     encoding: dict[str, Any] | None = None
+    normalisation: Normalisation | None = None
+    computed_otherwise: dict[Label, Label] = {}
+
+    @property
+    def normalised_channels(self) -> tuple[int, int]:
+        """Number of means and of deviations; 0 without normalisation."""
+        found = self.normalisation
+        return (0, 0) if found is None else (len(found.mean), len(found.deviation))
 
 
 class Distances(_Part):
@@ -205,12 +286,18 @@ class Contents(_Part):
             sources = {answer.name} if answer.kind == "model" else set(answer.weights)
             if answer.kind == "model" and answer.name not in self.folds:
                 raise ValueError(f"the model {answer.name} has no weights")
-            if answer.kind != "model" and not (sources and sources <= known):
+            if answer.kind == "reader":
+                if sources or len(classes) != 2:
+                    raise ValueError(f"{answer.name} is no reader of two classes")
+            elif answer.kind != "model" and not (sources and sources <= known):
                 raise ValueError(f"{answer.name} is made of unknown parts")
             if answer.kind == "combination" and sum(answer.weights.values()) <= 0:
                 raise ValueError(f"the weights of {answer.name} are 0")
             if (answer.kind == "recalibration") != bool(answer.maps):
                 raise ValueError(f"{answer.name} has maps of another kind")
+            if (answer.kind == "stack") != bool(answer.stack):
+                raise ValueError(f"{answer.name} has stackers of another kind")
+            _refuse_stack(answer, len(classes))
             if answer.conformal is not None and set(answer.conformal) != classes:
                 raise ValueError(f"the conformal limits of {answer.name} are of other classes")
             if len(classes) == 2 and answer.threshold is None:
@@ -222,6 +309,11 @@ class Contents(_Part):
             raise ValueError("the folds are of models that the settings lack")
         if any(":" in model.network for model in self.settings.models.values()):
             raise ValueError("a network is a plug-in, whose code a model file cannot hold")
+        for name, folds in self.folds.items():
+            model = self.settings.models[name]
+            wanted = {model.channels} if model.normalise == "training" else {0}
+            if any({*fold.normalised_channels} != wanted for fold in folds):
+                raise ValueError(f"the folds of {name} are normalised in another way")
         extra = [m.training.augmentation.extra for m in self.settings.models.values()]
         if any(extra):
             raise ValueError("a transform names code, which a model file cannot hold")
@@ -258,6 +350,16 @@ def weights_member(model: str, fold: int) -> str:
 def features_member(model: str, fold: int) -> str:
     """Return the name of the feature space of a fold's network in the file."""
     return f"features/{model}/fold{fold}.safetensors"
+
+
+def _refuse_stack(answer: Answer, classes: int) -> None:
+    """Check that every feature of a stack is one of its parts or columns."""
+    parts = {f"{part}:{place}" for part in answer.weights for place in range(1, classes)}
+    for fold in answer.stack:
+        if parts | set(answer.columns) != {*fold.numbers, *fold.levels}:
+            raise ValueError(f"the features of {answer.name} are not its parts and columns")
+        if len(fold.intercept) != (1 if classes == 2 else classes):
+            raise ValueError(f"{answer.name} has stackers for other classes")
 
 
 def _short(value: float) -> float:

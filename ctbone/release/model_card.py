@@ -76,6 +76,10 @@ def _answers(contents: Contents) -> Iterator[str]:
     for answer in contents.answers:
         made = {
             "model": "a model",
+            "reader": "a radiologist's score, 1 to 9, as a probability",
+            "stack": "logistic regression over "
+            + ", ".join([*answer.weights, *answer.columns])
+            + ", mean over the folds",
             "combination": "weighted mean of "
             + ", ".join(f"{part} ({weight:.2f})" for part, weight in answer.weights.items()),
             "recalibration": f"recalibration of {', '.join(answer.weights)}, mean over the folds",

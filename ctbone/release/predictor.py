@@ -14,22 +14,28 @@ from torch import nn
 
 import ctbone
 from ctbone.cohort import Case
-from ctbone.config import ModelSettings
+from ctbone.config import READER, ModelSettings
 from ctbone.errors import ModelError, ReleaseError
 from ctbone.input_kind import INPUT_KINDS
+from ctbone.models.arithmetic import place_as_trained
 from ctbone.models.crops import Crops
 from ctbone.models.ensemble import FoldNetwork, FoldOutput, fold_output
 from ctbone.models.hardware import Hardware, choose_hardware
 from ctbone.models.metadata import Encoding
-from ctbone.models.networks import build_network
+from ctbone.models.networks import build_network, normalise_input
 from ctbone.release.contents import Answer, FoldMap, Release, features_member, weights_member
 from ctbone.release.facts import CaseFacts, outside
 from ctbone.release.feature_space import FeatureSpace
+from ctbone.release.further_parts import reader_probabilities, stacked, why_missing
 from ctbone.release.repeats import dropout_outputs, refuse_without_dropout, varied_outputs
 from ctbone.stats import IsotonicRegression, PlattScaling, TemperatureScaling, conformal_sets
 
 RESEARCH_USE = "For research only; not a medical device. Do not use it to treat patients."
 """Stands in every answer."""
+_ANOTHER_READER = (
+    "The score is fused with weights that were fitted on the study's reader. They may not suit "
+    "another reader."
+)
 _DIGITS = 6
 """Decimal digits of probabilities in answers."""
 
@@ -94,6 +100,7 @@ class Predictor:
         facts: CaseFacts,
         inputs: Mapping[str, Any],
         remarks: Sequence[str] = (),
+        score: str | None = None,
     ) -> dict[str, Any]:
         """Predict one case.
 
@@ -109,6 +116,8 @@ class Predictor:
             Hashes of what the answer is made from.
         remarks
             What preprocessing says about the case, one sentence each.
+        score
+            A radiologist's confidence, 1 to 9 without 5, for fusions with a reader.
 
         Returns
         -------
@@ -119,14 +128,26 @@ class Predictor:
         ------
         ModelError
             A network gives NaN, or a clinical column is missing.
+        ReleaseError
+            The study's answer needs a score or a clinical column that is not given; the score is
+            not on the scale, or no answer takes one.
         """
         contents = self.release.contents
+        missing = self.missing(case, score)
         outputs = {name: self._outputs(name, crops[name], case) for name in self._networks}
         found: dict[str, _Probability] = {}
-        for answer in contents.answers:
-            found[answer.name] = _probability(
-                answer, outputs=outputs, found=found, place=self._place
-            )
+        given = [one for one in contents.answers if one.name not in missing]
+        for answer in given:
+            if answer.kind == "reader" and score is not None:
+                own = reader_probabilities(score, self.settings)
+                found[answer.name] = _Probability(own, None)
+            elif answer.kind == "stack":
+                values = {name: found[name].value for name in answer.weights}
+                found[answer.name] = _Probability(stacked(answer, values, case), None)
+            else:
+                found[answer.name] = _probability(
+                    answer, outputs=outputs, found=found, place=self._place
+                )
         beyond, unknown = outside(facts, contents.range)
         distances = self._distances(outputs)
         beyond += [one["sentence"] for one in distances.values() if one["outside"]]
@@ -135,21 +156,50 @@ class Predictor:
             "case": case.case_id,
             "model_file": {"name": self.settings.name, "sha256": self.release.digest},
             "ctbone": ctbone.__version__,
-            "inputs": dict(inputs),
+            "inputs": {**inputs, **({} if score is None else {"reader_score": score})},
             "answer": contents.first,
-            "answers": {
-                one.name: self._described(one, found[one.name], found) for one in contents.answers
-            },
+            "answers": {one.name: self._described(one, found[one.name], found) for one in given},
             "trust": {
                 "outside_training_range": beyond,
                 "not_compared": unknown,
-                "remarks": list(remarks),
+                "remarks": [*remarks, *([] if score is None else [_ANOTHER_READER])],
                 "facts": _compared(facts, self.release),
                 "distances": distances,
                 **self._repeats(case, crops),
             },
-            "left_out": contents.left_out,
+            "left_out": {**contents.left_out, **missing},
         }
+
+    def missing(self, case: Case, score: str | None) -> dict[str, str]:
+        """Return the answers that cannot be given for a case, and why; needs no image.
+
+        Raises
+        ------
+        ReleaseError
+            The study's answer is among them; the score is not on the scale, or is not used.
+        """
+        contents = self.release.contents
+        if score is not None:
+            reader_probabilities(score, self.settings)
+        missing: dict[str, str] = {}
+        for answer in contents.answers:
+            why = why_missing(answer, case, score=score, missing=missing)
+            if why:
+                missing[answer.name] = why
+        if score is not None and all(one.kind != "reader" for one in contents.answers):
+            raise ReleaseError(
+                "a radiologist's score is given, but no answer of the study takes one",
+                found=score,
+                remedy="leave out --score, or run 'ctbone fuse --with-reader scores.csv' first",
+            )
+        if contents.first in missing:
+            raise ReleaseError(
+                f"the study's answer '{contents.first}' cannot be given",
+                case=case.case_id,
+                found=missing[contents.first],
+                remedy="give what is missing, or choose another answer: prediction.answer",
+            )
+        return missing
 
     @property
     def _place(self) -> int:
@@ -185,6 +235,7 @@ class Predictor:
             other.name: _named(classes, found[other.name].value)
             for other in self.release.contents.answers
             if other.kind == "recalibration" and answer.name in other.weights
+            if other.name in found
         }
         record["conformal"] = self._conformal(answer, value)
         return record
@@ -292,6 +343,9 @@ def load_network(release: Release, name: str, number: int, *, tested: bool = Tru
         network: nn.Module = build_network(
             model, len(settings.classes), size=size if tested else None, metadata=width
         )
+        if fold.normalisation is not None:
+            dimensions = INPUT_KINDS[model.dim].dimensions
+            normalise_input(network, **fold.normalisation.model_dump(), dimensions=dimensions)
         network.load_state_dict(load_tensors(release.tensors[member]))
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ReleaseError(
@@ -308,10 +362,21 @@ def load_network(release: Release, name: str, number: int, *, tested: bool = Tru
 
 def _networks(release: Release, name: str, hardware: Hardware) -> list[FoldNetwork]:
     """Build the networks of all folds on the device; the first is tested, the others are equal."""
-    built = []
+    settings = release.contents.settings
+    model, built = settings.models[name], []
     for number in range(len(release.contents.folds[name])):
         fold = load_network(release, name, number, tested=number == 0)
-        built.append(FoldNetwork(hardware.place(fold.network).eval(), fold.encoding))
+        try:
+            placed = place_as_trained(
+                fold.network,
+                release.contents.folds[name][number].computed_otherwise,
+                hardware=hardware,
+                shape=(model.channels, *INPUT_KINDS[model.dim].grid(settings.preprocess)),
+                metadata=0 if fold.encoding is None else fold.encoding.width,
+            )
+        except ModelError as error:
+            raise ReleaseError(error.problem, found=error.found) from None
+        built.append(FoldNetwork(placed, fold.encoding))
     return built
 
 
@@ -344,7 +409,10 @@ def _probability(
         total = sum(answer.weights.values())
         shares = {name: weight / total for name, weight in answer.weights.items()}
         value = sum((share * found[name].value for name, share in shares.items()), np.zeros(1))
-        parts = [found[name].of_folds for name in shares]
+        # A reader has no folds: the score is the same in each.
+        parts = [
+            found[name].of_folds if name != READER else found[name].value[None] for name in shares
+        ]
         return _Probability(value, _fused_folds(parts, list(shares.values())))
     (source,) = answer.weights
     p = found[source].value[None]
@@ -355,9 +423,14 @@ def _probability(
 def _fused_folds(parts: Sequence[np.ndarray | None], shares: Sequence[float]) -> np.ndarray | None:
     """Fuse the probabilities of fold k of every part; None where the parts differ in folds."""
     known = [part for part in parts if part is not None]
-    if len(known) < len(parts) or len({len(part) for part in known}) != 1:
+    if len(known) < len(parts):
         return None
-    return np.einsum("p,pfc->fc", np.array(shares), np.stack(known))
+    sizes = {len(part) for part in known if len(part) > 1} or {1}
+    if len(sizes) != 1:
+        return None
+    (count,) = sizes
+    repeated = [np.broadcast_to(part, (count, part.shape[1])) for part in known]
+    return np.einsum("p,pfc->fc", np.array(shares), np.stack(repeated))
 
 
 def _map(of_fold: FoldMap, p: np.ndarray, place: int) -> np.ndarray:

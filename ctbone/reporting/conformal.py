@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -48,6 +48,7 @@ def conformal_section(analysis: Analysis, error_rate: float) -> Section | None:
         return None
     calibration = {scored.name: scored for scored in internal.case_set.scored}
     rows: list[list[Cell]] = []
+    sets: dict[str, dict[str, str]] = {}
     refused: dict[str, str] = {}
     for scored in external.case_set.scored:
         if scored.name not in calibration:
@@ -64,6 +65,7 @@ def conformal_section(analysis: Analysis, error_rate: float) -> Section | None:
         except StatsError as error:
             refused[scored.name] = f"{error.problem} ({error.found}, expected {error.expected})"
             continue
+        sets[scored.name] = _abstaining(scored, limits)
         centres = [(name, scored.of_cohort(name)) for name in scored.cohorts]
         centres += [("all", scored)] if len(centres) > 1 else []
         for centre, cases in centres:
@@ -78,7 +80,58 @@ def conformal_section(analysis: Analysis, error_rate: float) -> Section | None:
     blocks: list[Block] = [Text(tuple(texts))]
     if rows:
         blocks.append(TableBlock(_table(rows)))
+    listed = abstention_table(external.case_set.scored, sets)
+    if listed.rows:
+        blocks.append(TableBlock(listed))
     return Section("conformal", "Conformal sets", tuple(blocks))
+
+
+def abstention_table(scored: Sequence[ScoredCases], sets: Mapping[str, Mapping[str, str]]) -> Table:
+    """List the cases whose set abstains, with the set of each model.
+
+    Parameters
+    ----------
+    scored
+        The judged tables of probabilities.
+    sets
+        By model and case, the classes in a set that abstains, in words; others are absent.
+    """
+    models = list(sets)
+    known: dict[str, tuple[str, str]] = {}
+    for one in scored:
+        for case, cohort, label in one.cases[["case_id", "cohort", "label"]].itertuples(
+            index=False
+        ):
+            known.setdefault(str(case), (str(cohort), str(label)))
+    rows: list[list[Cell]] = [
+        [case, *known[case], *(sets[model].get(case, "") for model in models)]
+        for case in known
+        if any(case in of_model for of_model in sets.values())
+    ]
+    columns = [
+        TableColumn("case_id", "Case", "text"),
+        TableColumn("centre", "Centre", "text"),
+        TableColumn("label", "Truth", "text"),
+        *(TableColumn(f"set_{model}", model, "text") for model in models),
+    ]
+    return plain_table(
+        key="conformal_abstained",
+        title="External cases whose conformal set abstains",
+        columns=columns,
+        rows=rows,
+        note="Classes in the set of each model; an empty cell: the set holds one class, or the "
+        "model does not have the case.",
+    )
+
+
+def _abstaining(scored: ScoredCases, limits: Mapping[str, ConformalLimit]) -> dict[str, str]:
+    """Return the sets without exactly one class, in words, by case."""
+    inside = conformal_sets(scored.matrix, [limits[name].limit for name in scored.classes])
+    return {
+        str(case): ", ".join(np.array(scored.classes)[row]) or "no class"
+        for case, row in zip(scored.cases["case_id"], inside, strict=True)
+        if row.sum() != 1
+    }
 
 
 def _table(rows: list[list[Cell]]) -> Table:

@@ -27,6 +27,7 @@ from ctbone.errors import CtboneError
 from ctbone.input_kind import RADIOGRAPH
 from ctbone.predictions import probability_columns
 from ctbone.reporting.analysis import Analysis, JudgedSet
+from ctbone.reporting.mistake_maps import mistake_maps
 from ctbone.reporting.sources import Source
 from ctbone.study import Study, read_json, record_of
 
@@ -87,6 +88,7 @@ def worst_cases(study: Study, analysis: Analysis, tables: Sequence[Source]) -> S
         pictured = [_pictured(study, case, judged) for case in table[:_MOST]]
         if any(case.images for case in pictured):
             blocks.append(Gallery(tuple(pictured)))
+        blocks += mistake_maps(study, [case.case_id for case in table[:_MOST]])
     if any(isinstance(block, Gallery) for block in blocks):
         text += images
     return Section("worst", "Worst cases", (Text((text,)), *blocks))

@@ -287,6 +287,24 @@ def test_an_unknown_layer_is_refused_with_the_known_ones():
         choose_layer(layers, "denseblock1", size=16, spacing=1.0, network="densenet")
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_network_that_does_not_shrink_its_input_has_its_last_convolution(dimensions):
+    conv, pool = (
+        (nn.Conv2d, nn.AdaptiveAvgPool2d) if dimensions == 2 else (nn.Conv3d, nn.AdaptiveAvgPool3d)
+    )
+    network = nn.Sequential(
+        conv(1, 4, 3, padding=1), nn.ReLU(inplace=True), conv(4, 6, 3, padding=1), nn.ReLU(),
+        pool(1), nn.Flatten(), nn.Linear(6, 2),
+    ).eval()  # fmt: skip
+    image = image_of(dimensions)
+    (layer,) = grid_layers(network, [image])
+    assert (layer.name, layer.grid, layer.channels) == ("3", (8,) * dimensions, 6)
+    assert choose_layer([layer], None, size=8, spacing=1.5, network="shallow") == layer
+    assert layer.cell(8, 1.5) == 1.5
+    heat = grad_cam(Evidence(network, 1), image, layer=layer.name)
+    assert heat.shape == image.shape[2:]
+
+
 def test_a_network_without_grids_has_no_layer():
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
     layers = grid_layers(network, [image_of(2)])

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import ctbone as ct
+from ctbone.custody import inspect
 from ctbone.errors import CtboneError, CustodyError, ExplainError
 from ctbone.explaining import study_maps
 from ctbone.models.networks import build_network
@@ -234,3 +235,22 @@ def test_outputs_hold_no_patient_and_no_path(study):
             text = file.read_text()
             assert "P001" not in text
             assert str(study.root) not in text
+
+
+def explain_link(study):
+    return next((link for link in inspect(study).links if link.kind == "explain"), None)
+
+
+def test_status_lists_the_maps_and_whether_they_are_current(study):
+    assert explain_link(study) is None
+    ct.explain(study, dim="3d", case=["C001", "C002"], method="grad-cam")
+    found = explain_link(study)
+    assert (found.name, found.state, found.part) == ("3d/grad-cam", "current", "2 maps")
+    path = study.explanation("3d", "grad-cam", "C002")
+    path.write_bytes(path.read_bytes() + b"\0")
+    found = explain_link(study)
+    assert (found.state, found.part) == ("stale", "1 of 2 maps")
+    assert found.because == "case C002: the map is not that of its record"
+    (study.run_folder("3d", 0) / "card.json").unlink()
+    (study.run_folder("3d", 1) / "card.json").unlink()
+    assert "not trained yet and 1 more" in explain_link(study).because

@@ -5,9 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from ctbone.errors import TrainingError
+from ctbone.errors import ModelError, TrainingError
 from ctbone.models import arithmetic
-from ctbone.models.arithmetic import cache_file, check_arithmetic, ways_of
+from ctbone.models.arithmetic import (
+    cache_file,
+    check_arithmetic,
+    place_as_trained,
+    ways_of,
+)
 from ctbone.models.hardware import Hardware
 
 CPU = torch.device("cpu")
@@ -81,12 +86,45 @@ def test_a_faulty_layer_is_computed_another_way(fault, what):
 
 def test_the_result_is_remembered_and_applied_again(monkeypatch):
     first = check_arithmetic(network_with("weight"), (1, 8, 8, 8), hardware=LAST)
-    monkeypatch.setattr(arithmetic, "_faults", lambda *_: pytest.fail("checked again"))
+    monkeypatch.setattr(arithmetic, "_faults", lambda *_, **__: pytest.fail("checked again"))
     network = network_with("weight")
     assert check_arithmetic(network, (1, 8, 8, 8), hardware=LAST) == first
     assert ways_of(network)
     with pytest.raises(pytest.fail.Exception):  # other shapes are another result
         check_arithmetic(network_with("weight"), (1, 12, 12, 12), hardware=LAST)
+
+
+@pytest.mark.parametrize(("fault", "way"), [("nan", "fp32, channels-first"), ("weight", None)])
+def test_prediction_checks_the_output_alone(fault, way):
+    network = network_with(fault)
+    found = check_arithmetic(network, (1, 8, 8, 8), hardware=LAST, gradients=False)
+    assert [one.what for one in found] == (["output"] if way else [])
+    assert ways_of(network) == ({"4": way} if way else {})
+    assert check_arithmetic(network_with(fault), (1, 8, 8, 8), hardware=LAST), "the full check"
+
+
+def test_prediction_takes_the_result_of_the_training_on_this_machine(monkeypatch):
+    first = check_arithmetic(network_with("weight"), (1, 8, 8, 8), hardware=LAST)
+    monkeypatch.setattr(arithmetic, "_faults", lambda *_, **__: pytest.fail("checked again"))
+    found = check_arithmetic(network_with("weight"), (1, 8, 8, 8), hardware=LAST, gradients=False)
+    assert found == first
+
+
+def test_a_trained_network_is_computed_as_its_card_says():
+    plain = nn.Sequential(
+        nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(),
+        nn.Linear(4, 2),
+    )  # fmt: skip
+    ways = {"0": "fp32, channels-first"}
+    seen = LAST.arrange(torch.randn(2, 1, 8, 8, 8))
+    expected = plain.eval()(seen.contiguous())
+    placed = place_as_trained(plain, ways, hardware=LAST, shape=(1, 8, 8, 8))
+    assert ways_of(placed) == ways
+    assert not placed.training
+    torch.testing.assert_close(placed(seen), expected, rtol=1e-5, atol=1e-6)
+    for wrong in ({"9": "fp32"}, {"0": "another way"}):
+        with pytest.raises(ModelError, match="does not fit the network"):
+            place_as_trained(plain, wrong, hardware=LAST, shape=(1, 8, 8, 8))
 
 
 def test_a_damaged_cache_means_another_check():

@@ -96,6 +96,44 @@ def test_a_split_plot_is_named(folder):
     assert "split-plot" in design_text(study.found).paragraphs[0]
 
 
+def test_a_reader_who_left_is_named_and_the_others_are_analysed(folder):
+    """r1 left after the first session; r2 in mid of the second, after 40 of 60 cases."""
+
+    def leave(table):
+        aided, number = table.session == "aided", table.case_id.str[1:].astype(int)
+        return table[
+            ~(aided & ((table.reader_id == "r1") | ((table.reader_id == "r2") & (number >= 40))))
+        ]
+
+    study = analysed(folder, leave)
+    text = design_text(study.found).paragraphs
+    assert "Reader r1 (junior) read no case with AI and does not count, with 60 readings" in text[0]
+    assert "20 of 360 readings are missing (r2 20)" in text[0]
+    assert "crossed, with missing readings" in text[0]
+    change = study.metrics()["effect"]["auc"]["change"]
+    assert change["low"] < change["difference"] < change["high"]
+    alone = analysed(folder, lambda t: leave(t)[leave(t).reader_id != "r1"])
+    assert alone.metrics()["effect"] == study.metrics()["effect"]
+
+
+@pytest.mark.parametrize(
+    ("crossed", "words"),
+    [
+        (False, "The reading without AI came first; the other followed after a median of 28 days"),
+        (True, "The reading with AI came first in 50% of the pairs"),
+    ],
+)
+def test_the_order_of_the_sessions_is_that_of_the_readings(folder, crossed, words):
+    def timed(table):
+        late = table.session == "aided"
+        if crossed:
+            late ^= table.case_id.str[1:].astype(int) % 2 == 0
+        days = late.map({False: "2026-03-01", True: "2026-03-29"})
+        return table.assign(read_at=days + "T10:00:00+00:00")
+
+    assert words in design_text(analysed(folder, timed).found).paragraphs[0]
+
+
 def test_six_readers_of_514_cases_take_seconds(tmp_path):
     """Measured as processor time; the budget of the whole command is 10 s on an idle machine."""
     folder = write_readings(tmp_path, n=514)
@@ -123,6 +161,8 @@ def test_the_report_of_a_study_has_the_chapter(tmp_path):
     assert "Obuchowski–Rockette" in page
     tables = {path.stem for path in (study.report / "tables").glob("*.csv")}
     assert {"reader_study_effect", "reader_study_levels", "reader_study_automation"} <= tables
+    figures = {path.stem for path in (study.report / "figures").glob("*.svg")}
+    assert {"reader_study_levels", "reader_study_distance"} <= figures  # Figures 4 and 5
     own = ct.readers(study=study)
     assert own.path == study.root / "readers" / "index.html"
     assert own.metrics["model"] == "3d"

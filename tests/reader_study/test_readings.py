@@ -99,3 +99,59 @@ def test_sessions_without_a_common_case_are_refused(folder):
     )
     with pytest.raises(ReaderStudyError, match="both sessions"):
         read(folder)
+
+
+def test_a_reader_who_left_before_the_second_session_is_named_and_counted(folder):
+    edit(folder / "scores.csv", lambda t: t[(t.reader_id != "r3") | (t.session == "unaided")])
+    found = read(folder)
+    (one,) = found.dropped
+    assert (one.reader, one.level, one.readings, one.why) == ("r3", "mid", 60, "no case with AI")
+    assert found.readers == ("r0", "r1", "r2", "r4", "r5")
+    assert not np.isnan(found.p).any()
+
+
+def test_a_reader_of_one_class_has_no_auc_and_does_not_count(folder):
+    edit(
+        folder / "scores.csv",
+        lambda t: t[(t.reader_id != "r0") | (t.session == "unaided") | (t.case_id == "P001")],
+    )
+    (one,) = read(folder).dropped
+    assert (one.reader, one.readings) == ("r0", 61)
+    assert one.why == "cases of one class only with AI"
+
+
+def test_cases_that_only_a_dropped_reader_read_twice_do_not_count(folder):
+    """P001 is read with AI by r0 alone, who left: it has no pair."""
+    edit(
+        folder / "scores.csv",
+        lambda t: t[(t.session == "unaided") | ((t.reader_id == "r0") == (t.case_id == "P001"))],
+    )
+    found = read(folder)
+    assert [one.reader for one in found.dropped] == ["r0"]
+    assert "P001" not in found.case_ids
+    assert (len(found.case_ids), found.left_out) == (59, 1)
+
+
+def test_without_a_complete_reader_nothing_is_analysed(folder):
+    edit(
+        folder / "scores.csv",
+        lambda t: t[(t.session == "unaided") == (t.reader_id.isin(["r0", "r1", "r2"]))],
+    )
+    with pytest.raises(ReaderStudyError, match="no reader read cases of both classes") as error:
+        read(folder)
+    assert "r0: no case with AI" in error.value.found
+
+
+def test_days_between_the_readings(folder):
+    def timed(table):
+        table["read_at"] = "2026-03-01T09:00:00+00:00"
+        table.loc[table["session"] == "aided", "read_at"] = "2026-03-30T21:00:00+00:00"
+        table.loc[(table["session"] == "aided") & (table["case_id"] == "P000"), "read_at"] = ""
+        return table
+
+    assert read(folder).days is None
+    edit(folder / "scores.csv", timed)
+    days = read(folder).days
+    assert days.shape == (6, 60)
+    assert np.isnan(days[:, 0]).all()
+    assert days[:, 1:] == pytest.approx(29.5)

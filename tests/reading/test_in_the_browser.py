@@ -59,6 +59,38 @@ def give(page, score):
     wait_for_another(page, before)
 
 
+FITS = """() => {
+  const shown = [...document.querySelectorAll("#next, #scale button, #viewer canvas")]
+    .filter((element) => element.offsetParent !== null);
+  const inside = shown.every((element) => {
+    const { left, top, right, bottom } = element.getBoundingClientRect();
+    return left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
+  });
+  const { scrollWidth, scrollHeight } = document.documentElement;
+  const large = [...document.querySelectorAll("#next, #scale button")]
+    .every((button) => button.offsetHeight >= 44 && button.offsetWidth >= 44);
+  return [shown.length > 9, inside, scrollWidth <= innerWidth, scrollHeight <= innerHeight, large];
+}"""
+
+
+def fits(page):
+    """Whether planes and controls are in the window, without scroll bars, large enough to tap."""
+    page.wait_for_function("document.getElementById('viewer').viewer?.volume")
+    return all(page.evaluate(FITS))
+
+
+def pinch(page, selector):
+    """Move two fingers apart on an element; return how far the plane was magnified."""
+    box = page.locator(selector).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    session = page.context.new_cdp_session(page)
+    for kind, apart in (("touchStart", 20), ("touchMove", 30), ("touchMove", 60)):
+        points = [{"x": x - apart, "y": y, "id": 1}, {"x": x + apart, "y": y, "id": 2}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    return page.evaluate("document.getElementById('viewer').viewer.views[0].zoom")
+
+
 def position(page):
     return page.text_content("#position")
 
@@ -72,6 +104,7 @@ def test_a_reader_reads_by_keyboard_through_a_killed_server_to_the_fusion(browse
     for page in pages:
         page.keyboard.press("Enter")  # the button to start has the focus
         page.wait_for_selector("body[data-shown]")
+        assert fits(page)  # 1280 × 720
     for number in range(6):  # two readers at once
         for page in pages:
             give(page, given[number])
@@ -147,6 +180,8 @@ def test_sequential_reading_with_training_pause_and_back(browser, serve, tmp_pat
     page.wait_for_selector("#reading:visible")
     page.wait_for_selector("#model", state="hidden")
     first = shown(page)
+    assert fits(page)
+    assert pinch(page, "canvas.axial") > 1.5
     page.tap("#scale button:text-is('6')")
     page.tap("#next")
     page.wait_for_selector("#model:visible")

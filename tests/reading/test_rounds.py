@@ -8,11 +8,18 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+import ctbone as ct
 from ctbone.cohort import read_cohort
 from ctbone.config import ReadingSettings, Settings
 from ctbone.errors import ReadingError
 from ctbone.nifti import write_nifti
-from ctbone.reading import add_reader, export_scores, reading_progress, skip_washout
+from ctbone.reading import (
+    add_reader,
+    end_reading,
+    export_scores,
+    reading_progress,
+    skip_washout,
+)
 from ctbone.reading.content import Content
 from ctbone.reading.database import Database
 from ctbone.reading.frozen import frozen_plan
@@ -20,6 +27,7 @@ from ctbone.reading.logins import Reader, log_in, reader_of
 from ctbone.reading.refusal import RefusedError
 from ctbone.reading.rounds import Plan, finish, halves, start, state_of
 from ctbone.reading.scoring import keep_time, open_item, store_score
+from ctbone.reading.tables import finished_scores
 from ctbone.scores import read_scores
 from ctbone.study import Study
 from tests.reading.small_study import AFFINE, SHAPE, make_study
@@ -156,6 +164,54 @@ def test_skipping_the_washout_is_a_named_act(database):
     with database.reading() as tables:
         acts = tables.execute("SELECT who, act, detail FROM log").fetchall()
     assert ("Chair", "skip_washout", "r1") in acts
+
+
+def test_a_reader_who_leaves_keeps_the_scores_and_loses_the_link(database):
+    two = plan(washout=0)
+    token = add_reader(database, "r1", None)
+    login = log_in(database, token)
+    start(database, two, R1, 1)
+    items = [entry["item"] for entry in state_of(database, two, R1)["items"]]
+    for item in items[:5]:
+        give(database, two, R1, item, "unaided", 8)
+    with pytest.raises(ReadingError, match="must be named"):
+        end_reading(database, "r1", "")
+    with pytest.raises(ReadingError, match="no session of this reader runs"):
+        end_reading(database, "r2", "Chair")
+    end_reading(database, "r1", "Chair")
+    (row,) = reading_progress(database).query("reader_id == 'r1'").itertuples()
+    assert (row.state, row.read, row.cases) == ("left", 5, 12)
+    assert len(finished_scores(database)) == 5
+    with refused("wrong_link"):
+        log_in(database, token)
+    with refused("logged_out"):
+        reader_of(database, login)
+    with refused("session_closed"):
+        give(database, two, R1, items[5], "unaided", 8)
+    with database.reading() as tables:
+        acts = tables.execute("SELECT who, act, detail FROM log").fetchall()
+    assert ("Chair", "end_reading", "r1: round 1, 7 cases unread") in acts
+    log_in(database, add_reader(database, "r1", None))  # the reader returns
+    start(database, two, R1, 2)
+
+
+def test_the_export_names_sessions_that_are_not_finished(tmp_path):
+    study = make_study(tmp_path / "study", cases=12, external=0)
+    database = Database(study.reading_db)
+    add_reader(database, "r1", "senior")
+    add_reader(database, "r2", "junior")
+    two = frozen_plan(database, Content(study))
+    read_round(database, two, R1, 1)
+    start(database, two, R2, 1)
+    item = state_of(database, two, R2)["items"][0]["item"]
+    give(database, two, R2, item, "unaided", 8)
+    found = ct.read(study, export=True)
+    assert len(found.table) == 12
+    assert "Not in the table: r2, session 1, 1 of 12 cases read, not finished" in str(found)
+    ct.read(study, end_session="r2", by="Chair")
+    again = ct.read(study, export=True)
+    assert len(again.table) == 13
+    assert "Not in the table" not in str(again)
 
 
 def test_a_session_cannot_be_skipped_or_left_incomplete(database):

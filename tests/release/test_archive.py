@@ -11,6 +11,7 @@ import pytest
 from ctbone.errors import ReleaseError
 from ctbone.release import Predictor, read_release, write_release
 from ctbone.release.archive import parse_release
+from ctbone.release.contents import FORMAT
 from tests.release.tiny_release import TINY, hostile, members_of, packed, tiny_release
 
 
@@ -45,7 +46,7 @@ def test_every_member_is_plain_data(members):
 
 
 def test_another_version_is_refused(members):
-    manifest = json.loads(members["manifest.json"]) | {"format": 2}
+    manifest = json.loads(members["manifest.json"]) | {"format": FORMAT + 1}
     changed = {**members, "manifest.json": json.dumps(manifest).encode()}
     refused(packed(changed), "another version of the format")
 
@@ -103,6 +104,13 @@ def test_a_bomb_is_refused_before_it_is_unpacked(members):
         (("answers", 0, "threshold"), float("nan"), "not valid"),
         (("answers", 0, "kind"), "combination", "unknown parts"),
         (("unknown",), 1, "Extra inputs"),
+        (("settings", "models", "3d", "normalise"), "training", "normalised in another way"),
+        (("folds", "3d", 0, "computed_otherwise"), {"none": "fp32"}, "does not fit the network"),
+        (("answers", 1, "weights"), {"3d": 1.0}, "no reader of two classes"),
+        (("answers", 2, "weights"), {"3d": 1.0}, "not its parts and columns"),
+        (("answers", 2, "stack"), [], "stackers of another kind"),
+        (("answers", 2, "stack", 0, "medians"), [0.0], "not those of its numbers"),
+        (("answers", 2, "stack", 0, "intercept"), [0.0, 1.0], "an intercept for each"),
     ],
 )
 def test_contents_that_do_not_fit_are_refused(members, place, value, words):

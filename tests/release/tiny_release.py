@@ -22,12 +22,23 @@ from ctbone.release.contents import (
     Distances,
     FoldFile,
     Numbers,
+    StackFold,
     features_member,
     weights_member,
 )
 from ctbone.release.facts import CaseFacts, training_range
 from ctbone.release.feature_space import fit_feature_space
 
+STACK = StackFold(
+    numbers=("3d:1", "reader:1", "age"),
+    medians=(0.0, 0.0, 50.0),
+    indicators=(2,),
+    mean=(0.0, 0.1, 50.0, 0.1),
+    deviation=(1.0, 2.0, 10.0, 0.3),
+    levels={"site": ("S1", "missing")},
+    coefficients=((1.0, 0.5, -0.2, 0.1, 0.3, -0.3),),
+    intercept=(0.05,),
+)
 TINY = {"block_config": [1, 1], "growth_rate": 2, "init_features": 4, "bn_size": 1}
 
 
@@ -55,7 +66,18 @@ def tiny_release(path: Path, folds: int = 1) -> Release:
     contents = Contents(
         settings=settings,
         folds={"3d": tuple(files)},
-        answers=(Answer(name="3d", kind="model", weights={"3d": 1.0}, threshold=0.5),),
+        answers=(
+            Answer(name="3d", kind="model", weights={"3d": 1.0}, threshold=0.5),
+            Answer(name="reader", kind="reader", weights={}, threshold=0.5),
+            Answer(
+                name="stack",
+                kind="stack",
+                weights={"3d": 1.0, "reader": 1.0},
+                stack=(STACK,),
+                columns=("age", "site"),
+                threshold=0.5,
+            ),
+        ),
         first="3d",
         left_out={},
         range=training_range([CaseFacts({"kvp": 120.0}, {"kernel": "B"})] * 5, list("abcde")),

@@ -34,3 +34,12 @@ def test_coverage_and_abstentions_are_those_of_the_tables(fused_study, reported)
             assert row.coverage_low <= row.coverage <= row.coverage_high
         assert row.abstains == pytest.approx((sets[own].sum(axis=1) != 1).mean())
     assert set(found["centre"]) == {"all", *outer["cohort"]}
+    silent = {
+        case: ", ".join(np.array(["benign", "malignant"])[inside]) or "no class"
+        for case, inside in zip(outer["case_id"], sets, strict=True)
+        if inside.sum() != 1
+    }
+    listed = pd.read_csv(reported.parent / "tables" / "conformal_abstained.csv", dtype=str)
+    shown = listed.set_index("case_id")["set_3d"].dropna().to_dict()
+    assert shown == silent
+    assert silent, "a case of the fixture abstains"

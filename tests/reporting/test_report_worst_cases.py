@@ -9,8 +9,9 @@ from PIL import Image
 from ctbone.nifti import write_nifti
 from ctbone.predictions import read_predictions
 from ctbone.reporting import report
+from ctbone.reporting.mistake_maps import mistake_maps
 from ctbone.reporting.worst_cases import png
-from ctbone.study import write_json
+from ctbone.study import file_hash, record_of, write_json
 
 
 def test_the_right_and_the_front_are_on_the_left_and_the_head_is_up():
@@ -65,3 +66,35 @@ def test_centres_are_judged_one_by_one(reported, fused_study):
         area = roc_auc_score(rows["label"] == "malignant", rows["p_malignant"])
         np.testing.assert_allclose(found["auc"], area)
         assert found["auc_low"] < area < found["auc_high"] or area == 1
+
+
+def write_maps(study, case_id, weights="now"):
+    """Write what ``ctbone explain`` leaves: a picture, a map and its record."""
+    picture = study.explanation_page("3d").with_name(f"{case_id}.png")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((60, 1800, 3), 90, np.uint8)).save(picture)
+    path = study.explanation("3d", "grad-cam", case_id)
+    write_nifti(path, np.ones((2, 2, 2), np.float32), np.eye(4))
+    record = {
+        **{"map": file_hash(path), "made_from": {"weights": {"0": weights}}},
+        **{"truth": "benign", "predicted": "malignant"},
+        **{"target": "malignant", "probability": 0.93},
+    }
+    write_json(record_of(path), record)
+    return path
+
+
+def test_the_worst_cases_have_their_current_maps_beside_them(small_study):
+    write_json(small_study.run_folder("3d", 0) / "card.json", {"weights_sha256": "now"})
+    write_maps(small_study, "A")
+    write_maps(small_study, "B", weights="earlier")
+    changed = write_maps(small_study, "C")
+    changed.write_bytes(changed.read_bytes() + b"more")
+    text, gallery = mistake_maps(small_study, ["B", "A", "C", "D", "E"])
+    assert "No current maps: B, C, D;" in text.paragraphs[0]
+    (pictured,) = gallery.cases
+    assert pictured.case_id == "A"
+    assert pictured.line == "3d; truth benign, called malignant; probability of malignant 0.93"
+    assert pictured.names == ("maps: grad-cam",)
+    assert Image.open(io.BytesIO(pictured.images[0])).size == (900, 30)
+    assert mistake_maps(small_study, ["B", "C", "D"]) == ()

@@ -35,6 +35,20 @@ CanvasRenderingContext2D.prototype.fillText = function (words, x, y) {
   return fill.call(this, words, x, y);
 };
 """
+LINES = """
+globalThis.lines = [];
+const { moveTo, lineTo } = CanvasRenderingContext2D.prototype;
+let from = [0, 0];
+CanvasRenderingContext2D.prototype.moveTo = function (x, y) {
+  from = [x, y];
+  return moveTo.call(this, x, y);
+};
+CanvasRenderingContext2D.prototype.lineTo = function (x, y) {
+  lines.push([this.canvas.className.split(" ")[1], ...from, x, y]);
+  from = [x, y];
+  return lineTo.call(this, x, y);
+};
+"""
 # Brightest pixels of a plane: centre and size; the grey value of one pixel.
 FIND = """plane => {
   const { canvas, context } = viewer.views.find((view) => view.plane === plane);
@@ -174,6 +188,29 @@ def test_letters_rulers_and_readings(browser, tmp_path):
     assert "7.0 mm" in words
     assert "777 HU" in words
     assert "Axial 6/10" in words
+    page.context.close()
+
+
+def test_the_scale_bar_is_as_long_as_it_says(browser, tmp_path):
+    hu = np.zeros((40, 40, 10), np.int16)
+    page = show(browser, tmp_path, hu, np.diag([0.7, 0.7, 5.0, 1.0]), init=TEXTS + LINES)
+    texts, lines, sizes = page.evaluate(
+        """() => { texts.length = lines.length = 0; viewer.draw();
+             const sizes = viewer.views.map(({ plane, canvas }) =>
+               [plane, [canvas.width, canvas.height]]);
+             return [texts, lines, Object.fromEntries(sizes)]; }"""
+    )
+    extents = {"axial": (28.0, 28.0), "coronal": (28.0, 50.0), "sagittal": (28.0, 50.0)}  # mm
+    for plane, extent in extents.items():
+        width, height = sizes[plane]
+        pixels_per_mm = min(width / extent[0], height / extent[1])
+        (words,) = (w for of, w, x, y in texts if of == plane and w.endswith(" mm") and x > 0.8)
+        (length,) = (
+            x1 - x0
+            for of, x0, y0, x1, y1 in lines
+            if of == plane and y0 == y1 > 0.9 * height and x1 > 0.9 * width
+        )
+        assert length == pytest.approx(float(words.split()[0]) * pixels_per_mm, abs=1)
     page.context.close()
 
 
