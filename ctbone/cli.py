@@ -213,7 +213,7 @@ def check(
         sys.exit(WRONG_INPUT)
 
 
-pacs = typer.Typer(help="Pull examinations from a PACS.", no_args_is_help=True)
+pacs = typer.Typer(help="Pull examinations from a PACS, or send files.", no_args_is_help=True)
 app.add_typer(pacs, name="pacs")
 
 
@@ -267,6 +267,35 @@ def pull(
     )
     _print_lines(problem_lines(done.problems), sys.stderr)
     print(done.summary)
+    if not done.ok:
+        sys.exit(SOME_FAILED)
+
+
+@pacs.command()
+def push(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES", help="DICOM files, or folders of them.")
+    ],
+    archive: Annotated[
+        str,
+        typer.Option(
+            "--archive",
+            help="https://host/dicom-web, dicom://AET@host:port or, with TLS, dicoms://",
+            metavar="ADDRESS",
+        ),
+    ],
+    aet: Annotated[str, typer.Option(help="AE title of this machine.")] = "CTBONE",
+) -> None:
+    """Send DICOM files to a PACS, by STOW-RS or C-STORE; a push can be repeated.
+
+    Tokens and certificates come from the environment, as for 'ctbone pacs pull'.
+    """
+    from ctbone import workflow
+    from ctbone.results import problem_lines
+
+    done = workflow.pacs_push(files, archive=archive, aet=aet)
+    _print_lines(problem_lines(done.problems), sys.stderr)
+    print(done)
     if not done.ok:
         sys.exit(SOME_FAILED)
 
@@ -447,6 +476,15 @@ def predict(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the JSON files and answers.csv.")
     ] = Path("answers"),
+    dicom: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write DICOM objects too, with the patient's name."),
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Send DICOM objects to a PACS, as 'pacs push' does."),
+    ] = None,
+    aet: Annotated[str, typer.Option(help="AE title of this machine, for --push.")] = "CTBONE",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON too.")] = False,
     dim: DimOption = None,
     study: StudyDir = HERE,
@@ -460,6 +498,10 @@ def predict(
     from ctbone import workflow
 
     if image is None and mask is None and cohort is None and model is None:
+        if dicom is not None or push is not None:
+            raise CtboneError(
+                "DICOM objects are made for a new patient", remedy="give DICOM_DIR and --mask"
+            )
         print(workflow.predict(study, dim=dim))
         return
     if dim is not None:
@@ -468,7 +510,7 @@ def predict(
             remedy="the answer of a new patient holds every model",
         )
     from ctbone.new_patient import parse_columns
-    from ctbone.results import Answers
+    from ctbone.results import Answers, problem_lines
 
     done = workflow.predict(
         study,
@@ -479,6 +521,9 @@ def predict(
         case=case,
         column=parse_columns(column or []),
         out=out,
+        dicom=dicom,
+        push=push,
+        aet=aet,
     )
     assert isinstance(done, Answers)
     if as_json:
@@ -486,6 +531,7 @@ def predict(
 
         found = done.answers[0] if len(done.answers) == 1 else [*done.answers]
         print(json.dumps(found, indent=1, ensure_ascii=False))
+        _print_lines(problem_lines(done.problems), sys.stderr)
     else:
         _print_lines(str(done).splitlines())
     if not done.ok:

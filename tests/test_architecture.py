@@ -27,7 +27,7 @@ ABOVE = {"transforms": {"dicom", "preprocessing"}}
 """Rooms on the floor of order that may import these stages only."""
 ORDER = {
     *("workflow", "study_check", "machine_check", "status_page", "sample_sizes", "second_opinion"),
-    *("pacs", "cases", "new_patient", "results", "cli"),
+    *("pacs", "dicom_out", "cases", "new_patient", "results", "cli"),
     *("__main__", "__init__"),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from highdicom.seg import SegmentDescription, Segmentation
+from highdicom.seg import Segmentation, SegmentDescription
 
 from ctbone.cohort import Case
 from ctbone.config import Settings

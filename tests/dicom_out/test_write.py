@@ -60,9 +60,7 @@ def test_the_segmentation_is_the_mask_on_the_source_slices(objects):
             mask.shape, mask.header.get_zooms(), mask.affine[:3, 3], strict=True
         )
     ]
-    inside = RegularGridInterpolator(
-        axes, mask.get_fdata(), bounds_error=False, fill_value=0.0
-    )
+    inside = RegularGridInterpolator(axes, mask.get_fdata(), bounds_error=False, fill_value=0.0)
     segmentation = made["segmentation.dcm"]
     sources = {str(one.SOPInstanceUID): one for one in read(folder / "in")}
     seen = set()
@@ -103,16 +101,14 @@ def test_the_heat_map_is_the_map_on_the_source_slices(objects):
 
 
 def test_the_report_reads_back(objects):
-    _, folder, done, made = objects
+    _, _, done, made = objects
     report = hd.sr.srread(done.folder / "report.dcm")
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
     (group,) = report.content.get_volumetric_roi_measurement_groups()
     (probability,) = group.get_measurements()
     assert (probability.name.value, probability.name.scheme_designator) == ("111047", "DCM")
     assert (probability.value, probability.unit.value) == (87.3456, "%")
-    (finding,) = group.get_qualitative_evaluations(
-        hd.sr.CodedConcept("CLASS", "99CTBONE", "any")
-    )
+    (finding,) = group.get_qualitative_evaluations(hd.sr.CodedConcept("CLASS", "99CTBONE", "any"))
     assert (finding.value.value, finding.value.scheme_designator) == ("21594007", "SCT")
     assert [one.topography.value for one in group.finding_sites] == ["54735007"]
     segment = group.referenced_segment
@@ -156,7 +152,7 @@ def test_the_validator_finds_no_error(objects):
 
 
 def test_pictures_show_slice_outline_and_heat(objects):
-    _, folder, _, made = objects
+    _, _, _, made = objects
     pictures = [one for name, one in made.items() if name.startswith("picture")]
     assert len(pictures) >= made["heat_map.dcm"].NumberOfFrames - 1
     for one in pictures:
