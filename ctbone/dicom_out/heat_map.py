@@ -62,7 +62,7 @@ def make_heat_map(source: SourceSeries, heat: Heat, on_slices: np.ndarray) -> Pa
         quantity_definition=codes.GRAD_CAM,
     )
     made = ParametricMap(
-        source_images=list(part.headers),
+        **part.arguments(),
         pixel_array=stored[numbers],
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],

@@ -8,21 +8,20 @@ from typing import Any
 import highdicom.sr as sr
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.seg import Segmentation
-from pydicom.dataset import Dataset
 
 import ctbone
 from ctbone.config import Settings
 from ctbone.dicom_out import codes
 from ctbone.dicom_out.objects import completed, first_answer, new_series, new_uid
 from ctbone.dicom_out.segmentation import TRACKING_ID
-from ctbone.dicom_out.source import SourceSeries, only
+from ctbone.dicom_out.source import SourceSeries
 
 _DIGITS = 4
 """Decimal digits of a probability in per cent; answers have six of a share."""
 
 
 def make_report(
-    source: SourceSeries,
+    cut: SourceSeries,
     segmentation: Segmentation,
     answer: Mapping[str, Any],
     *,
@@ -37,8 +36,8 @@ def make_report(
 
     Parameters
     ----------
-    source, segmentation
-        The slices, and the lesion on them.
+    cut, segmentation
+        The slices that cut the lesion, and the lesion on them.
     answer
         What ``Predictor.answer`` returned.
     tracking_uid
@@ -48,7 +47,6 @@ def make_report(
     comments
         More sentences.
     """
-    cut = only(source, [k for k in range(len(source)) if _is_used(source.headers[k], segmentation)])
     group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(tracking_uid, TRACKING_ID),
         referenced_segment=_referenced(segmentation, cut),
@@ -67,7 +65,7 @@ def make_report(
             sr.TextContentItem(codes.COMMENT, text, relationship_type="CONTAINS")
         )
     made = sr.Comprehensive3DSR(
-        evidence=[segmentation, *cut.headers],
+        evidence=[segmentation, *cut.images],
         content=content,
         coding_schemes=[
             CodingSchemeIdentificationItem(codes.SCHEME, name="ctbone", version=ctbone.__version__)
@@ -77,7 +75,7 @@ def make_report(
         is_verified=False,
         **new_series("report").attributes(),
     )
-    completed(made, source.headers[0])
+    completed(made, cut.headers[0])
     return made
 
 
@@ -95,25 +93,20 @@ def caveats(answer: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _is_used(header: Dataset, segmentation: Segmentation) -> bool:
-    (series,) = segmentation.ReferencedSeriesSequence
-    used = {str(one.ReferencedSOPInstanceUID) for one in series.ReferencedInstanceSequence}
-    return str(header.SOPInstanceUID) in used
-
-
 def _referenced(segmentation: Segmentation, cut: SourceSeries) -> sr.ReferencedSegment:
     """Refer to the segment and its source slices.
 
     ``ReferencedSegment.from_segmentation`` fails for a segmentation of one segment, whose number
     highdicom keeps in the shared functional groups.
     """
+    numbers = [frame.index + 1 for frame in cut.frames] if cut.multiframe else None
     return sr.ReferencedSegment(
         sop_class_uid=segmentation.SOPClassUID,
         sop_instance_uid=segmentation.SOPInstanceUID,
         segment_number=1,
         source_images=[
-            sr.SourceImageForSegmentation(header.SOPClassUID, header.SOPInstanceUID)
-            for header in cut.headers
+            sr.SourceImageForSegmentation(header.SOPClassUID, header.SOPInstanceUID, numbers)
+            for header in cut.images
         ],
     )
 

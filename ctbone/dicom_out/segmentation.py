@@ -102,7 +102,7 @@ def make_segmentation(
         anatomic_regions=[codes.site(settings.prediction.bone)],
     )
     made = Segmentation(
-        source_images=list(part.headers),
+        **part.arguments(),
         pixel_array=lesion[numbers],
         segmentation_type="BINARY",
         segment_descriptions=[segment],

@@ -6,9 +6,11 @@ import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pydicom
+from highdicom import PlanePositionSequence
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage
 
@@ -28,16 +30,17 @@ _TEXTS = (
 )
 """Attributes that may be empty but must be there (type 2)."""
 _OPTIONAL = (
-    *("IssuerOfPatientID", "StudyDescription", "PatientAge", "SliceThickness"),
-    *("SpacingBetweenSlices", "LossyImageCompression", "LossyImageCompressionRatio"),
-    *("LossyImageCompressionMethod", "PatientIdentityRemoved", "DeidentificationMethod"),
-    "DeidentificationMethodCodeSequence",
+    *("IssuerOfPatientID", "StudyDescription", "PatientAge", "LossyImageCompression"),
+    *("LossyImageCompressionRatio", "LossyImageCompressionMethod", "PatientIdentityRemoved"),
+    *("DeidentificationMethod", "DeidentificationMethodCodeSequence"),
 )
 _GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+_SPACING = ("SliceThickness", "SpacingBetweenSlices")
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
-_SHAPE = ("Rows", "Columns", "SOPClassUID", "Modality", "NumberOfFrames")
+_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _READ = (
-    *(*_TEXTS, *_OPTIONAL, *_GEOMETRY, *_UIDS, *_SHAPE, "SpecificCharacterSet"),
+    *(*_TEXTS, *_OPTIONAL, *_GEOMETRY, *_SPACING, *_UIDS, *_GROUPS),
+    *("SOPClassUID", "SpecificCharacterSet"),
     *("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"),
 )
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
@@ -57,7 +60,8 @@ class SourceSeries:
     Attributes
     ----------
     headers
-        One a slice: patient, examination, UIDs and geometry; nothing else.
+        One a slice: patient, examination, UIDs and geometry; nothing else. All slices of a
+        multi-frame file share one.
     planes
         One a slice: a grid of (columns, rows, 1) voxels, RAS mm.
     frames
@@ -71,6 +75,30 @@ class SourceSeries:
     def __len__(self) -> int:
         return len(self.headers)
 
+    @property
+    def multiframe(self) -> bool:
+        """Whether the slices are frames of one file."""
+        return "NumberOfFrames" in self.headers[0]
+
+    @property
+    def images(self) -> list[Dataset]:
+        """The headers of the files."""
+        return [self.headers[0]] if self.multiframe else list(self.headers)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the source images of a new multi-frame object with a frame a slice.
+
+        highdicom takes the positions of single-frame images from their headers; of a multi-frame
+        file it would expect all frames in the order of the file.
+        """
+        if not self.multiframe:
+            return {"source_images": self.images}
+        starts = [plane.affine[:3, 3] * LPS_TO_RAS.diagonal()[:3] for plane in self.planes]
+        return {
+            "source_images": self.images,
+            "plane_positions": [PlanePositionSequence("PATIENT", start) for start in starts],
+        }
+
     def hu(self, number: int) -> np.ndarray:
         """Read the pixels of a slice as HU, (rows, columns)."""
         (one,) = read_slices([self.frames[number]])
@@ -78,8 +106,8 @@ class SourceSeries:
 
     def directions(self) -> tuple[str, str]:
         """Return the patient's direction along rows and columns, such as ``("L", "P")``."""
-        orientation = np.array(self.headers[0].ImageOrientationPatient, float)
-        row, column = (_direction(one) for one in (orientation[:3], orientation[3:]))
+        axes = LPS_TO_RAS[:3, :3] @ self.planes[0].affine[:3, :3]
+        row, column = (_direction(one / np.linalg.norm(one)) for one in axes.T[:2])
         return row, column
 
 
@@ -91,7 +119,7 @@ def read_source(case: Case, settings: DicomSettings) -> SourceSeries:
     DicomError
         The folder has no CT series that can be taken.
     DicomOutError
-        The image is not a DICOM series of single-frame files, or lacks a UID.
+        The image is not a DICOM series, spreads over several multi-frame files, or lacks a UID.
     """
     if not case.image.is_dir() and case.image.name.endswith((".nii", ".nii.gz")):
         raise DicomOutError(
@@ -103,18 +131,23 @@ def read_source(case: Case, settings: DicomSettings) -> SourceSeries:
     series = taken_series(list_series(case.image, settings), case.image, case.case_id)
     stack = series.stack
     assert stack is not None
-    if len({frame.path for frame in stack.frames}) < len(stack.frames):
+    files = len({frame.path for frame in stack.frames})
+    if 1 < files < len(stack.frames):
         raise DicomOutError(
-            "the series is one multi-frame file",
+            "the series has several multi-frame files",
             case=case.case_id,
-            expected="one file a slice",
+            found=f"{files} files",
+            expected="one multi-frame file, or one file a slice",
             remedy="export the series as single-frame CT images",
         )
     steps = _steps(stack)
-    headers = [
-        _header(frame, gap=step, case=case.case_id)
-        for frame, step in zip(stack.frames, steps, strict=True)
-    ]
+    if files == 1:
+        headers = [_header(stack.frames[0], gap=stack.gap, case=case.case_id)] * len(steps)
+    else:
+        headers = [
+            _header(frame, gap=step, case=case.case_id)
+            for frame, step in zip(stack.frames, steps, strict=True)
+        ]
     planes = [_plane(stack, number, step) for number, step in enumerate(steps)]
     return SourceSeries(tuple(headers), tuple(planes), stack.frames)
 
@@ -154,8 +187,7 @@ def _header(frame: Frame, *, gap: float, case: str) -> Dataset:
     kept.SOPClassUID = UID(str(read.get("SOPClassUID") or CTImageStorage))
     kept.Modality = "CT"
     kept.Rows, kept.Columns = frame.rows, frame.columns
-    for keyword in _GEOMETRY:
-        setattr(kept, keyword, read[keyword].value)
+    _copy_geometry(kept, read, gap)
     for keyword in _TEXTS:
         setattr(kept, keyword, str(read.get(keyword) or ""))
     for keyword in _OPTIONAL:
@@ -165,9 +197,29 @@ def _header(frame: Frame, *, gap: float, case: str) -> Dataset:
     kept.PatientSex = sex if sex in ("F", "M", "O") else ""
     kept.PatientBirthDate = _date(read.get("PatientBirthDate"))
     kept.StudyDate, kept.StudyTime = _date(read.get("StudyDate")), _time(read.get("StudyTime"))
-    if not float(kept.get("SliceThickness") or 0) > 0:
-        kept.SliceThickness = round(gap, 6)  # unknown: what the slice stands for
     _complete_deidentification(kept)
+    return kept
+
+
+def _copy_geometry(kept: Dataset, read: Dataset, gap: float) -> None:
+    """Copy position, orientation and spacing, of a multi-frame file its functional groups."""
+    if "PerFrameFunctionalGroupsSequence" not in read:
+        for keyword in (*_GEOMETRY, *_SPACING):
+            if read.get(keyword) not in (None, ""):
+                setattr(kept, keyword, read[keyword].value)
+        if not float(kept.get("SliceThickness") or 0) > 0:
+            kept.SliceThickness = round(gap, 6)  # unknown: what the slice stands for
+        return
+    kept.NumberOfFrames = len(read.PerFrameFunctionalGroupsSequence)
+    for name in _GROUPS:
+        setattr(kept, name, [_groups(item) for item in read.get(name) or []])
+
+
+def _groups(item: Dataset) -> Dataset:
+    kept = Dataset()
+    for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"):
+        if name in item:
+            setattr(kept, name, item[name].value)
     return kept
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 
@@ -16,7 +17,7 @@ from ctbone.cohort import Case
 from ctbone.config import Settings
 from ctbone.dicom_out.heat import Heat
 from ctbone.dicom_out.objects import new_uid
-from ctbone.dicom_out.source import SourceSeries, read_source
+from ctbone.dicom_out.source import SourceSeries, only, read_source
 from ctbone.errors import DicomOutError
 from ctbone.grid import Grid
 from ctbone.input_kind import BONE
@@ -91,7 +92,7 @@ def write_dicom(
     Raises
     ------
     DicomOutError
-        The image is not a series of single-frame files, or no slice cuts the lesion.
+        The image is not a DICOM series, or no slice cuts the lesion.
     DicomError, PreprocessError
         The series or the mask cannot be read.
 
@@ -139,8 +140,9 @@ def _objects(
     if on_slices is not None and not (on_slices > 0.5 / STEPS).any():
         heat = _NO_HEAT
     comments = [f"No heat map: {heat}."] if isinstance(heat, str) else []
+    cut = only(source, np.nonzero(lesion.any(axis=(1, 2)))[0].tolist())
     report = make_report(
-        source,
+        cut,
         segmentation,
         answer,
         tracking_uid=tracking_uid,

@@ -236,7 +236,7 @@ def _sent(link: Any, file: Sendable, taken: set[tuple[Any, Any]]) -> int | None:
         if file.syntax.is_encapsulated:
             image.decompress()
         image.file_meta.TransferSyntaxUID = plain[0]
-    status = link.send_c_store(image)
+    status = link.send_c_store(image) if link.is_established else None
     if not status:
         raise PacsError("the archive ended the connection", remedy=_AGAIN)
     # Warnings (0xB000 and above, PS3.4 table B.2-1) are of files that are stored.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,22 +76,25 @@ class Pushed:
     stored, known
         Files that it stored, and files that it says it had before; many archives do not say so and
         count them as stored.
+    refused
+        Files that it did not store.
     problems
-        The reasons of those that it refused.
+        The reasons, each once.
     """
 
     stored: int
     known: int
+    refused: int = 0
     problems: tuple[PacsError, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether the archive holds every file."""
-        return not self.problems
+        return not self.refused
 
     def __str__(self) -> str:
         known = f", {self.known} were there before" if self.known else ""
-        refused = f", {len(self.problems)} refused" if self.problems else ""
+        refused = f", {self.refused} refused" if self.refused else ""
         return f"The archive stored {self.stored} files{known}{refused}"
 
 
@@ -133,20 +137,22 @@ def push_files(files: Sequence[Path], archive: Archive) -> Pushed:
         The archive does not answer, or a file cannot be read.
     """
     sendable = [_sendable(path) for path in files]
-    stored, known, problems = 0, 0, []
+    stored, known = 0, 0
+    refused: Counter[tuple[UID, int]] = Counter()
     with progress("Push", total=len(sendable)) as bar:
         try:
             for outcome in archive.store(sendable):
                 stored += outcome.failure is None
                 known += outcome.failure == KNOWN
-                if outcome.failure not in (None, KNOWN):
-                    problems.append(_refused(outcome))
+                if outcome.failure is not None and outcome.failure != KNOWN:
+                    refused[outcome.file.kind, outcome.failure] += 1
                 bar.advance()
         except PacsError as error:
             error.found = f"{error.found or ''} after {stored} of {len(sendable)} files".strip()
             error.remedy = "run 'ctbone pacs push' again: files that are stored may be sent twice"
             raise
-    return Pushed(stored, known, tuple(problems))
+    problems = [_refused(kind, status, count) for (kind, status), count in refused.items()]
+    return Pushed(stored, known, refused.total(), tuple(problems))
 
 
 def _is_dicom(path: Path) -> bool:
@@ -172,13 +178,12 @@ def _sendable(path: Path) -> Sendable:
         ) from None
 
 
-def _refused(outcome: Outcome) -> PacsError:
-    """Name the kind of the object and the reason, never an identifier."""
-    status = outcome.failure or 0
+def _refused(kind: UID, status: int, count: int) -> PacsError:
+    """Name the kind of the objects and the reason, never an identifier."""
     reason = _REASONS.get(status, _REASONS.get(status & 0xFF00, "the archive does not say why"))
+    files = "a file" if count == 1 else f"{count} files"
     return PacsError(
-        f"the archive refuses a file: {reason}",
-        found=f"{outcome.file.kind.name}, status 0x{status:04X}",
+        f"the archive refuses {files}: {reason}", found=f"{kind.name}, status 0x{status:04X}"
     )
 
 

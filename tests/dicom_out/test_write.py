@@ -12,12 +12,16 @@ import pydicom
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 
-from ctbone.dicom_out import DicomOutError
+from ctbone.cohort import Case
+from ctbone.dicom_out import DicomOutError, write_dicom
+from tests.dicom.writer import write_enhanced
 from tests.dicom_out.answers import (
     ANSWER,
     NAME,
     SHAPE,
+    ball,
     frames,
+    heat_of,
     middle_of,
     plan_of,
     settings_of,
@@ -237,6 +241,37 @@ def test_without_heat_the_reason_is_in_the_report(tmp_path):
         content_texts(made["report.dcm"])
     )
     assert "no heat map" in str(done)
+
+
+def test_an_enhanced_source(tmp_path):
+    """Frames in another order than in space: the objects name the right ones."""
+    plan = plan_of()
+    order = np.random.default_rng(1).permutation(SHAPE[0]).tolist()
+    path = write_enhanced(tmp_path / "in" / "e.dcm", plan, order)
+    case = Case("new", "new", "", "new", path.parent, ball(tmp_path / "mask.nii.gz", plan))
+    done = write_dicom(ANSWER, case, settings_of(), out=tmp_path / "out", heat=heat_of(plan))
+    made = {path.name: pydicom.dcmread(path) for path in done.files}
+    segmentation = made["segmentation.dcm"]
+    source = pydicom.dcmread(path)
+    numbers = []
+    for own in segmentation.PerFrameFunctionalGroupsSequence:
+        (image,) = own.DerivationImageSequence[0].SourceImageSequence
+        assert image.ReferencedSOPInstanceUID == source.SOPInstanceUID
+        frame = source.PerFrameFunctionalGroupsSequence[image.ReferencedFrameNumber - 1]
+        there = own.PlanePositionSequence[0].ImagePositionPatient
+        assert there == frame.PlanePositionSequence[0].ImagePositionPatient
+        numbers.append(image.ReferencedFrameNumber)
+    for pixels, places, _ in frames(segmentation):
+        distance = np.linalg.norm(places - middle_of(plan), axis=-1)
+        assert pixels[distance < 6.4].all()
+        assert not pixels[distance > 7.6].any()
+    report = hd.sr.srread(tmp_path / "out" / "report.dcm")
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    (image,) = group.referenced_segment.source_images_for_segmentation
+    assert sorted(image.referenced_frame_numbers) == sorted(numbers)
+    if shutil.which("dciodvfy"):
+        for path in done.files:
+            assert_valid(path)
 
 
 def test_objects_of_an_earlier_answer_are_removed(tmp_path):

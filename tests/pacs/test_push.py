@@ -110,8 +110,8 @@ def test_a_file_that_is_there_already_is_no_problem(paths):
 def test_an_answer_that_names_no_file_means_not_stored(paths):
     with web(lambda _: (200, b"{}")) as (_, archive):
         done = push_files(paths, archive)
-    assert (done.stored, len(done.problems)) == (0, 3)
-    assert "does not say why" in str(done.problems[0])
+    assert (done.stored, done.refused, len(done.problems)) == (0, 3, 1)
+    assert "refuses 3 files: the archive does not say why" in str(done.problems[0])
 
 
 @pytest.mark.parametrize(
