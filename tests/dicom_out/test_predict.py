@@ -137,7 +137,12 @@ def test_a_pacs_that_is_down_leaves_the_answer(clinic, tmp_path):
     assert "--dicom DIR" in str(problem)
     assert (tmp_path / "answers" / "new.json").is_file()
     with pytest.raises(PacsError, match="not complete"):
-        ct.predict(image=folder / "in", mask=folder / "mask.nii.gz", push="ftp://host")
+        ct.predict(
+            image=folder / "in",
+            mask=folder / "mask.nii.gz",
+            model=folder / "tiny.ctbone",
+            push="ftp://host",
+        )
 
 
 def numbers(dataset):
