@@ -213,7 +213,7 @@ def check(
         sys.exit(WRONG_INPUT)
 
 
-pacs = typer.Typer(help="Pull examinations from a PACS.", no_args_is_help=True)
+pacs = typer.Typer(help="Pull examinations from a PACS, or send files.", no_args_is_help=True)
 app.add_typer(pacs, name="pacs")
 
 
@@ -267,6 +267,35 @@ def pull(
     )
     _print_lines(problem_lines(done.problems), sys.stderr)
     print(done.summary)
+    if not done.ok:
+        sys.exit(SOME_FAILED)
+
+
+@pacs.command()
+def push(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES", help="DICOM files, or folders of them.")
+    ],
+    archive: Annotated[
+        str,
+        typer.Option(
+            "--archive",
+            help="https://host/dicom-web, dicom://AET@host:port or, with TLS, dicoms://",
+            metavar="ADDRESS",
+        ),
+    ],
+    aet: Annotated[str, typer.Option(help="AE title of this machine.")] = "CTBONE",
+) -> None:
+    """Send DICOM files to a PACS, by STOW-RS or C-STORE; a push can be repeated.
+
+    Tokens and certificates come from the environment, as for 'ctbone pacs pull'.
+    """
+    from ctbone import workflow
+    from ctbone.results import problem_lines
+
+    done = workflow.pacs_push(files, archive=archive, aet=aet)
+    _print_lines(problem_lines(done.problems), sys.stderr)
+    print(done)
     if not done.ok:
         sys.exit(SOME_FAILED)
 
@@ -445,14 +474,24 @@ def predict(
         typer.Option(metavar="NAME=VALUE", help="A clinical column; can be repeated."),
     ] = None,
     score: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            metavar="1-9", help="A radiologist's score without 5, for fusions with a reader."
+            metavar="SCORE",
+            help="A radiologist's score on the study's scale, for fusions with a reader.",
         ),
     ] = None,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the JSON files and answers.csv.")
     ] = Path("answers"),
+    dicom: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write DICOM objects too, with the patient's name."),
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Send DICOM objects to a PACS, as 'pacs push' does."),
+    ] = None,
+    aet: Annotated[str, typer.Option(help="AE title of this machine, for --push.")] = "CTBONE",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON too.")] = False,
     dim: DimOption = None,
     study: StudyDir = HERE,
@@ -466,6 +505,10 @@ def predict(
     from ctbone import workflow
 
     if image is None and mask is None and cohort is None and model is None:
+        if dicom is not None or push is not None:
+            raise CtboneError(
+                "DICOM objects are made for a new patient", remedy="give DICOM_DIR and --mask"
+            )
         print(workflow.predict(study, dim=dim))
         return
     if dim is not None:
@@ -474,7 +517,7 @@ def predict(
             remedy="the answer of a new patient holds every model",
         )
     from ctbone.new_patient import parse_columns
-    from ctbone.results import Answers
+    from ctbone.results import Answers, problem_lines
 
     done = workflow.predict(
         study,
@@ -486,6 +529,9 @@ def predict(
         column=parse_columns(column or []),
         score=score,
         out=out,
+        dicom=dicom,
+        push=push,
+        aet=aet,
     )
     assert isinstance(done, Answers)
     if as_json:
@@ -493,6 +539,7 @@ def predict(
 
         found = done.answers[0] if len(done.answers) == 1 else [*done.answers]
         print(json.dumps(found, indent=1, ensure_ascii=False))
+        _print_lines(problem_lines(done.problems), sys.stderr)
     else:
         _print_lines(str(done).splitlines())
     if not done.ok:

@@ -505,6 +505,9 @@ class EvaluationSettings(_Section):
     probabilities: those of its classes are summed."""
 
 
+Bone = Literal["bone", "sacrum", "spine", "pelvis", "femur", "tibia", "humerus"]
+
+
 class PredictionSettings(_Section):
     """From a new patient's images to an answer."""
 
@@ -517,6 +520,8 @@ class PredictionSettings(_Section):
     """Test-time augmentation: randomly changed copies of each image, drawn as in training."""
     dropout_passes: Annotated[int, Field(ge=0, le=1000)] = 0
     """Monte-Carlo dropout: passes with active dropout layers, of networks trained with dropout."""
+    bone: Bone = "bone"
+    """Where the lesions of the study are: the finding site in DICOM objects of an answer."""
 
 
 ExplainMethod = Literal["grad-cam", "grad-cam++", "score-cam", "integrated-gradients", "occlusion"]

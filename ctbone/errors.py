@@ -139,6 +139,10 @@ class PacsError(CtboneError):
     """An archive cannot be asked, or does not send what it lists. Messages hold no patient data."""
 
 
+class DicomOutError(CtboneError):
+    """An answer cannot be written as DICOM objects. Messages never quote the file's text."""
+
+
 class PreprocessError(CtboneError):
     """No crop can be made from a volume and its mask."""
 

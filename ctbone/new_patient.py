@@ -6,7 +6,8 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from ctbone.cases import CaseJob, prepare_case
 from ctbone.cohort import INTERNAL, Case, Cohort, read_cohort, safe_id
 from ctbone.differences import did_you_mean
-from ctbone.errors import CtboneError, ReleaseError
+from ctbone.errors import CtboneError, DicomOutError, ReleaseError
 from ctbone.nifti import open_nifti
 from ctbone.progress import progress
 from ctbone.results import Answers
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ctbone.models.crops import Crops
+    from ctbone.pacs import Archive
     from ctbone.release import Predictor
 
 _MASKS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm")
@@ -51,6 +53,9 @@ def predict_patients(
     columns: Mapping[str, str],
     score: str | None,
     out: str | os.PathLike[str] | None,
+    dicom: str | os.PathLike[str] | None = None,
+    push: str | None = None,
+    aet: str = "CTBONE",
 ) -> Answers:
     """Answer for new patients, as ``ctbone.workflow.predict`` describes it.
 
@@ -63,6 +68,9 @@ def predict_patients(
     """
     from ctbone import release
 
+    if dicom is not None and study is not None:
+        _refuse_in_study(Path(dicom), study)
+    archive = None if push is None else _archive(push, aet)
     if cohort is not None and study is not None:
         cases = cohort_cases(study, cohort)
     elif image is None:
@@ -76,20 +84,25 @@ def predict_patients(
         assert study is not None
         file = release.release_file(study)
     predictor = release.Predictor(release.read_release(file))
-    if len(cases) == 1:
-        done = Answers([answer_case(cases[0], predictor, study, score=score)])
-    elif score is not None:
+    if len(cases) > 1 and score is not None:
         raise ReleaseError(
             "a radiologist's score belongs to one patient",
             found=f"--score {score} for {len(cases)} patients",
             remedy="predict one patient, or leave out --score",
         )
-    else:
-        done = Answers(*answer_cases(cases, predictor, study))
-    if out is not None and done.answers:
-        write_answers(done.answers, done.table, Path(out))
-        done = dataclasses.replace(done, path=Path(out))
-    return done
+    with _dicom_folder(dicom, archive) as folder:
+        if len(cases) == 1:
+            done = Answers([answer_case(cases[0], predictor, study, score=score, dicom=folder)])
+        else:
+            done = Answers(*answer_cases(cases, predictor, study, dicom=folder))
+        if out is not None and done.answers:
+            write_answers(done.answers, done.table, Path(out))
+            done = dataclasses.replace(done, path=Path(out))
+        if folder is None or not done.answers:
+            return done
+        if archive is not None:
+            done = _pushed(done, folder, archive, kept=dicom is not None)
+        return done if dicom is None else dataclasses.replace(done, dicom=Path(dicom))
 
 
 def find_cases(
@@ -171,7 +184,11 @@ def cohort_cases(study: Study, name: str) -> list[Case]:
 
 
 def answer_cases(
-    cases: Sequence[Case], predictor: Predictor, study: Study | None = None
+    cases: Sequence[Case],
+    predictor: Predictor,
+    study: Study | None = None,
+    *,
+    dicom: Path | None = None,
 ) -> tuple[list[dict[str, Any]], list[CtboneError]]:
     """Answer every case; a case that fails does not stop the others.
 
@@ -183,6 +200,8 @@ def answer_cases(
         The networks.
     study
         The study of the model, if it is there: a scan of its training is refused.
+    dicom
+        Folder for the DICOM objects of the answers, a subfolder a case.
 
     Returns
     -------
@@ -194,7 +213,7 @@ def answer_cases(
     with progress("Predict", total=len(cases)) as bar:
         for case in cases:
             try:
-                answers.append(answer_case(case, predictor, study))
+                answers.append(answer_case(case, predictor, study, dicom=dicom))
             except CtboneError as error:
                 failed.append(error)
             bar.advance(note=case.case_id)
@@ -202,11 +221,18 @@ def answer_cases(
 
 
 def answer_case(
-    case: Case, predictor: Predictor, study: Study | None = None, *, score: str | None = None
+    case: Case,
+    predictor: Predictor,
+    study: Study | None = None,
+    *,
+    score: str | None = None,
+    dicom: Path | None = None,
 ) -> dict[str, Any]:
     """Preprocess one case in a temporary folder, as the study's cases were, and answer it.
 
-    ``score`` is a radiologist's confidence, 1 to 9 without 5, for fusions with a reader.
+    ``score`` is a radiologist's score on the study's scale, for fusions with a reader. With
+    ``dicom``, the answer is also written as DICOM objects into ``dicom/<case_id>``; the answer
+    itself holds nothing of them.
 
     Raises
     ------
@@ -229,7 +255,7 @@ def answer_case(
             crops = _crops(place, case, predictor)
             columns = _columns(predictor)
             facts = case_facts(place, case, columns)
-            return predictor.answer(
+            answer = predictor.answer(
                 case,
                 crops,
                 facts=facts,
@@ -237,11 +263,72 @@ def answer_case(
                 remarks=remarks(place, case),
                 score=score,
             )
+            if dicom is not None:
+                _write_dicom(answer, place, case, predictor, dicom / case.case_id)
+            return answer
         except CtboneError as error:
             if error.file and error.file.startswith(folder):
                 error.file = str(case.image)  # the temporary folder is gone
             error.case = error.case or case.case_id
             raise
+
+
+def _write_dicom(
+    answer: Mapping[str, Any], place: Study, case: Case, predictor: Predictor, out: Path
+) -> None:
+    """Draw the heat map and write the DICOM objects, while the crops of the case are there."""
+    from ctbone.dicom_out import draw_heat, write_dicom
+
+    heat = draw_heat(place, case, predictor, answer)
+    volume = open_nifti(place.nifti(case.case_id)).grid
+    write_dicom(answer, case, predictor.settings, out=out, heat=heat, scanner=volume)
+
+
+@contextmanager
+def _dicom_folder(
+    dicom: str | os.PathLike[str] | None, archive: Archive | None
+) -> Iterator[Path | None]:
+    """Yield the folder of the DICOM objects, a temporary one if they are only sent, or None."""
+    if dicom is not None or archive is None:
+        yield None if dicom is None else Path(dicom)
+        return
+    with tempfile.TemporaryDirectory(prefix="ctbone-dicom-") as folder:
+        yield Path(folder)
+
+
+def _pushed(done: Answers, folder: Path, archive: Archive, *, kept: bool) -> Answers:
+    """Send the objects of the answered cases; a failure leaves the answers as they are."""
+    from ctbone.pacs import PacsError, push_files
+
+    files = [path for one in done.answers for path in sorted((folder / one["case"]).glob("*.dcm"))]
+    try:
+        sent = push_files(files, archive)
+    except PacsError as error:
+        if not kept:
+            error.remedy = (
+                "write the objects with --dicom DIR, and send them with 'ctbone pacs push'"
+            )
+        return dataclasses.replace(done, problems=[*done.problems, error])
+    finally:
+        archive.close()
+    return dataclasses.replace(done, sent=sent, problems=[*done.problems, *sent.problems])
+
+
+def _archive(address: str, aet: str) -> Archive:
+    from ctbone.pacs import open_archive
+
+    return open_archive(address, aet=aet)
+
+
+def _refuse_in_study(dicom: Path, study: Study) -> None:
+    """Refuse a folder in the study: the objects hold the patient's name."""
+    if dicom.resolve().is_relative_to(study.root.resolve()):
+        raise DicomOutError(
+            "the folder of the DICOM objects lies in the study folder",
+            file=dicom,
+            expected="a folder elsewhere: the objects hold the patient's name",
+            remedy="name another folder with --dicom",
+        )
 
 
 def remarks(place: Study, case: Case) -> list[str]:

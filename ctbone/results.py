@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ctbone.dicom import Series
     from ctbone.explaining import Explanations
     from ctbone.fusion import FusionSummary
-    from ctbone.pacs import PulledCase
+    from ctbone.pacs import PulledCase, Pushed
     from ctbone.preprocessing import CropSummary
     from ctbone.radiographs import RadiographSummary
     from ctbone.training import TrainingSummary
@@ -344,11 +344,17 @@ class Answers(Result):
         The errors of the cases that failed.
     path
         The folder of the files; None if nothing was written.
+    dicom
+        The folder of the DICOM objects, a subfolder a case; None if none was asked for.
+    sent
+        What was sent to an archive; None if nothing was.
     """
 
     answers: Sequence[dict[str, Any]]
     problems: Sequence[CtboneError] = ()
     path: Path | None = None
+    dicom: Path | None = None
+    sent: Pushed | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.answers)
@@ -393,6 +399,10 @@ class Answers(Result):
         lines = [line for one in self.answers for line in _answer_lines(one)]
         notice = [self.answers[0]["notice"]] if self.answers else []
         wrote = [f"Wrote {self.path}"] if self.path is not None else []
+        if self.dicom is not None:
+            wrote.append(f"Wrote {self.dicom}: DICOM objects with the patient's name")
+        if self.sent is not None:
+            wrote.append(str(self.sent))
         return "\n".join([*lines, *notice, *wrote, *problem_lines(self.problems)])
 
 

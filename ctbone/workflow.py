@@ -72,6 +72,7 @@ if TYPE_CHECKING:
 
     from ctbone.custody import Chain
     from ctbone.machine_check import Diagnosis
+    from ctbone.pacs import Pushed
     from ctbone.same_scans import NearScans
 
 DEMO_MARK = ".ctbone-demo"
@@ -298,6 +299,45 @@ def pacs_pull(
     finally:
         link.close()
     return Pulling(opened, pulled, problems)
+
+
+def pacs_push(files: Sequence[AnyPath], *, archive: str, aet: str = "CTBONE") -> Pushed:
+    """Send DICOM files to a PACS, by STOW-RS or C-STORE.
+
+    Files that the archive has already are not an error, so a push can be repeated.
+
+    Parameters
+    ----------
+    files
+        DICOM files, or folders of them; other files in a folder are left out.
+    archive
+        ``https://host/dicom-web``, or ``dicom://AET@host:port`` (with TLS ``dicoms://``).
+    aet
+        The application entity title of this machine.
+
+    Returns
+    -------
+    Pushed
+        How many were stored, known before, and refused, with the reasons.
+
+    Raises
+    ------
+    PacsError
+        The address is not valid, there is no DICOM file, or the archive does not answer.
+
+    Examples
+    --------
+    >>> import ctbone as ct
+    >>> ct.pacs_push(["dicom/new"], archive="dicom://PACS@10.0.0.5:104")  # doctest: +SKIP
+    """
+    from ctbone.pacs import dicom_files, open_archive, push_files
+
+    found = dicom_files([Path(one) for one in files])
+    link = open_archive(archive, aet=aet)
+    try:
+        return push_files(found, link)
+    finally:
+        link.close()
 
 
 def doctor(study: Study | AnyPath = ".", *, network: bool = False) -> Diagnosis:
@@ -570,6 +610,9 @@ def predict(
     column: Mapping[str, str] | None = None,
     score: str | None = None,
     out: AnyPath | None = None,
+    dicom: AnyPath | None = None,
+    push: str | None = None,
+    aet: str = "CTBONE",
 ) -> Prediction | Answers:
     """Predict the external cases with the models of all folds, or answer for new patients.
 
@@ -602,6 +645,13 @@ def predict(
         reader take it with the mapping and the weights of the study.
     out
         Folder of the JSON files and ``answers.csv``; None writes nothing.
+    dicom
+        Folder of DICOM objects, outside the study: structured report, segmentation and heat map of
+        each case, with the patient's name.
+    push
+        Address of an archive to which these objects are sent, as for ``pacs_push``.
+    aet
+        The application entity title of this machine.
 
     Returns
     -------
@@ -639,6 +689,9 @@ def predict(
             columns=column or {},
             score=score,
             out=out,
+            dicom=dicom,
+            push=push,
+            aet=aet,
         )
     study = _opened(study)
     names, count = models_of(study, dim), study.settings.folds.count

@@ -29,7 +29,7 @@ ABOVE = {"transforms": {"dicom"}, "pacs": {"dicom"}, "second_opinion": {"dicom"}
 """Rooms on the floor of order that may import these stages only."""
 ORDER = {
     *("workflow", "study_check", "machine_check", "status_page", "sample_sizes"),
-    *("cases", "new_patient", "results", "cli"),
+    *("dicom_out", "cases", "new_patient", "results", "cli"),
     *("__main__", "__init__"),
 }
 

@@ -4,18 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from ctbone.cohort import Case
-from ctbone.config import ExplainMethod, ExplainSettings
+from ctbone.config import ExplainMethod, ExplainSettings, ModelSettings
 from ctbone.explaining.evidence import Evidence
 from ctbone.explaining.layers import Layer
 from ctbone.explaining.methods import draw_map
-from ctbone.explaining.trained_folds import TrainedFolds
+from ctbone.models.hardware import Hardware
 from ctbone.models.network_input import network_input
 from ctbone.models.probabilities import probabilities_of
+
+
+class Folds(Protocol):
+    """The networks of one model, one a fold, from a study or from a model file."""
+
+    @property
+    def settings(self) -> ModelSettings:
+        """The settings of the model."""
+
+    @property
+    def hardware(self) -> Hardware:
+        """The device; maps are computed in fp32."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The classes in the order of the outputs."""
+
+    def folds_for(self, case: Case) -> tuple[int, ...]:
+        """Return the folds whose networks may explain a case."""
+
+    def network(self, fold: int) -> tuple[nn.Module, Any]:
+        """Return the network of a fold in evaluation mode on the device, and its origin."""
+
+    def second(self, fold: int, case: Case) -> torch.Tensor | None:
+        """Return the second input of a case, (1, width); None if the network has none."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +97,7 @@ class CaseMaps:
 
 def draw_case(
     images: CaseImages,
-    folds: TrainedFolds,
+    folds: Folds,
     methods: Sequence[ExplainMethod],
     *,
     layer: Layer | None,
@@ -107,7 +134,7 @@ def draw_case(
         by_view = probabilities_of(logits.cpu())
         found.append((by_view * images.shares[:, None]).sum(axis=0))
     probabilities = np.mean(found, axis=0)
-    classes = folds.study.settings.classes
+    classes = folds.classes
     named = settings.target
     target = int(probabilities.argmax()) if named is None else classes.index(named)
     heat: dict[ExplainMethod, np.ndarray] = {}
@@ -143,7 +170,7 @@ def scaled(heat: np.ndarray) -> np.ndarray:
     return (heat / highest if highest > 0 else heat).astype(np.float32)
 
 
-def _evidence(images: CaseImages, folds: TrainedFolds, fold: int, *, target: int) -> Evidence:
+def _evidence(images: CaseImages, folds: Folds, fold: int, *, target: int) -> Evidence:
     return Evidence(
         folds.network(fold)[0],
         target=target,

@@ -57,6 +57,11 @@ class TrainedFolds:
         """The device; maps are computed in fp32 on every device."""
         return replace(choose_hardware(self.settings.training), bf16=False, compiles=False)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the study."""
+        return tuple(self.study.settings.classes)
+
     def folds_for(self, case: Case) -> tuple[int, ...]:
         """Return the folds whose networks may explain a case; empty if one is not trained."""
         count = self.study.settings.folds.count

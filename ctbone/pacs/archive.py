@@ -1,17 +1,20 @@
-"""What every archive can do: list the CT series of an examination, and send their images."""
+"""What every archive can do: list the CT series of an examination, send and store images."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from pydicom.dataset import Dataset
 
 from ctbone.errors import PacsError
 from ctbone.pacs.wanted import Wanted
+
+if TYPE_CHECKING:
+    from ctbone.pacs.push import Outcome, Sendable
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Archive(Protocol):
         self, series: RemoteSeries, missing: Sequence[str], take: Callable[[Dataset], None]
     ) -> None:
         """Pass images of a series to ``take``: those that are missing, or the whole series."""
+
+    def store(self, files: Sequence[Sendable]) -> Iterator[Outcome]:
+        """Store files one after another, and yield what the archive says of each."""
 
     def close(self) -> None:
         """Stop listening."""

@@ -1,14 +1,16 @@
-"""A DICOMweb server: QIDO-RS to find, WADO-RS to retrieve."""
+"""A DICOMweb server: QIDO-RS to find, WADO-RS to retrieve, STOW-RS to store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import secrets as random
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from ctbone.errors import PacsError
 from ctbone.pacs.archive import Credentials, RemoteSeries
+from ctbone.pacs.push import Outcome, Sendable, failures_of
 from ctbone.pacs.wanted import Wanted
 
 _SECONDS = 60
@@ -33,6 +35,7 @@ class WebArchive:
             session.cert = (
                 (secrets.certificate, secrets.key) if secrets.key else secrets.certificate
             )
+        self._session = session
         self._client = DICOMwebClient(url, session=session, timeout=_SECONDS, permissive_uid=True)
         self._client.set_http_retry_params(retry=False)  # the next pull continues
 
@@ -55,6 +58,28 @@ class WebArchive:
                     )
                 )
             )
+
+    def store(self, files: Sequence[Sendable]) -> Iterator[Outcome]:
+        """Send each file in a request of its own, so that the answer belongs to it."""
+        for file in files:
+            yield from _asked(lambda file=file: self._store(file))  # type: ignore[misc]
+
+    def _store(self, file: Sendable) -> list[Outcome]:
+        """Send a file as it is; of the statuses, 202 and 409 have an answer that says why."""
+        boundary = random.token_hex(16)
+        head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        body = head + file.path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
+        kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        answer = self._session.post(
+            f"{self._client.base_url.rstrip('/')}/studies",
+            data=body,
+            headers={"Content-Type": kind, "Accept": "application/dicom+json"},
+            timeout=_SECONDS,
+        )
+        if answer.status_code not in (200, 202, 409) or not answer.content:
+            answer.raise_for_status()
+            raise PacsError("the archive's answer is empty", found=f"HTTP {answer.status_code}")
+        return list(failures_of([file], answer.json()))
 
     def close(self) -> None:
         """Nothing listens."""

@@ -1,4 +1,4 @@
-"""A DICOM application entity: C-FIND to find, C-GET or C-MOVE to retrieve."""
+"""A DICOM application entity: C-FIND to find, C-GET or C-MOVE to retrieve, C-STORE to store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     CTImageStorage,
@@ -25,6 +26,7 @@ from pydicom.uid import (
 
 from ctbone.errors import PacsError
 from ctbone.pacs.archive import Credentials, RemoteSeries
+from ctbone.pacs.push import Outcome, Sendable
 from ctbone.pacs.wanted import Wanted
 
 _IMAGES = (CTImageStorage, EnhancedCTImageStorage)
@@ -37,6 +39,13 @@ _CANNOT_STORE = 0xA700
 """Status of an image that this side cannot keep (PS3.4 table B.2-1: out of resources)."""
 _BATCH = 200
 """Images of one query: their UIDs, up to 65 bytes each, must fit into 64 KB (PS3.5 7.1.2)."""
+_MOST_KINDS = 64
+"""Pairs of SOP class and transfer syntax of one association: it has 128 contexts at most, and each
+pair may take two (PS3.8 9.3.2.2)."""
+_CANNOT_SEND = 0xC122
+"""Failure of a file whose transfer syntax the archive does not accept (PS3.18 table I.2-2)."""
+_NOT_TAKEN = 0x0122
+"""Failure of a file whose SOP class the archive does not accept (PS3.7 C.5.6)."""
 _SECONDS = 60
 _AGAIN = "run the command again: it continues with the images that are missing"
 
@@ -110,6 +119,21 @@ class DimseArchive:
             raise self._fault
         if failed:
             raise PacsError("the archive did not send every image", found=failed, remedy=_AGAIN)
+
+    def store(self, files: Sequence[Sendable]) -> Iterator[Outcome]:
+        """Send files by C-STORE, in associations of as many kinds as one can negotiate."""
+        kinds = list(dict.fromkeys((file.kind, file.syntax) for file in files))
+        for first in range(0, len(kinds), _MOST_KINDS):
+            some = kinds[first : first + _MOST_KINDS]
+            of_these = [file for file in files if (file.kind, file.syntax) in some]
+            contexts: list[tuple[Any, list[Any]]] = [(kind, [syntax]) for kind, syntax in some]
+            contexts += [(kind, list(_SYNTAXES[:2])) for kind in dict(some)]
+            with self._associated(contexts) as link:
+                taken = {
+                    (one.abstract_syntax, one.transfer_syntax[0]) for one in link.accepted_contexts
+                }
+                for file in of_these:
+                    yield Outcome(file, _sent(link, file, taken))
 
     def close(self) -> None:
         """Stop listening."""
@@ -200,6 +224,24 @@ class DimseArchive:
             yield link
         finally:
             link.release() if link.is_established else link.abort()
+
+
+def _sent(link: Any, file: Sendable, taken: set[tuple[Any, Any]]) -> int | None:
+    """Send one file, decompressed if the archive takes it in no other way; return its failure."""
+    image = dcmread(file.path)
+    if (file.kind, file.syntax) not in taken:
+        plain = [syntax for syntax in _SYNTAXES[:2] if (file.kind, syntax) in taken]
+        if not plain:
+            return _CANNOT_SEND if any(kind == file.kind for kind, _ in taken) else _NOT_TAKEN
+        if file.syntax.is_encapsulated:
+            image.decompress()
+        image.file_meta.TransferSyntaxUID = plain[0]
+    status = link.send_c_store(image) if link.is_established else None
+    if not status:
+        raise PacsError("the archive ended the connection", remedy=_AGAIN)
+    # Warnings (0xB000 and above, PS3.4 table B.2-1) are of files that are stored.
+    stored = status.Status == _SUCCESS or status.Status & 0xF000 == 0xB000
+    return None if stored else int(status.Status)
 
 
 def _context(secrets: Credentials) -> ssl.SSLContext:

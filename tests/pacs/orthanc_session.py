@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import pydicom
 import pytest
 
 from tests.dicom.writer import Plan, ramp, write_series
+from tests.dicom_out.answers import frames, plan_of, written
 from tests.test_cli import ctbone
 
 from .test_pull import PRIVATE, volume, with_private_data
@@ -48,7 +50,7 @@ class Server:
         self.config.write_text(json.dumps(settings))
         self.start()
 
-    def start(self) -> None:
+    def start(self) -> bytes:
         quiet = subprocess.DEVNULL
         self.process = subprocess.Popen(["Orthanc", str(self.config)], stdout=quiet, stderr=quiet)
         for _ in range(300):
@@ -59,8 +61,8 @@ class Server:
                 time.sleep(0.2)
         raise AssertionError("Orthanc does not answer")
 
-    def ask(self, path: str, data: bytes | None = None) -> None:
-        urllib.request.urlopen(f"http://127.0.0.1:{HTTP}/{path}", data, timeout=20).read()
+    def ask(self, path: str, data: bytes | None = None) -> bytes:
+        return urllib.request.urlopen(f"http://127.0.0.1:{HTTP}/{path}", data, timeout=20).read()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -175,3 +177,68 @@ def test_a_server_that_is_killed_in_the_middle(archive, study, table, address):
     assert all(after[path.name] == time_ns for path, time_ns in before.items())
     np.testing.assert_array_equal(volume(study.exports / "C001").data, volume(series["C001"]).data)
     shutil.rmtree(study.exports)
+
+
+@pytest.fixture
+def objects(archive, tmp_path):
+    """Report, segmentation, heat map and pictures of a series that the archive holds."""
+    plan = plan_of()
+    done, made = written(tmp_path, plan)
+    for path in sorted((tmp_path / "in").iterdir()):
+        archive[0].ask("instances", path.read_bytes())
+    return done, made
+
+
+def stored(server, instance: str) -> pydicom.Dataset:
+    """Return an instance as the archive gives it out, by its own interface."""
+    (own,) = json.loads(server.ask("tools/lookup", instance.encode()))
+    return pydicom.dcmread(io.BytesIO(server.ask(f"instances/{own['ID']}/file")))
+
+
+@pytest.mark.parametrize("address", [WEB, ENTITY])
+def test_objects_are_pushed_and_read_back(archive, objects, address):
+    server, (done, made) = archive[0], objects
+    for _ in range(2):  # the second time the archive has them already
+        run = ctbone("pacs", "push", done.folder, "--archive", address)
+        assert run.returncode == 0, run.stderr
+        assert f"stored {len(made)} files" in run.stdout
+        assert "PLANTED" not in run.stdout + run.stderr
+    for one in made.values():
+        back = stored(server, str(one.SOPInstanceUID))
+        assert (back.StudyInstanceUID, back.PatientID) == (one.StudyInstanceUID, one.PatientID)
+        if "PixelData" in one:
+            np.testing.assert_array_equal(back.pixel_array, one.pixel_array)
+        else:
+            assert back.ContentSequence == one.ContentSequence
+    segmentation = made["segmentation.dcm"]
+    back = stored(server, str(segmentation.SOPInstanceUID))
+    assert back.FrameOfReferenceUID == segmentation.FrameOfReferenceUID
+    assert [pixels.sum() for pixels, _, _ in frames(back)] == [
+        pixels.sum() for pixels, _, _ in frames(segmentation)
+    ]
+
+
+def test_a_file_that_the_archive_refuses(archive, tmp_path):
+    """Without PatientID and UIDs Orthanc cannot store it, by STOW or by C-STORE."""
+    (path,) = write_series(tmp_path / "bad", Plan(ramp(1)))
+    dataset = pydicom.dcmread(path)
+    del dataset.SeriesInstanceUID, dataset.StudyInstanceUID, dataset.PatientID
+    dataset.save_as(path)
+    for address in (WEB, ENTITY):
+        run = ctbone("pacs", "push", path, "--archive", address)
+        assert run.returncode != 0, run.stdout
+        assert "refuse" in run.stderr
+        assert "Traceback" not in run.stderr
+
+
+def test_a_push_is_repeated_after_the_archive_was_down(archive, objects):
+    server, (done, made) = archive[0], objects
+    server.kill()
+    for address in (WEB, ENTITY):
+        run = ctbone("pacs", "push", done.folder, "--archive", address)
+        assert run.returncode == 2
+        assert "the archive does not answer" in run.stderr
+    server.start()
+    run = ctbone("pacs", "push", done.folder, "--archive", WEB)
+    assert run.returncode == 0, run.stderr
+    assert f"stored {len(made)} files" in run.stdout

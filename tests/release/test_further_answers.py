@@ -82,14 +82,14 @@ def test_stacks_and_fusions_with_a_reader_give_the_studys_probabilities(study, s
     """The study's own tables of the external centre are the expected values."""
     cases = pd.read_csv(study.cohort_csv).query("cohort == @CENTRE")["case_id"].tolist()
     case_id = cases[number]
-    found = answer_of(study, case_id, score=int(scores[case_id]))
+    found = answer_of(study, case_id, score=str(scores[case_id]))
     assert set(found["answers"]) == {"3d", "reader", "with", "ages", "all", "platt"}
     for name, answer in found["answers"].items():
         table = study.predictions(name).query("split == 'external' and view == ''")
         expected = table[table["case_id"] == case_id]["p_malignant"].mean()
         assert answer["probabilities"]["malignant"] == pytest.approx(expected, abs=2e-6), name
     assert found["answers"]["with"]["folds"]["sd"] is not None
-    assert found["inputs"]["reader_score"] == scores[case_id]
+    assert found["inputs"]["reader_score"] == str(scores[case_id])
     assert any("another reader" in text for text in found["trust"]["remarks"])
     assert "random_forest" in found["left_out"]["trees"]
 
@@ -101,13 +101,13 @@ def test_what_is_not_given_leaves_its_answers_out_and_is_named(study):
     assert without["answer"] == "3d"
     assert {"with", "all", "platt", "reader"} <= set(without["left_out"])
     assert all("--score" in without["left_out"][name] for name in ("with", "all", "platt"))
-    bare = answer_of(study, case_id, column={}, score=7)
+    bare = answer_of(study, case_id, column={}, score="7")
     assert "--column age=VALUE" in bare["left_out"]["ages"]
     wrong = answer_of(study, case_id, column={"age": "old", "site": "S1"})
     assert "must be a number, found 'old'" in wrong["left_out"]["ages"]
 
 
-@pytest.mark.parametrize("score", [0, 5, 10, -3])
+@pytest.mark.parametrize("score", ["0", "5", "10", "-3"])
 def test_a_score_off_the_scale_is_refused(study, score):
     with pytest.raises(ReleaseError, match="not on the scale"):
         answer_of(study, f"{PLANTED}24", score=score)
@@ -122,7 +122,7 @@ def test_an_answer_of_the_study_that_needs_a_score_is_refused_without_one(study)
         with pytest.raises(ReleaseError, match="'platt' cannot be given") as caught:
             answer_of(type(study).open(study.root), f"{PLANTED}24")
         assert "--score" in caught.value.found
-        given = answer_of(type(study).open(study.root), f"{PLANTED}24", score=7)
+        given = answer_of(type(study).open(study.root), f"{PLANTED}24", score="7")
         assert given["answer"] == "platt"
     finally:
         study.settings_file.write_text(before)
@@ -130,7 +130,7 @@ def test_an_answer_of_the_study_that_needs_a_score_is_refused_without_one(study)
 
 def test_a_score_for_many_patients_is_refused(study):
     with pytest.raises(ReleaseError, match="belongs to one patient"):
-        ct.predict(study, cohort=CENTRE, score=7)
+        ct.predict(study, cohort=CENTRE, score="7")
 
 
 def test_no_rare_level_reaches_the_model_file(study, tmp_path):
