@@ -923,13 +923,15 @@ def evaluate(
     return Evaluation(page)
 
 
-def report(study: Study | AnyPath = ".") -> Report:
+def report(study: Study | AnyPath = ".", *, manuscript: bool = False) -> Report:
     """Write every table and figure of a study, and one HTML page.
 
     Parameters
     ----------
     study
         The study or its folder; it has predictions.
+    manuscript
+        Also write Methods and Results as Word, Markdown and LaTeX into ``report/manuscript/``.
 
     Returns
     -------
@@ -951,7 +953,12 @@ def report(study: Study | AnyPath = ".") -> Report:
     from ctbone.reporting import report as report_study
 
     with custody.timed(study, "report"):
-        return Report(report_study(study, chapters=(reader_chapter,)))
+        page = report_study(study, chapters=(reader_chapter,))
+    if not manuscript:
+        return Report(page)
+    from ctbone.manuscript import write_manuscript
+
+    return Report(page, write_manuscript(page.parent))
 
 
 def readers(

@@ -1,0 +1,121 @@
+"""The fields of ``metrics.json`` as they are printed in a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ctbone.document import interval, number, p_text
+from ctbone.manuscript.parts import Field, Paragraph, line
+from ctbone.stats import Estimate
+
+
+class Numbers:
+    """The content of ``metrics.json``, read by path.
+
+    Parameters
+    ----------
+    content
+        The parsed file.
+
+    Examples
+    --------
+    >>> numbers = Numbers({"confidence": 0.95, "n": 80, "auc": {"value": 0.9, "low": 0.8}})
+    >>> numbers.count("n")
+    Field(text='80', path='n')
+    >>> numbers.share("confidence").text
+    '95%'
+    """
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self.content = content
+
+    def get(self, *path: str | int) -> Any:
+        """Return the value at a path; None if a part of the path is missing."""
+        found: Any = self.content
+        for key in path:
+            try:
+                found = found[key]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return found
+
+    def names(self, *path: str | int) -> list[str]:
+        """Return the keys of a mapping; none if it is missing."""
+        found = self.get(*path)
+        return list(found) if isinstance(found, Mapping) else []
+
+    def text(self, *path: str | int) -> Field:
+        """Return a text as it is."""
+        return _field(str(self.get(*path)), path)
+
+    def key(self, *path: str | int) -> Field:
+        """Return the last key of a path, such as the name of a model."""
+        return _field(str(path[-1]), path)
+
+    def count(self, *path: str | int) -> Field:
+        """Return an integer; of a list or a mapping its length."""
+        found = self.get(*path)
+        return _field(str(len(found) if isinstance(found, list | Mapping) else found), path)
+
+    def value(self, *path: str | int, digits: int = 3) -> Field:
+        """Return a number with fixed decimals."""
+        return _field(number(_number(self.get(*path)), digits), path)
+
+    def short(self, *path: str | int) -> Field:
+        """Return a number with as few digits as it has: 0.0002, 15, 1e-05."""
+        found = self.get(*path)
+        try:
+            return _field(f"{float(found):g}", path)
+        except (TypeError, ValueError):
+            return _field(str(found), path)
+
+    def share(self, *path: str | int) -> Field:
+        """Return a share as a percentage."""
+        found = _number(self.get(*path))
+        return _field("–" if found is None else f"{100 * found:g}%", path)
+
+    def p(self, *path: str | int) -> Field:
+        """Return a p-value with its sign of relation: ``= .031``, ``< .001``."""
+        text = p_text(_number(self.get(*path)))
+        return _field(text if text[0] in "<>–" else f"= {text}", path)
+
+    def read(self, *path: str | int) -> Estimate:
+        """Return the estimate at a path; undefined if it is missing."""
+        found = self.get(*path)
+        if not isinstance(found, Mapping):
+            return Estimate.undefined("", "not in metrics.json")
+        value = found.get("value", found.get("difference"))
+        return Estimate(
+            _number(value),
+            _number(found.get("low")),
+            _number(found.get("high")),
+            str(found.get("method", "")),
+            found.get("why"),
+        )
+
+    def estimate(self, *path: str | int, digits: int = 3) -> Paragraph:
+        """Return a value with its interval in brackets; the reason if a part is undefined."""
+        estimate = self.read(*path)
+        if estimate.value is None:
+            return line("undefined ({why})", why=_field(estimate.why or "no value", (*path, "why")))
+        key = "difference" if "difference" in (self.get(*path) or {}) else "value"
+        value = _field(number(estimate.value, digits), (*path, key))
+        ends = interval(estimate, digits)
+        if not ends:
+            return line("{value} (no interval)", value=value)
+        return line(
+            "{value} ({level} CI {ends})",
+            value=value,
+            level=self.share("confidence"),
+            ends=_field(ends, (*path, "low, high")),
+        )
+
+
+def _field(text: str, path: tuple[str | int, ...]) -> Field:
+    return Field(text, "/".join(map(str, path)))
+
+
+def _number(value: Any) -> float | None:
+    usable = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if usable else None
