@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,16 @@ PAGE_WIDTH, PAGE_HEIGHT = 210.0, 297.0  # mm, A4
 MARGIN = 15.0
 """mm; leaves 180 mm of text, the width of a figure over two journal columns."""
 _FONT = "Arial"
-_TEXT, _CELL = 10, 8  # points
-_LEAST, _MOST = 9, 60  # letters of a column that count when the width is shared
+_TEXT = 10  # points
+# Paragraph styles of a table's cells and their size in points; the small one if it is wide.
+_CELL_STYLES = {"Cell": 8.0, "Small cell": 7.0}
+_SMALLEST = "Small cell"
+_MOST = 60  # letters of a column that count when the width is shared
+_LETTER = 0.19  # mean width of a letter, in mm for each point of its size
+_HEAD = 1.4  # the same of a heading, which is bold, as a multiple
+_TOGETHER = 25  # rows; a table with no more stays on one page
+_SIDE = 1.0  # mm between a cell's text and its edge
+_JOINED = "\u00a0"  # a space at which no line breaks
 # Dates of the files in the archive and of the document: the same content gives the same bytes.
 _DAY = (1980, 1, 1, 0, 0, 0)
 _RULE = 6  # eighths of a point
@@ -36,6 +45,7 @@ def new_document(title: str) -> Document:
         The document's title, for its properties.
     """
     import docx
+    from docx.enum.style import WD_STYLE_TYPE
     from docx.shared import Mm, Pt, RGBColor
 
     document = docx.Document()
@@ -49,6 +59,10 @@ def new_document(title: str) -> Document:
         style.font.color.rgb = RGBColor(0, 0, 0)
         _one_font(style)
     document.styles["Normal"].paragraph_format.space_after = Pt(6)
+    for name, size in _CELL_STYLES.items():
+        style = document.styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH)
+        style.base_style, style.font.size = document.styles["Normal"], Pt(size)
+        style.paragraph_format.space_after = Pt(0)
     properties = document.core_properties
     properties.title, properties.author, properties.comments = title, "", ""
     properties.language = "en"
@@ -72,25 +86,29 @@ def add_table(
     base
         Address of the page, for cells that link to its sections; "" makes no links.
     """
+    from docx.shared import Pt
+
     title = f"Table {number}. {table.title}." if number else f"{table.title}."
     caption = document.add_paragraph()
     caption.add_run(title).bold = True
     caption.paragraph_format.keep_with_next = True
-    groups = table.groups()
     made = document.add_table(rows=0, cols=len(table.columns))
     made.autofit = False
-    if groups:
+    if table.groups():
         _add_groups(made, table)
     head = [CellText(column.title) for column in table.columns]
     _add_row(made, head, strong=True, table=table)
     heads = len(made.rows)
     for row, cells in table.shown():
         _add_row(made, cells, strong=row.weight == "strong", table=table, base=base)
-    _finish(made, table, heads)
+    name, widths = _layout(table)
+    _set_style(made, document.styles[name])
+    _finish(made, widths, heads)
     notes = [table.note] if table.note else []
     if table.undefined():
         notes.append(f"Undefined (–): {'; '.join(table.undefined())}.")
-    _small(document.add_paragraph(), " ".join(notes))
+    below = document.add_paragraph(" ".join(notes), style="Cell")
+    below.paragraph_format.space_before, below.paragraph_format.space_after = Pt(2), Pt(8)
 
 
 def table_document(table: Table, base: str = "") -> bytes:
@@ -128,7 +146,7 @@ def _add_groups(made: WordTable, table: Table) -> None:
         end = at + (group.span if group.title else 1) - 1
         if group.title:
             cell = cells[at].merge(cells[end])
-            _small(cell.paragraphs[0], group.title, bold=True)
+            cell.paragraphs[0].add_run(group.title).bold = True
             cell.paragraphs[0].alignment = WD_ALIGN_PARAGRAPH.CENTER
         at += group.span
 
@@ -146,18 +164,7 @@ def _add_row(
         if base and shown.section:
             _link(paragraph, shown.text, f"{base}#{shown.section}")
         else:
-            _small(paragraph, shown.text, bold=strong)
-        if shown.interval:
-            _small(cell.add_paragraph(), f"({shown.interval})", bold=strong)
-            cell.paragraphs[-1].alignment = paragraph.alignment
-
-
-def _small(paragraph: Paragraph, text: str, *, bold: bool = False) -> None:
-    from docx.shared import Pt
-
-    paragraph.paragraph_format.space_after = Pt(0)
-    run = paragraph.add_run(text)
-    run.bold, run.font.size = bold, Pt(_CELL)
+            paragraph.add_run(_text(shown)).bold = strong
 
 
 def _link(paragraph: Paragraph, text: str, address: str) -> None:
@@ -169,21 +176,25 @@ def _link(paragraph: Paragraph, text: str, address: str) -> None:
     link = OxmlElement("w:hyperlink")
     key = paragraph.part.relate_to(address, RELATIONSHIP_TYPE.HYPERLINK, is_external=True)
     link.set(qn("r:id"), key)
-    _small(paragraph, text)
-    run = paragraph.runs[-1]
+    run = paragraph.add_run(text)
     run.underline = True
     link.append(run._r)
     paragraph._p.append(link)
 
 
-def _finish(made: WordTable, table: Table, heads: int) -> None:
+def _finish(made: WordTable, widths: Sequence[float], heads: int) -> None:
     """Set widths and rules; the header repeats on each page, and no row breaks."""
     from docx.oxml import OxmlElement
     from docx.oxml.ns import qn
     from docx.shared import Mm
 
-    letters = _letters(table)
-    width = PAGE_WIDTH - 2 * MARGIN
+    margins = OxmlElement("w:tblCellMar")
+    for side in ("left", "right"):
+        edge = OxmlElement(f"w:{side}")
+        edge.set(qn("w:w"), _twips(_SIDE))
+        edge.set(qn("w:type"), "dxa")
+        margins.append(edge)
+    made._tbl.tblPr.append(margins)
     for number, row in enumerate(made.rows):
         properties = row._tr.get_or_add_trPr()
         properties.append(OxmlElement("w:cantSplit"))
@@ -192,22 +203,63 @@ def _finish(made: WordTable, table: Table, heads: int) -> None:
         edges = {"top": number == 0, "bottom": number in (heads - 1, len(made.rows) - 1)}
         for cell in row.cells:
             _rules(cell._tc.get_or_add_tcPr(), [edge for edge, drawn in edges.items() if drawn])
-    for number, count in enumerate(letters):
-        made.columns[number].width = Mm(width * count / sum(letters))
-    for grid, count in zip(made._tbl.tblGrid.gridCol_lst, letters, strict=True):
-        grid.set(qn("w:w"), str(round(width * count / sum(letters) * 1440 / 25.4)))  # twips
+    for column, grid, width in zip(
+        made.columns, made._tbl.tblGrid.gridCol_lst, widths, strict=True
+    ):
+        column.width = Mm(width)
+        grid.set(qn("w:w"), _twips(width))
 
 
-def _letters(table: Table) -> list[int]:
-    """Return the letters that each column needs: its longest word, or a part of its text."""
-    found = []
+def _twips(mm: float) -> str:
+    """Return a length in Word's unit: 1/1440 inch."""
+    return str(round(mm * 1440 / 25.4))
+
+
+def _set_style(made: WordTable, style: BaseStyle) -> None:
+    """Give every paragraph the style; rows of a short table stay with the next one."""
+    last = len(made.rows) - 1
+    for number, row in enumerate(made.rows):
+        for cell in row.cells:
+            for paragraph in cell.paragraphs:
+                paragraph.style = style
+                paragraph.paragraph_format.keep_with_next = number < last <= _TOGETHER
+
+
+def _layout(table: Table) -> tuple[str, list[float]]:
+    """Return the style of the cells, and each column's width in mm.
+
+    A column has the width of its longest word and a share of the rest of the page.
+    """
+    page = PAGE_WIDTH - 2 * MARGIN
+    needs = {name: _needs(table, size * _LETTER) for name, size in _CELL_STYLES.items()}
+    name = next((name for name, (least, _) in needs.items() if sum(least) <= page), _SMALLEST)
+    least, wished = needs[name]
+    room, wishes = page - sum(least), sum(wished) - sum(least)
+    if room < 0:
+        return name, [width * page / sum(least) for width in least]
+    share = min(room / wishes, 1.0) if wishes else 0.0
+    return name, [a + (b - a) * share for a, b in zip(least, wished, strict=True)]
+
+
+def _needs(table: Table, letter: float) -> tuple[list[float], list[float]]:
+    """Return the width that each column needs, and that it fills; ``letter`` is in mm."""
     shown = [cells for _, cells in table.shown()]
+    least, wished = [], []
     for number, column in enumerate(table.columns):
-        texts = [cells[number] for cells in shown]
-        longest = max([len(column.title), *(len(cell.text) for cell in texts)])
-        ends = max([0, *(len(cell.interval) + 2 for cell in texts)])
-        found.append(min(max(longest, ends, _LEAST), _MOST))
-    return found
+        texts = [_text(cells[number]) for cells in shown]
+        words = [len(word) for text in texts for word in text.split(" ")]
+        words += [_HEAD * len(word) for word in column.title.split(" ")]
+        least.append(max(words) * letter + 2 * _SIDE)
+        full = max([_HEAD * len(column.title), *map(len, texts)])
+        wished.append(max(least[-1], min(full, _MOST) * letter + 2 * _SIDE))
+    return least, wished
+
+
+def _text(cell: CellText) -> str:
+    """Return a value and its interval; the interval stays on one line."""
+    if not cell.interval:
+        return cell.text
+    return f"{cell.text} ({cell.interval.replace(' ', _JOINED)})"
 
 
 def _rules(properties: CT_TcPr, edges: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ctbone.config import READER
 from ctbone.manuscript.numbers import Numbers
 from ctbone.manuscript.parts import (
     Author,
@@ -88,8 +89,8 @@ def _population(numbers: Numbers) -> list[Paragraph]:
         )
     )
     first += [_set(numbers, key) for key in numbers.names(*cohort, "sets")]
-    first.append((Author("eligibility criteria, centres and dates"),))
-    return [sentences(*first), _left_out(numbers)]
+    first += [_left_out(numbers), (Author("eligibility criteria, centres and dates"),)]
+    return [sentences(*first)]
 
 
 def _set(numbers: Numbers, key: str) -> Paragraph:
@@ -98,7 +99,7 @@ def _set(numbers: Numbers, key: str) -> Paragraph:
     names = {"internal": "internal test", "external": "external test", "validation": "validation"}
     template = "The {name} comprised {cases} cases of {patients} {unit}s ({classes})"
     if key == "external":
-        template += " from {centres}"
+        template += " from {count} centres ({centres})"
     return line(
         template + ".",
         name=names.get(key, key),
@@ -106,7 +107,16 @@ def _set(numbers: Numbers, key: str) -> Paragraph:
         patients=numbers.count(*path, "patients"),
         unit=numbers.text("records", "cohort", "unit"),
         classes=_counted(numbers, *path, "classes"),
-        centres=_counted(numbers, *path, "centres"),
+        count=numbers.count(*path, "centres"),
+        centres=listed(
+            [
+                line("{name}, {n}", name=numbers.key(*at, name), n=numbers.count(*at, name))
+                for at in [(*path, "centres")]
+                for name in numbers.names(*at)
+            ],
+            between="; ",
+            last="; ",
+        ),
     )
 
 
@@ -135,13 +145,13 @@ def _left_out(numbers: Numbers) -> Paragraph:
         ]
         lines.append(
             line(
-                "Of these, {n} had no result: {reasons}.",
+                "No result is reported for {n} cases: {reasons}.",
                 n=numbers.count(*path, "cases"),
                 reasons=listed(reasons, between="; ", last="; "),
             )
         )
     else:
-        lines.append(("All of them had a result.",))
+        lines.append(("All cases had a result.",))
     missing = ("records", "cohort", "missing")
     if names := numbers.names(*missing):
         cells = [
@@ -155,7 +165,7 @@ def _left_out(numbers: Numbers) -> Paragraph:
 def _reference(numbers: Numbers) -> Paragraph:
     classes = [numbers.text("classes", place) for place in range(len(numbers.get("classes") or ()))]
     positive = (
-        line(" {name} was the positive class.", name=numbers.text("positive"))
+        line(" The positive class was {name}.", name=numbers.text("positive"))
         if numbers.get("positive")
         else ()
     )
@@ -309,15 +319,13 @@ def _augmentation(numbers: Numbers, training: tuple[str | int, ...]) -> Paragrap
         Field(axis.replace("_", "-"), "/".join(map(str, (*path, "flip"))))
         for axis in numbers.get(*path, "flip") or ()
     ]
-    mirrored = line(", and mirroring ({axes})", axes=listed(flips)) if flips else ()
-    return line(
-        "Training samples were rotated by up to {rotation}°, shifted by up to {shift} of the edge "
-        "and zoomed by up to {scale}{mirrored}.",
-        rotation=numbers.short(*path, "rotation"),
-        shift=numbers.share(*path, "translation"),
-        scale=numbers.share(*path, "scale"),
-        mirrored=mirrored,
-    )
+    changes = [
+        line("rotated by up to {angle}°", angle=numbers.short(*path, "rotation")),
+        line("shifted by up to {shift} of the edge", shift=numbers.share(*path, "translation")),
+        line("zoomed by up to {scale}", scale=numbers.share(*path, "scale")),
+    ]
+    changes += [line("mirrored ({axes})", axes=listed(flips))] if flips else []
+    return line("Training samples were {changes} at random.", changes=listed(changes))
 
 
 def _elsewhere(numbers: Numbers) -> Paragraph:
@@ -337,33 +345,40 @@ def _folds(numbers: Numbers) -> Paragraph:
     if numbers.get(*path) is None:
         return (Author("how cases were divided into training, validation and test sets"),)
     unit = numbers.text("records", "cohort", "unit")
+    chosen = ["epochs"]
+    chosen += ["thresholds"] if numbers.get("threshold") == "youden" else []
+    chosen += ["fusion weights"] if numbers.get("records", "fusions") else []
+    chosen[0] = chosen[0].capitalize()
+    known = not numbers.get("records", "elsewhere")
     external = (
         " No model was trained on external cases; their probability is the mean over the models of "
         "the folds."
-        if numbers.get("external")
+        if numbers.get("external") and known
         else ""
     )
     return line(
         "Models were trained in {count} cross-validation folds, drawn by {unit} and stratified by "
         "class. In each, one fold was the test set, {share} of the {unit}s of the other folds were "
-        "the validation set, and the rest were the training set. Epochs, thresholds and fusion "
-        "weights were chosen on validation sets only. Internal results are out-of-fold: each case "
-        "was predicted by the one model that had not seen its {unit}.{external}",
+        "the validation set, and the rest were the training set. {chosen} were chosen on "
+        "validation sets only. Internal results{of} are out-of-fold: each case was predicted by "
+        "the one model that had not seen its {unit}.{external}",
         count=numbers.count(*path, "count"),
         share=numbers.share(*path, "validation_share"),
         unit=unit,
+        chosen=listed(chosen),
+        of="" if known else " of the models that were trained in this study",
         external=external,
     )
 
 
 def _fusions(numbers: Numbers) -> list[Paragraph]:
-    return [_fusion(numbers, name) for name in numbers.names("records", "fusions")]
+    return [sentences(*(_fusion(numbers, name) for name in numbers.names("records", "fusions")))]
 
 
 def _fusion(numbers: Numbers, name: str) -> Paragraph:
     path = ("records", "fusions", name)
     parts = [
-        *(numbers.text(*path, "parts", place) for place in range(len(numbers.get(*path, "parts")))),
+        *(title_of(numbers, str(part)) for part in numbers.get(*path, "parts")),
         *(
             numbers.text(*path, "columns", place)
             for place in range(len(numbers.get(*path, "columns") or ()))
@@ -375,7 +390,7 @@ def _fusion(numbers: Numbers, name: str) -> Paragraph:
         else ()
     )
     return line(
-        "{name} is a {kind} of {parts}: {how}.{reader}",
+        "The combination {name} is a {kind} of {parts}: {how}.{reader}",
         name=title_of(numbers, name),
         kind=numbers.text(*path, "kind"),
         parts=listed(parts),
@@ -391,8 +406,8 @@ def _readers(numbers: Numbers) -> Paragraph:
     levels = _counted(numbers, *path, "levels")
     lines = [
         line(
-            "{count} readers ({levels}) read {cases} cases, of which {positives} were {positive}. "
-            "The design was {design}.",
+            "The reader study had {count} readers ({levels}), who read {cases} cases; {positives} "
+            "of these were {positive}. The design was {design}.",
             count=_readers_count(numbers),
             levels=levels,
             cases=numbers.count(*path, "cases"),
@@ -404,9 +419,9 @@ def _readers(numbers: Numbers) -> Paragraph:
     if numbers.get(*path, "effect"):
         lines.append(
             line(
-                "Each case was read twice, without and then with the support of {model}. {washout}",
+                "Each case was read without and with the support of {model}. {washout}",
                 model=numbers.text(*path, "model") if numbers.get(*path, "model") else "AI",
-                washout=Author("interval between the sessions"),
+                washout=Author("order of the sessions and the interval between them"),
             )
         )
     lines.append(
@@ -549,8 +564,8 @@ def _software(numbers: Numbers) -> Paragraph:
 
 
 def title_of(numbers: Numbers, name: str) -> Field:
-    """Return the title of a model from the settings, or its name."""
+    """Return the title of a model from the settings, or its name; the reader is "the reader"."""
     for path in (("titles", name), ("records", "networks", name, 0, "title")):
         if numbers.get(*path):
             return numbers.text(*path)
-    return numbers.key("models", name)
+    return Field("the reader", "models/reader") if name == READER else numbers.key("models", name)

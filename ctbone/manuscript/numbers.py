@@ -94,21 +94,28 @@ class Numbers:
             found.get("why"),
         )
 
-    def estimate(self, *path: str | int, digits: int = 3) -> Paragraph:
-        """Return a value with its interval in brackets; the reason if a part is undefined."""
+    def estimate(
+        self, *path: str | int, digits: int = 3, p: tuple[str | int, ...] = ()
+    ) -> Paragraph:
+        """Return a value with its interval, and the p-value at ``p``, in brackets.
+
+        If the value is undefined, the brackets hold the reason.
+        """
         estimate = self.read(*path)
         if estimate.value is None:
             return line("undefined ({why})", why=_field(estimate.why or "no value", (*path, "why")))
         key = "difference" if "difference" in (self.get(*path) or {}) else "value"
         value = _field(number(estimate.value, digits), (*path, key))
         ends = interval(estimate, digits)
+        test = line("; p {p}", p=self.p(*p)) if p else ()
         if not ends:
-            return line("{value} (no interval)", value=value)
+            return line("{value} (no interval{test})", value=value, test=test)
         return line(
-            "{value} ({level} CI {ends})",
+            "{value} ({level} CI {ends}{test})",
             value=value,
             level=self.share("confidence"),
             ends=_field(ends, (*path, "low, high")),
+            test=test,
         )
 
 

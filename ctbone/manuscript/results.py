@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ctbone.document import Table
 from ctbone.manuscript.methods import METRIC_NAMES, primary_comparisons, title_of
 from ctbone.manuscript.numbers import Numbers
 from ctbone.manuscript.parts import (
@@ -79,11 +82,8 @@ class _Writer:
         kept = [block for block in blocks if block]
         self.blocks += [Heading(title, 2), *kept] if kept else []
 
-    def table(self, table: object) -> NumberedTable:
+    def table(self, table: Table) -> NumberedTable:
         """Give a table the next number."""
-        from ctbone.document import Table
-
-        assert isinstance(table, Table)
         self.count += 1
         return NumberedTable(self.count, table)
 
@@ -129,11 +129,11 @@ class _Writer:
             table=Reference(f"Table {made.number}"),
         )
         shown = _named_models(numbers, models)
-        discrimination = sentences(
-            opening, *(_performance(numbers, (*path, model), model) for model in shown)
+        discrimination, calibration = (
+            [_estimates(numbers, (*path, model), model, names) for model in shown]
+            for names in (_NAMED, _CALIBRATION)
         )
-        calibration = sentences(*(_calibration(numbers, (*path, model), model) for model in shown))
-        return [discrimination, calibration, made]
+        return [sentences(opening, *discrimination), sentences(*calibration), made]
 
     def comparisons(self) -> list[Block]:
         """Summarise the exploratory comparisons of each set, and list them in a table."""
@@ -149,25 +149,8 @@ class _Writer:
 
     def weights(self) -> list[Block]:
         """State the weights of each fusion."""
-        numbers = self.numbers
-        return [
-            line(
-                "In {name}, the mean weights over the folds were {weights}.",
-                name=title_of(numbers, name),
-                weights=listed(
-                    [
-                        line(
-                            "{weight} for {part}",
-                            weight=numbers.value("fusion", name, "mean", part, digits=2),
-                            part=title_of(numbers, part),
-                        )
-                        for part in numbers.names("fusion", name, "mean")
-                    ]
-                ),
-            )
-            for name in numbers.names("fusion")
-            if numbers.names("fusion", name, "mean")
-        ]
+        names = self.numbers.names("fusion")
+        return [sentences(*(_weights(self.numbers, name) for name in names))]
 
     def readers(self) -> list[Block]:
         """State the effect of AI on the readers."""
@@ -185,13 +168,31 @@ class _Writer:
             ratio = ("reader_study", "time_ratio")
             lines.append(
                 line(
-                    "The reading time with AI was {ratio} times that without (p {p}).",
-                    ratio=numbers.estimate(*ratio, digits=2),
-                    p=numbers.p(*ratio, "p_value"),
+                    "The ratio of the reading time with AI to that without was {ratio}.",
+                    ratio=numbers.estimate(*ratio, digits=2, p=(*ratio, "p_value")),
                 )
             )
         lines.append(line("{table} has every measure.", table=Reference(f"Table {made.number}")))
         return [sentences(*lines), made]
+
+
+def _weights(numbers: Numbers, name: str) -> Paragraph:
+    path = ("fusion", name, "mean")
+    weights = [
+        line(
+            "{weight} for {part}",
+            weight=numbers.value(*path, part, digits=2),
+            part=title_of(numbers, part),
+        )
+        for part in numbers.names(*path)
+    ]
+    if not weights:
+        return ()
+    return line(
+        "In {name}, the mean weights over the folds were {weights}.",
+        name=title_of(numbers, name),
+        weights=listed(weights),
+    )
 
 
 def _named_models(numbers: Numbers, models: list[str]) -> list[str]:
@@ -229,39 +230,32 @@ def _primary(numbers: Numbers, path: tuple[str | int, ...]) -> Paragraph:
     )
     metric = str(numbers.get(*path, "metric") or "auc")
     return line(
-        "Primary comparison of {a} with {b}{where}: the difference in {metric} was {difference}, "
-        "p {p}.",
+        "Primary comparison of {a} with {b}{where}: the difference in {metric} was {difference}.",
         a=title_of(numbers, sides[0]),
         b=title_of(numbers, sides[1]),
         where=where,
         metric=METRIC_NAMES.get(metric, metric),
-        difference=numbers.estimate(*path),
-        p=numbers.p(*path, adjusted),
+        difference=numbers.estimate(*path, p=(*path, adjusted)),
     )
 
 
-def _performance(numbers: Numbers, path: tuple[str, ...], model: str) -> Paragraph:
-    found = [
-        line(
-            "{metric} {estimate}", metric=METRIC_NAMES[name], estimate=numbers.estimate(*path, name)
-        )
-        for name in _NAMED
-        if numbers.get(*path, name) is not None
-    ]
-    return line("{model}: {found}.", model=title_of(numbers, model), found=listed(found))
-
-
-def _calibration(numbers: Numbers, path: tuple[str, ...], model: str) -> Paragraph:
-    found = [
-        line(
-            "{metric} {estimate}", metric=METRIC_NAMES[name], estimate=numbers.estimate(*path, name)
-        )
-        for name in _CALIBRATION
-        if numbers.get(*path, name) is not None
-    ]
-    if not found:
+def _estimates(
+    numbers: Numbers, path: tuple[str, ...], model: str, names: Sequence[str]
+) -> Paragraph:
+    """Return "For 3d, the AUC was 0.9 (95% CI …) and the sensitivity 0.8 (…)."."""
+    known = [name for name in names if numbers.get(*path, name) is not None]
+    if not known:
         return ()
-    return line("{model} had a {found}.", model=title_of(numbers, model), found=listed(found))
+    found = [
+        line(
+            "the {metric} {was}{estimate}",
+            metric=METRIC_NAMES[name],
+            was="" if place else "was ",
+            estimate=numbers.estimate(*path, name),
+        )
+        for place, name in enumerate(known)
+    ]
+    return line("For {model}, {found}.", model=title_of(numbers, model), found=listed(found))
 
 
 def _comparisons(
@@ -285,25 +279,25 @@ def _comparisons(
         return text
     each = [
         line(
-            "{a} against {b} {difference}, adjusted p {p}",
+            "{a} against {b} {difference}",
             a=title_of(numbers, str(numbers.get(*path, place, "a"))),
             b=title_of(numbers, str(numbers.get(*path, place, "b"))),
-            difference=numbers.estimate(*path, place),
-            p=numbers.p(*path, place, "p_value_holm"),
+            difference=numbers.estimate(*path, place, p=(*path, place, "p_value_holm")),
         )
         for place in small
     ]
-    listing = line("These are: {each}.", each=listed(each, between="; ", last="; "))
+    listing = line(
+        "These are, with the adjusted p: {each}.", each=listed(each, between="; ", last="; ")
+    )
     return sentences(text, listing)
 
 
 def _effect(numbers: Numbers, path: tuple[str, ...], name: str) -> Paragraph:
     return line(
         "The mean {measure} of the readers was {before} without and {after} with AI, a change of "
-        "{change} (p {p}).",
+        "{change}.",
         measure=METRIC_NAMES.get(name, name),
         before=numbers.estimate(*path, "unaided"),
         after=numbers.estimate(*path, "aided"),
-        change=numbers.estimate(*path, "change"),
-        p=numbers.p(*path, "change", "p_value"),
+        change=numbers.estimate(*path, "change", p=(*path, "change", "p_value")),
     )

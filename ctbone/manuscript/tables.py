@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ctbone.config import READER
 from ctbone.document import Cell, Table, TableColumn, TableRow, plain_table
 from ctbone.manuscript.methods import METRIC_NAMES, title_of
 from ctbone.manuscript.numbers import Numbers
@@ -34,7 +35,7 @@ def performance_table(numbers: Numbers, path: tuple[str, ...], where: str) -> Ta
     ]
     rows: list[list[Cell]] = [
         [
-            title_of(numbers, model).text,
+            _row_title(numbers, model),
             *(numbers.read(*path, model, name) for name in metrics),
         ]
         for model in models
@@ -56,7 +57,7 @@ def comparison_table(numbers: Numbers, path: tuple[str, ...], where: str) -> Tab
     """Return the exploratory comparisons of AUCs on a set."""
     rows: list[list[Cell]] = []
     for place, entry in enumerate(numbers.get(*path)):
-        names = [title_of(numbers, str(entry[side])).text for side in ("a", "b")]
+        names = [_row_title(numbers, str(entry[side])) for side in ("a", "b")]
         difference = numbers.read(*path, place)
         rows.append([*names, difference, entry.get("p_value"), entry.get("p_value_holm")])
     return plain_table(
@@ -100,6 +101,10 @@ def effect_table(numbers: Numbers) -> Table:
         note=f"Random readers and cases; {numbers.share('confidence').text} intervals; p-values "
         "are not adjusted for the number of measures.",
     )
+
+
+def _row_title(numbers: Numbers, model: str) -> str:
+    return "Reader" if model == READER else title_of(numbers, model).text
 
 
 def _title(name: str) -> str:

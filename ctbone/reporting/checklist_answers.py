@@ -92,7 +92,10 @@ def _of_patients(
             f"{len(cohort)} cases of {patients} patients ({cases}); their origin: for the authors",
             "patients",
         ),
-        "flow": (f"Flow chart; {excluded} cases excluded, with the reasons", "patients"),
+        "flow": (
+            f"Flow chart; cases without a result: {excluded}; criteria: for the authors",
+            "patients",
+        ),
         "sides": (
             "Table of baseline characteristics, internal and external side by side, without a test "
             "between them",

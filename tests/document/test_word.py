@@ -32,7 +32,7 @@ def test_a_table_reads_as_it_should():
     assert rows == [
         ["", "Internal", "Internal"],
         ["Model", "AUC", "p"],
-        ["3d", "0.900\n(0.850 to 0.950)", "< .001"],
+        ["3d", "0.900 (0.850\u00a0to\u00a00.950)", "< .001"],
         ["2d <&> 中", "–", "–"],
     ]
     assert document.paragraphs[0].text == "Performance."
