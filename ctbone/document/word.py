@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Sequence
 from datetime import datetime
@@ -30,6 +31,7 @@ _LETTER = 0.19  # mean width of a letter, in mm for each point of its size
 _HEAD = 1.4  # the same of a heading, which is bold, as a multiple
 _TOGETHER = 25  # rows; a table with no more stays on one page
 _SIDE = 1.0  # mm between a cell's text and its edge
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _JOINED = "\u00a0"  # a space at which no line breaks
 # Dates of the files in the archive and of the document: the same content gives the same bytes.
 _DAY = (1980, 1, 1, 0, 0, 0)
@@ -64,7 +66,7 @@ def new_document(title: str) -> Document:
         style.base_style, style.font.size = document.styles["Normal"], Pt(size)
         style.paragraph_format.space_after = Pt(0)
     properties = document.core_properties
-    properties.title, properties.author, properties.comments = title, "", ""
+    properties.title, properties.author, properties.comments = printable(title), "", ""
     properties.language = "en"
     properties.created = properties.modified = datetime(*_DAY)
     return document
@@ -90,7 +92,7 @@ def add_table(
 
     title = f"Table {number}. {table.title}." if number else f"{table.title}."
     caption = document.add_paragraph()
-    caption.add_run(title).bold = True
+    caption.add_run(printable(title)).bold = True
     caption.paragraph_format.keep_with_next = True
     made = document.add_table(rows=0, cols=len(table.columns))
     made.autofit = False
@@ -107,7 +109,7 @@ def add_table(
     notes = [table.note] if table.note else []
     if table.undefined():
         notes.append(f"Undefined (–): {'; '.join(table.undefined())}.")
-    below = document.add_paragraph(" ".join(notes), style="Cell")
+    below = document.add_paragraph(printable(" ".join(notes)), style="Cell")
     below.paragraph_format.space_before, below.paragraph_format.space_after = Pt(2), Pt(8)
 
 
@@ -124,6 +126,17 @@ def table_document(table: Table, base: str = "") -> bytes:
     document = new_document(table.title)
     add_table(document, table, base=base)
     return document_bytes(document)
+
+
+def printable(text: str) -> str:
+    r"""Replace the letters that XML does not allow.
+
+    Examples
+    --------
+    >>> printable("a\x07b")
+    'a b'
+    """
+    return _NO_XML.sub(" ", text)
 
 
 def document_bytes(document: Document) -> bytes:
@@ -146,7 +159,7 @@ def _add_groups(made: WordTable, table: Table) -> None:
         end = at + (group.span if group.title else 1) - 1
         if group.title:
             cell = cells[at].merge(cells[end])
-            cell.paragraphs[0].add_run(group.title).bold = True
+            cell.paragraphs[0].add_run(printable(group.title)).bold = True
             cell.paragraphs[0].alignment = WD_ALIGN_PARAGRAPH.CENTER
         at += group.span
 
@@ -164,7 +177,7 @@ def _add_row(
         if base and shown.section:
             _link(paragraph, shown.text, f"{base}#{shown.section}")
         else:
-            paragraph.add_run(_text(shown)).bold = strong
+            paragraph.add_run(printable(_text(shown))).bold = strong
 
 
 def _link(paragraph: Paragraph, text: str, address: str) -> None:
@@ -176,7 +189,7 @@ def _link(paragraph: Paragraph, text: str, address: str) -> None:
     link = OxmlElement("w:hyperlink")
     key = paragraph.part.relate_to(address, RELATIONSHIP_TYPE.HYPERLINK, is_external=True)
     link.set(qn("r:id"), key)
-    run = paragraph.add_run(text)
+    run = paragraph.add_run(printable(text))
     run.underline = True
     link.append(run._r)
     paragraph._p.append(link)

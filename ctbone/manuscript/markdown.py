@@ -12,6 +12,7 @@ from ctbone.manuscript.parts import (
     NumberedFigure,
     NumberedTable,
     Paragraph,
+    text_of,
 )
 
 _ACTIVE = re.compile(r"([\\`*_{}<>|~$#])")
@@ -36,7 +37,7 @@ def markdown(manuscript: Manuscript) -> str:
 def _paragraph(paragraph: Paragraph) -> str:
     texts = []
     for part in paragraph:
-        text = _escaped(part if isinstance(part, str) else part.text)
+        text = _escaped(text_of(part))
         texts.append(f"**{text}**" if isinstance(part, Author) else text)
     return "".join(texts)
 

@@ -13,6 +13,7 @@ from ctbone.manuscript.parts import (
     Field,
     Heading,
     Paragraph,
+    Part,
     line,
     listed,
     sentences,
@@ -84,7 +85,7 @@ def _population(numbers: Numbers) -> list[Paragraph]:
             "The study included {cases} cases of {patients} {unit}s ({classes}).",
             cases=numbers.count(*cohort, "cases"),
             patients=numbers.count(*cohort, "patients"),
-            unit=numbers.text(*cohort, "unit"),
+            unit=unit_of(numbers),
             classes=_counted(numbers, *cohort, "classes"),
         )
     )
@@ -105,7 +106,7 @@ def _set(numbers: Numbers, key: str) -> Paragraph:
         name=names.get(key, key),
         cases=numbers.count(*path, "cases"),
         patients=numbers.count(*path, "patients"),
-        unit=numbers.text("records", "cohort", "unit"),
+        unit=unit_of(numbers),
         classes=_counted(numbers, *path, "classes"),
         count=numbers.count(*path, "centres"),
         centres=listed(
@@ -254,8 +255,7 @@ def _network(numbers: Numbers, name: str, group: int) -> Paragraph:
     path = ("records", "networks", name, group)
     training = (*path, "training")
     several = len(numbers.get("records", "networks", name)) > 1
-    weights = numbers.text(*path, "weights")
-    start = _STARTS.get(weights.text, "given")
+    weights = str(numbers.get(*path, "weights"))
     views = {"equal": "the mean", "area": "the mean, weighted by the area of the lesion,"}
     mean = views.get(str(numbers.get(*path, "view_weights")), "a weighted mean")
     return sentences(
@@ -267,7 +267,7 @@ def _network(numbers: Numbers, name: str, group: int) -> Paragraph:
             folds=line(" (folds {n})", n=_values(numbers, *path, "folds")) if several else (),
             network=numbers.text(*path, "network"),
             dimensions=numbers.count(*path, "dimensions"),
-            start=Field(start, weights.path),
+            start=Field(_STARTS.get(weights, "given"), "/".join(map(str, (*path, "weights")))),
             epochs=numbers.count(*training, "epochs"),
             batch=numbers.count(*training, "batch_size"),
             optimizer=numbers.text(*training, "optimizer"),
@@ -344,7 +344,7 @@ def _folds(numbers: Numbers) -> Paragraph:
     path = ("records", "folds")
     if numbers.get(*path) is None:
         return (Author("how cases were divided into training, validation and test sets"),)
-    unit = numbers.text("records", "cohort", "unit")
+    unit = unit_of(numbers)
     chosen = ["epochs"]
     chosen += ["thresholds"] if numbers.get("threshold") == "youden" else []
     chosen += ["fusion weights"] if numbers.get("records", "fusions") else []
@@ -563,7 +563,12 @@ def _software(numbers: Numbers) -> Paragraph:
     )
 
 
-def title_of(numbers: Numbers, name: str) -> Field:
+def unit_of(numbers: Numbers) -> str:
+    """Return what the folds keep together: "patient", or "group" where patients are unknown."""
+    return "group" if numbers.get("records", "cohort", "unit") == "group" else "patient"
+
+
+def title_of(numbers: Numbers, name: str) -> Part:
     """Return the title of a model from the settings, or its name; the reader is "the reader"."""
     for path in (("titles", name), ("records", "networks", name, 0, "title")):
         if numbers.get(*path):

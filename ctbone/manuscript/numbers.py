@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctbone.document import interval, number, p_text
-from ctbone.manuscript.parts import Field, Paragraph, line
+from ctbone.manuscript.parts import Author, Field, Paragraph, Part, line
 from ctbone.stats import Estimate
 
 
 class Numbers:
     """The content of ``metrics.json``, read by path.
+
+    What the file lacks becomes a placeholder for the authors.
 
     Parameters
     ----------
@@ -25,6 +27,8 @@ class Numbers:
     Field(text='80', path='n')
     >>> numbers.share("confidence").text
     '95%'
+    >>> numbers.text("positive").text
+    '[authors: positive is not recorded]'
     """
 
     def __init__(self, content: Mapping[str, Any]) -> None:
@@ -45,37 +49,37 @@ class Numbers:
         found = self.get(*path)
         return list(found) if isinstance(found, Mapping) else []
 
-    def text(self, *path: str | int) -> Field:
+    def text(self, *path: str | int) -> Part:
         """Return a text as it is."""
-        return _field(str(self.get(*path)), path)
+        return _field(self.get(*path), path)
 
     def key(self, *path: str | int) -> Field:
         """Return the last key of a path, such as the name of a model."""
-        return _field(str(path[-1]), path)
+        return Field(str(path[-1]), "/".join(map(str, path)))
 
-    def count(self, *path: str | int) -> Field:
+    def count(self, *path: str | int) -> Part:
         """Return an integer; of a list or a mapping its length."""
         found = self.get(*path)
-        return _field(str(len(found) if isinstance(found, list | Mapping) else found), path)
+        return _field(len(found) if isinstance(found, list | Mapping) else found, path)
 
-    def value(self, *path: str | int, digits: int = 3) -> Field:
+    def value(self, *path: str | int, digits: int = 3) -> Part:
         """Return a number with fixed decimals."""
         return _field(number(_number(self.get(*path)), digits), path)
 
-    def short(self, *path: str | int) -> Field:
+    def short(self, *path: str | int) -> Part:
         """Return a number with as few digits as it has: 0.0002, 15, 1e-05."""
         found = self.get(*path)
         try:
             return _field(f"{float(found):g}", path)
         except (TypeError, ValueError):
-            return _field(str(found), path)
+            return _field(found, path)
 
-    def share(self, *path: str | int) -> Field:
+    def share(self, *path: str | int) -> Part:
         """Return a share as a percentage."""
         found = _number(self.get(*path))
         return _field("–" if found is None else f"{100 * found:g}%", path)
 
-    def p(self, *path: str | int) -> Field:
+    def p(self, *path: str | int) -> Part:
         """Return a p-value with its sign of relation: ``= .031``, ``< .001``."""
         text = p_text(_number(self.get(*path)))
         return _field(text if text[0] in "<>–" else f"= {text}", path)
@@ -119,8 +123,10 @@ class Numbers:
         )
 
 
-def _field(text: str, path: tuple[str | int, ...]) -> Field:
-    return Field(text, "/".join(map(str, path)))
+def _field(found: object, path: tuple[str | int, ...]) -> Part:
+    """Return a field; what is missing in the file is left to the authors."""
+    where = "/".join(map(str, path))
+    return Author(f"{where} is not recorded") if found in (None, "") else Field(str(found), where)
 
 
 def _number(value: Any) -> float | None:

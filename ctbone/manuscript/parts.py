@@ -50,6 +50,11 @@ Part: TypeAlias = str | Field | Author | Reference
 Paragraph: TypeAlias = tuple[Part, ...]
 
 
+def text_of(part: Part) -> str:
+    """Return the text of a part."""
+    return part if isinstance(part, str) else part.text
+
+
 @dataclass(frozen=True)
 class Heading:
     """A heading of level 1 or 2."""
@@ -89,7 +94,7 @@ class NumberedFigure:
     @property
     def file(self) -> str:
         """Name of the copy beside the manuscript."""
-        return f"figures/figure_{self.number}{self.picture.suffix}"
+        return f"figures/figure-{self.number}{self.picture.suffix}"
 
     @property
     def caption(self) -> str:
@@ -173,4 +178,4 @@ def sentences(*lines: Paragraph) -> Paragraph:
 
 def plain(paragraph: Paragraph) -> str:
     """Return the text of a paragraph."""
-    return "".join(part if isinstance(part, str) else part.text for part in paragraph)
+    return "".join(map(text_of, paragraph))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ctbone.document import Table
-from ctbone.manuscript.methods import METRIC_NAMES, primary_comparisons, title_of
+from ctbone.manuscript.methods import METRIC_NAMES, primary_comparisons, title_of, unit_of
 from ctbone.manuscript.numbers import Numbers
 from ctbone.manuscript.parts import (
     Author,
@@ -96,7 +96,7 @@ class _Writer:
         text = line(
             "{table} shows the characteristics of the {unit}s.",
             table=Reference(f"Table {made.number}"),
-            unit=self.numbers.text("records", "cohort", "unit"),
+            unit=unit_of(self.numbers),
         )
         return [text, made]
 

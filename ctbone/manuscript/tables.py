@@ -6,6 +6,7 @@ from ctbone.config import READER
 from ctbone.document import Cell, Table, TableColumn, TableRow, plain_table
 from ctbone.manuscript.methods import METRIC_NAMES, title_of
 from ctbone.manuscript.numbers import Numbers
+from ctbone.manuscript.parts import text_of
 
 _COLUMNS = ("auc", "sensitivity", "specificity", "ppv", "npv", "accuracy", "brier")
 
@@ -40,7 +41,7 @@ def performance_table(numbers: Numbers, path: tuple[str, ...], where: str) -> Ta
         ]
         for model in models
     ]
-    level = numbers.share("confidence").text
+    level = text_of(numbers.share("confidence"))
     return plain_table(
         key="performance_" + "_".join((*path[:-1], where.split(" ")[0])),
         title=f"Performance, {where}",
@@ -104,7 +105,7 @@ def effect_table(numbers: Numbers) -> Table:
 
 
 def _row_title(numbers: Numbers, model: str) -> str:
-    return "Reader" if model == READER else title_of(numbers, model).text
+    return "Reader" if model == READER else text_of(title_of(numbers, model))
 
 
 def _title(name: str) -> str:

@@ -10,6 +10,7 @@ from ctbone.manuscript.parts import (
     NumberedFigure,
     NumberedTable,
     Paragraph,
+    text_of,
 )
 
 _PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
@@ -55,9 +56,7 @@ def tex(manuscript: Manuscript) -> str:
 
 def _paragraph(paragraph: Paragraph) -> str:
     return "".join(
-        rf"\authors{{{escape(part.what)}}}"
-        if isinstance(part, Author)
-        else escape(part if isinstance(part, str) else part.text)
+        rf"\authors{{{escape(part.what)}}}" if isinstance(part, Author) else escape(text_of(part))
         for part in paragraph
     )
 

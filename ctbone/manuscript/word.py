@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ctbone.document.word import add_table, document_bytes, new_document
+from ctbone.document.word import add_table, document_bytes, new_document, printable
 from ctbone.manuscript.parts import (
     Author,
     Heading,
@@ -12,6 +12,7 @@ from ctbone.manuscript.parts import (
     NumberedFigure,
     NumberedTable,
     Paragraph,
+    text_of,
 )
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def word(manuscript: Manuscript) -> bytes:
     """Return the manuscript as a Word document; placeholders for the authors are highlighted."""
     document = new_document(manuscript.title)
-    document.add_paragraph(manuscript.title, style="Title")
+    document.add_paragraph(printable(manuscript.title), style="Title")
     for block in manuscript.blocks:
         if isinstance(block, Heading):
             document.add_heading(block.text, block.level)
@@ -39,7 +40,7 @@ def _add_paragraph(document: Document, paragraph: Paragraph) -> None:
 
     made = document.add_paragraph()
     for part in paragraph:
-        run = made.add_run(part if isinstance(part, str) else part.text)
+        run = made.add_run(printable(text_of(part)))
         if isinstance(part, Author):
             run.font.highlight_color = WD_COLOR_INDEX.YELLOW
 
@@ -53,4 +54,4 @@ def _add_figure(document: Document, block: NumberedFigure) -> None:
     caption = document.add_paragraph()
     caption.paragraph_format.keep_together = True
     caption.add_run(f"Figure {block.number}. ").bold = True
-    caption.add_run(block.caption)
+    caption.add_run(printable(block.caption))
