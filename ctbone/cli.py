@@ -656,11 +656,20 @@ def evaluate(
 
 
 @app.command()
-def report(study: StudyDir = HERE) -> None:
+def report(
+    manuscript: Annotated[
+        bool,
+        typer.Option(
+            "--manuscript",
+            help="Also write Methods and Results as Word, Markdown and LaTeX.",
+        ),
+    ] = False,
+    study: StudyDir = HERE,
+) -> None:
     """Write every table and figure, and one HTML page."""
     from ctbone import workflow
 
-    print(workflow.report(study))
+    print(workflow.report(study, manuscript=manuscript))
 
 
 @app.command()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ctbone.dicom import Series
     from ctbone.explaining import Explanations
     from ctbone.fusion import FusionSummary
+    from ctbone.manuscript import Kit
     from ctbone.pacs import PulledCase, Pushed
     from ctbone.preprocessing import CropSummary
     from ctbone.radiographs import RadiographSummary
@@ -558,9 +559,12 @@ class Report(Result):
     ----------
     path
         ``index.html``; beside it are ``metrics.json``, ``tables/`` and ``figures/``.
+    manuscript
+        The manuscript kit, if one was asked for.
     """
 
     path: Path
+    manuscript: Kit | None = None
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -579,7 +583,12 @@ class Report(Result):
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        return f"Report: {self.path.resolve()}"
+        lines = [f"Report: {self.path.resolve()}"]
+        if self.manuscript is not None:
+            lines.append(f"Manuscript: {self.manuscript.folder.resolve()}")
+            kept = ", ".join(self.manuscript.kept)
+            lines += [f"Edited files are kept under other names: {kept}"] if kept else []
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         table = self.table

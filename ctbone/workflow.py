@@ -641,7 +641,7 @@ def predict(
     column
         Clinical columns of the patient, such as age and sex.
     score
-        A radiologist's confidence that the patient is positive, 1 to 9 without 5; fusions with a
+        A radiologist's score on the study's scale, as text, such as ``7``; fusions with a
         reader take it with the mapping and the weights of the study.
     out
         Folder of the JSON files and ``answers.csv``; None writes nothing.
@@ -982,13 +982,15 @@ def evaluate(
     return Evaluation(page)
 
 
-def report(study: Study | AnyPath = ".") -> Report:
+def report(study: Study | AnyPath = ".", *, manuscript: bool = False) -> Report:
     """Write every table and figure of a study, and one HTML page.
 
     Parameters
     ----------
     study
         The study or its folder; it has predictions.
+    manuscript
+        Also write Methods and Results as Word, Markdown and LaTeX into ``report/manuscript/``.
 
     Returns
     -------
@@ -1010,7 +1012,12 @@ def report(study: Study | AnyPath = ".") -> Report:
     from ctbone.reporting import report as report_study
 
     with custody.timed(study, "report"):
-        return Report(report_study(study, chapters=(reader_chapter,)))
+        page = report_study(study, chapters=(reader_chapter,))
+    if not manuscript:
+        return Report(page)
+    from ctbone.manuscript import write_manuscript
+
+    return Report(page, write_manuscript(page.parent))
 
 
 def readers(

@@ -11,13 +11,14 @@ PACKAGE = ROOT / "ctbone"
 STAGES = {
     *("phantom", "dicom", "preprocessing", "auditing", "training", "inference", "fusion"),
     *("radiographs", "release", "reporting", "reader_study", "planning", "explaining", "reading"),
+    "manuscript",
 }
 SHARED = {
     "masks": {"cropping", "preprocessing", "transforms"},
     "cropping": {"preprocessing", "transforms"},
     "document": {
         *("preprocessing", "training", "reporting", "auditing", "reader_study", "planning"),
-        "explaining",
+        *("explaining", "manuscript"),
     },
     "viewer": {"preprocessing", "reading", "reporting"},
     "learning": {"training", "release"},

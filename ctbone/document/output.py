@@ -18,6 +18,9 @@ _FOLDERS = ("tables", "figures")
 def write_page(folder: Path, page: Page, numbers: str = "metrics.json") -> Path:
     """Write ``index.html``, ``metrics.json``, ``tables/*.{csv,tex}``, ``figures/*.{svg,png}``.
 
+    Tables with ``word`` are also written as ``tables/*.docx``. ``metrics.json`` lists the files and
+    the captions of the figures.
+
     All files are written to a temporary folder first and moved when they are complete. Files that
     an earlier page wrote and this one does not are deleted. ``index.html`` is moved last, so it is
     there only if everything else is.
@@ -71,12 +74,22 @@ def _write(folder: Path, page: Page, numbers: str) -> list[str]:
         table.write(folder / "tables")
         write_text(folder / "tables" / f"{table.key}.tex", latex(table))
         names += [f"tables/{table.key}.{suffix}" for suffix in ("csv", "tex")]
+        if table.word:
+            from ctbone.document.word import table_document  # python-docx takes 0.2 s to import
+
+            content = table_document(table, base="../index.html")
+            (folder / "tables" / f"{table.key}.docx").write_bytes(content)
+            names.append(f"tables/{table.key}.docx")
     (folder / "figures").mkdir()
     for figure in page.figures:
         for suffix, content in (("svg", figure.svg), ("png", figure.png)):
             (folder / "figures" / f"{figure.key}.{suffix}").write_bytes(content)
             names.append(f"figures/{figure.key}.{suffix}")
-    write_json(folder / numbers, {**page.metrics, "files": names})
+    captions = {
+        figure.key: {"title": figure.title, "note": figure.note, "width_mm": figure.width}
+        for figure in page.figures
+    }
+    write_json(folder / numbers, {**page.metrics, "figures": captions, "files": names})
     write_text(folder / "index.html", html)
     return [*names, numbers, "index.html"]
 

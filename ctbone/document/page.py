@@ -130,11 +130,15 @@ Block: TypeAlias = Text | Notice | Terms | Flow | TableBlock | FigureBlock | Gal
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading; ``key`` is its anchor."""
+    """A part of the page with a heading; ``key`` is its anchor.
+
+    ``metrics`` are its numbers for ``metrics.json``.
+    """
 
     key: str
     title: str
     blocks: tuple[Block, ...]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,8 @@ class Table:
         Caption, and the note below the table.
     columns, rows
         The content.
+    word
+        Whether it is also written as a Word document, as journals ask for checklists.
     """
 
     key: str
@@ -127,6 +129,7 @@ class Table:
     columns: tuple[TableColumn, ...]
     rows: tuple[TableRow, ...]
     note: str = ""
+    word: bool = False
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -178,6 +181,11 @@ class Table:
                 content[f"{name}_high"] = [None if e is None else e.high for e in estimates]
             else:
                 content[_free(column.name, ("",), content)] = [_safe(cell) for cell in cells]
+            if self.word and any(isinstance(cell, SectionLink) for cell in cells):
+                content[_free(f"{column.name}_address", ("",), content)] = [
+                    f"index.html#{cell.section}" if isinstance(cell, SectionLink) else ""
+                    for cell in cells
+                ]
         return pd.DataFrame(content, dtype=object)
 
     def write(self, folder: Path) -> Path:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import ctbone
 from ctbone.config import EvaluationSettings
@@ -102,11 +105,13 @@ class ReaderStudy:
 
     def chapter(self) -> Section:
         """Return all of it as one section, for the report of a study."""
-        return Section(KEY, TITLE, tuple(chain(*(part.blocks for part in self.sections()))))
+        blocks = tuple(chain(*(part.blocks for part in self.sections())))
+        return Section(KEY, TITLE, blocks, self.metrics())
 
     def metrics(self) -> dict[str, Any]:
         """Return the main numbers for ``metrics.json``."""
         readings, level = self.readings, self.found.level
+        grouped = readings.patients
         readers = [
             {
                 "reader_id": name,
@@ -126,6 +131,10 @@ class ReaderStudy:
             "classes": list(readings.classes),
             "cases": len(readings.case_ids),
             "positives": int(readings.truth.sum()),
+            "patients": len(readings.case_ids if grouped is None else set(grouped)),
+            "missing": int(np.isnan(readings.p).sum()),
+            "design": obuchowski_rockette(self.found.measures["auc"], level=level).design,
+            "levels": dict(Counter(readings.levels)),
             "model": readings.model or None,
             "readers": readers,
         }

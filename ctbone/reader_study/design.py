@@ -13,6 +13,7 @@ from ctbone.reader_study.readings import Readings
 from ctbone.stats.obuchowski_rockette import obuchowski_rockette
 
 AUTHORS = "For the authors to write"
+_ANALYSES = "Obuchowski–Rockette, DeLong, McNemar"
 _WORDS = {
     "factorial": "fully crossed: readers read the same cases",
     "incomplete": "crossed, with missing readings",
@@ -28,7 +29,7 @@ def design_text(found: Performances) -> Text:
     counts = Counter(readings.levels)
     levels = ", ".join(f"{count} {name}".strip() for name, count in counts.items())
     design = obuchowski_rockette(found.measures["auc"], level=found.level).design
-    missing = int(np.isnan(readings.p).sum())
+    missing = _missing(readings)
     shape = "incomplete" if missing and design == "factorial" else design
     patients = len(readings.case_ids if readings.patients is None else set(readings.patients))
     first = (
@@ -126,11 +127,11 @@ def _result(found: Performances) -> tuple[str, ...]:
 
 
 def guideline_table(readings: Readings) -> Table:
-    """Show what this chapter answers to the items on readers of CLAIM and STARD.
+    """Show what this chapter answers to the items on readers of STARD-AI and CLAIM 2024.
 
-    STARD-AI extends STARD 2015; the numbers are those of STARD 2015. The subjects are in our
-    words. CLAIM: Mongan et al., Radiol Artif Intell 2020;2:e200029. STARD 2015: Bossuyt et al.,
-    BMJ 2015;351:h5527. STARD-AI: Sounderajah et al., Nat Med 2025.
+    The subjects are in our words. STARD-AI: Sounderajah et al., Nature Medicine 2025;31:3283–3289.
+    CLAIM: Tejani et al., Radiology: Artificial Intelligence 2024;6:e240300. The report of a study
+    has every item of both.
     """
     positives = int(readings.truth.sum())
     negatives = len(readings.case_ids) - positives
@@ -139,36 +140,51 @@ def guideline_table(readings: Readings) -> Table:
         if readings.paired
         else "One session"
     )
+    levels = ", ".join(
+        f"{count} {name}".strip() for name, count in Counter(readings.levels).items()
+    )
+    followed = "Cases in which readers followed the wrong model"
+    asked = readings.paired and bool(readings.model)
     rows = (
-        ("STARD 10a", "Index test: readers and AI", support),
-        ("STARD 10b", "Reference standard", AUTHORS),
-        ("STARD 12a", "Positivity cut-off of the index test", "Above 5, the midpoint of the scale"),
-        ("STARD 13a", "What readers knew", "Blinding to the truth: for the authors"),
-        ("STARD 14", "Estimating and comparing accuracy", "Obuchowski–Rockette, DeLong, McNemar"),
-        ("STARD 16", "Missing readings", f"{int(np.isnan(readings.p).sum())}; see the design"),
-        ("STARD 17", "Variability between readers", "Agreement; variance components"),
+        ("STARD-AI 12", "Who annotated the data, and how", AUTHORS),
+        ("STARD-AI 15a", "Index test: readers and AI", support),
+        ("STARD-AI 15c", "Cut-off of the index test", "From 50 %, the midpoint of the scale"),
+        ("STARD-AI 15d", "Users and their expertise", f"{len(readings.readers)} readers: {levels}"),
+        ("STARD-AI 16a", "Reference standard", AUTHORS),
+        ("STARD-AI 17a", "What was known to readers of the index test", AUTHORS),
+        ("STARD-AI 18", "Estimating and comparing accuracy", _ANALYSES),
+        ("STARD-AI 20", "Missing data", f"{_missing(readings)} readings; see the design"),
+        ("STARD-AI 21", "Variability of accuracy", "Agreement; variance components"),
         (
-            "STARD 18",
+            "STARD-AI 22",
             "Intended sample size",
             f"{AUTHORS}; 'ctbone power readers' computes it",
         ),
-        ("STARD 20, 21", "Cases", f"{positives} {readings.classes[1]}, {negatives} others"),
-        ("STARD 22", "Interval between the sessions", AUTHORS),
-        ("STARD 23", "Cross tabulation", "Decisions changed with AI"),
-        ("STARD 24", "Accuracy with intervals", "Performance of each reader; levels; effect"),
-        ("STARD-AI", "Interaction of human and AI", "Following the model; reading time"),
-        ("CLAIM 16", "Readers: number and experience", f"{len(readings.readers)} readers, levels"),
-        ("CLAIM 18", "Variability of the readings", "Fleiss' and Cohen's κ with intervals"),
-        ("CLAIM 29", "Significance and uncertainty", "Random and fixed readers and cases"),
-        ("CLAIM 36", "Comparison with experts", "Readers against the model"),
-        ("CLAIM 37", "Failures", "Cases in which readers followed the wrong model"),
+        ("STARD-AI 23", "Analysis of errors", followed if asked else AUTHORS),
+        (
+            "STARD-AI 24",
+            "Flow: cases read",
+            f"{positives} {readings.classes[1]}, {negatives} other",
+        ),
+        ("STARD-AI 30", "Cross tabulation", "Decisions changed" if readings.paired else AUTHORS),
+        ("STARD-AI 31", "Accuracy with its precision", "Each reader; levels; effect"),
+        ("CLAIM 18", "Variability between and within readers", "Fleiss' and Cohen's κ, intervals"),
+        ("CLAIM 29", "Uncertainty and significance", "Random and fixed readers and cases"),
+        ("CLAIM 38", "Accuracy with its precision", "Each reader; readers against the model"),
+        ("CLAIM 39", "Analysis of failures", followed if asked else AUTHORS),
     )
     return plain_table(
         key="reader_study_guidelines",
-        title="Items of CLAIM and STARD on readers",
+        title="Items of STARD-AI and CLAIM 2024 on readers",
         columns=[
             TableColumn(name, name.capitalize(), "text") for name in ("item", "subject", "answer")
         ],
         rows=rows,
-        note="Items of CLAIM and STARD 2015, which STARD-AI extends, in our words.",
+        note="Items of STARD-AI (Sounderajah et al., Nature Medicine 2025;31:3283–3289) and CLAIM "
+        "2024 (Tejani et al., Radiology: Artificial Intelligence 2024;6:e240300) in our words; the "
+        "report of a study lists every item.",
     )
+
+
+def _missing(readings: Readings) -> int:
+    return int(np.isnan(readings.p).sum())

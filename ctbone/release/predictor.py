@@ -117,7 +117,7 @@ class Predictor:
         remarks
             What preprocessing says about the case, one sentence each.
         score
-            A radiologist's confidence, 1 to 9 without 5, for fusions with a reader.
+            A radiologist's score on the study's scale, for fusions with a reader.
 
         Returns
         -------

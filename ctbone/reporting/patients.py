@@ -48,24 +48,32 @@ def cases_without_result(cohort: Cohort, analysis: Analysis) -> list[Case]:
     return [case for case in cohort if case.case_id not in counted]
 
 
+def exclusion_reasons(
+    study: Study, *, cohort: Cohort, analysis: Analysis, runs: RunRecords
+) -> Counter[str]:
+    """Count the cases that no reported result counts, by the reason."""
+    reasons = {**_untested(study, runs), **_reasons(study.preprocess_csv)}
+    without = cases_without_result(cohort, analysis)
+    return Counter(reasons.get(case.case_id, "no probability") for case in without)
+
+
 def flow(study: Study, *, cohort: Cohort, analysis: Analysis, runs: RunRecords) -> Flow:
     """Draw the flow from the cohort to the cases of each reported set, and the reasons of others.
 
     A box counts the cases of a set, internal or external test, as the tables of results do.
     """
-    excluded = cases_without_result(cohort, analysis)
-    reasons = {**_untested(study, runs), **_reasons(study.preprocess_csv)}
-    counted = Counter(reasons.get(case.case_id, "no probability") for case in excluded)
+    counted = exclusion_reasons(study, cohort=cohort, analysis=analysis, runs=runs)
+    excluded = sum(counted.values())
     aside = [f"{count} × {reason}" for reason, count in counted.most_common(_MOST_REASONS)]
     if len(counted) > _MOST_REASONS:
         listed = sum(count for _, count in counted.most_common(_MOST_REASONS))
-        aside.append(f"{sum(counted.values()) - listed} × other reasons")
+        aside.append(f"{excluded - listed} × other reasons")
     return Flow(
         FlowBox(
             heading=f"{_cases(len(cohort))} in the cohort",
             lines=(f"{len({case.patient_id for case in cohort})} patients",),
             below=tuple(_box(judged, cohort, runs) for judged in analysis.reported),
-            aside=(f"{_cases(len(excluded))} excluded", *aside) if excluded else (),
+            aside=(f"{_cases(excluded)} excluded", *aside) if excluded else (),
         )
     )
 

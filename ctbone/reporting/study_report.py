@@ -43,6 +43,7 @@ from ctbone.reporting.sections import (
     uneven_notices,
 )
 from ctbone.reporting.sources import Source, case_sets, elsewhere_notices, sources
+from ctbone.reporting.study_facts import baseline_record, study_facts
 from ctbone.reporting.subgroups import subgroups_section
 from ctbone.reporting.worst_cases import worst_cases
 from ctbone.study import Study, provenance
@@ -201,10 +202,16 @@ def _page(made: _Made) -> Page:
     )
     metrics = {
         "study": settings.name,
+        "study_title": settings.title or settings.name,
         "synthetic": synthetic,
         **analysis.metrics(),
         **({"readers": readers.as_dict()} if readers is not None else {}),
         **records.as_dict(),
+        **{section.key: dict(section.metrics) for section in sections if section.metrics},
+        "baseline": baseline_record(sections),
+        "records": study_facts(
+            study, cohort=made.cohort, analysis=analysis, runs=runs, records=records
+        ),
         "made_elsewhere": [source.name for source in made.tables if source.origin == "elsewhere"],
         "provenance": made.provenance,
     }
