@@ -161,12 +161,13 @@ def style() -> Iterator[None]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
-        matplotlib.rcParams["font.family"] = ["DejaVu Sans", *_installed_fonts()]
+        matplotlib.rcParams["font.family"] = ["DejaVu Sans", *installed_fonts()]
         yield
 
 
 @functools.cache
-def _installed_fonts() -> tuple[str, ...]:
+def installed_fonts() -> tuple[str, ...]:
+    """Return the installed fonts for letters that DejaVu Sans lacks."""
     from matplotlib import font_manager
 
     known = {font.name for font in font_manager.fontManager.ttflist}

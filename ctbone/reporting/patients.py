@@ -165,11 +165,12 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
             ]
         else:
             left_out.append(f"{name} ({why})")
+    exact = f"; {_SPARSE}{', '.join(sparse)}" if sparse else ""
     note = (
         "Numbers: mean ± SD, Welch's test (analysis of variance with more than two classes). "
         "Counts: with their percentage of the known values, χ² test, with Yates' correction if two "
-        f"by two{'; ' + _SPARSE + ', '.join(sparse) if sparse else ''}. p compares the classes within a cohort and is not adjusted. SMD: standardised "
-        "mean difference."
+        f"by two{exact}. p compares the classes within a cohort and is not adjusted. SMD: "
+        "standardised mean difference."
     )
     if left_out:
         note += f" Not shown: {', '.join(left_out)}."

@@ -9,7 +9,7 @@ from PIL import Image
 from ctbone.nifti import write_nifti
 from ctbone.predictions import read_predictions
 from ctbone.reporting import report
-from ctbone.reporting.worst_cases import png
+from ctbone.reporting.case_picture import png
 from ctbone.study import write_json
 
 
