@@ -40,8 +40,8 @@ def draw_sheet(study: Study, case_id: str) -> Path:
     """Draw the contact sheet of a case that has its crops; one that is up to date is kept.
 
     The scan is shown in the bone and soft-tissue windows, each crop in the windows of the networks
-    that take it. ``study.qc_viewer(case_id)``, a page, shows the cube in the viewer. Radiological convention:
-    axial from the feet, coronal from the front, sagittal from the left.
+    that take it. ``study.qc_viewer(case_id)``, a page, shows the cube in the viewer. Radiological
+    convention: axial from the feet, coronal from the front, sagittal from the left.
 
     Returns
     -------
