@@ -38,6 +38,8 @@ _DPI = 300  # pixels per inch of the PNG
 _FURTHER_FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
+    "Noto Serif CJK SC",
+    "Noto Serif CJK JP",
     "Source Han Sans SC",
     "WenQuanYi Zen Hei",
     "Microsoft YaHei",
@@ -368,19 +370,23 @@ def wrap_name(name: str, width: int, lines: int = 2) -> str:
 
 
 def _broken(name: str, width: int) -> list[str]:
-    """Break a name after spaces, plus signs and underscores, and inside words that are too long."""
+    """Break a name between its parts, after spaces and underscores, and inside long words."""
     broken = [""]
-    for word in re.findall(r"[^\s+_]*[\s+_]*", name):
-        if name_width((broken[-1] + word).rstrip()) <= width:
-            broken[-1] += word
-            continue
-        broken.append("")
-        while name_width(word.rstrip()) > width:
-            head = _beginning(word, width)
-            broken[-1], word = head, word[len(head) :]
-            broken.append("")
-        broken[-1] = word
+    for part in re.findall(r".+?(?: \+ |$)", name):
+        words = [part] if name_width(part.rstrip()) <= width else re.findall(_WORD, part)
+        for word in words:
+            if name_width((broken[-1] + word).rstrip()) <= width:
+                broken[-1] += word
+                continue
+            while name_width(word.rstrip()) > width:
+                head = _beginning(word, width)
+                broken.append(head)
+                word = word[len(head) :]
+            broken.append(word)
     return [line.rstrip() for line in broken if line.strip()]
+
+
+_WORD = r"[^\s+_]+[\s+_]*|[\s+_]+"
 
 
 def case_counts(cases: int, events: int | None = None, positive: str = "") -> str:
@@ -388,10 +394,24 @@ def case_counts(cases: int, events: int | None = None, positive: str = "") -> st
 
     Examples
     --------
-    >>> case_counts(80, 48, "malignant"), case_counts(80)
-    ('n = 80, 48 malignant', 'n = 80')
+    >>> case_counts(80, 48, "malignant"), case_counts(80), case_counts(80, 48, "1")
+    ('n = 80, 48 malignant', 'n = 80', 'n = 80, 48 of class 1')
     """
-    return f"n = {cases}" + ("" if events is None else f", {events} {shorten(positive, 16)}")
+    if events is None:
+        return f"n = {cases}"
+    named = f"of class {positive}" if positive.isdigit() else shorten(positive, 16)
+    return f"n = {cases}, {events} {named}"
+
+
+def legend_height(labels: Sequence[str]) -> float:
+    """Return the height in mm of a legend of one column in the style of these figures.
+
+    Examples
+    --------
+    >>> round(legend_height(["3d", "2d"]), 1)
+    8.6
+    """
+    return sum(3.1 * (label.count("\n") + 1) + 1.2 for label in labels)
 
 
 def small_multiples(count: int, height: float = 44.0) -> tuple[Figure, list[Axes]]:

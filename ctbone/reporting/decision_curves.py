@@ -21,11 +21,13 @@ from ctbone.document import (
     Table,
     TableColumn,
     finish,
+    legend_height,
     line_styles,
     model_handles,
     plain_table,
     style,
     titled_panels,
+    wrap_name,
 )
 from ctbone.reporting.analysis import Analysis, JudgedSet
 from ctbone.reporting.metrics import resamples_for
@@ -118,7 +120,11 @@ def decision(analysis: Analysis, curves: CurvesBySet) -> DrawnFigure:
     sets = analysis.reported
     shown = leading(analysis.models)
     columns = 3 if len(sets) > 1 else 2
-    rows = -(-(len(shown) + 2) // columns)
+    handles = [*model_handles(lines, shown, analysis.titles), *_treat_handles()]
+    rows = -(-len(handles) // columns)
+    names = [wrap_name(analysis.titles.get(name, name), 26) for name in shown]
+    lengths = sorted((name.count("\n") for name in names), reverse=True)
+    tall = legend_height(["\n" * length for length in (*lengths, 0, 0)[:rows]])
     heads = [(judged.case_set.title, counts_of_set(judged)) for judged in sets]
     with style():
         figure, all_axes = titled_panels(
@@ -126,7 +132,7 @@ def decision(analysis: Analysis, curves: CurvesBySet) -> DrawnFigure:
             columns=2,
             size=(66, 58),
             gap=26,
-            margin=(14, 14 if len(sets) > 1 else 30, 16 + 7.0 * rows),
+            margin=(14, 14 if len(sets) > 1 else 30, 16 + tall),
         )
         for axes, judged in zip(all_axes, sets, strict=True):
             found = {
@@ -138,7 +144,7 @@ def decision(analysis: Analysis, curves: CurvesBySet) -> DrawnFigure:
                 _draw_curve(axes, name, curve, lines)
             _benefit_axes(axes, found, analysis.settings.clinical_thresholds)
         figure.legend(
-            handles=[*model_handles(lines, shown, analysis.titles), *_treat_handles()],
+            handles=handles,
             loc="lower left",
             bbox_to_anchor=(14 / (figure.get_figwidth() * MM_PER_INCH), 0.01),
             ncol=columns,
@@ -179,7 +185,7 @@ def decision_bands(
     heads = [(judged.title(one.name), set_counts(one)) for one in judged.case_set.scored]
     names = [scored.name for scored in judged.case_set.scored]
     with style():
-        figure, all_axes = titled_panels(heads, size=(42.0, 44.0), gap=19, margin=(13, 10, 11))
+        figure, all_axes = titled_panels(heads, size=(39.0, 44.0), gap=21, margin=(14, 8, 11))
         for axes, name in zip(all_axes, names, strict=True):
             for key in _TREAT:
                 _draw_curve(axes, key, curves[key], lines)
@@ -235,13 +241,15 @@ def _benefit_axes(
 ) -> None:
     """Limit the axes to the clinical thresholds and add the axis of standardised net benefit.
 
-    The prevalence is that of ``own``, or of the cases of treat-all.
+    The prevalence is that of ``own``, whose band is inside, or of the cases of treat-all.
     """
     low, high = given or (0.0, 1.0)
     inside = [
         curve.net_benefit[(curve.thresholds >= low) & (curve.thresholds <= high)]
         for curve in curves.values()
     ]
+    if own is not None:
+        inside.append(own.high[(own.thresholds >= low) & (own.thresholds <= high)])
     values = np.concatenate(inside)
     top = 1.08 * max(0.05, float(values[np.isfinite(values)].max()))  # treat-none is always finite
     axes.set(
@@ -260,7 +268,8 @@ def _benefit_axes(
         right = axes.secondary_yaxis(
             "right", functions=(lambda y: y / prevalence, lambda y: y * prevalence)
         )
-        right.set_ylabel("Standardised", color=QUIET)
+        if own is None:
+            right.set_ylabel("Standardised", color=QUIET)
         right.tick_params(colors=QUIET, labelsize=6.5)
         right.spines["right"].set_visible(False)
 

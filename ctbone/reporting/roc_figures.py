@@ -18,6 +18,7 @@ from ctbone.document import (
     draw_reason,
     finish,
     interval,
+    legend_height,
     line_styles,
     named_points,
     number,
@@ -59,6 +60,7 @@ def roc(analysis: Analysis) -> DrawnFigure:
     shown = leading(analysis.models)
     heads = [(judged.case_set.title, counts_of_set(judged)) for judged in sets]
     points: list[NamedPoint] = []
+    tall = max(legend_height(_roc_labels(judged, shown)) for judged in sets)
     with style():
         side = 70.0
         figure, all_axes = titled_panels(
@@ -66,19 +68,20 @@ def roc(analysis: Analysis) -> DrawnFigure:
             columns=2,
             size=(side, side),
             gap=18,
-            margin=(14, 8 if len(sets) > 1 else 30, 15 + 7.5 * len(shown)),
+            margin=(14, 8 if len(sets) > 1 else 30, 16 + tall),
         )
         for axes, judged in zip(all_axes, sets, strict=True):
             unit_axes(axes, "1 − specificity", "Sensitivity")
             draw_diagonal(axes)
-            for scored, judgement in _pairs(judged, shown):
+            labels = _roc_labels(judged, shown)
+            for (scored, judgement), label in zip(_pairs(judged, shown), labels, strict=True):
                 curve = roc_points(scored.truth, scored.p)
                 stroke = lines[scored.name]
                 axes.plot(
                     *_thinned(curve),
                     color=stroke.colour,
                     linestyle=stroke.dash,
-                    label=_roc_label(judged.title(scored.name), judgement.estimates["auc"]),
+                    label=label,
                     clip_on=False,
                 )
                 draw_operating_point(
@@ -100,9 +103,13 @@ def roc(analysis: Analysis) -> DrawnFigure:
         )
 
 
-def _roc_label(title: str, area: Estimate) -> str:
-    ends = interval(area) or "no interval"
-    return f"{wrap_name(title, 28)}   {number(area.value)} ({ends})"
+def _roc_labels(judged: JudgedSet, shown: Sequence[str]) -> list[str]:
+    labels = []
+    for scored, judgement in _pairs(judged, shown):
+        area = judgement.estimates["auc"]
+        name = wrap_name(judged.title(scored.name), 25)
+        labels.append(f"{name}   {number(area.value)} ({interval(area) or 'no interval'})")
+    return labels
 
 
 def left_out(analysis: Analysis, where: str = "the figure of each model shows the others") -> str:

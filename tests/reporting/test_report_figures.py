@@ -153,7 +153,7 @@ def test_figures_and_tables_show_titles_and_the_csv_keys(tmp_path, figures):
     roc_bands(analysis, analysis.lead, bands=False)
     heads = [text.get_text() for axes in figures[-1].axes for text in axes.texts]
     assert "3D network" in heads
-    assert "n = 60, 30 1" in heads
+    assert "n = 60, 30 of class 1" in heads
     table = metric_table(analysis.lead)
     assert [column.title for column in table.columns] == ["Metric", "3D network", "2d"]
     assert {"3d", "2d"} <= set(table.frame().columns)
