@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ _FURTHER_FONTS = (
     "PingFang SC",
     "Hiragino Sans",
     "Arial Unicode MS",
+    "Droid Sans Fallback",
 )
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -169,11 +171,27 @@ def style() -> Iterator[None]:
 
 @functools.cache
 def installed_fonts() -> tuple[str, ...]:
-    """Return the installed fonts for letters that DejaVu Sans lacks."""
+    """Return the installed fonts for letters that DejaVu Sans lacks.
+
+    matplotlib's list of fonts is a file that may be older than the fonts: if it has none of these,
+    the folders of the system are searched.
+    """
     from matplotlib import font_manager
 
-    known = {font.name for font in font_manager.fontManager.ttflist}
-    return tuple(name for name in _FURTHER_FONTS if name in known)
+    def known() -> tuple[str, ...]:
+        names = {font.name for font in font_manager.fontManager.ttflist}
+        return tuple(name for name in _FURTHER_FONTS if name in names)
+
+    if not known():
+        wanted = {
+            name.replace(" ", "").removesuffix("SC").removesuffix("JP").casefold()
+            for name in _FURTHER_FONTS
+        }
+        for path in sorted(font_manager.findSystemFonts()):
+            stem = Path(path).stem.removesuffix("-Regular").casefold()
+            if stem in wanted:
+                font_manager.fontManager.addfont(path)
+    return known()
 
 
 def panels(
