@@ -119,7 +119,7 @@ def _calibration_panel(axes: Axes, scored: ScoredCases, colour: str, level: floa
     below = axes.figure.add_axes((box.x0, box.y0, box.width, 0.2 * box.height))
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)))
     if curve.why:
-        draw_reason(axes, f"No curve: {curve.why}")
+        draw_reason(axes, f"No curve: {curve.why}", low=True)
     else:
         axes.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(curve.grid, curve.observed, color=colour)

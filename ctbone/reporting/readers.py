@@ -30,14 +30,15 @@ from ctbone.document import (
     draw_diagonal,
     finish,
     line_styles,
+    shorten,
     style,
     titled_panels,
     unit_axes,
-    wrap_name,
 )
 from ctbone.reporting.analysis import Analysis, JudgedSet, Judgement, judge
 from ctbone.reporting.metrics import metric_columns
 from ctbone.reporting.roc_figures import (
+    FEW_CROSSES,
     curve_points,
     draw_operating_point,
     few_points,
@@ -333,12 +334,15 @@ def _table(case_set: CaseSet, sessions: tuple[ReaderSession, ...]) -> Table:
 def _roc(analysis: Analysis, readers: JudgedReaders) -> DrawnFigure:
     """Draw the ROC curve and the operating point of every session.
 
-    Up to six readers share an axis, one panel a set of cases; more readers have a panel each.
+    Up to six curves share an axis, one panel a set of cases; if there are more, each reader has a
+    panel.
     """
     everyone = [found for sessions in readers.sessions.values() for found in sessions]
     lines = line_styles(list(dict.fromkeys(found.reader_id for found in everyone)))
     aided = any(found.session == AIDED for found in everyone)
-    draw = _shared_roc if len(lines) <= MOST_CURVES else _roc_of_each
+    most = max(len(sessions) for sessions in readers.sessions.values())
+    draw = _shared_roc if most <= MOST_CURVES else _roc_of_each
+    crosses = most <= FEW_CROSSES or most > MOST_CURVES
     with style():
         figure, points = draw(analysis, readers, lines)
         return finish(
@@ -347,8 +351,8 @@ def _roc(analysis: Analysis, readers: JudgedReaders) -> DrawnFigure:
             title="ROC curves of the readers",
             alt="Sensitivity against 1 − specificity of every reader and session; the areas are in "
             "the tables of readers.",
-            note="Dots: operating points at the midpoint of the scale, with "
-            f"{analysis.settings.confidence:.0%} intervals as crosses."
+            note="Dots: operating points at the midpoint of the scale"
+            + (f", with {analysis.settings.confidence:.0%} intervals." if crosses else ".")
             + (" Dashed lines and open dots: with AI." if aided else ""),
             points=few_points(points),
         )
@@ -362,17 +366,19 @@ def _shared_roc(
     handles = _reader_handles(everyone, lines)
     columns = 3 if len(sets) > 1 else 2
     rows = -(-len(handles) // columns)
+    cross = max(len(sessions) for sessions in readers.sessions.values()) <= FEW_CROSSES
     heads = [(case_set.title, _session_counts(readers, case_set.key)) for case_set in sets]
     right = 8 if len(sets) > 1 else 30
     figure, all_axes = titled_panels(
-        heads, columns=2, size=(70, 70), gap=18, margin=(14, right, 16 + 7.0 * rows)
+        heads, columns=2, size=(70, 70), gap=18, margin=(14, right, 16 + 4.4 * rows)
     )
     points: list[NamedPoint] = []
     for axes, case_set in zip(all_axes, sets, strict=True):
         unit_axes(axes, "1 − specificity", "Sensitivity")
         draw_diagonal(axes)
         for found in readers.sessions[case_set.key]:
-            points += _draw_session(axes, found, lines[found.reader_id].colour)
+            colour = lines[found.reader_id].colour
+            points += _draw_session(axes, found, colour, cross=cross)
     figure.legend(
         handles=handles,
         loc="lower left",
@@ -400,7 +406,7 @@ def _roc_of_each(
         unit_axes(axes, "1 − specificity", "Sensitivity")
         draw_diagonal(axes)
         for found in sessions:
-            points += _draw_session(axes, found, lines[found.reader_id].colour)
+            points += _draw_session(axes, found, lines[found.reader_id].colour, cross=True)
     return figure, points
 
 
@@ -423,12 +429,14 @@ def _named(found: ReaderSession) -> str:
     return reader_title(found.reader_id, found.level, UNAIDED)
 
 
-def _draw_session(axes: Axes, found: ReaderSession, colour: str) -> tuple[NamedPoint, ...]:
+def _draw_session(
+    axes: Axes, found: ReaderSession, colour: str, *, cross: bool
+) -> tuple[NamedPoint, ...]:
     unaided = found.session == UNAIDED
     curve = roc_points(found.scored.truth, found.scored.p)
     dash = "-" if unaided else (0, (3, 1.5))
     axes.plot(curve.fpr, curve.tpr, color=colour, linestyle=dash, linewidth=0.8, alpha=0.6)
-    draw_operating_point(axes, found.judgement, colour, cross=True, filled=unaided)
+    draw_operating_point(axes, found.judgement, colour, cross=cross, filled=unaided)
     return curve_points(axes, found.scored, curve, found.scored.name)
 
 
@@ -440,7 +448,7 @@ def _reader_handles(
     names = {found.reader_id: _named(found) for found in everyone}
     handles: list[object] = [
         Line2D(
-            [], [], color=line.colour, marker="o", markersize=4, label=wrap_name(names[reader], 26)
+            [], [], color=line.colour, marker="o", markersize=4, label=shorten(names[reader], 26)
         )
         for reader, line in lines.items()
     ]
