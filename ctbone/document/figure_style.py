@@ -442,10 +442,20 @@ def draw_diagonal(axes: Axes) -> None:
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
 
 
-def draw_reason(axes: Axes, reason: str) -> None:
-    """Write in a panel why something is not drawn."""
-    text = textwrap.fill(reason, 30)
-    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", fontsize=6, color=INK)
+def draw_reason(axes: Axes, reason: str, *, low: bool = False) -> None:
+    """Write in a panel why something is not drawn: at the top left, or ``low`` at the right."""
+    x, y, side, end = (0.97, 0.03, "right", "bottom") if low else (0.03, 0.97, "left", "top")
+    axes.text(
+        x,
+        y,
+        textwrap.fill(reason, 30),
+        transform=axes.transAxes,
+        ha=side,
+        va=end,
+        fontsize=6,
+        color=INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+    )
 
 
 def model_handles(
