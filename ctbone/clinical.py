@@ -116,6 +116,28 @@ def number_of(cell: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def with_unit(name: str) -> str:
+    """Return the title of a clinical column with its unit, if its name tells it.
+
+    Examples
+    --------
+    >>> with_unit("age"), with_unit("tumour_size_mm"), with_unit("sex")
+    ('age (years)', 'tumour size (mm)', 'sex')
+    """
+    if name.casefold() in ("age", "patient_age", "age_at_diagnosis"):
+        return f"{name.replace('_', ' ')} (years)"
+    stem, _, ending = name.rpartition("_")
+    unit = _UNITS.get(ending.casefold())
+    return f"{stem.replace('_', ' ')} ({unit})" if stem and unit else name
+
+
+_UNITS = {
+    **{unit.casefold(): unit for unit in ("mm", "cm", "ml", "mL", "kg", "HU", "days", "months")},
+    **{"years": "years", "year": "years", "percent": "%"},
+}
+"""Units by the last part of a column's name."""
+
+
 def clinical_column(
     cases: Sequence[Case], name: str, error: type[CtboneError] = CtboneError
 ) -> ClinicalColumn:

@@ -241,6 +241,8 @@ class TrainingSettings(_Section):
 class ModelSettings(_Section):
     """One network of the study."""
 
+    title: Annotated[str, Field(max_length=100)] = ""
+    """Its name in the report and the figures; empty: the key."""
     dim: Literal["2d", "3d", "radiograph"]
     network: Component = "densenet121"
     """MONAI's name; in 2D timm's, or MONAI's after ``monai.``; or your own as
@@ -485,6 +487,11 @@ class DangerousError(_Section):
         return self
 
 
+Probability = Annotated[float, Field(ge=0, le=1)]
+NARROWEST_THRESHOLDS = 0.05
+"""Width of the narrowest range of clinical thresholds; decision curves have steps of 0.01."""
+
+
 class EvaluationSettings(_Section):
     """From predictions to the numbers of the report."""
 
@@ -498,11 +505,26 @@ class EvaluationSettings(_Section):
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Prevalence of the positive class where the models will be used, for decision curves of
     case-control data; null: that of the cases."""
+    clinical_thresholds: tuple[Probability, Probability] | None = None
+    """Lowest and highest threshold probability at which a clinician would decide; decision curves
+    are drawn over this range; null: 0 to 1."""
     dangerous_error: DangerousError | None = None
     """An error whose rate is reported separately."""
     groups: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = {}
     """Groups of classes, such as benign and malignant subtypes, reported from the same
     probabilities: those of its classes are summed."""
+
+    @field_validator("clinical_thresholds")
+    @classmethod
+    def _thresholds_ascend(
+        cls, thresholds: tuple[float, float] | None
+    ) -> tuple[float, float] | None:
+        if thresholds is not None and thresholds[1] - thresholds[0] < NARROWEST_THRESHOLDS:
+            raise ValueError(
+                f"the lower threshold first, at least {NARROWEST_THRESHOLDS:g} below the upper, "
+                f"found {list(thresholds)}"
+            )
+        return thresholds
 
 
 Bone = Literal["bone", "sacrum", "spine", "pelvis", "femur", "tibia", "humerus"]

@@ -47,6 +47,7 @@ def settings_key(study: Study, model: str) -> dict[str, Any]:
         .settings(study.settings.preprocess)
         .model_dump(mode="json"),
     }
+    del key["title"]  # changes no network
     if not ours.training.augmentation.extra:
         del key["training"]["augmentation"]["extra"]  # so that keys of earlier versions still match
     for part, section in (("", ours), ("training", ours.training)):

@@ -12,14 +12,15 @@ from ctbone.document.page import Page, render
 from ctbone.errors import StudyError
 from ctbone.study import write_json, write_text
 
-_FOLDERS = ("tables", "figures")
+_FOLDERS = ("tables", "figures", "viewer")
 
 
 def write_page(folder: Path, page: Page, numbers: str = "metrics.json") -> Path:
     """Write ``index.html``, ``metrics.json``, ``tables/*.{csv,tex}``, ``figures/*.{svg,png}``.
 
     Tables with ``word`` are also written as ``tables/*.docx``. ``metrics.json`` lists the files and
-    the captions of the figures.
+    the captions of the figures. Cases of galleries that have a page of the viewer get
+    ``viewer/<case>.html``.
 
     All files are written to a temporary folder first and moved when they are complete. Files that
     an earlier page wrote and this one does not are deleted. ``index.html`` is moved last, so it is
@@ -85,6 +86,9 @@ def _write(folder: Path, page: Page, numbers: str) -> list[str]:
         for suffix, content in (("svg", figure.svg), ("png", figure.png)):
             (folder / "figures" / f"{figure.key}.{suffix}").write_bytes(content)
             names.append(f"figures/{figure.key}.{suffix}")
+    for name, html_of_viewer in page.viewer_pages.items():
+        write_text(folder / name, html_of_viewer)
+        names.append(name)
     captions = {
         figure.key: {"title": figure.title, "note": figure.note, "width_mm": figure.width}
         for figure in page.figures

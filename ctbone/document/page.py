@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from ctbone.document.figure_style import DrawnFigure
 from ctbone.document.table import Table
+
+_HOVER = Path(__file__).parent / "templates" / "hover.js"
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,12 @@ class FigureBlock:
         """The SVG as a data URI, which keeps its identifiers apart and runs no script."""
         return "data:image/svg+xml;base64," + base64.b64encode(self.drawn.svg).decode()
 
+    @property
+    def points(self) -> str:
+        """The named points as JSON, ``[[x, y, text], …]``; "" for none."""
+        points = [[point.x, point.y, point.text] for point in self.drawn.points]
+        return json.dumps(points, ensure_ascii=False, separators=(",", ":")) if points else ""
+
 
 @dataclass(frozen=True)
 class PicturedCase:
@@ -86,6 +97,13 @@ class PicturedCase:
     images: tuple[bytes, ...]
     """PNG files."""
     names: tuple[str, ...]
+    viewer: str = ""
+    """HTML of a page that shows the case in the viewer; "" for none."""
+
+    @property
+    def viewer_path(self) -> str:
+        """Path of the viewer's page, relative to this one."""
+        return f"viewer/{self.case_id}.html"
 
     @property
     def sources(self) -> list[tuple[str, str]]:
@@ -177,6 +195,27 @@ class Page:
     def links_images(self) -> bool:
         """Whether the page shows images that lie beside it."""
         return any(isinstance(block, ImageFiles) for block in self.blocks)
+
+    @property
+    def script(self) -> str:
+        """The inline script that names the points of figures; "" if no figure has any."""
+        blocks = [block for block in self.blocks if isinstance(block, FigureBlock)]
+        return _HOVER.read_text(encoding="utf-8") if any(b.drawn.points for b in blocks) else ""
+
+    @property
+    def script_source(self) -> str:
+        """What the page's security policy allows: this script by its hash, and no other."""
+        if not self.script:
+            return ""
+        digest = hashlib.sha256(self.script.encode()).digest()
+        return f"; script-src 'sha256-{base64.b64encode(digest).decode()}'"
+
+    @property
+    def viewer_pages(self) -> dict[str, str]:
+        """Pages of the viewer beside this one, by path."""
+        galleries = [block for block in self.blocks if isinstance(block, Gallery)]
+        cases = [case for gallery in galleries for case in gallery.cases]
+        return {case.viewer_path: case.viewer for case in cases if case.viewer}
 
     @property
     def tables(self) -> list[Table]:

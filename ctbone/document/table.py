@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -59,6 +59,9 @@ class TableColumn:
         Decimals on the page; the CSV has all digits.
     group
         Heading over neighbouring columns of the same group.
+    titles
+        What the page shows for a text of the column, such as the title of a model; the CSV keeps
+        the text.
     """
 
     name: str
@@ -66,6 +69,7 @@ class TableColumn:
     kind: Literal["text", "number", "estimate", "p"] = "number"
     digits: int = 3
     group: str = ""
+    titles: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -317,6 +321,7 @@ def _show(cell: Cell, column: TableColumn) -> CellText:
     if isinstance(cell, SectionLink):
         return CellText(cell.text, section=cell.section)
     if isinstance(cell, str):
-        return CellText(cell, kind="text" if column.kind == "text" else "number")
+        text = column.titles.get(cell, cell)
+        return CellText(text, kind="text" if column.kind == "text" else "number")
     kind = "number" if column.kind in ("estimate", "p") else column.kind
     return CellText(p_text(cell) if column.kind == "p" else number(cell, column.digits), kind=kind)

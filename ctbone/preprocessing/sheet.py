@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ctbone.config import WIDE, Window
-from ctbone.document.ct_panel import (
-    BOX,
-    LIGHT,
-    OUTLINE,
-    PAPER,
-    QUIET,
-    WARNING,
-    Plane,
-    draw_plane,
-)
+from ctbone.config import BONE, SOFT_TISSUE, Settings, Window
+from ctbone.document.ct_panel import BOX, OUTLINE, Plane, draw_plane
+from ctbone.document.figure_style import INK, QUIET, installed_fonts, shorten
 from ctbone.grid import Grid
-from ctbone.input_kind import CT_CUBE, CT_KINDS, CT_PLANES
+from ctbone.input_kind import CT_KINDS, INPUT_KINDS, Dim
 from ctbone.masks import Components
 from ctbone.nifti import open_nifti
 from ctbone.overlay import CropSpace, crop_space
@@ -31,18 +24,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-_PANEL, _GAP, _EDGE, _HEAD, _TITLE = 74.0, 3.0, 8.0, 20.0, 9.5  # mm
+# Edge of a panel, gaps, edge of the sheet, heights of its head and of a row's title, in mm.
+_PANEL, _GAP, _EDGE, _HEAD, _TITLE = 60.0, 2.0, 8.0, 25.0, 8.5
+_LINE_LETTERS = 118  # of a line of the head
+WARNING = "#a03b00"
+"""Colour of warnings on white paper, contrast 7:1."""
 _DPI = 150
 _SCAN_PIXELS = 440
-_DRAWN_WITH = 2  # raise it when the drawing changes, so that older sheets are drawn again
+_DRAWN_WITH = 3  # raise it when the drawing changes, so that older sheets are drawn again
 
 
 def draw_sheet(study: Study, case_id: str) -> Path:
     """Draw the contact sheet of a case that has its crops; one that is up to date is kept.
 
-    ``study.qc_viewer(case_id)``, a page, shows the cube in the viewer. Radiological convention:
-    axial from the feet, coronal from the front, sagittal from the left.
+    The scan is shown in the bone and soft-tissue windows, each crop in the windows of the networks
+    that take it. ``study.qc_viewer(case_id)``, a page, shows the cube in the viewer. Radiological
+    convention: axial from the feet, coronal from the front, sagittal from the left.
 
     Returns
     -------
@@ -57,21 +56,50 @@ def draw_sheet(study: Study, case_id: str) -> Path:
     out = study.qc_sheet(case_id)
     records = [read_json(record_of(study.crop(case_id, dim))) for dim in CT_KINDS]
     drawn = [{key: one[key] for key in one if key != "summary"} for one in records]  # has a time
-    mark = content_hash([drawn, _DRAWN_WITH])
+    inputs = {dim: input_rows(study.settings, dim) for dim in CT_KINDS}
+    shown = [
+        (title, window.center, window.width) for rows in inputs.values() for title, window in rows
+    ]
+    mark = content_hash([drawn, _DRAWN_WITH, shown])
     page = study.qc_viewer(case_id)
     if _mark_of(out) == mark and page.is_file():
         return out
     cube, images = crop_space(study, case_id, "3d"), crop_space(study, case_id, "2d")
     lesion = open_nifti(study.crop_mask(case_id, "3d"), case_id).read()
-    rows = [
-        ("Scan", WIDE, _scan(study, case_id, cube, lesion)),
-        ("What the 3D network sees", CT_CUBE.window, _cube(study, case_id, cube, lesion)),
-        ("What the 2D network sees", CT_PLANES.window, _images(study, case_id, images, records[1])),
+    scan = _scan(study, case_id, cube, lesion)
+    planes = {
+        "3d": _cube(study, case_id, cube, lesion),
+        "2d": _images(study, case_id, images, records[1]),
+    }
+    rows = [("Scan, bone window", BONE, scan), ("Scan, soft-tissue window", SOFT_TISSUE, scan)]
+    rows += [
+        (title, window, planes[dim]) for dim, found in inputs.items() for title, window in found
     ]
     _render(out, mark, case_id, record=records[0], rows=rows, study=study)
     image = open_image(study.crop(case_id, "3d"), case=case_id, mask=(lesion, cube.grids[0].affine))
     write_text(page, viewer_page(image, f"{case_id}: cube"))
     return out
+
+
+def input_rows(settings: Settings, dim: Dim) -> list[tuple[str, Window]]:
+    """Return the windows in which the study's networks see a kind of crop, with their titles.
+
+    A crop that no network takes is shown in the window of its kind.
+
+    Examples
+    --------
+    >>> [(title, window.width) for title, window in input_rows(Settings(name="pilot"), "2d")]
+    [('Input of 2d', 1800.0), ('Input of 2d', 400.0), ('Input of 2d', 2000.0)]
+    """
+    seen: dict[tuple[float, float], tuple[Window, list[str]]] = {}
+    for name, model in settings.models.items():
+        if model.dim == dim:
+            for window in model.windows:
+                key = (window.center, window.width)
+                seen.setdefault(key, (window, []))[1].append(model.title or name)
+    if not seen:
+        return [(f"{dim.upper()} crop, input of no network", INPUT_KINDS[dim].window)]
+    return [(f"Input of {', '.join(names)}", window) for window, names in seen.values()]
 
 
 def _scan(study: Study, case_id: str, cube: CropSpace, lesion: np.ndarray) -> list[Plane]:
@@ -158,23 +186,14 @@ def _render(
     height = _HEAD + len(rows) * (_TITLE + _PANEL) + _EDGE
     with rc_context():
         rcdefaults()
-        figure = Figure(figsize=(width / 25.4, height / 25.4), dpi=_DPI, facecolor=PAPER)
+        figure = Figure(figsize=(width / 25.4, height / 25.4), dpi=_DPI, facecolor="white")
         _head(figure, case_id, record, width, height, study)
         for number, (title, window, pictures) in enumerate(rows):
             top = height - _HEAD - number * (_TITLE + _PANEL)
-            told = f"window: center {window.center:g}, width {window.width:g} HU"
-            _text(figure, _EDGE, top - 7.2, title, width, height, size=9.5, weight="bold")
-            _text(
-                figure,
-                width - _EDGE,
-                top - 7.2,
-                told,
-                width,
-                height,
-                size=7.5,
-                color=QUIET,
-                ha="right",
-            )
+            told = f"window: centre {window.center:g}, width {window.width:g} HU"
+            place = (width, height)
+            _text(figure, _EDGE, top - 6.4, shorten(title, 60), place, size=9.5, weight="bold")
+            _text(figure, width - _EDGE, top - 6.4, told, place, size=7.5, color=QUIET, ha="right")
             for column, picture in enumerate(pictures):
                 left = _EDGE + column * (_PANEL + _GAP)
                 place = (
@@ -196,42 +215,33 @@ def _head(
     summary, settings = record["summary"], study.settings.preprocess.crop_3d
     spacing = " × ".join(f"{mm:.3g}" for mm in summary["spacing"])
     edge = settings.spacing / record["scale_factor"]
-    facts: tuple[str, ...] = (
+    facts = [
         f"{summary['lesion_ml']:.3g} ml",
         f"longest {summary['longest_mm']:.3g} mm",
         f"mean {summary['mean_hu']:.0f} HU",
         f"scanner's voxels {spacing} mm",
         f"cube {settings.size} × {edge:.3g} mm",
-    )
-    _text(figure, _EDGE, height - 9, case_id, width, height, size=15, weight="bold")
-    _text(figure, _EDGE, height - 14.8, "    ".join(facts), width, height, size=8.5)
+    ]
     if record["case"].get("own_grid"):
         share = record["lesion"]["body_share"]
-        facts = (*facts, f"mask not on the image's grid, {share:.0%} in the body")
-    warnings = "    ".join(warnings_of(record, settings.mode))
-    _text(figure, _EDGE, height - 19.6, warnings, width, height, size=8.5, color=WARNING)
-    _text(
-        figure,
-        width - _EDGE,
-        height - 9,
-        "— lesion",
-        width,
-        height,
-        size=8.5,
-        color=OUTLINE,
-        ha="right",
-    )
-    _text(
-        figure,
-        width - _EDGE - 19,
-        height - 9,
-        "- - cube",
-        width,
-        height,
-        size=8.5,
-        color=BOX,
-        ha="right",
-    )
+        facts.append(f"mask not on the image's grid, {share:.0%} in the body")
+    place = (width, height)
+    _text(figure, _EDGE, height - 9, shorten(case_id, 40), place, size=15, weight="bold")
+    _text(figure, _EDGE, height - 14.6, "    ".join(facts), place, size=8)
+    warnings = textwrap.wrap("    ".join(warnings_of(record, settings.mode)), _LINE_LETTERS)
+    for line, text in enumerate(warnings[:2]):
+        _text(figure, _EDGE, height - 19 - 4 * line, text, place, size=8, color=WARNING)
+    keys = ((31.0, "lesion", OUTLINE, "-"), (13.0, "cube", BOX, (0, (3, 2))))
+    for right, name, colour, dash in keys:
+        x = width - _EDGE - right
+        figure.add_artist(_line(x / width, 4 / width, 1 - 8 / height, colour, dash))
+        _text(figure, x + 5.5, height - 9, name, place, size=8.5)
+
+
+def _line(x: float, length: float, y: float, colour: str, dash: Any) -> Line2D:
+    from matplotlib.lines import Line2D
+
+    return Line2D([x, x + length], [y, y], color=colour, linewidth=2, linestyle=dash)
 
 
 def warnings_of(record: dict[str, Any], mode: str) -> list[str]:
@@ -258,10 +268,11 @@ def warnings_of(record: dict[str, Any], mode: str) -> list[str]:
 
 
 def _text(
-    figure: Figure, x: float, y: float, text: str, width: float, height: float, **how: Any
+    figure: Figure, x: float, y: float, text: str, place: tuple[float, float], **how: Any
 ) -> None:
-    how = {"color": LIGHT, "family": "DejaVu Sans", **how}
-    figure.text(x / width, y / height, text.replace("$", r"\$"), va="baseline", **how)
+    """Write at x and y mm of a figure whose width and height in mm are ``place``."""
+    how = {"color": INK, "family": ["DejaVu Sans", *installed_fonts()], **how}
+    figure.text(x / place[0], y / place[1], text, va="baseline", **how)
 
 
 def _mark_of(sheet: Path) -> str | None:

@@ -79,6 +79,11 @@ class Analysis:
         """Whether there are two classes."""
         return self.lead.case_set.two_class
 
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """Titles of models; a model that is missing is shown by its key."""
+        return self.lead.titles
+
     def metrics(self) -> dict[str, Any]:
         """Return the content of ``metrics.json``: the leading set, then further sets by key."""
         content: dict[str, Any] = {
@@ -88,6 +93,7 @@ class Analysis:
             "threshold": self.settings.threshold,
             "prevalence": self.settings.prevalence,
             "set": self.lead.case_set.key,
+            "titles": {name: self.titles.get(name, name) for name in self.models},
             **self.lead.as_dict(),
         }
         return content | {judged.case_set.key: judged.as_dict() for judged in self.sets[1:]}
@@ -105,11 +111,18 @@ class JudgedSet:
         One entry a model, in the order of ``case_set.scored``.
     comparisons
         Every pair of models; empty for the validation set, which was used to choose among them.
+    titles
+        Of models, for tables and figures; a model that is missing is shown by its key.
     """
 
     case_set: CaseSet
     judgements: tuple[Judgement, ...]
     comparisons: tuple[ModelComparison, ...]
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+    def title(self, model: str) -> str:
+        """Return the title of a model."""
+        return self.titles.get(model, model)
 
     def as_dict(self) -> dict[str, Any]:
         """Return ``{title, models, comparisons}`` of ``metrics.json``."""
@@ -247,6 +260,7 @@ def analyse(
     *,
     bands: bool,
     bar: Progress | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> Analysis:
     """Judge every model on every set and compare the models.
 
@@ -260,6 +274,8 @@ def analyse(
         Whether to compute slow bootstrap intervals.
     bar
         Advanced once a model and set.
+    titles
+        Titles of models; default: their keys.
     """
     judged_sets = []
     for case_set in sets:
@@ -271,7 +287,9 @@ def analyse(
             if bar is not None:
                 bar.advance(note=f"{scored.name}, {case_set.title.lower()}")
         comparisons = [] if chosen_on else compare(case_set, settings)
-        judged_sets.append(JudgedSet(case_set, tuple(judgements), tuple(comparisons)))
+        judged_sets.append(
+            JudgedSet(case_set, tuple(judgements), tuple(comparisons), titles=titles or {})
+        )
     return Analysis(tuple(judged_sets), settings)
 
 

@@ -19,14 +19,13 @@ from ctbone.document import (
     draw_reason,
     finish,
     line_styles,
-    panels,
     plain_table,
-    shorten,
-    small_multiples,
     style,
+    titled_panels,
     unit_axes,
 )
 from ctbone.reporting.analysis import Analysis, JudgedSet
+from ctbone.reporting.roc_figures import set_counts
 from ctbone.reporting.scored_cases import ScoredCases
 from ctbone.stats import (
     calibration_curve,
@@ -56,13 +55,13 @@ def calibration(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
     level = analysis.settings.confidence
     method = ""
     with style():
-        figure, all_axes = small_multiples(len(judged.case_set.scored), height=58.0)
+        heads = [(judged.title(one.name), set_counts(one)) for one in judged.case_set.scored]
+        figure, all_axes = titled_panels(heads, size=(44.0, 58.0))
         for axes, scored in zip(all_axes, judged.case_set.scored, strict=True):
             drawn = _calibration_panel(
                 axes, scored=scored, colour=lines[scored.name].colour, level=level
             )
             method = drawn or method
-            axes.set_title(shorten(scored.name, 20))
         return finish(
             figure,
             key=f"calibration_{judged.case_set.key}",
@@ -79,18 +78,16 @@ def class_calibration(judged: JudgedSet, level: float) -> DrawnFigure:
     classes = judged.case_set.scored[0].classes
     lines, method = line_styles(classes), ""
     with style():
-        columns = min(3, len(classes))
-        count = len(judged.case_set.scored) * len(classes)
-        figure, all_axes = panels(
-            count, columns=columns, size=(44, 58), gap=(16, 19), margin=(13, 3, 11, 7)
-        )
         places = [(scored, name) for scored in judged.case_set.scored for name in classes]
-        for axes, (scored, name) in zip(all_axes, places, strict=True):
-            drawn = _calibration_panel(
-                axes, scored=scored.against_rest(name), colour=lines[name].colour, level=level
-            )
+        parts = [scored.against_rest(name) for scored, name in places]
+        heads = [
+            (f"{judged.title(scored.name)}: {name}", set_counts(one))
+            for (scored, name), one in zip(places, parts, strict=True)
+        ]
+        figure, all_axes = titled_panels(heads, columns=min(3, len(classes)), size=(44.0, 58.0))
+        for axes, (_, name), one in zip(all_axes, places, parts, strict=True):
+            drawn = _calibration_panel(axes, scored=one, colour=lines[name].colour, level=level)
             method = drawn or method
-            axes.set_title(f"{shorten(scored.name, 12)}: {shorten(name, 13)}")
         return finish(
             figure,
             key=f"calibration_{judged.case_set.key}",
@@ -122,7 +119,7 @@ def _calibration_panel(axes: Axes, scored: ScoredCases, colour: str, level: floa
     below = axes.figure.add_axes((box.x0, box.y0, box.width, 0.2 * box.height))
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)))
     if curve.why:
-        draw_reason(axes, f"No curve: {curve.why}")
+        draw_reason(axes, f"No curve: {curve.why}", low=True)
     else:
         axes.fill_between(curve.grid, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(curve.grid, curve.observed, color=colour)
@@ -174,7 +171,7 @@ def hosmer_lemeshow_table(judged: JudgedSet) -> Table | None:
     if not tests:
         return None
     columns = [
-        TableColumn("model", "Model", "text"),
+        TableColumn("model", "Model", "text", titles=judged.titles),
         TableColumn("n", "Cases"),
         TableColumn("statistic", "χ²", digits=2),
         TableColumn("df", "df", digits=0),

@@ -10,24 +10,28 @@ import numpy as np
 from ctbone.document import (
     INK,
     MM_PER_INCH,
+    MOST_CURVES,
+    QUIET,
     Block,
     Cell,
     DrawnFigure,
     FigureBlock,
+    LineStyle,
     Section,
     Table,
     TableColumn,
     finish,
+    legend_height,
     line_styles,
     model_handles,
-    panels,
     plain_table,
-    shorten,
-    small_multiples,
     style,
+    titled_panels,
+    wrap_name,
 )
 from ctbone.reporting.analysis import Analysis, JudgedSet
 from ctbone.reporting.metrics import resamples_for
+from ctbone.reporting.roc_figures import counts_of_set, leading, left_out, set_counts
 from ctbone.stats import (
     DecisionCurve,
     decision_curve,
@@ -47,9 +51,9 @@ _TREAT = {"treat_all": ("Treat all", INK, (0, (1.2, 1.2))), "treat_none": ("Trea
 def decision_section(analysis: Analysis, curves: CurvesBySet, *, bands: bool) -> Section:
     """Draw the decision curves of all models, and each with its band if there are bands."""
     blocks: list[Block] = [FigureBlock(decision(analysis, curves))]
-    if bands:
+    if bands or len(analysis.models) > MOST_CURVES:
         blocks += [
-            FigureBlock(decision_bands(analysis, judged, curves[judged.case_set.key]))
+            FigureBlock(decision_bands(analysis, judged, curves[judged.case_set.key], bands=bands))
             for judged in analysis.reported
         ]
     return Section("decision", "Decision curves", tuple(blocks))
@@ -103,7 +107,7 @@ def _truth_of_all(judged: JudgedSet) -> np.ndarray:
 
 
 def decision(analysis: Analysis, curves: CurvesBySet) -> DrawnFigure:
-    """Draw the decision curves of all models, treat-all and treat-none, one panel a set of cases.
+    """Draw the decision curves of the first six models, treat-all and treat-none, a panel a set.
 
     Parameters
     ----------
@@ -114,41 +118,33 @@ def decision(analysis: Analysis, curves: CurvesBySet) -> DrawnFigure:
     """
     lines = line_styles(analysis.models)
     sets = analysis.reported
-    entries = len(analysis.models) + 2
+    shown = leading(analysis.models)
+    columns = 3 if len(sets) > 1 else 2
+    handles = [*model_handles(lines, shown, analysis.titles), *_treat_handles()]
+    rows = -(-len(handles) // columns)
+    names = [wrap_name(analysis.titles.get(name, name), 26) for name in shown]
+    lengths = sorted((name.count("\n") for name in names), reverse=True)
+    tall = legend_height(["\n" * length for length in (*lengths, 0, 0)[:rows]])
+    heads = [(judged.case_set.title, counts_of_set(judged)) for judged in sets]
     with style():
-        columns = min(4, entries) if len(sets) > 1 else 2
-        rows = -(-entries // columns)
-        figure, all_axes = panels(
-            len(sets),
+        figure, all_axes = titled_panels(
+            heads,
             columns=2,
-            size=(70, 58),
-            gap=(18, 0),
-            margin=(14, 8 if len(sets) > 1 else 30, 16 + 4.2 * rows, 7),
+            size=(66, 58),
+            gap=26,
+            margin=(14, 14 if len(sets) > 1 else 30, 16 + tall),
         )
         for axes, judged in zip(all_axes, sets, strict=True):
-            found = curves[judged.case_set.key]
+            found = {
+                name: curve
+                for name, curve in curves[judged.case_set.key].items()
+                if name in _TREAT or name in shown
+            }
             for name, curve in found.items():
-                if name in _TREAT:
-                    _, colour, dash = _TREAT[name]
-                    axes.plot(
-                        curve.thresholds,
-                        curve.net_benefit,
-                        color=colour,
-                        linewidth=0.8,
-                        linestyle=dash,
-                    )
-                else:
-                    stroke = lines[name]
-                    axes.plot(
-                        curve.thresholds,
-                        curve.net_benefit,
-                        color=stroke.colour,
-                        linestyle=stroke.dash,
-                    )
-            _benefit_axes(axes, found)
-            axes.set_title(judged.case_set.title)
+                _draw_curve(axes, name, curve, lines)
+            _benefit_axes(axes, found, analysis.settings.clinical_thresholds)
         figure.legend(
-            handles=[*model_handles(lines, analysis.models), *_treat_handles()],
+            handles=handles,
             loc="lower left",
             bbox_to_anchor=(14 / (figure.get_figwidth() * MM_PER_INCH), 0.01),
             ncol=columns,
@@ -160,43 +156,65 @@ def decision(analysis: Analysis, curves: CurvesBySet) -> DrawnFigure:
             alt="Net benefit of every model against the threshold probability, with treat-all and "
             "treat-none.",
             note="A case is treated if its probability reaches the threshold probability. A model "
-            "is useful where its curve lies above both treat-all and "
-            f"treat-none.{_prevalence(analysis)}",
+            "is useful where its curve lies above both treat-all and treat-none. Right axis: net "
+            f"benefit divided by the prevalence.{_range(analysis)}{_prevalence(analysis)}"
+            f"{left_out(analysis)}",
         )
 
 
+def _draw_curve(
+    axes: Axes, name: str, curve: DecisionCurve, lines: Mapping[str, LineStyle]
+) -> None:
+    if name in _TREAT:
+        _, colour, dash = _TREAT[name]
+        axes.plot(curve.thresholds, curve.net_benefit, color=colour, linewidth=0.8, linestyle=dash)
+    else:
+        stroke = lines[name]
+        axes.plot(curve.thresholds, curve.net_benefit, color=stroke.colour, linestyle=stroke.dash)
+
+
 def decision_bands(
-    analysis: Analysis, judged: JudgedSet, curves: Mapping[str, DecisionCurve]
+    analysis: Analysis,
+    judged: JudgedSet,
+    curves: Mapping[str, DecisionCurve],
+    *,
+    bands: bool = True,
 ) -> DrawnFigure:
     """Draw the decision curve of each model with its bootstrap band, one panel a model."""
     lines = line_styles(analysis.models)
+    heads = [(judged.title(one.name), set_counts(one)) for one in judged.case_set.scored]
     names = [scored.name for scored in judged.case_set.scored]
     with style():
-        figure, all_axes = small_multiples(len(names))
+        figure, all_axes = titled_panels(heads, size=(39.0, 44.0), gap=21, margin=(14, 8, 11))
         for axes, name in zip(all_axes, names, strict=True):
-            for key, (_, colour, dash) in _TREAT.items():
-                axes.plot(
-                    curves[key].thresholds,
-                    curves[key].net_benefit,
-                    color=colour,
-                    linewidth=0.7,
-                    linestyle=dash,
-                )
+            for key in _TREAT:
+                _draw_curve(axes, key, curves[key], lines)
             curve, colour = curves[name], lines[name].colour
-            axes.fill_between(
-                curve.thresholds, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0
-            )
+            if bands:
+                axes.fill_between(
+                    curve.thresholds, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0
+                )
             axes.plot(curve.thresholds, curve.net_benefit, color=colour)
-            _benefit_axes(axes, curves)
-            axes.set_title(shorten(name, 20))
+            _benefit_axes(axes, curves, analysis.settings.clinical_thresholds, own=curve)
+        band = f"{_band_method([curves[name] for name in names])}. " if bands else ""
         return finish(
             figure,
             key=f"decision_bands_{judged.case_set.key}",
             title=f"Decision curve of each model, {judged.case_set.title.lower()}",
             alt="One panel a model: net benefit with its band; treat-all dotted, treat-none solid.",
-            note=f"{_band_method([curves[name] for name in names])}. Dotted: treat all; solid: "
-            "treat none.",
+            note=f"{band}Dotted: treat all; solid: treat none. Right axis: standardised net "
+            f"benefit.{_range(analysis)}",
         )
+
+
+def _range(analysis: Analysis) -> str:
+    """State the clinical range of thresholds if the settings give it."""
+    given = analysis.settings.clinical_thresholds
+    return (
+        ""
+        if given is None
+        else f" Thresholds of {given[0]:g} to {given[1]:g}, as the settings say."
+    )
 
 
 def _prevalence(analysis: Analysis) -> str:
@@ -215,14 +233,45 @@ def _band_method(curves: Sequence[DecisionCurve]) -> str:
     return method[0].upper() + method[1:]
 
 
-def _benefit_axes(axes: Axes, curves: Mapping[str, DecisionCurve]) -> None:
-    values = np.concatenate([curve.net_benefit for curve in curves.values()])
+def _benefit_axes(
+    axes: Axes,
+    curves: Mapping[str, DecisionCurve],
+    given: tuple[float, float] | None,
+    own: DecisionCurve | None = None,
+) -> None:
+    """Limit the axes to the clinical thresholds and add the axis of standardised net benefit.
+
+    The prevalence is that of ``own``, whose band is inside, or of the cases of treat-all.
+    """
+    low, high = given or (0.0, 1.0)
+    inside = [
+        curve.net_benefit[(curve.thresholds >= low) & (curve.thresholds <= high)]
+        for curve in curves.values()
+    ]
+    if own is not None:
+        inside.append(own.high[(own.thresholds >= low) & (own.thresholds <= high)])
+    values = np.concatenate(inside)
     top = 1.08 * max(0.05, float(values[np.isfinite(values)].max()))  # treat-none is always finite
     axes.set(
-        xlim=(0, 1), ylim=(-0.18 * top, top), xlabel="Threshold probability", ylabel="Net benefit"
+        xlim=(low, high),
+        ylim=(-0.18 * top, top),
+        xlabel="Threshold probability",
+        ylabel="Net benefit",
     )
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    if given is None:
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    else:
+        axes.locator_params(axis="x", nbins=5)
     axes.grid(color="#e4e4e4", linewidth=0.4)
+    prevalence = (own or curves["treat_all"]).prevalence
+    if prevalence > 0:
+        right = axes.secondary_yaxis(
+            "right", functions=(lambda y: y / prevalence, lambda y: y * prevalence)
+        )
+        if own is None:
+            right.set_ylabel("Standardised", color=QUIET)
+        right.tick_params(colors=QUIET, labelsize=6.5)
+        right.spines["right"].set_visible(False)
 
 
 def _treat_handles() -> list[object]:

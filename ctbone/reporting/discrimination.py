@@ -11,6 +11,7 @@ from ctbone.document import (
     DOUBLE_COLUMN,
     FAINT,
     INK,
+    MOST_CURVES,
     RULE,
     Block,
     Cell,
@@ -22,8 +23,7 @@ from ctbone.document import (
     TableColumn,
     TableRow,
     Text,
-    draw_diagonal,
-    draw_reason,
+    case_counts,
     finish,
     interval,
     line_styles,
@@ -31,9 +31,9 @@ from ctbone.document import (
     panels,
     plain_table,
     shorten,
-    small_multiples,
     style,
-    unit_axes,
+    titled_panels,
+    wrap_name,
 )
 from ctbone.reporting.analysis import Analysis, JudgedSet, judge
 from ctbone.reporting.metrics import (
@@ -41,20 +41,12 @@ from ctbone.reporting.metrics import (
     SUMMARY_METRICS,
     metric_columns,
     metric_title,
-    resamples_for,
 )
-from ctbone.stats import (
-    Estimate,
-    RocBand,
-    auc_interval,
-    roc_band,
-    roc_points,
-)
+from ctbone.reporting.roc_figures import class_roc, counts_of_set, roc, roc_bands, set_counts
+from ctbone.stats import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_MOST_POINTS = 2000  # of a drawn ROC curve
 
 
 def discrimination_section(analysis: Analysis, *, bands: bool) -> Section:
@@ -62,8 +54,11 @@ def discrimination_section(analysis: Analysis, *, bands: bool) -> Section:
     blocks: list[Block] = [FigureBlock(forest(analysis))]
     if analysis.two_class:
         blocks.append(FigureBlock(roc(analysis)))
-        if bands:
-            blocks += [FigureBlock(roc_bands(analysis, judged)) for judged in analysis.reported]
+        if bands or len(analysis.models) > MOST_CURVES:
+            blocks += [
+                FigureBlock(roc_bands(analysis, judged, bands=bands))
+                for judged in analysis.reported
+            ]
     else:
         blocks += [FigureBlock(class_roc(analysis, judged)) for judged in analysis.reported]
         blocks += [TableBlock(class_table(analysis, judged)) for judged in analysis.reported]
@@ -77,10 +72,13 @@ def forest(analysis: Analysis) -> DrawnFigure:
     """Draw the AUC of every model with its interval, one row a model, and those of the folds."""
     models, sets = analysis.models, analysis.reported
     colours, markers = line_styles(models), ("o", "D", "s")
-    height = (5.5 if len(sets) == 1 else 9.0) * len(models) + 2
+    labels = [wrap_name(analysis.titles.get(name, name), 24) for name in models]
+    height = (8.5 if len(sets) > 1 or any("\n" in label for label in labels) else 5.5) * len(
+        models
+    ) + 2
     with style():
         figure, (axes,) = panels(
-            1, columns=1, size=(84, height), margin=(42, 54, 12 + 5 * (len(sets) > 1), 3)
+            1, columns=1, size=(84, height), margin=(42, 54, 12 + 5 * len(sets), 3)
         )
         for row, name in enumerate(models):
             for place, judged in enumerate(sets):
@@ -116,18 +114,18 @@ def forest(analysis: Analysis) -> DrawnFigure:
         left = min(0.5, np.floor(min(known_lows, default=0.5) * 10) / 10)
         axes.axvline(0.5, color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)), zorder=0)
         axes.set(xlim=(left - 0.01, 1.005), ylim=(len(models) - 0.45, -0.55), xlabel="AUC")
-        axes.set_yticks(range(len(models)), [shorten(name, 22) for name in models])
+        axes.set_yticks(range(len(models)), labels)
         axes.tick_params(axis="y", length=0, labelsize=7.5, labelcolor=INK)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=RULE, linewidth=0.4)
-        if len(sets) > 1:
-            _forest_legend(axes, sets=sets, markers=markers, height=height)
+        _forest_legend(axes, sets=sets, markers=markers, height=height)
         return finish(
             figure,
             key="auc",
             title="AUC of every model",
             alt="; ".join(
-                f"{j.name}, {judged.case_set.title.lower()}: {number(j.estimates['auc'].value)}"
+                f"{judged.title(j.name)}, {judged.case_set.title.lower()}: "
+                f"{number(j.estimates['auc'].value)}"
                 for judged in sets
                 for j in judged.judgements
             ),
@@ -162,6 +160,7 @@ def _forest_row(
         markersize=4.5,
         markeredgewidth=1.1,
         zorder=3,
+        clip_on=False,
     )
     text = f"{number(value)}  ({interval(estimate) or 'no interval'})"
     axes.annotate(text, (1.03, y), xycoords=("axes fraction", "data"), va="center", fontsize=7)
@@ -183,145 +182,13 @@ def _forest_legend(
         )
         for place, (_, marker) in enumerate(zip(sets, markers, strict=False))
     ]
-    names = [f"{judged.case_set.title} (n = {len(judged.case_set.scored[0])})" for judged in sets]
-    axes.legend(handles, names, loc="upper left", bbox_to_anchor=(0, -10 / height), ncol=len(sets))
-
-
-def roc(analysis: Analysis) -> DrawnFigure:
-    """Draw the ROC curves of all models, one panel a set of cases."""
-    lines = line_styles(analysis.models)
-    sets = analysis.reported
-    most = max(len(judged.judgements) for judged in sets)
-    with style():
-        side = 70.0
-        figure, all_axes = panels(
-            len(sets),
-            columns=2,
-            size=(side, side),
-            gap=(18, 0),
-            margin=(14, 8 if len(sets) > 1 else 30, 15 + 4.2 * most, 7),
-        )
-        for axes, judged in zip(all_axes, sets, strict=True):
-            draw_diagonal(axes)
-            for scored, judgement in zip(judged.case_set.scored, judged.judgements, strict=True):
-                fpr, tpr = _roc_points(scored.truth, scored.p)
-                area = judgement.estimates["auc"]
-                ends = interval(area) or "no interval"
-                label = f"{shorten(scored.name)}   {number(area.value)} ({ends})"
-                stroke = lines[scored.name]
-                axes.plot(
-                    fpr, tpr, color=stroke.colour, linestyle=stroke.dash, label=label, clip_on=False
-                )
-            unit_axes(axes, "1 − specificity", "Sensitivity")
-            axes.set_title(judged.case_set.title)
-            axes.legend(loc="upper left", bbox_to_anchor=(0, -13 / side))
-        return finish(
-            figure,
-            key="roc",
-            title="ROC curves",
-            alt="Sensitivity against 1 − specificity of every model; the AUCs are those of the "
-            "figure above.",
-            note=f"AUC with {analysis.settings.confidence:.0%} interval beside each name.",
-        )
-
-
-def roc_bands(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
-    """Draw each ROC curve with its pointwise bootstrap band, one panel a model, others in grey."""
-    lines = line_styles(analysis.models)
-    settings = analysis.settings
-    curves = {scored.name: _roc_points(scored.truth, scored.p) for scored in judged.case_set.scored}
-    method = ""
-    with style():
-        figure, all_axes = small_multiples(len(curves))
-        for axes, scored in zip(all_axes, judged.case_set.scored, strict=True):
-            draw_diagonal(axes)
-            for other, (fpr, tpr) in curves.items():
-                if other != scored.name:
-                    axes.plot(fpr, tpr, color="#c9c9c9", linewidth=0.6)
-            band = roc_band(
-                scored.truth,
-                scored.p,
-                replicates=resamples_for(len(scored), settings),
-                level=settings.confidence,
-                seed=settings.seed,
-                groups=scored.patients,
-            )
-            method = band.method
-            _shade(axes, band, colour=lines[scored.name].colour)
-            axes.plot(*curves[scored.name], color=lines[scored.name].colour, clip_on=False)
-            unit_axes(axes, "1 − specificity", "Sensitivity")
-            axes.set_title(shorten(scored.name, 20))
-        return finish(
-            figure,
-            key=f"roc_bands_{judged.case_set.key}",
-            title=f"ROC curve of each model, {judged.case_set.title.lower()}",
-            alt="One panel a model: its ROC curve with a band, the other models in grey.",
-            note=f"Band: {method}." if method else "",
-        )
-
-
-def _shade(axes: Axes, band: RocBand, colour: str) -> None:
-    """Draw a band, or the reason for none."""
-    if band.why:
-        draw_reason(axes, f"No band: {band.why}")
-    else:
-        axes.fill_between(band.fpr, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
-
-
-def class_roc(analysis: Analysis, judged: JudgedSet) -> DrawnFigure:
-    """Draw the ROC curve of each class against the rest with its band, one panel a class."""
-    classes, settings = judged.case_set.scored[0].classes, analysis.settings
-    lines, method = line_styles(classes), ""
-    with style():
-        places = [(scored, name) for scored in judged.case_set.scored for name in classes]
-        columns = min(3, len(classes))
-        figure, all_axes = panels(
-            len(places), columns=columns, size=(44, 44), gap=(16, 19), margin=(13, 3, 11, 7)
-        )
-        for axes, (scored, name) in zip(all_axes, places, strict=True):
-            one = scored.against_rest(name)
-            area = auc_interval(one.truth, one.p, level=settings.confidence, groups=one.patients)
-            draw_diagonal(axes)
-            if area.value is not None:
-                band = roc_band(
-                    one.truth,
-                    one.p,
-                    replicates=resamples_for(len(one), settings),
-                    level=settings.confidence,
-                    seed=settings.seed,
-                    groups=one.patients,
-                )
-                method = band.method
-                _shade(axes, band, colour=lines[name].colour)
-                axes.plot(*_roc_points(one.truth, one.p), color=lines[name].colour, clip_on=False)
-            unit_axes(axes, "1 − specificity", "Sensitivity")
-            ends = interval(area)
-            text = f"AUC {number(area.value)}" + (f"\n{ends}" if ends else "")
-            axes.text(
-                0.98, 0.04, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=6.5
-            )
-            axes.set_title(f"{shorten(scored.name, 12)}: {shorten(name, 13)}")
-        return finish(
-            figure,
-            key=f"roc_{judged.case_set.key}",
-            title=f"ROC curve of each class against the rest, {judged.case_set.title.lower()}",
-            alt="One panel a model and class: sensitivity against 1 − specificity with a band.",
-            note=f"AUC with {settings.confidence:.0%} interval ({_delong(judged)})."
-            + (f" Band: {method}." if method else ""),
-        )
-
-
-def _delong(judged: JudgedSet) -> str:
-    clustered = any(scored.patients is not None for scored in judged.case_set.scored)
-    return "DeLong, by patient (Obuchowski)" if clustered else "DeLong"
-
-
-def _roc_points(truth: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    curve = roc_points(truth, p)
-    if curve.fpr.size <= _MOST_POINTS:
-        return curve.fpr, curve.tpr
-    kept = np.linspace(0, curve.fpr.size - 1, _MOST_POINTS).astype(int)
-    return curve.fpr[kept], curve.tpr[kept]
+    two = sets[0].case_set.two_class
+    names = [
+        f"{judged.case_set.title}: "
+        + (counts_of_set(judged) if two else case_counts(len(judged.case_set.scored[0])))
+        for judged in sets
+    ]
+    axes.legend(handles, names, loc="upper left", bbox_to_anchor=(0, -10 / height))
 
 
 def metric_table(judged: JudgedSet) -> Table:
@@ -329,7 +196,7 @@ def metric_table(judged: JudgedSet) -> Table:
     names = tuple(judged.judgements[0].estimates)
     columns = [
         TableColumn("metric", "Metric", "text"),
-        *(TableColumn(j.name, j.name, "estimate") for j in judged.judgements),
+        *(TableColumn(j.name, judged.title(j.name), "estimate") for j in judged.judgements),
     ]
     rows: list[list[Cell]] = [
         [metric_title(name), *(j.estimates[name] for j in judged.judgements)] for name in names
@@ -353,7 +220,7 @@ def centre_table(analysis: Analysis, judged: JudgedSet) -> Table | None:
     names = SUMMARY_METRICS if two else MANY_CLASS_METRICS
     columns = [
         TableColumn("centre", "Centre", "text"),
-        TableColumn("model", "Model", "text"),
+        TableColumn("model", "Model", "text", titles=judged.titles),
         TableColumn("n", "Cases"),
     ]
     columns += ([TableColumn("positives", "Positive")] if two else []) + metric_columns(names)
@@ -385,7 +252,7 @@ def class_table(analysis: Analysis, judged: JudgedSet) -> Table:
     """Show each class against the rest: AUC, Brier score and calibration of every model."""
     names = ("auc", "brier", "calibration_intercept", "calibration_slope", "ici")
     columns = [
-        TableColumn("model", "Model", "text"),
+        TableColumn("model", "Model", "text", titles=judged.titles),
         TableColumn("class", "Class", "text"),
         TableColumn("n", "Cases of the class"),
     ]
@@ -434,22 +301,26 @@ def confusion_maps(judged: JudgedSet) -> DrawnFigure:
     with style():
         size = 38.0 if len(order) == 2 else 52.0
         columns = 3 if len(order) == 2 else 2
-        gap = ((DOUBLE_COLUMN - 20 - 3 - columns * size) / (columns - 1), 19.0)
-        figure, all_axes = panels(
-            len(judged.judgements),
+        heads = [
+            (judged.title(one.name), set_counts(one) if one.two_class else case_counts(len(one)))
+            for one in judged.case_set.scored
+        ]
+        figure, all_axes = titled_panels(
+            heads,
             columns=columns,
             size=(size, size),
-            gap=gap,
-            margin=(20, 3, 12, 7),
+            gap=(DOUBLE_COLUMN - 20 - 3 - columns * size) / (columns - 1),
+            margin=(20, 3, 12),
         )
         for axes, judgement in zip(all_axes, judged.judgements, strict=True):
             _heat_map(axes, judgement.matrix, [shorten(name, 14) for name in order])
-            axes.set_title(shorten(judgement.name, 18))
         return finish(
             figure,
             key=f"confusion_{judged.case_set.key}",
             title=f"Confusion, {judged.case_set.title.lower()}",
-            alt="; ".join(f"{j.name}: {j.matrix.tolist()}" for j in judged.judgements),
+            alt="; ".join(
+                f"{judged.title(j.name)}: {j.matrix.tolist()}" for j in judged.judgements
+            ),
             note="Cases and their share of the true class, which is also the shade.",
         )
 
@@ -495,7 +366,7 @@ def confusion_table(judged: JudgedSet) -> Table:
     scored = judged.case_set.scored[0]
     order = ordered_classes(scored.classes, scored.positive)
     columns = [
-        TableColumn("model", "Model", "text"),
+        TableColumn("model", "Model", "text", titles=judged.titles),
         TableColumn("true_class", "True class", "text"),
     ]
     columns += [TableColumn(f"called_{name}", f"Called {name}") for name in order]
@@ -543,8 +414,8 @@ def comparison_section(analysis: Analysis) -> Section | None:
 def comparison_table(judged: JudgedSet) -> Table:
     """Show every pair of models: difference of the AUCs, p-value, and p-value adjusted by Holm."""
     columns = [
-        TableColumn("a", "Model A", "text"),
-        TableColumn("b", "Model B", "text"),
+        TableColumn("a", "Model A", "text", titles=judged.titles),
+        TableColumn("b", "Model B", "text", titles=judged.titles),
         TableColumn("n", "Cases"),
         TableColumn("difference", "AUC, A − B", "estimate"),
         TableColumn("statistic", "t", digits=2),

@@ -57,7 +57,10 @@ def cross_validation_table(
     """
     order = {"validation": "Validation", "internal": "Internal test", "external": "External test"}
     sets = [judged for name in order if (judged := analysis.of(name)) is not None]
-    columns = [TableColumn("model", "Model", "text"), TableColumn("fold", "Fold", "text")]
+    columns = [
+        TableColumn("model", "Model", "text", titles=analysis.titles),
+        TableColumn("fold", "Fold", "text"),
+    ]
     for judged in sets:
         name, heading = judged.case_set.key, order[judged.case_set.key]
         columns += [TableColumn(f"{name}_auc", "AUC", "estimate", group=heading)]

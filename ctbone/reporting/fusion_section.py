@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ctbone.document import (
     panels,
     shorten,
     style,
+    wrap_name,
 )
 from ctbone.reporting.analysis import Analysis
 from ctbone.reporting.fusion_records import (
@@ -38,10 +39,12 @@ def fusion_section(analysis: Analysis, records: Records) -> Section:
     """Show how every fused table was made."""
     blocks: list[Block] = []
     if records.fusions:
-        curves = fusion_curves(records.fusions)
-        blocks.append(FigureBlock(fusion_weights(records.fusions, analysis.models)))
+        curves = fusion_curves(records.fusions, analysis.titles)
+        blocks.append(
+            FigureBlock(fusion_weights(records.fusions, analysis.models, analysis.titles))
+        )
         blocks += [FigureBlock(curves)] if curves is not None else []
-        blocks.append(TableBlock(weight_table(records.fusions)))
+        blocks.append(TableBlock(weight_table(records.fusions, analysis.titles)))
     if records.stacks:
         blocks.append(TableBlock(stack_table(records.stacks)))
     if records.recalibrations:
@@ -49,20 +52,24 @@ def fusion_section(analysis: Analysis, records: Records) -> Section:
     return Section("fusion", "Fusion", tuple(blocks))
 
 
-def fusion_weights(records: Sequence[FusionRecord], models: Sequence[str]) -> DrawnFigure:
+def fusion_weights(
+    records: Sequence[FusionRecord],
+    models: Sequence[str],
+    titles: Mapping[str, str] | None = None,
+) -> DrawnFigure:
     """Draw the weight of each part in each fold, and the mean."""
-    lines = line_styles(models)
+    lines, named = line_styles(models), titles or {}
     rows = [(record, part) for record in records for part in record.parts]
     with style():
         figure, (axes,) = panels(
-            1, columns=1, size=(100, 5.2 * len(rows) + 3 * len(records)), margin=(60, 20, 11, 4)
+            1, columns=1, size=(90, 5.6 * len(rows) + 3 * len(records)), margin=(70, 20, 11, 4)
         )
         y, ticks, labels = 0.0, [], []
         for record in records:
             axes.text(
-                -0.60,
+                -0.68,
                 y,
-                shorten(record.name, 18),
+                wrap_name(named.get(record.name, record.name), 21),
                 weight="bold",
                 va="center",
                 transform=axes.get_yaxis_transform(),
@@ -91,7 +98,7 @@ def fusion_weights(records: Sequence[FusionRecord], models: Sequence[str]) -> Dr
                     fontsize=7,
                 )
                 ticks.append(y)
-                labels.append(shorten(part, 14))
+                labels.append(shorten(named.get(part, part), 18))
                 y += 1
             y += 0.6
         axes.set(xlim=(-0.02, 1.02), ylim=(y - 1, -0.7), xlabel="Weight")
@@ -110,8 +117,11 @@ def fusion_weights(records: Sequence[FusionRecord], models: Sequence[str]) -> Dr
         )
 
 
-def fusion_curves(records: Sequence[FusionRecord]) -> DrawnFigure | None:
+def fusion_curves(
+    records: Sequence[FusionRecord], titles: Mapping[str, str] | None = None
+) -> DrawnFigure | None:
     """Draw validation AUC against the weight for each fusion of two parts, if there is any."""
+    named = titles or {}
     shown = [record for record in records if record.curve is not None]
     if not shown:
         return None
@@ -140,11 +150,11 @@ def fusion_curves(records: Sequence[FusionRecord]) -> DrawnFigure | None:
                 )
             axes.set(
                 xlim=(0, 1),
-                xlabel=f"Weight of {shorten(record.curve.part, 20)}",
+                xlabel=f"Weight of {shorten(named.get(record.curve.part, record.curve.part), 22)}",
                 ylabel="Validation AUC",
             )
             axes.grid(color=RULE, linewidth=0.4)
-            axes.set_title(shorten(record.name, 26))
+            axes.set_title(shorten(named.get(record.name, record.name), 32))
         return finish(
             figure,
             key="fusion_curves",
@@ -157,12 +167,12 @@ def fusion_curves(records: Sequence[FusionRecord]) -> DrawnFigure | None:
         )
 
 
-def weight_table(records: Sequence[FusionRecord]) -> Table:
+def weight_table(records: Sequence[FusionRecord], titles: Mapping[str, str] | None = None) -> Table:
     """Show the weight of each part: mean, standard deviation, each fold."""
     folds = sorted({fold for record in records for fold in record.folds}, key=int)
     columns = [
-        TableColumn("fusion", "Fusion", "text"),
-        TableColumn("part", "Part", "text"),
+        TableColumn("fusion", "Fusion", "text", titles=titles or {}),
+        TableColumn("part", "Part", "text", titles=titles or {}),
         TableColumn("mean", "Mean", digits=2),
     ]
     columns += [TableColumn("sd", "SD", digits=2)]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ctbone.document import Section, Table, TableBlock, TableColumn, TableRow
 from ctbone.predictions import probability_columns
-from ctbone.reporting.analysis import Analysis
+from ctbone.reporting.analysis import Analysis, JudgedSet
 from ctbone.reporting.scored_cases import ScoredCases
 from ctbone.stats import auc_interval, clustered_rates
 
@@ -24,7 +24,7 @@ def levels_section(analysis: Analysis) -> Section | None:
     if not groups and all(one.patients is None for one in scored):
         return None
     tables = tuple(
-        TableBlock(_table(judged.case_set.key, judged.case_set.title, rows))
+        TableBlock(_table(judged, rows))
         for judged in analysis.reported
         if (rows := [*_rows(judged.case_set.scored, groups, analysis.settings.confidence)])
     )
@@ -104,12 +104,12 @@ def _rows(
                 yield TableRow(cells, opens=number == place == 0)
 
 
-def _table(key: str, title: str, rows: Sequence[TableRow]) -> Table:
+def _table(judged: JudgedSet, rows: Sequence[TableRow]) -> Table:
     return Table(
-        key=f"levels_{key}",
-        title=title,
+        key=f"levels_{judged.case_set.key}",
+        title=judged.case_set.title,
         columns=(
-            TableColumn("model", "Model", kind="text"),
+            TableColumn("model", "Model", kind="text", titles=judged.titles),
             TableColumn("level", "Answer for each", kind="text"),
             TableColumn("outcome", "Outcome", kind="text"),
             TableColumn("n", "n"),

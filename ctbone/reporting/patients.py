@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ctbone.clinical import clinical_column, number_of
+from ctbone.clinical import clinical_column, number_of, with_unit
 from ctbone.cohort import Case, Cohort
 from ctbone.document import (
     Cell,
@@ -26,10 +26,10 @@ from ctbone.reporting.run_records import RunRecords
 from ctbone.stats import (
     CategoricalComparison,
     CategoricalSummary,
+    TestResult,
     compare_categorical,
     compare_continuous,
 )
-from ctbone.stats.group_tests import CategoricalTest
 from ctbone.study import Study, read_table
 
 _MOST_REASONS = 4  # listed in the flow chart
@@ -154,26 +154,31 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     if any(len(few) < len(many) for (_, few), (_, many) in zip(patients, groups, strict=True)):
         rows.append(TableRow(("Patients", "", *_counts(patients, classes))))
     names = list(dict.fromkeys(name for case in cohort for name, _ in case.metadata))
-    left_out = []
+    left_out, sparse = [], list[str]()
     for name in names:
         column = clinical_column(cohort.cases, name)
         kind, why = column.kind_in_table()
         if kind == "number":
             rows += _continuous_rows(name, groups, classes)
         elif kind == "level":
-            rows += _level_rows(
-                name=name,
-                groups=groups,
-                classes=classes,
-                levels=column.levels,
-            )
+            compared = [
+                _by_class(name=name, cases=cases, classes=classes, levels=column.levels)
+                for _, cases in groups
+            ]
+            rows += _level_rows(with_unit(name), column.levels, compared)
+            sparse += [
+                f"{title.lower()} {name} ({_how(by_class.test)})"
+                for (title, _), (_, by_class) in zip(groups, compared, strict=True)
+                if "Halton" in by_class.test.method
+            ]
         else:
             left_out.append(f"{name} ({why})")
+    exact = f"; {_SPARSE}{', '.join(sparse)}" if sparse else ""
     note = (
         "Numbers: mean ± SD, Welch's test (analysis of variance with more than two classes). "
         "Counts: with their percentage of the known values, χ² test, with Yates' correction if two "
-        "by two. p compares the classes within a cohort and is not adjusted. SMD: standardised "
-        "mean difference."
+        f"by two{exact}. p compares the classes within a cohort and is not adjusted. SMD: "
+        "standardised mean difference."
     )
     if left_out:
         note += f" Not shown: {', '.join(left_out)}."
@@ -211,19 +216,26 @@ def _continuous_rows(
         cells += [f"{number(s.mean, 1)} ± {number(s.sd, 1)}" if s.n else "–" for s in summaries]
         cells += [by_class.test.p_value, by_class.smd]
         missing += [*(s.missing for s in summaries), "", ""]
-    rows = [TableRow((name, "mean ± SD", *cells), opens=True)]
-    return [*rows, TableRow((name, "missing", *missing))] if any(missing) else rows
+    rows = [TableRow((with_unit(name), "mean ± SD", *cells), opens=True)]
+    return [*rows, TableRow((with_unit(name), "missing", *missing))] if any(missing) else rows
+
+
+_SPARSE = (
+    "Fisher–Freeman–Halton test where an expected count is below 1, more than a fifth are below 5, "
+    "or one of a two by two table is below 5: "
+)
+
+
+def _how(test: TestResult) -> str:
+    """Say how the p-value of a sparse table was computed."""
+    return test.method.partition(", ")[2]
 
 
 def _level_rows(
     name: str,
-    groups: Sequence[tuple[str, Sequence[Case]]],
-    classes: Sequence[str],
     levels: Sequence[str],
+    compared: Sequence[tuple[CategoricalSummary, CategoricalComparison]],
 ) -> list[TableRow]:
-    compared = [
-        _by_class(name=name, cases=cases, classes=classes, levels=levels) for _, cases in groups
-    ]
     rows = []
     for place, level in enumerate(levels):
         cells: list[Cell] = []
@@ -246,10 +258,12 @@ def _by_class(
     name: str, cases: Sequence[Case], classes: Sequence[str], levels: Sequence[str]
 ) -> tuple[CategoricalSummary, CategoricalComparison]:
     values = [dict(case.metadata).get(name, "") for case in cases]
-    occur = len({value for value in values if value})
-    test: CategoricalTest = "yates" if len(classes) == 2 and occur == 2 else "chi-squared"
     by_class = compare_categorical(
-        values, [case.label for case in cases], test=test, groups=classes, categories=levels
+        values,
+        [case.label for case in cases],
+        test="by-expected-counts",
+        groups=classes,
+        categories=levels,
     )
     of_all = compare_categorical(
         values, ["all"] * len(cases), groups=["all", ""], categories=levels

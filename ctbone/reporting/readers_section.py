@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,13 @@ from ctbone.config import READER
 from ctbone.document import (
     INK,
     MM_PER_INCH,
+    MOST_CURVES,
     Block,
     Cell,
     DrawnFigure,
     FigureBlock,
+    LineStyle,
+    NamedPoint,
     Section,
     Table,
     TableBlock,
@@ -27,17 +30,28 @@ from ctbone.document import (
     draw_diagonal,
     finish,
     line_styles,
-    panels,
     shorten,
     style,
+    titled_panels,
     unit_axes,
 )
 from ctbone.reporting.analysis import Analysis, JudgedSet, Judgement, judge
 from ctbone.reporting.metrics import metric_columns
+from ctbone.reporting.roc_figures import (
+    FEW_CROSSES,
+    curve_points,
+    draw_operating_point,
+    few_points,
+    set_counts,
+)
 from ctbone.reporting.scored_cases import CaseSet, ScoredCases, two_class_columns
 from ctbone.scores import MIDPOINT, SESSIONS, Scores, read_scores
 from ctbone.stats import roc_points
 from ctbone.study import Study, file_hash, read_json, record_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 READER_METRICS = ("auc", "sensitivity", "specificity")
 UNAIDED, AIDED = SESSIONS
@@ -180,11 +194,10 @@ def reader_title(reader_id: str, level: str, session: str) -> str:
     Examples
     --------
     >>> reader_title("r1", "senior", "unaided"), reader_title("r1", "senior", "aided")
-    ('r1 (senior)', 'r1 with AI')
+    ('r1 (senior)', 'r1 (senior) with AI')
     """
-    if session == AIDED:
-        return f"{reader_id} with AI"
-    return f"{reader_id} ({level})" if level else reader_id
+    name = f"{reader_id} ({level})" if level else reader_id
+    return f"{name} with AI" if session == AIDED else name
 
 
 def readers_section(analysis: Analysis, readers: JudgedReaders) -> Section:
@@ -322,85 +335,128 @@ def _table(case_set: CaseSet, sessions: tuple[ReaderSession, ...]) -> Table:
 
 
 def _roc(analysis: Analysis, readers: JudgedReaders) -> DrawnFigure:
-    """Draw the ROC curve and the operating point of every session, one panel a set of cases."""
-    from matplotlib.lines import Line2D
+    """Draw the ROC curve and the operating point of every session.
 
-    sets = [judged.case_set for judged in analysis.reported]
-    sets = [case_set for case_set in sets if case_set.key in readers.sessions]
+    Up to six curves share an axis, one panel a set of cases; if there are more, each reader has a
+    panel.
+    """
     everyone = [found for sessions in readers.sessions.values() for found in sessions]
-    reader_ids = list(dict.fromkeys(found.reader_id for found in everyone))
+    lines = line_styles(list(dict.fromkeys(found.reader_id for found in everyone)))
     aided = any(found.session == AIDED for found in everyone)
-    lines = line_styles(reader_ids)
-    entries = len(reader_ids) + 2 * aided
-    columns = min(4, entries) if len(sets) > 1 else 2
-    rows = -(-entries // columns)
-    right = 8 if len(sets) > 1 else 30
+    most = max(len(sessions) for sessions in readers.sessions.values())
+    draw = _shared_roc if most <= MOST_CURVES else _roc_of_each
+    crosses = most <= FEW_CROSSES or most > MOST_CURVES
     with style():
-        figure, all_axes = panels(
-            len(sets),
-            columns=2,
-            size=(70, 70),
-            gap=(18, 0),
-            margin=(14, right, 16 + 4.2 * rows, 7),
-        )
-        for axes, case_set in zip(all_axes, sets, strict=True):
-            draw_diagonal(axes)
-            for found in readers.sessions[case_set.key]:
-                unaided = found.session == UNAIDED
-                colour = lines[found.reader_id].colour
-                curve = roc_points(found.scored.truth, found.scored.p)
-                dash = "-" if unaided else (0, (3, 1.5))
-                axes.plot(
-                    curve.fpr, curve.tpr, color=colour, linestyle=dash, linewidth=0.8, alpha=0.6
-                )
-                sensitivity, specificity = (
-                    found.judgement.estimates[name].value for name in READER_METRICS[1:]
-                )
-                if sensitivity is None or specificity is None:
-                    continue
-                axes.plot(
-                    [1 - specificity],
-                    [sensitivity],
-                    "o",
-                    color=colour,
-                    markerfacecolor=colour if unaided else "white",
-                    markersize=5,
-                    markeredgewidth=1.2,
-                    clip_on=False,
-                    zorder=3,
-                )
-            unit_axes(axes, "1 − specificity", "Sensitivity")
-            axes.set_title(case_set.title)
-        handles = [
-            Line2D([], [], color=lines[name].colour, marker="o", markersize=4, label=shorten(name))
-            for name in reader_ids
-        ]
-        if aided:
-            handles += [
-                Line2D([], [], color=INK, marker="o", markersize=4, label="without AI"),
-                Line2D(
-                    [],
-                    [],
-                    color=INK,
-                    marker="o",
-                    markersize=4,
-                    markerfacecolor="white",
-                    linestyle=(0, (3, 1.5)),
-                    label="with AI",
-                ),
-            ]
-        figure.legend(
-            handles=handles,
-            loc="lower left",
-            bbox_to_anchor=(14 / (figure.get_figwidth() * MM_PER_INCH), 0.01),
-            ncol=columns,
-        )
-        note = "Dots: operating points at a probability of 50 %."
+        figure, points = draw(analysis, readers, lines)
         return finish(
             figure,
             key="roc_readers",
             title="ROC curves of the readers",
             alt="Sensitivity against 1 − specificity of every reader and session; the areas are in "
             "the tables of readers.",
-            note=note + (" Dashed lines and open dots: with AI." if aided else ""),
+            note="Dots: operating points at the midpoint of the scale"
+            + (f", with {analysis.settings.confidence:.0%} intervals." if crosses else ".")
+            + (" Dashed lines and open dots: with AI." if aided else ""),
+            points=few_points(points),
         )
+
+
+def _shared_roc(
+    analysis: Analysis, readers: JudgedReaders, lines: Mapping[str, LineStyle]
+) -> tuple[Figure, list[NamedPoint]]:
+    sets = _sets_of_readers(analysis, readers)
+    everyone = [found for sessions in readers.sessions.values() for found in sessions]
+    handles = _reader_handles(everyone, lines)
+    columns = 3 if len(sets) > 1 else 2
+    rows = -(-len(handles) // columns)
+    cross = max(len(sessions) for sessions in readers.sessions.values()) <= FEW_CROSSES
+    heads = [(case_set.title, _session_counts(readers, case_set.key)) for case_set in sets]
+    right = 8 if len(sets) > 1 else 30
+    figure, all_axes = titled_panels(
+        heads, columns=2, size=(70, 70), gap=18, margin=(14, right, 16 + 4.4 * rows)
+    )
+    points: list[NamedPoint] = []
+    for axes, case_set in zip(all_axes, sets, strict=True):
+        unit_axes(axes, "1 − specificity", "Sensitivity")
+        draw_diagonal(axes)
+        for found in readers.sessions[case_set.key]:
+            colour = lines[found.reader_id].colour
+            points += _draw_session(axes, found, colour, cross=cross)
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(14 / (figure.get_figwidth() * MM_PER_INCH), 0.01),
+        ncol=columns,
+    )
+    return figure, points
+
+
+def _roc_of_each(
+    analysis: Analysis, readers: JudgedReaders, lines: Mapping[str, LineStyle]
+) -> tuple[Figure, list[NamedPoint]]:
+    places = []
+    for case_set in _sets_of_readers(analysis, readers):
+        for reader_id in lines:
+            sessions = [one for one in readers.sessions[case_set.key] if one.reader_id == reader_id]
+            places += [(case_set, sessions)] if sessions else []
+    heads = [
+        (f"{_named(sessions[0])}: {case_set.key}", set_counts(sessions[0].scored))
+        for case_set, sessions in places
+    ]
+    figure, all_axes = titled_panels(heads)
+    points: list[NamedPoint] = []
+    for axes, (_, sessions) in zip(all_axes, places, strict=True):
+        unit_axes(axes, "1 − specificity", "Sensitivity")
+        draw_diagonal(axes)
+        for found in sessions:
+            points += _draw_session(axes, found, lines[found.reader_id].colour, cross=True)
+    return figure, points
+
+
+def _sets_of_readers(analysis: Analysis, readers: JudgedReaders) -> list[CaseSet]:
+    sets = [judged.case_set for judged in analysis.reported]
+    return [case_set for case_set in sets if case_set.key in readers.sessions]
+
+
+def _session_counts(readers: JudgedReaders, key: str) -> str:
+    """Count the cases of the sessions; a range where readers scored different cases."""
+    counts = list(dict.fromkeys(set_counts(found.scored) for found in readers.sessions[key]))
+    if len(counts) == 1:
+        return counts[0]
+    sizes = [len(found.scored) for found in readers.sessions[key]]
+    return f"n = {min(sizes)} to {max(sizes)}, by reader"
+
+
+def _named(found: ReaderSession) -> str:
+    """Return the reader's name and level, whichever the session."""
+    return reader_title(found.reader_id, found.level, UNAIDED)
+
+
+def _draw_session(
+    axes: Axes, found: ReaderSession, colour: str, *, cross: bool
+) -> tuple[NamedPoint, ...]:
+    unaided = found.session == UNAIDED
+    curve = roc_points(found.scored.truth, found.scored.p)
+    dash = "-" if unaided else (0, (3, 1.5))
+    axes.plot(curve.fpr, curve.tpr, color=colour, linestyle=dash, linewidth=0.8, alpha=0.6)
+    draw_operating_point(axes, found.judgement, colour, cross=cross, filled=unaided)
+    return curve_points(axes, found.scored, curve, found.scored.name)
+
+
+def _reader_handles(
+    everyone: Sequence[ReaderSession], lines: Mapping[str, LineStyle]
+) -> list[object]:
+    from matplotlib.lines import Line2D
+
+    names = {found.reader_id: _named(found) for found in everyone}
+    handles: list[object] = [
+        Line2D(
+            [], [], color=line.colour, marker="o", markersize=4, label=shorten(names[reader], 26)
+        )
+        for reader, line in lines.items()
+    ]
+    if any(found.session == AIDED for found in everyone):
+        open_dot = {"markerfacecolor": "white", "linestyle": (0, (3, 1.5)), "label": "with AI"}
+        for how in ({"label": "without AI"}, open_dot):
+            handles.append(Line2D([], [], color=INK, marker="o", markersize=4, **how))
+    return handles

@@ -409,6 +409,8 @@ def _changes_of_fold(name: str, fold: TrainedFold, now: Settings) -> Iterator[st
     shared_then = dict(flatten(fold.shared, "training"))
     shared_now = dict(flatten(now.training.model_dump(mode="json"), "training"))
     for key in dict.fromkeys([*then, *current]):
+        if key == "title":
+            continue  # records hold none
         a, b = then.get(key), current.get(key)
         if a != b:
             of_study = key in shared_then and (shared_then[key], shared_now.get(key)) == (a, b)

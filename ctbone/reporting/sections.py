@@ -100,7 +100,7 @@ def summary_table(judged: JudgedSet, origins: Mapping[str, Origin]) -> Table:
     """
     names = SUMMARY_METRICS if judged.case_set.two_class else MANY_CLASS_METRICS
     columns = [
-        TableColumn("model", "Model", "text"),
+        TableColumn("model", "Model", "text", titles=judged.titles),
         TableColumn("n", "Cases"),
         *metric_columns(names),
     ]

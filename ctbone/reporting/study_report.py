@@ -21,6 +21,7 @@ from ctbone.reporting.fusion_records import Records, fusion_records, stale_notic
 from ctbone.reporting.fusion_section import fusion_section
 from ctbone.reporting.grouping import grouping_notice, in_groups
 from ctbone.reporting.method import method_section
+from ctbone.reporting.model_titles import model_titles
 from ctbone.reporting.patients import patients_section
 from ctbone.reporting.readers_section import (
     JudgedReaders,
@@ -92,7 +93,13 @@ def report(study: Study, *, chapters: Sequence[Callable[[Study], Section | None]
     scores = reader_scores(study, cohort)
     steps = sum(len(case_set.scored) for case_set in sets)
     with progress("Report", total=steps + 2) as bar:
-        analysis = analyse(sets, study.settings.evaluation, bands=True, bar=bar)
+        analysis = analyse(
+            sets,
+            study.settings.evaluation,
+            bands=True,
+            bar=bar,
+            titles=model_titles(study, scores),
+        )
         readers = judge_readers(study, cohort=cohort, analysis=analysis, scores=scores)
         inputs = {study.cohort_csv.name: study.cohort_csv}
         inputs |= {

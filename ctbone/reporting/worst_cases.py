@@ -1,15 +1,13 @@
-"""The section on worst cases: those that the models predict worst, with their 2D images."""
+"""The section on worst cases: those that models call wrongly, with pictures and the viewer."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from ctbone.config import BONE, Window
 from ctbone.document import (
     Block,
     Cell,
@@ -23,13 +21,12 @@ from ctbone.document import (
     number,
     plain_table,
 )
-from ctbone.errors import CtboneError
-from ctbone.input_kind import RADIOGRAPH
-from ctbone.predictions import probability_columns
 from ctbone.reporting.analysis import Analysis, JudgedSet
+from ctbone.reporting.case_picture import WINDOWS, case_picture, viewer_of
 from ctbone.reporting.mistake_maps import mistake_maps
+from ctbone.reporting.scored_cases import ScoredCases
 from ctbone.reporting.sources import Source
-from ctbone.study import Study, read_json, record_of
+from ctbone.study import Study
 
 _MOST = 6  # cases of each set
 
@@ -46,6 +43,8 @@ class RankedCase:
         Of the true class, by model; NaN if a model does not have the case.
     mean
         Over the models that have the case.
+    wrong
+        The models that call it another class.
     """
 
     case_id: str
@@ -53,15 +52,16 @@ class RankedCase:
     label: str
     probabilities: dict[str, float]
     mean: float
+    wrong: tuple[str, ...]
 
 
 def worst_cases(study: Study, analysis: Analysis, tables: Sequence[Source]) -> Section:
-    """Show the cases of each set with the lowest probability of the true class, and their images.
+    """Show the wrong cases of each set with the lowest probability of the true class, with images.
 
     Parameters
     ----------
     study
-        The study. Its 2D crops are shown in the bone window if they are there.
+        The study. Its 2D crops are shown if they are there, and the cube in the viewer.
     analysis
         The judged sets.
     tables
@@ -73,24 +73,32 @@ def worst_cases(study: Study, analysis: Analysis, tables: Sequence[Source]) -> S
         if not source.fused and source.path.parent.name == "predictions"
     }
     text = (
-        "Ranked by the probability of the true class, averaged over the models without the reader "
-        "and the fusions."
+        f"Cases that at least one model calls wrongly, at most {_MOST} of a set, ranked by the "
+        "probability of the true class, averaged over the models without the reader and the "
+        "fusions."
+    )
+    windows = ", ".join(
+        f"{name} (centre {window.center:g} HU, width {window.width:g} HU)"
+        for name, window in WINDOWS.items()
     )
     images = (
-        " The images are the input of the 2D network, centred on the lesion, in the bone window "
-        f"(centre {BONE.center:g} HU, width {BONE.width:g} HU). The patient's right side, or "
-        "front, is on the left."
+        f" The images are those of the 2D network, centred on the lesion, in two windows: {windows}"
+        ". Yellow: the outline of the mask. The patient's right side, or front, is on the left."
     )
     blocks: list[Block] = []
     for judged in analysis.reported:
-        table = ranked(judged, single)
-        blocks.append(TableBlock(_table(judged, table[:_MOST])))
-        pictured = [_pictured(study, case, judged) for case in table[:_MOST]]
+        wrong = [case for case in ranked(judged, single) if case.wrong][:_MOST]
+        if not wrong:
+            title = judged.case_set.title
+            blocks.append(Text((f"{title}: no model calls a case wrongly.",)))
+            continue
+        blocks.append(TableBlock(_table(judged, wrong)))
+        pictured = [_pictured(study, case, judged) for case in wrong]
         if any(case.images for case in pictured):
             blocks.append(Gallery(tuple(pictured)))
-        blocks += mistake_maps(study, [case.case_id for case in table[:_MOST]])
+        blocks += mistake_maps(study, [case.case_id for case in wrong])
     if any(isinstance(block, Gallery) for block in blocks):
-        text += images
+        text += "" if study.settings.of_radiographs else images
     return Section("worst", "Worst cases", (Text((text,)), *blocks))
 
 
@@ -114,7 +122,11 @@ def ranked(judged: JudgedSet, single: set[str]) -> list[RankedCase]:
     )
     known = pd.concat([scored.cases for scored in counted]).drop_duplicates("case_id")
     columns = []
+    wrong: dict[str, list[str]] = {}
     for scored in counted:
+        missed = _calls(scored) != scored.class_numbers
+        for case in scored.cases["case_id"][missed]:
+            wrong.setdefault(str(case), []).append(scored.name)
         p = scored.matrix[np.arange(len(scored)), scored.class_numbers]
         columns.append(
             pd.Series(p, index=scored.cases["case_id"]).reindex(known["case_id"]).to_numpy()
@@ -128,6 +140,7 @@ def ranked(judged: JudgedSet, single: set[str]) -> list[RankedCase]:
             label=str(label),
             probabilities=dict(zip((a.name for a in counted), row.tolist(), strict=True)),
             mean=mean,
+            wrong=tuple(wrong.get(str(case), ())),
         )
         for case, cohort, label, row, mean in zip(
             known["case_id"], known["cohort"], known["label"], wide, means.tolist(), strict=True
@@ -136,25 +149,12 @@ def ranked(judged: JudgedSet, single: set[str]) -> list[RankedCase]:
     return sorted(cases, key=lambda case: (case.mean, case.case_id))
 
 
-def png(image: np.ndarray, window: Window = BONE) -> bytes:
-    """Encode one crop as a grey PNG in radiological orientation.
-
-    Parameters
-    ----------
-    image
-        HU, shape (first axis, second axis), both increasing towards R, A or S.
-    window
-        HU from black to white.
-    """
-    from PIL import Image
-
-    low = window.center - window.width / 2
-    grey = np.clip((image.astype(np.float32) - low) / window.width, 0, 1) * 255
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(grey[::-1, ::-1].T.round().astype(np.uint8))).save(
-        file, format="PNG"
-    )
-    return file.getvalue()
+def _calls(scored: ScoredCases) -> np.ndarray:
+    """Return the number of the class that each case is called, shape (n,)."""
+    if not scored.two_class:
+        return scored.matrix.argmax(axis=1)
+    positive = scored.classes.index(scored.positive)
+    return np.where(scored.called, positive, 1 - positive)
 
 
 def _table(judged: JudgedSet, cases: Sequence[RankedCase]) -> Table:
@@ -165,12 +165,14 @@ def _table(judged: JudgedSet, cases: Sequence[RankedCase]) -> Table:
         TableColumn("label", "Truth", "text"),
     ]
     columns += [TableColumn("mean", "Mean", digits=2)] + [
-        TableColumn(name, name, digits=2) for name in models
+        TableColumn(name, judged.title(name), digits=2) for name in models
     ]
+    columns.append(TableColumn("wrong", "Called wrongly by", "text"))
     cells: list[list[Cell]] = [
         [
             *(case.case_id, case.cohort, case.label, case.mean),
             *(None if np.isnan(p) else p for p in case.probabilities.values()),
+            f"{len(case.wrong)} of {sum(not np.isnan(p) for p in case.probabilities.values())}",
         ]
         for case in cases
     ]
@@ -179,47 +181,25 @@ def _table(judged: JudgedSet, cases: Sequence[RankedCase]) -> Table:
 
 
 def _pictured(study: Study, case: RankedCase, judged: JudgedSet) -> PicturedCase:
-    scored = judged.case_set.scored[0]
-    called = _called(judged, case.case_id, len(probability_columns(scored.classes)))
-    line = f"{case.label}; probability of it {number(case.mean, 2)}{called}"
-    images, names = _images(study, case.case_id)
-    return PicturedCase(case_id=case.case_id, line=line, images=images, names=names)
-
-
-def _called(judged: JudgedSet, case: str, classes: int) -> str:
-    """Name the most probable class if there are more than two classes."""
-    if classes == 2:
-        return ""
-    scored = judged.case_set.scored[0]
-    rows = np.flatnonzero((scored.cases["case_id"] == case).to_numpy())
-    return (
-        f"; {scored.name} called {scored.classes[int(scored.matrix[rows[0]].argmax())]}"
-        if len(rows)
-        else ""
+    picture, names = case_picture(study, case.case_id)
+    line = (
+        f"{case.label}; probability of it {number(case.mean, 2)}; called "
+        f"{_called(judged, case)} by {', '.join(judged.title(name) for name in case.wrong)}"
+    )
+    return PicturedCase(
+        case_id=case.case_id,
+        line=line,
+        images=(picture,) if picture else (),
+        names=(names,) if picture else (),
+        viewer=viewer_of(study, case.case_id) if picture else "",
     )
 
 
-def _images(study: Study, case: str) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
-    """Return the images of a case and the names of their planes; none without a readable crop."""
-    from ctbone.nifti import open_nifti  # imports nibabel; 'ctbone evaluate' does not need it
-
-    path = study.crop(case, "radiograph" if study.settings.of_radiographs else "2d")
-    if not path.is_file():
-        return (), ()
-    try:
-        crop = open_nifti(path, case).read()
-        if study.settings.of_radiographs:  # stored as shown; png turns both axes of CT
-            return (png(crop[::-1, ::-1, 0], RADIOGRAPH.window),), ("radiograph",)
-        views = read_json(record_of(path)).get("views", []) if record_of(path).is_file() else []
-    except CtboneError:
-        return (), ()
-    names = (
-        [str(view.get("name", "")) for view in views if isinstance(view, dict)]
-        if isinstance(views, list)
-        else []
-    )
-    count = min(crop.shape[2], 3)
-    names = (
-        names[:count] if len(names) >= count else [f"image {place + 1}" for place in range(count)]
-    )
-    return tuple(png(crop[:, :, place]) for place in range(count)), tuple(names)
+def _called(judged: JudgedSet, case: RankedCase) -> str:
+    """Name the wrong classes that a case is called."""
+    found = []
+    for scored in judged.case_set.scored:
+        if scored.name in case.wrong:
+            row = int(np.flatnonzero((scored.cases["case_id"] == case.case_id).to_numpy())[0])
+            found.append(scored.classes[int(_calls(scored)[row])])
+    return " or ".join(dict.fromkeys(found))

@@ -196,7 +196,11 @@ def compare_categorical(
         Group of each case, shape (n,).
     test
         ``"chi-squared"`` (Pearson, no correction), ``"yates"`` (2 × 2 only; the correction is at
-        most the difference itself) or ``"fisher"`` (2 × 2 only, two-sided by probability).
+        most the difference itself), ``"fisher"`` (2 × 2 only, two-sided by probability),
+        ``"freeman-halton"`` (Fisher's test of a table of any size; the method says whether it is
+        exact or by random tables) or ``"by-expected-counts"``: χ², with Yates' correction if
+        2 × 2; Freeman–Halton if an expected count is below 1, more than a fifth are below 5, or
+        one of a 2 × 2 table is below 5.
     groups, categories
         In the order of the table; default: those that occur, sorted. Cases of other groups are left
         out.
@@ -214,7 +218,8 @@ def compare_categorical(
     References
     ----------
     Pearson, Philos Mag 1900;50:157. Yates, J R Stat Soc Suppl 1934;1:217. Fisher, J R Stat Soc
-    1922;85:87. Yang & Dalton, SAS Global Forum 2012:335 (standardised difference).
+    1922;85:87. Freeman & Halton, Biometrika 1951;38:141. Cochran, Biometrics 1954;10:417. Yang &
+    Dalton, SAS Global Forum 2012:335 (standardised difference).
 
     Examples
     --------

@@ -11,10 +11,13 @@ from numpy.typing import ArrayLike
 from ctbone.errors import StatsError
 from ctbone.stats.distributions import chi2_upper
 from ctbone.stats.estimate import TestResult
-from ctbone.stats.inputs import Floats
+from ctbone.stats.freeman_halton import freeman_halton
+from ctbone.stats.inputs import Floats, Ints
 
 ContinuousTest: TypeAlias = Literal["student", "welch", "kruskal-wallis"]
-CategoricalTest: TypeAlias = Literal["chi-squared", "yates", "fisher"]
+CategoricalTest: TypeAlias = Literal[
+    "chi-squared", "yates", "fisher", "freeman-halton", "by-expected-counts"
+]
 
 
 def location_test(samples: Sequence[Floats], *, test: ContinuousTest = "welch") -> TestResult:
@@ -81,7 +84,7 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
     References
     ----------
     Pearson, Philos Mag 1900;50:157. Yates, J R Stat Soc Suppl 1934;1:217. Fisher, J R Stat Soc
-    1922;85:87.
+    1922;85:87. Freeman & Halton, Biometrika 1951;38:141. Cochran, Biometrics 1954;10:417.
 
     Examples
     --------
@@ -92,6 +95,8 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
         "chi-squared": "χ², no correction",
         "yates": "χ² with Yates' correction",
         "fisher": "Fisher's exact test",
+        "freeman-halton": "Fisher–Freeman–Halton test",
+        "by-expected-counts": "χ², or Fisher–Freeman–Halton if expected counts are small",
     }
     if test not in names:
         raise StatsError(
@@ -108,6 +113,11 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
     counts = counts[:, counts.sum(axis=0) > 0]
     if min(counts.shape) < 2:
         return TestResult.undefined(method, "only one category occurs")
+    if test == "by-expected-counts":
+        test = _test_of(counts)
+        method = names[test]
+    if test == "freeman-halton":
+        return freeman_halton(counts)
     if test != "chi-squared" and counts.shape != (2, 2):
         return TestResult.undefined(
             method, f"the test requires a 2 × 2 table, not {counts.shape[0]} × {counts.shape[1]}"
@@ -118,7 +128,7 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
         return TestResult(
             statistic=None, df=None, p_value=float(fisher_exact(counts)[1]), method=method
         )
-    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+    expected = _expected(counts)
     gap = np.abs(counts - expected)
     if test == "yates":
         gap = gap - np.minimum(0.5, gap)  # Yates: ½, but never more than the difference
@@ -127,6 +137,24 @@ def independence_test(table: ArrayLike, *, test: CategoricalTest = "chi-squared"
     return TestResult(
         statistic=statistic, df=float(df), p_value=chi2_upper(statistic, df), method=method
     )
+
+
+def _expected(counts: Ints) -> Floats:
+    """Return the counts expected if rows and columns are independent."""
+    return np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+
+
+def _test_of(counts: Ints) -> CategoricalTest:
+    """Choose the test: χ² if its approximation holds (Cochran 1954), else Fisher–Freeman–Halton.
+
+    It holds if no expected count is below 1 and at most a fifth of them are below 5; in a 2 × 2
+    table, if none is below 5.
+    """
+    expected = _expected(counts)
+    four = counts.shape == (2, 2)
+    if expected.min() < 1 or (expected < 5).mean() > (0 if four else 0.2):
+        return "freeman-halton"
+    return "yates" if four else "chi-squared"
 
 
 def _student(samples: list[Floats]) -> TestResult:

@@ -13,8 +13,9 @@ from PIL import Image
 
 from ctbone.errors import StudyError
 from ctbone.grid import Grid
-from ctbone.preprocessing import draw_sheet, preprocess_case, write_quality
+from ctbone.preprocessing import draw_sheet, preprocess_case, sheet, write_quality
 from ctbone.preprocessing.outliers import outliers, robust_z
+from ctbone.preprocessing.sheet import input_rows
 from ctbone.study import Study, record_of
 
 from .scans import affine, ball, case_of, world
@@ -31,13 +32,11 @@ def prepared(study, hu=None, drawn=None, case_id="P1", grid=GRID):
 
 
 def panels(path):
-    """The nine pictures of a sheet as grey arrays, their rim and its letters cut off."""
-    from ctbone.preprocessing import sheet
-
+    """The pictures of a sheet's six rows as grey arrays, their rim and its letters cut off."""
     pixels = np.asarray(Image.open(path).convert("L"), dtype=float)
     mm = sheet._DPI / 25.4
     found = []
-    for row in range(3):
+    for row in range(6):
         top = sheet._HEAD + row * (sheet._TITLE + sheet._PANEL) + sheet._TITLE
         for column in range(3):
             left = sheet._EDGE + column * (sheet._PANEL + sheet._GAP)
@@ -90,6 +89,33 @@ def test_neighbours_and_a_case_without_crops(study):
         draw_sheet(study, "P2")
 
 
+def test_a_sheet_shows_the_windows_of_the_networks_and_no_other(study):
+    """A cube of 500 HU is grey in a bone window, white in one of 0 to 400 HU, black above 600."""
+    study.settings_file.write_text(
+        "name: test\nmodels:\n"
+        "  a: {dim: 3d, title: Narrow, windows: [{center: 200, width: 400}]}\n"
+        "  b: {dim: 3d, windows: [{center: 200, width: 400}, {center: 700, width: 200}]}\n"
+    )
+    opened = Study.open(study.root)
+    prepared(opened, np.full(SHAPE, 500))
+    told = [(title, window.center) for title, window in input_rows(opened.settings, "3d")]
+    assert told == [("Input of Narrow, b", 200), ("Input of b", 700)]
+    assert [title for title, _ in input_rows(opened.settings, "2d")] == [
+        "2D crop, input of no network"
+    ]
+    pixels = np.asarray(Image.open(draw_sheet(opened, "P1")).convert("L"), dtype=float)
+    mm = sheet._DPI / 25.4
+    levels = []
+    for row in range(5):
+        top = sheet._HEAD + row * (sheet._TITLE + sheet._PANEL) + sheet._TITLE
+        y, x = int((top + 0.2 * sheet._PANEL) * mm), int((sheet._EDGE + 0.2 * sheet._PANEL) * mm)
+        levels.append(pixels[y, x])
+    assert levels[2] == 255
+    assert levels[3] == 0
+    assert 120 < levels[0] < 160, "bone window: (500 + 500) / 1800 of white"
+    assert pixels[2, 2] == 255, "white paper"
+
+
 def test_robust_z_follows_its_definition():
     values = np.array([3.0, 1, 4, 1, 5, 9, 2, 6, 5, np.nan, 300])
     known = sorted(values[~np.isnan(values)])
@@ -127,11 +153,14 @@ def test_the_table_and_the_page(study):
     draw_sheet(study, "P0")
     table = write_quality(study, [*names, "missing"]).set_index("case_id")
     assert list(table.index) == names
-    assert "mean_hu high" in table.loc["P0", "flags"]
-    assert "2 separate parts" in table.loc["P3", "flags"]
+    assert "mean_hu high" in table.loc["P0", "findings"]
+    assert "2 separate parts" in table.loc["P3", "findings"]
     assert table.loc["P3", "parts"] == 2
-    assert "touches the border" in table.loc["P4", "flags"]
-    assert table.loc["P1", "flags"] == ""
+    assert "touches the border" in table.loc["P4", "findings"]
+    assert table.loc["P1", "findings"] == ""
+    assert (table["flags"] != "").sum() == 1, "of nine cases one is flagged"
+    assert sorted(table["rank"]) == list(range(1, 10))
+    assert table.loc[["P0", "P3", "P4"], "rank"].max() == 3
     assert table.loc[
         "P1", ["spacing_x_mm", "spacing_y_mm", "spacing_z_mm"]
     ].tolist() == pytest.approx([1.0, 1.2, 1.5])
@@ -139,7 +168,7 @@ def test_the_table_and_the_page(study):
     assert written["lesion_ml"].tolist() == table["lesion_ml"].tolist()
     page = (study.qc / "index.html").read_text()
     assert page.count("<img") == 1, "of the cases that have a sheet"
-    assert page.index("P4") < page.index("P1"), "flagged cases first"
+    assert page.index("P4") < page.index("P1"), "by rank"
 
 
 def test_a_shrunk_lesion_is_flagged_unless_the_box_fills_the_cube_anyway(study):

@@ -66,7 +66,12 @@ def test_every_session_against_scikit_learn(study):
     titles = {key: [s.scored.name for s in found] for key, found in readers.sessions.items()}
     assert titles == {
         "internal": ["senior (senior)", "r1 (junior)"],
-        "external": ["senior (senior)", "senior with AI", "r1 (junior)", "r1 with AI"],
+        "external": [
+            "senior (senior)",
+            "senior (senior) with AI",
+            "r1 (junior)",
+            "r1 (junior) with AI",
+        ],
     }
     for key, found in readers.sessions.items():
         cases = cohort[(cohort["cohort"] == "internal") == (key == "internal")]
@@ -98,7 +103,9 @@ def test_readers_leave_the_numbers_of_the_models_as_they_are(study, reported):
     assert after == before
     assert [entry["title"] for entry in readers["internal"]] == ["r1 (junior)"]
     external = {entry["title"]: entry for entry in readers["external"]}
-    assert list(external) == ["senior with AI", "r1 (junior)", "r1 with AI"], "the fused one once"
+    assert list(external) == ["senior (senior) with AI", "r1 (junior)", "r1 (junior) with AI"], (
+        "the fused one once"
+    )
     table = pd.read_csv(page.parent / "tables" / "readers_external.csv", index_col="reader")
     assert table.loc["r1 (junior)", "auc"] == pytest.approx(external["r1 (junior)"]["auc"]["value"])
     assert table.loc["senior (senior)", "auc"] == pytest.approx(

@@ -3,9 +3,16 @@ import pandas as pd
 import pytest
 
 from ctbone.cohort import Case, Cohort
-from ctbone.reporting.analysis import JudgedSet
+from ctbone.config import EvaluationSettings
+from ctbone.reporting import subgroups
+from ctbone.reporting.analysis import JudgedSet, analyse
 from ctbone.reporting.scored_cases import CaseSet, ScoredCases
-from ctbone.reporting.subgroups import groupings_of, subgroup_table
+from ctbone.reporting.subgroups import (
+    groupings_of,
+    judge_subgroups,
+    subgroup_forest,
+    subgroup_table,
+)
 from ctbone.stats import auc_interval
 from ctbone.study import Study, write_json
 
@@ -50,7 +57,8 @@ def study_of(tmp_path, cases, metadata):
 
 def table_of(study, cohort, scored):
     judged = JudgedSet(CaseSet("internal", "Internal test", (scored,)), (), ())
-    return subgroup_table(judged, groupings_of(study, cohort), level=0.95)
+    found = judge_subgroups(judged, groupings_of(study, cohort), level=0.95)
+    return None if found is None else subgroup_table(judged, found)
 
 
 def test_a_planted_difference_between_the_sexes_is_found(tmp_path):
@@ -74,7 +82,7 @@ def test_numbers_are_cut_at_thirds_and_small_groups_are_left_out(tmp_path):
         tmp_path, scored.cases, lambda case: {"age": ages[case], "site": site[case]}
     )
     frame = table_of(study, cohort, scored).frame()
-    assert set(frame["quantity"]) == {"age"}, "S5 has 6 cases: the site is left out"
+    assert set(frame["quantity"]) == {"age (years)"}, "S5 has 6 cases: the site is left out"
     assert (frame["positive"].sum(), frame["negative"].sum()) == (60, 60)
     assert len(frame) == 3
 
@@ -93,3 +101,27 @@ def test_without_groups_there_is_no_table(tmp_path):
     scored, _ = scored_cases(np.random.default_rng(4))
     study, cohort = study_of(tmp_path, scored.cases, lambda case: {})
     assert table_of(study, cohort, scored) is None
+
+
+def test_the_forest_shows_every_group_with_counts_and_the_test(tmp_path, monkeypatch):
+    scored, sexes = scored_cases(np.random.default_rng(1), worse=2.0)
+    study, cohort = study_of(tmp_path, scored.cases, lambda case: {"sex": sexes[case]})
+    case_set = CaseSet("internal", "Internal test", (scored,))
+    analysis = analyse([case_set], EvaluationSettings(), bands=False, titles={"3d": "3D network"})
+    found = judge_subgroups(analysis.lead, groupings_of(study, cohort), level=0.95)
+    kept = []
+    finish = subgroups.finish
+    monkeypatch.setattr(
+        subgroups, "finish", lambda figure, **told: kept.append(figure) or finish(figure, **told)
+    )
+    drawn = subgroup_forest(analysis, analysis.lead, found)
+    (axes,) = kept[0].axes
+    texts = {text.get_text() for text in axes.texts}
+    assert {"3D network", "sex", "female", "male", "60, 30", "120, 60", "p < .001"} <= texts
+    dots = [line for line in axes.lines if line.get_marker() in ("o", "D")]
+    inside = scored.cases["case_id"].map(sexes) == "female"
+    women = auc_interval(scored.truth[inside], scored.p[inside])
+    assert dots[1].get_xdata()[0] == pytest.approx(women.value)
+    bars = [line for line in axes.lines if line.get_marker() == "None"]
+    assert any(list(bar.get_xdata()) == pytest.approx([women.low, women.high]) for bar in bars)
+    assert "heterogeneity" in drawn.note
