@@ -12,8 +12,7 @@ from ctbone.dicom_out.objects import NOTICE, completed, new_series
 from ctbone.dicom_out.source import SourceSeries, only
 from ctbone.errors import DicomOutError
 from ctbone.grid import Grid
-from ctbone.preprocessing.components import choose_components
-from ctbone.preprocessing.mask import Mask, read_mask
+from ctbone.masks import Mask, choose_components, read_mask
 from ctbone.resample import sample_mask
 
 

@@ -354,7 +354,7 @@ def _roc(analysis: Analysis, readers: JudgedReaders) -> DrawnFigure:
             title="ROC curves of the readers",
             alt="Sensitivity against 1 − specificity of every reader and session; the areas are in "
             "the tables of readers.",
-            note="Dots: operating points at the midpoint of the scale"
+            note="Dots: operating points at the probability of 50 %"
             + (f", with {analysis.settings.confidence:.0%} intervals." if crosses else ".")
             + (" Dashed lines and open dots: with AI." if aided else ""),
             points=few_points(points),
