@@ -29,6 +29,16 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A question of the study with its answer and a remark in small print."""
+
+    question: str
+    answer: str
+    remark: str = ""
+    kind: Literal["question"] = "question"
+
+
+@dataclass(frozen=True)
 class Terms:
     """A list of terms with text, such as settings and their values."""
 
@@ -125,16 +135,28 @@ class ImageFiles:
     kind: Literal["images"] = "images"
 
 
-Block: TypeAlias = Text | Notice | Terms | Flow | TableBlock | FigureBlock | Gallery | ImageFiles
+Block: TypeAlias = (
+    Text | Notice | Question | Terms | Flow | TableBlock | FigureBlock | Gallery | ImageFiles
+)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading; ``key`` is its anchor."""
+    """A part of the page with a heading; ``key`` is its anchor.
+
+    Attributes
+    ----------
+    folded
+        Whether it is a closed part of the appendix, which is not printed unless it is open.
+    label
+        Words above the heading.
+    """
 
     key: str
     title: str
     blocks: tuple[Block, ...]
+    folded: bool = False
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,6 +190,16 @@ class Page:
         yield from self.summary
         for section in self.sections:
             yield from section.blocks
+
+    @property
+    def shown(self) -> list[Section]:
+        """The sections before the appendix."""
+        return [section for section in self.sections if not section.folded]
+
+    @property
+    def appendix(self) -> list[Section]:
+        """The folded sections."""
+        return [section for section in self.sections if section.folded]
 
     @property
     def links_images(self) -> bool:
