@@ -69,7 +69,7 @@ def paired_rate_test(
     >>> round(paired_rate_test(first, second).p_value, 3)
     0.125
     >>> round(paired_rate_test(first, second, null=-0.1).p_value, 3)
-    0.058
+    0.044
     """
     whole = mcnemar(first, second, level=level)
     right, other = checked_labels(first), checked_labels(second)
