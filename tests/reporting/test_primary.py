@@ -193,7 +193,7 @@ def test_a_record_that_was_changed_by_hand_is_refused(study):
     ],
 )
 def test_settings_that_are_wrong_are_refused(study, change, words):
-    with pytest.raises(ConfigError, match="(?s)primary") as caught:
+    with pytest.raises(ConfigError, match=r"(?s)primary") as caught:
         named(study, [{**FIRST, **change}])
     assert words in str(caught.value)
 
