@@ -65,6 +65,8 @@ def report(study: Study, *, chapters: Sequence[Callable[[Study], Section | None]
         inputs |= {
             f"{source.path.parent.name}/{source.path.name}": source.path for source in tables
         }
+        if study.primary_json.is_file():
+            inputs[study.primary_json.name] = study.primary_json
         if scores is not None:
             inputs[study.scores_csv.name] = study.scores_csv
         made = Made(
