@@ -13,9 +13,10 @@ from ctbone.document.table import Table
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs."""
+    """Paragraphs; larger at the top of a page, unless they are ``plain``."""
 
     paragraphs: tuple[str, ...]
+    plain: bool = False
     kind: Literal["text"] = "text"
 
 

@@ -51,7 +51,6 @@ def front_blocks(
     """
     lead = front_set(analysis, primary)
     blocks = _withdrawn(named)
-    blocks += [*flow] if not primary else []
     if primary:
         blocks += _answers(primary)
         blocks.append(TableBlock(primary_table(primary)))
@@ -59,11 +58,12 @@ def front_blocks(
     else:
         blocks.append(_EXPLORATORY)
         blocks.append(headline(analysis))
+        blocks += flow
         blocks.append(TableBlock(summary_table(lead, origins)))
     models = _models(lead, primary)
     if analysis.two_class and models:
         blocks.append(FigureBlock(primary_figure(analysis, lead, models, curves)))
-    blocks.append(Text(_meaning(analysis, lead, primary)))
+    blocks.append(Text(_meaning(analysis, lead, primary), plain=True))
     return blocks
 
 
@@ -76,7 +76,7 @@ _EXPLORATORY = Text(
 
 
 def front_set(analysis: Analysis, primary: Sequence[PrimaryResult]) -> JudgedSet:
-    """Return the set of the first page: that of the first primary comparison, else the leading."""
+    """Return the set of the first page: of the first primary comparison, else external test."""
     if primary:
         cohort = primary[0].comparison.cohort
         key = cohort if cohort in ("internal", "external") else "external"
@@ -129,7 +129,7 @@ def _meaning(
     analysis: Analysis, lead: JudgedSet, primary: Sequence[PrimaryResult]
 ) -> tuple[str, ...]:
     """Say in three sentences what the result means and what it does not."""
-    return (_what(primary), _for_whom(analysis, lead), _not(primary))
+    return (_what(primary), _for_whom(analysis, lead, primary), _not(primary))
 
 
 def _what(primary: Sequence[PrimaryResult]) -> str:
@@ -138,21 +138,16 @@ def _what(primary: Sequence[PrimaryResult]) -> str:
             "What it means: the differences between models on this page raise questions for a next "
             "study and answer none, because nobody named one before the results were known."
         )
-    late = (
-        " It was named after results were known, so it does not confirm."
-        if any(not result.named.before for result in primary)
-        else ""
+    late = sum(not result.named.before for result in primary)
+    if len(primary) == 1:
+        remark = "; named after results were known, the comparison confirms nothing" if late else ""
+        return f"What it means: {_of_one(primary[0])}{remark}."
+    shown = sum(result.answer == "yes" for result in primary)
+    remark = f"; {late} of them were named after results were known and confirm nothing"
+    return (
+        f"What it means: {shown} of {len(primary)} primary comparisons are shown, with a "
+        f"probability of any false one of at most {primary[0].alpha:.0%}{remark if late else ''}."
     )
-    if len(primary) > 1:
-        shown = sum(result.answer == "yes" for result in primary)
-        late = late.replace("It was", "Not all were").replace(
-            "it does not confirm", "some do not confirm"
-        )
-        return (
-            f"What it means: {shown} of {len(primary)} primary comparisons are shown, with a "
-            f"probability of any false one of at most {primary[0].alpha:.0%}.{late}"
-        )
-    return f"What it means: {_of_one(primary[0])}.{late}"
 
 
 def _of_one(result: PrimaryResult) -> str:
@@ -176,14 +171,19 @@ def _of_one(result: PrimaryResult) -> str:
     )
 
 
-def _for_whom(analysis: Analysis, lead: JudgedSet) -> str:
+def _for_whom(analysis: Analysis, lead: JudgedSet, primary: Sequence[PrimaryResult]) -> str:
     first = lead.judgements[0]
-    events = f", {first.positives} {analysis.positive}" if analysis.two_class else ""
-    centres = dict.fromkeys(name for scored in lead.case_set.scored for name in scored.cohorts)
+    n, positives = first.n, first.positives
+    centres = sorted({name for scored in lead.case_set.scored for name in scored.cohorts})
+    if primary and primary[0].n:
+        n, positives = primary[0].n, primary[0].positives
+        cohort = primary[0].comparison.cohort
+        centres = centres if cohort in ("internal", "external") else [cohort]
+    events = f", {positives} {analysis.positive}" if analysis.two_class else ""
     of = f" of {', '.join(centres)}" if lead.case_set.key == "external" else ""
     return (
-        f"For whom: for patients like the {first.n} cases{events}{of} of this test, and for no "
-        "other hospitals, scanners or tumours."
+        f"For whom: for patients like the {n} cases{events}{of} of this test, and for no other "
+        "hospitals, scanners or tumours."
     )
 
 

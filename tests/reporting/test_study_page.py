@@ -1,4 +1,4 @@
-"""The page of a study: the question first, the paper's order, the appendix; looked at by Chromium."""
+"""The page of a study: question first, the paper's order, the appendix; seen by Chromium."""
 
 import json
 import re
