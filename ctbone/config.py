@@ -492,9 +492,46 @@ NARROWEST_THRESHOLDS = 0.05
 """Width of the narrowest range of clinical thresholds; decision curves have steps of 0.01."""
 
 
+class PrimaryComparison(_Section):
+    """A comparison of two models or readers that is named before their results are known."""
+
+    compare: tuple[Name, Name]
+    """Two models, fusions, or ``reader``; a difference is the first minus the second."""
+    metric: Literal["auc", "sensitivity", "specificity", "accuracy"] = "auc"
+    """What is compared."""
+    cohort: Annotated[str, Field(min_length=1, max_length=64)]
+    """``internal``, ``external`` (all external centres together), or one external centre."""
+    type: Literal["superiority", "noninferiority"] = "superiority"
+    """``superiority``: the first is better; ``noninferiority``: it is not worse by the margin."""
+    margin: float = 0.0
+    """Difference of the metric on its scale from 0 to 1: 0.05 is 5 percentage points. Superiority
+    by more than the margin; non-inferiority needs one."""
+
+    @field_validator("margin", mode="before")
+    @classmethod
+    def _margin_is_a_difference(cls, margin: Any) -> Any:
+        if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < 1:
+            raise ValueError(
+                "a margin is a difference of the metric on its scale from 0 to 1; write 0.05 for 5 "
+                f"percentage points, found {margin!r}"
+            )
+        return margin
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> PrimaryComparison:
+        if self.compare[0] == self.compare[1]:
+            raise ValueError(f"compare names two models, found '{self.compare[0]}' twice")
+        if self.type == "noninferiority" and not self.margin:
+            raise ValueError("noninferiority needs a margin, such as 'margin: 0.05'")
+        return self
+
+
 class EvaluationSettings(_Section):
     """From predictions to the numbers of the report."""
 
+    primary: tuple[PrimaryComparison, ...] = ()
+    """Comparisons that are named before the results are known; the report answers them first and
+    adjusts them among themselves alone. Everything else is exploratory."""
     threshold: Annotated[float, Field(ge=0, le=1)] | Literal["youden"] = 0.5
     """Lowest probability of a positive case; ``youden``: chosen on the validation predictions."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
@@ -525,6 +562,19 @@ class EvaluationSettings(_Section):
                 f"found {list(thresholds)}"
             )
         return thresholds
+
+    @field_validator("primary")
+    @classmethod
+    def _named_once(cls, primary: tuple[PrimaryComparison, ...]) -> tuple[PrimaryComparison, ...]:
+        seen = [(frozenset(one.compare), one.metric, one.cohort) for one in primary]
+        for number, key in enumerate(seen):
+            if key in seen[:number]:
+                names = " and ".join(primary[number].compare)
+                raise ValueError(
+                    f"{names} are compared twice by {key[1]} on '{key[2]}'; name each comparison "
+                    "once"
+                )
+        return primary
 
 
 Bone = Literal["bone", "sacrum", "spine", "pelvis", "femur", "tibia", "humerus"]
@@ -693,6 +743,8 @@ class Settings(_Section):
                     f"evaluation.dangerous_error.{key} is '{name}', "
                     f"expected one of the classes {list(self.classes)}"
                 )
+        if self.evaluation.primary and len(self.classes) != 2:
+            raise ValueError("evaluation.primary: primary comparisons are for two classes")
         for name, model in self.models.items():
             if model.outputs == "sigmoid" and len(self.classes) != 2:
                 raise ValueError(f"models.{name}.outputs: sigmoid is for two classes")

@@ -292,6 +292,11 @@ class Study:
         """The folder of tables, figures and ``index.html``."""
         return self.root / "report"
 
+    @property
+    def primary_json(self) -> Path:
+        """The record of when each primary comparison was named."""
+        return self.root / "primary.json"
+
 
 def record_of(path: Path) -> Path:
     """Return the path of the JSON record beside an output: its inputs, settings and versions.

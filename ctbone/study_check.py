@@ -71,6 +71,42 @@ def check_fusion(study: Study, cohort: Cohort) -> list[CtboneError]:
     return problems
 
 
+def check_primary(study: Study, cohort: Cohort) -> list[CtboneError]:
+    """List models and cohorts of ``evaluation.primary`` that do not exist."""
+    fusion = study.settings.fusion
+    known = {*study.settings.models, READER, *fusion.stacking, *fusion.recalibration}
+    for csv in (study.predictions_csv("any"), study.fusion_csv("any")):
+        known |= {file.stem for file in csv.parent.glob("[!.]*.csv")}
+    given = "combinations" in fusion.model_fields_set
+    known |= {name for name, parts in fusion.combinations.items() if given or known >= {*parts}}
+    cohorts = ["internal"] if cohort.internal else []
+    cohorts += (
+        ["external", *sorted({case.cohort for case in cohort.external})]
+        if (cohort.external)
+        else []
+    )
+    problems: list[CtboneError] = []
+    for number, one in enumerate(study.settings.evaluation.primary):
+        for name in one.compare:
+            if name not in known:
+                with _collected(problems, f"evaluation.primary.{number}.compare"):
+                    raise ConfigError(
+                        f"the study has no model, fusion or reader called '{name}'",
+                        file=study.settings_file,
+                        expected=", ".join(sorted(known)),
+                        remedy=did_you_mean(name, known),
+                    )
+        if cohorts and one.cohort not in cohorts:
+            with _collected(problems, f"evaluation.primary.{number}.cohort"):
+                raise ConfigError(
+                    f"the study has no cohort called '{one.cohort}'",
+                    file=study.settings_file,
+                    expected=", ".join(cohorts),
+                    remedy=did_you_mean(one.cohort, cohorts),
+                )
+    return problems
+
+
 def require_ct(study: Study, command: str) -> None:
     """Refuse a command that works on CT in a study of radiographs.
 

@@ -21,7 +21,7 @@ from ctbone.cases import (
     prepare_and_draw,
     prepare_case,
 )
-from ctbone.cohort import COLUMNS, examine_cohort, read_cohort
+from ctbone.cohort import COLUMNS, Cohort, examine_cohort, read_cohort
 from ctbone.config import DicomSettings, EvaluationSettings, ExplainSettings, ScoreSettings
 from ctbone.config_file import builtin_config, checked, load_settings
 from ctbone.differences import brief, differences
@@ -60,6 +60,7 @@ from ctbone.study import Study, atomic_path, record_of, write_table, write_text
 from ctbone.study_check import (
     check_fusion,
     check_models,
+    check_primary,
     check_readers,
     check_space,
     region_notes,
@@ -171,6 +172,19 @@ def check(
     return dataclasses.replace(found, opinions=_second_opinion(opened, workers=workers))
 
 
+def _named_primary(study: Study, cohort: Cohort) -> list[CtboneError]:
+    """Record the primary comparisons if they are valid; list their problems."""
+    from ctbone.custody import record_primary
+
+    problems = check_primary(study, cohort)
+    try:
+        if study.settings.evaluation.primary and not problems:
+            record_primary(study)
+    except CtboneError as error:
+        problems.append(error)
+    return problems
+
+
 def _second_opinion(study: Study, *, workers: int) -> pd.DataFrame:
     """Compare ctbone's volumes with those of other converters and write the table."""
     import pandas as pd
@@ -223,7 +237,8 @@ def _check(study: Study, *, workers: int, preload: Sequence[str]) -> CohortCheck
     shared = shared_scans(found.cases, identities)
     score_problems, score_notes = check_readers(study, found.named)
     problems += [*shared, *score_problems, *check_models(study, found.cases)]
-    problems += check_fusion(study, found.cases) + check_space(study, cases, voxels)
+    problems += check_fusion(study, found.cases) + _named_primary(study, found.cases)
+    problems += check_space(study, cases, voxels)
     of_cases = [notes[case.case_id] for case in cases if case.case_id in notes]
     near = _near_notes(study, near_scans(found.cases, identities, shared), draw=False)
     return CohortCheck(
@@ -571,6 +586,8 @@ def train(
     ------
     TrainingError, ModelError, CohortError, FoldError, StudyError
         A model cannot be trained; see ``ctbone.training.train``.
+    ConfigError, CustodyError
+        A primary comparison names an unknown model or cohort, or their record was changed.
 
     Examples
     --------
@@ -580,6 +597,9 @@ def train(
     study = _opened(study)
     from ctbone import training
 
+    if study.settings.evaluation.primary:
+        for problem in _named_primary(study, read_cohort(study)):
+            raise problem  # before the training, which takes hours
     summaries = []
     for name in models_of(study, dim):
         if dry_run or (at_once == 1 and cluster is None):

@@ -8,6 +8,7 @@ from ctbone.custody.chain import Chain, inspect, require_crops, require_current
 from ctbone.custody.derived_files import settings_key, subject_of
 from ctbone.custody.image_files import crop_digests, source_content, source_place, source_stat
 from ctbone.custody.link import KINDS, STATES, Link
+from ctbone.custody.named_comparisons import NamedComparison, record_primary
 from ctbone.custody.plan import Step, is_due, plan, timed
 from ctbone.errors import CustodyError
 
@@ -17,11 +18,13 @@ __all__ = [
     "Chain",
     "CustodyError",
     "Link",
+    "NamedComparison",
     "Step",
     "crop_digests",
     "inspect",
     "is_due",
     "plan",
+    "record_primary",
     "require_crops",
     "require_current",
     "settings_key",

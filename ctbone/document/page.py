@@ -18,9 +18,10 @@ _HOVER = Path(__file__).parent / "templates" / "hover.js"
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs."""
+    """Paragraphs; larger at the top of a page, unless they are ``plain``."""
 
     paragraphs: tuple[str, ...]
+    plain: bool = False
     kind: Literal["text"] = "text"
 
 
@@ -31,6 +32,16 @@ class Notice:
     title: str
     text: str
     kind: Literal["notice"] = "notice"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of the study with its answer and a remark in small print."""
+
+    question: str
+    answer: str
+    remark: str = ""
+    kind: Literal["question"] = "question"
 
 
 @dataclass(frozen=True)
@@ -143,20 +154,31 @@ class ImageFiles:
     kind: Literal["images"] = "images"
 
 
-Block: TypeAlias = Text | Notice | Terms | Flow | TableBlock | FigureBlock | Gallery | ImageFiles
+Block: TypeAlias = (
+    Text | Notice | Question | Terms | Flow | TableBlock | FigureBlock | Gallery | ImageFiles
+)
 
 
 @dataclass(frozen=True)
 class Section:
     """A part of the page with a heading; ``key`` is its anchor.
 
-    ``metrics`` are its numbers for ``metrics.json``.
+    Attributes
+    ----------
+    metrics
+        Its numbers for ``metrics.json``.
+    folded
+        Whether it is a closed part of the appendix, which is not printed unless it is open.
+    label
+        Words above the heading.
     """
 
     key: str
     title: str
     blocks: tuple[Block, ...]
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    folded: bool = False
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,6 +212,16 @@ class Page:
         yield from self.summary
         for section in self.sections:
             yield from section.blocks
+
+    @property
+    def shown(self) -> list[Section]:
+        """The sections before the appendix."""
+        return [section for section in self.sections if not section.folded]
+
+    @property
+    def appendix(self) -> list[Section]:
+        """The folded sections."""
+        return [section for section in self.sections if section.folded]
 
     @property
     def links_images(self) -> bool:

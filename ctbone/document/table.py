@@ -38,6 +38,7 @@ class SectionLink:
 
 Cell: TypeAlias = str | int | float | Estimate | MatrixCell | SectionLink | None
 _MOST_DIGITS = 6  # decimals of a limit or a p-value near a bound
+_NARROW = 4  # columns that a phone shows at once
 # A spreadsheet takes text that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -142,6 +143,11 @@ class Table:
                     f"table {self.key}: a row of {len(row.cells)} cells, {len(self.columns)} "
                     "columns"
                 )
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a phone cannot show all columns at once."""
+        return len(self.columns) > _NARROW
 
     def shown(self) -> list[tuple[TableRow, list[CellText]]]:
         """Return each row with its cells as text."""

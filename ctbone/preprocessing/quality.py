@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ctbone.cropping.measures import impossible
 from ctbone.document import (
     Cell,
     ImageFile,
@@ -22,7 +23,6 @@ from ctbone.document import (
     render,
 )
 from ctbone.errors import StudyError
-from ctbone.cropping.measures import impossible
 from ctbone.preprocessing.outliers import (
     FEWEST,
     FLAGGED_SHARE,

@@ -110,7 +110,8 @@ class JudgedSet:
     judgements
         One entry a model, in the order of ``case_set.scored``.
     comparisons
-        Every pair of models; empty for the validation set, which was used to choose among them.
+        Every pair of models without the primary comparisons; empty for the validation set, which
+        was used to choose among the models.
     titles
         Of models, for tables and figures; a model that is missing is shown by its key.
     """
@@ -349,11 +350,18 @@ def compare(case_set: CaseSet, settings: EvaluationSettings) -> list[ModelCompar
     """Compare the AUCs of every pair of models on the cases that both have.
 
     DeLong's paired test, by patient (Obuchowski) if a patient has several cases; p-values adjusted
-    by Holm's method over the pairs.
+    by Holm's method over the pairs. Pairs that are primary comparisons of this set are left out.
     """
+    primary = [
+        {*one.compare}
+        for one in settings.primary
+        if one.metric == "auc" and one.cohort == case_set.key
+    ]
     pairs: list[tuple[str, str, int, Comparison]] = []
     compared = [scored for scored in case_set.scored if scored.name not in case_set.uncompared]
     for first, second in combinations(compared, 2):
+        if {first.name, second.name} in primary:
+            continue
         a, b = shared_cases(first, second)
         if not a.two_class or not len(a):
             continue

@@ -404,11 +404,12 @@ def comparison_section(analysis: Analysis) -> Section | None:
     if not compared:
         return None
     text = (
-        "Every pair of models on the cases that both have. The adjusted p-values control the "
-        "family-wise error rate (multiplicity) within a table."
+        "Exploratory: every pair of models on the cases that both have, without the primary "
+        "comparisons. The adjusted p-values control the family-wise error rate (multiplicity) "
+        "within a table."
     )
     tables = (TableBlock(comparison_table(judged)) for judged in compared)
-    return Section("comparisons", "Comparisons", (Text((text,)), *tables))
+    return Section("comparisons", "Exploratory comparisons", (Text((text,)), *tables))
 
 
 def comparison_table(judged: JudgedSet) -> Table:
@@ -442,7 +443,7 @@ def comparison_table(judged: JudgedSet) -> Table:
     ]
     return plain_table(
         key=f"comparisons_{judged.case_set.key}",
-        title=f"Comparisons, {judged.case_set.inline_title}",
+        title=f"Exploratory comparisons, {judged.case_set.inline_title}",
         columns=columns,
         rows=rows,
     )

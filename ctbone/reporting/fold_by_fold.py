@@ -18,6 +18,7 @@ from ctbone.document import (
 )
 from ctbone.reporting.analysis import Analysis, JudgedSet, Judgement
 from ctbone.reporting.metrics import FOLD_METRICS, MANY_CLASS_METRICS, metric_columns
+from ctbone.stats import Estimate
 
 
 def fold_section(analysis: Analysis, fusions: Sequence[str]) -> Section | None:
@@ -76,7 +77,8 @@ def cross_validation_table(
             parts = [
                 judgement.folds.get(fold) if judgement else None for judgement in found.values()
             ]
-            rows.append(TableRow((model, str(fold), *_fold_cells(parts)), opens=fold == folds[0]))
+            cells = [_value_alone(cell) for cell in _fold_cells(parts)]
+            rows.append(TableRow((model, str(fold), *cells), opens=fold == folds[0]))
         if folds:
             means = [_mean_cells(judgement) for judgement in found.values()]
             rows.append(
@@ -89,12 +91,18 @@ def cross_validation_table(
 
 _FOLD_NOTE = (
     "Confusion: true negatives and false positives above, false negatives and true positives "
-    "below. Mean: average over the folds, with an interval from a bootstrap of patients over all "
-    "folds; with two classes, stratified by class. Pooled: all cases together; an internal case "
-    "counts with the fold that tests it, an external case with the mean over the folds. Epochs "
-    "and weights of fusions are chosen on validation cases, so numbers on these are optimistic; a "
-    "patient can be in the validation set of several folds, so they are not pooled."
+    "below. Single folds without intervals: tables/folds_*.csv have them. Mean: average over the "
+    "folds, with an interval from a bootstrap of patients over all folds; with two classes, "
+    "stratified by class. Pooled: all cases together; an internal case counts with the fold that "
+    "tests it, an external case with the mean over the folds. Epochs and weights of fusions are "
+    "chosen on validation cases, so numbers on these are optimistic; a patient can be in the "
+    "validation set of several folds, so they are not pooled."
 )
+
+
+def _value_alone(cell: Cell) -> Cell:
+    """Return the value of an estimate; the interval of a single fold is in the CSV of the folds."""
+    return cell.value if isinstance(cell, Estimate) and cell.value is not None else cell
 
 
 def _of_model(judged: JudgedSet, model: str) -> Judgement | None:

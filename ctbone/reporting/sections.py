@@ -140,7 +140,7 @@ def uneven_notices(analysis: Analysis) -> list[Notice]:
 
 
 def headline(analysis: Analysis) -> Text:
-    """State the AUC of the first and of the best model, one paragraph for each set of cases."""
+    """State the AUC of every model, one paragraph for each set of cases; none is singled out."""
     return Text(tuple(_sentence(analysis, judged) for judged in analysis.reported))
 
 
@@ -183,13 +183,20 @@ def _sentence(analysis: Analysis, judged: JudgedSet) -> str:
     known = [j for j in judged.judgements if j.estimates["auc"].value is not None]
     if not known:
         return f"{start}, the AUC is undefined: {first.estimates['auc'].why}."
-    first = known[0]
-    best = max(known, key=lambda j: float(j.estimates["auc"].value or 0))
-    text = f"{start}, {first.name} reached an AUC of {_with_interval(first, analysis)}"
-    if best is first:
-        return text + ("." if len(known) == 1 else f", the highest of {len(known)}.")
-    highest = f"{best.name} reached the highest of {len(known)}, {_with_interval(best, analysis)}"
-    return f"{text}; {highest}."
+    if len(known) == 1:
+        return f"{start}, the AUC of {known[0].name} is {_with_interval(known[0], analysis)}."
+    if len(known) <= _MOST_NAMED:
+        listed = "; ".join(f"{j.name} {_with_interval(j, analysis)}" for j in known)
+        return f"{start}, the AUCs are: {listed}."
+    areas = [float(j.estimates["auc"].value or 0) for j in known]
+    return (
+        f"{start}, the AUCs of {len(known)} models lie between {number(min(areas))} and "
+        f"{number(max(areas))}: see the table."
+    )
+
+
+_MOST_NAMED = 6
+"""Models whose AUCs a sentence lists; of more it gives the range and names none."""
 
 
 def _with_interval(judgement: Judgement, analysis: Analysis) -> str:

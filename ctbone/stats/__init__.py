@@ -70,6 +70,7 @@ from ctbone.stats.multiclass import (
 )
 from ctbone.stats.multiplicity import benjamini_hochberg, holm
 from ctbone.stats.paired import cochran_q, mcnemar
+from ctbone.stats.paired_rates import paired_rate_test
 from ctbone.stats.proportions import proportion
 from ctbone.stats.rates import (
     accuracy,
@@ -185,6 +186,7 @@ __all__ = [
     "negative_likelihood_ratio",
     "npv",
     "observed_expected",
+    "paired_rate_test",
     "paired_ratio",
     "positive_likelihood_ratio",
     "ppv",

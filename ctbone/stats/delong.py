@@ -208,6 +208,7 @@ def delong_test(
     p_a: ArrayLike,
     p_b: ArrayLike,
     *,
+    null: float = 0.0,
     level: float = 0.95,
     groups: ArrayLike | None = None,
 ) -> Comparison:
@@ -223,6 +224,8 @@ def delong_test(
         Labels, shape (n,), 1 for the positive class.
     p_a, p_b
         Scores of the two models, shape (n,).
+    null
+        Difference that is tested: t = (difference − null) / standard error.
     level
         Confidence level of the interval of the difference.
     groups
@@ -277,7 +280,9 @@ def delong_test(
     alike = "the variance of the difference is zero" + (
         ": both rank the cases alike" if difference == 0 else ""
     )
-    return _comparison(difference, variance, df=df, level=level, method=method, if_zero=alike)
+    return _comparison(
+        difference, variance, null=null, df=df, level=level, method=method, if_zero=alike
+    )
 
 
 def delong_unpaired(
@@ -395,14 +400,21 @@ def _bisect(gap: Callable[[float], float], outside: float, inside: float) -> flo
 
 
 def _comparison(
-    difference: float, variance: float, *, df: float, level: float, method: str, if_zero: str
+    difference: float,
+    variance: float,
+    *,
+    df: float,
+    level: float,
+    method: str,
+    if_zero: str,
+    null: float = 0.0,
 ) -> Comparison:
     """Return Student's interval and test of a difference; ``if_zero`` is the reason for none."""
     if variance < _ZERO_VARIANCE:
         return Comparison.without_interval(difference, method, if_zero)
     error = math.sqrt(variance)
     half = student_quantile(0.5 + level / 2, df) * error
-    t = difference / error
+    t = (difference - null) / error
     return Comparison(
         difference=difference,
         low=max(-1.0, difference - half),

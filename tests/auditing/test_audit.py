@@ -16,7 +16,7 @@ from ctbone.auditing.shortcuts import Task, logistic, shortcut_findings
 from ctbone.cohort import read_cohort
 from ctbone.errors import AuditError, CohortError
 from ctbone.findings import audit_inputs, read_findings
-from ctbone.reporting.study_report import audit_section
+from ctbone.reporting.study_page import audit_section
 from ctbone.scan_identity import identify
 from ctbone.stats import auc
 from tests.auditing.scanned_study import scanned_study

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from ctbone.cropping.measures import impossible
 
+from ctbone.cropping.measures import impossible
 from ctbone.preprocessing.outliers import farthest_z, flagged, ranks, robust_z
 
 

@@ -55,7 +55,8 @@ def test_every_part_is_there(reported):
         for kind in ("calibration", "confusion", "roc_bands", "decision_bands")
         for name in sets
     }
-    assert names == expected | {"auc", "roc", "decision", "fusion_weights", "fusion_curves"}
+    further = {"primary", "auc", "roc", "decision", "fusion_weights", "fusion_curves"}
+    assert names == expected | further
 
 
 def test_tables_repeat_the_numbers(reported):
