@@ -15,6 +15,7 @@ from ctbone.findings import read_findings
 from ctbone.progress import progress
 from ctbone.reporting.analysis import Analysis, analyse
 from ctbone.reporting.checklists import checklist_section
+from ctbone.reporting.class_by_class import class_section
 from ctbone.reporting.conformal import conformal_section
 from ctbone.reporting.decision_curves import curves_by_set
 from ctbone.reporting.fusion_records import Records, fusion_records, stale_notices
@@ -37,6 +38,7 @@ from ctbone.reporting.sections import (
     summary_tables,
     uneven_notices,
 )
+from ctbone.reporting.side_by_side import side_by_side_section
 from ctbone.reporting.sources import Source, case_sets, elsewhere_notices, sources
 from ctbone.reporting.subgroups import subgroups_section
 from ctbone.reporting.worst_cases import worst_cases
@@ -161,6 +163,9 @@ def _page(made: _Made) -> Page:
     ]
     if readers is not None:
         sections.append(readers_section(analysis, readers))
+    beside = side_by_side_section(made.cohort, analysis, readers, records)
+    classes = class_section(analysis, records.recalibrations)
+    sections += [one for one in (beside, classes) if one is not None]
     sections += made.chapters
     if records.all:
         sections.append(fusion_section(analysis, records))
