@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ctbone.class_scores import check_class_scores, names_classes
 from ctbone.clinical import clinical_column, refuse_giveaway
 from ctbone.cohort import Cohort
 from ctbone.config import READER, ModelSettings
@@ -129,7 +130,7 @@ def check_readers(study: Study, cohort: Cohort) -> tuple[list[CtboneError], list
     if not path.exists() or not len(cohort):
         return [], []
     try:
-        table, problems = check_scores(path, {case.case_id for case in cohort})
+        table, problems = _checked_answers(study, {case.case_id for case in cohort})
     except StudyError as error:
         return [error], []
     unaided = table[table["session"] == "unaided"]
@@ -141,6 +142,13 @@ def check_readers(study: Study, cohort: Cohort) -> tuple[list[CtboneError], list
     if fault is not None:
         return [fault], []
     return problems, _partial_notes(table, cohort)
+
+
+def _checked_answers(study: Study, case_ids: set[str]) -> tuple[pd.DataFrame, list[CtboneError]]:
+    path, classes = study.scores_csv, study.settings.classes
+    if len(classes) > 2 and names_classes(path):
+        return check_class_scores(path, case_ids, classes)
+    return check_scores(path, case_ids)
 
 
 def _reader_fault(study: Study, missing: dict[str, set[str]], cases: int) -> ScoreError | None:

@@ -148,6 +148,7 @@ def fuse(study: Study, *, scores: Path | None, reader: str | None = None) -> lis
             cohort=cohort,
             needed={case for table in models.values() for case in _cases(table)},
             reader=reader or settings.fusion.reader,
+            settings=settings,
         )
     done: dict[str, _Fused] = {}
     with progress("Fuse", total=len(possible)) as bar:
@@ -276,7 +277,7 @@ def _align(
     )
     if who is None or READER not in names:
         return parts
-    return with_reader(parts, reader=who, order=names, settings=settings)
+    return with_reader(parts, reader=who, order=names)
 
 
 def _fuse_one(study: Study, name: str, *, parts: Parts, who: ReaderPart | None) -> _Fused:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ctbone.class_scores import CALLED, class_probabilities, names_classes, read_class_scores
 from ctbone.cohort import Cohort
 from ctbone.config import READER
 from ctbone.document import (
@@ -40,6 +41,7 @@ from ctbone.stats import roc_points
 from ctbone.study import Study, file_hash, read_json, record_of
 
 READER_METRICS = ("auc", "sensitivity", "specificity")
+_MANY_CLASS_METRICS = ("auc", "accuracy", "balanced_accuracy", "f1")
 UNAIDED, AIDED = SESSIONS
 # A reader calls a case positive above the midpoint of the scale, whatever the models' threshold.
 _THRESHOLD = float(score_probability(pd.Series([MIDPOINT])).iloc[0])
@@ -113,16 +115,22 @@ class JudgedReaders:
 
 
 def reader_scores(study: Study, cohort: Cohort) -> pd.DataFrame | None:
-    """Read ``scores.csv``; None if it is missing or the study has more than two classes.
+    """Read ``scores.csv``; None if it is missing.
+
+    With more than two classes it needs the column ``called``, and None is returned without it.
 
     Raises
     ------
     ScoreError
         The table of scores is faulty.
     """
-    if not study.scores_csv.is_file() or len(study.settings.classes) > 2:
+    if not study.scores_csv.is_file():
         return None
-    return read_scores(study.scores_csv, cohort)
+    if len(study.settings.classes) == 2:
+        return read_scores(study.scores_csv, cohort)
+    if not names_classes(study.scores_csv):
+        return None
+    return read_class_scores(study.scores_csv, cohort, study.settings.classes)
 
 
 def judge_readers(
@@ -147,10 +155,11 @@ def judge_readers(
         None if the study has no scores, or none but those of the reader of the fusions.
     """
     classes = study.settings.classes
-    if len(classes) > 2 and study.scores_csv.is_file():
+    if len(classes) > 2 and scores is None and study.scores_csv.is_file():
         why = (
             "A confidence score gives the probability of one class against one other. This study "
-            f"has {len(classes)} classes ({', '.join(classes)}), so readers are not judged."
+            f"has {len(classes)} classes ({', '.join(classes)}), so readers are not judged without "
+            f"the column '{CALLED}', the class that the reader names."
         )
         return JudgedReaders({}, why)
     if scores is None or scores.empty:
@@ -187,6 +196,8 @@ def readers_section(analysis: Analysis, readers: JudgedReaders) -> Section:
     """Show every reader and session: ROC curves, and a table with intervals for each set."""
     if readers.why:
         return Section("readers", "Readers", (Text((readers.why,)),))
+    if not analysis.two_class:
+        return _named_classes_section(analysis, readers)
     text = (
         f"Readers scored their confidence that a case is {analysis.positive} from 1 to 9, without "
         f"{MIDPOINT}. The scores are read as probabilities of 10 to 90 %; a score above {MIDPOINT} "
@@ -209,6 +220,21 @@ def readers_section(analysis: Analysis, readers: JudgedReaders) -> Section:
     return Section("readers", "Readers", tuple(blocks))
 
 
+def _named_classes_section(analysis: Analysis, readers: JudgedReaders) -> Section:
+    text = (
+        f"Readers named one of {len(analysis.classes)} classes with a confidence of 10 to 90 %. "
+        "The named class has this probability, and the others share the rest equally, which limits "
+        "the AUC. Each reader and session is judged on the cases that the reader answered. An "
+        "interval holds for that one reader."
+    )
+    tables = (
+        TableBlock(_table(judged.case_set, readers.sessions[judged.case_set.key]))
+        for judged in analysis.reported
+        if judged.case_set.key in readers.sessions
+    )
+    return Section("readers", "Readers", (Text((text,)), *tables))
+
+
 def _sessions(
     study: Study, cohort: Cohort, analysis: Analysis, judged: JudgedSet, table: pd.DataFrame
 ) -> tuple[ReaderSession, ...]:
@@ -226,12 +252,11 @@ def _sessions(
     for reader_id, rows in table.groupby("reader_id", sort=False):
         level = ", ".join(dict.fromkeys(rows["level"]))
         for session in SESSIONS:
-            scores = rows[rows["session"] == session].set_index("case_id")["score"]
-            own = cases[cases["case_id"].isin(scores.index)].reset_index(drop=True)
+            given = rows[rows["session"] == session].set_index("case_id")
+            own = cases[cases["case_id"].isin(given.index)].reset_index(drop=True)
             if own.empty:
                 continue
-            p = score_probability(scores.loc[own["case_id"]]).to_numpy(float)
-            columns = two_class_columns(p, analysis.classes, analysis.positive)
+            columns = _probabilities(given.loc[own["case_id"]], analysis)
             scored = ScoredCases(
                 name=reader_title(str(reader_id), level, session),
                 cases=own.assign(
@@ -259,6 +284,15 @@ def _sessions(
     return tuple(found)
 
 
+def _probabilities(given: pd.DataFrame, analysis: Analysis) -> dict[str, np.ndarray]:
+    """Return the columns ``p_<class>`` of a reader's answers."""
+    if analysis.two_class:
+        p = score_probability(given["score"]).to_numpy(float)
+        return two_class_columns(p, analysis.classes, analysis.positive)
+    p = class_probabilities(given[CALLED], given["score"], analysis.classes)
+    return {f"p_{name}": p[:, place] for place, name in enumerate(analysis.classes)}
+
+
 def _fused_reader_id(study: Study) -> str | None:
     """Return the reader whom ``ctbone fuse`` used, if its table of the reader has a record."""
     path = record_of(study.fusion_csv(READER))
@@ -283,30 +317,34 @@ def _judgement_in_models(judged: JudgedSet, scored: ScoredCases) -> Judgement | 
         if model.name != READER or set(model.cases["case_id"]) != set(scored.cases["case_id"]):
             continue
         own = model.cases.set_index("case_id").loc[scored.cases["case_id"]]
-        same = np.allclose(own[f"p_{scored.positive}"], scored.p, atol=1e-9)
-        if same and (own["threshold"] == _THRESHOLD).all():
+        columns = [f"p_{name}" for name in scored.classes]
+        same = np.allclose(own[columns], scored.matrix, atol=1e-9)
+        if same and (not scored.two_class or (own["threshold"] == _THRESHOLD).all()):
             return judgement
     return None
 
 
 def _table(case_set: CaseSet, sessions: tuple[ReaderSession, ...]) -> Table:
+    two = case_set.two_class
+    metrics = READER_METRICS if two else _MANY_CLASS_METRICS
     columns = [
         TableColumn("reader", "Reader", "text"),
         TableColumn("session", "Session", "text"),
         TableColumn("n", "Cases"),
         TableColumn("missing", "Not scored"),
-        TableColumn("positives", "Positive"),
-        *metric_columns(READER_METRICS),
+        *([TableColumn("positives", "Positive")] if two else []),
+        *metric_columns(metrics),
     ]
     rows, before = [], None
     for found in sessions:
-        estimates = [found.judgement.estimates[name] for name in READER_METRICS]
-        counts = (found.judgement.n, found.missing, found.judgement.positives)
+        estimates = [found.judgement.estimates[name] for name in metrics]
+        counts: list[Cell] = [found.judgement.n, found.missing]
+        counts += [found.judgement.positives] if two else []
         cells: tuple[Cell, ...] = (found.scored.name, found.session, *counts, *estimates)
         rows.append(TableRow(cells, opens=found.reader_id != before))
         before = found.reader_id
     fused = [found.scored.name for found in sessions if found.fused]
-    note = "Sensitivity and specificity at the midpoint of the scale."
+    note = "Sensitivity and specificity at the midpoint of the scale." if two else ""
     if fused:
         note += f" {fused[0]} without AI is '{READER}' in the tables and figures of the models."
     return Table(
