@@ -88,7 +88,7 @@ def dangerous_table(judged: JudgedSet, settings: EvaluationSettings) -> Table | 
             TableColumn("share", "Share", "estimate", 4),
         ),
         rows=tuple(rows),
-        note="Interval of Clopper and Pearson, by patient if a patient has several cases.",
+        note="Interval of Clopper and Pearson, by patient if several cases are of a patient.",
     )
 
 

@@ -249,8 +249,8 @@ def subtype_table(
         title=f"Accuracy by subtype, {judged.case_set.inline_title}",
         columns=tuple(columns),
         rows=tuple(rows),
-        note=f"Share of correct calls with Wilson's interval, by patient if a patient has several "
-        f"calls. Subtypes of at least {_FEWEST} cases.",
+        note=f"Share of correct calls with Wilson's interval, by patient if several calls are of a "
+        f"patient. Subtypes of at least {_FEWEST} cases.",
     )
 
 
