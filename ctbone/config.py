@@ -612,7 +612,7 @@ class ExplainSettings(_Section):
     """The class that a map is evidence for; null: the class that the model predicts."""
     layers: dict[Name, str] = {}
     """Layer of each model's class activation maps; default: the deepest whose cells are at most
-    8 mm."""
+    8 mm. Radiographs have no mm: there and below, lengths are percent of the crop's edge."""
     score_cam_channels: Annotated[int, Field(ge=1)] | None = 64
     """Channels of Score-CAM, those that vary most; null: all."""
     steps: Annotated[int, Field(ge=2, le=1000)] = 16

@@ -23,7 +23,7 @@ class CropSpace:
     grids
         The cube; or the plane of each image, (size, size, 1) voxels, in the order of the views.
     scanner
-        The grid of ``study.nifti``.
+        The grid of ``study.nifti``; of a radiograph its pixels, (columns, rows, 1), as stored.
     """
 
     grids: tuple[Grid, ...]
@@ -45,7 +45,8 @@ def crop_space(study: Study, case_id: str, dim: Dim) -> CropSpace:
     try:
         scanner = _grid(record["scanner"]["shape"], record["scanner"]["affine"])
         if not kind.has_views:
-            return CropSpace((_grid([size] * 3, record["affine"]),), scanner)
+            cube = [size] * kind.dimensions + [1] * (3 - kind.dimensions)
+            return CropSpace((_grid(cube, record["affine"]),), scanner)
         plane = [size, size, 1]
         return CropSpace(tuple(_grid(plane, view["affine"]) for view in record["views"]), scanner)
     except (KeyError, TypeError, ValueError) as error:

@@ -538,7 +538,7 @@ class Explanation(Result):
             if one.layer and one.cell_mm:
                 low, high = (f"{mm:.2g}" for mm in one.cell_mm)
                 span = low if low == high else f"{low} to {high}"
-                lines.append(f"  layer {one.layer.name}, cells of {span} mm")
+                lines.append(f"  layer {one.layer.name}, cells of {span} {one.unit}")
             if one.left_out:
                 lines.append(f"  left out, their folds are not trained: {_cases(one.left_out)}")
         return "\n".join(lines)

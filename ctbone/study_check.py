@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from ctbone.class_scores import check_class_scores, names_classes
 from ctbone.clinical import clinical_column, refuse_giveaway
 from ctbone.cohort import Cohort
 from ctbone.config import READER, READERS, ModelSettings
 from ctbone.differences import did_you_mean, nearest
 from ctbone.errors import ConfigError, CtboneError, ModelError, ScoreError, StudyError
 from ctbone.input_kind import INPUT_KINDS, kinds_of
-from ctbone.scores import check_scores
+from ctbone.scores import Scores, check_scores
 from ctbone.study import Study
 
 _BUILT_IN = frozenset({"densenet", "densenet121"})
@@ -167,7 +168,7 @@ def check_readers(study: Study, cohort: Cohort) -> tuple[list[CtboneError], list
         return [], []
     every = {case.case_id for case in cohort}
     try:
-        scores, problems = check_scores(path, every, study.settings.scores)
+        scores, problems = _checked_answers(study, every)
     except StudyError as error:
         return [error], []
     unaided = scores.probabilities("unaided", sorted(every))
@@ -177,6 +178,13 @@ def check_readers(study: Study, cohort: Cohort) -> tuple[list[CtboneError], list
         return [fault], []
     empty = [f"{scores.empty} rows of {path.name} have no score"] if scores.empty else []
     return problems, [*empty, *_partial_notes(scores.table, cohort)]
+
+
+def _checked_answers(study: Study, case_ids: set[str]) -> tuple[Scores, list[CtboneError]]:
+    path, classes = study.scores_csv, study.settings.classes
+    if len(classes) > 2 and names_classes(path):
+        return check_class_scores(path, case_ids, classes)
+    return check_scores(path, case_ids, study.settings.scores)
 
 
 def _reader_fault(study: Study, missing: dict[str, set[str]], cases: int) -> ScoreError | None:

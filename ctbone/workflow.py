@@ -840,7 +840,6 @@ def explain(
     >>> ct.explain("my_study", dim="3d", case="P012").table  # doctest: +SKIP
     """
     study = _opened(study)
-    require_ct(study, "explain")
     from ctbone.explaining import explain_study
 
     names = models_of(study, dim)

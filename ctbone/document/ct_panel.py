@@ -1,4 +1,4 @@
-"""One plane of a CT on dark paper: outline of the lesion, heat, directions and a scale bar."""
+"""One plane of a CT, or a radiograph, on dark paper: outline, heat, directions and a scale bar."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ class Plane:
     hu, lesion
         Image and mask, (first axis, second axis), both increasing towards R, A or S.
     axes
-        The patient axes it shows: 0 left–right, 1 anterior–posterior, 2 superior–inferior.
+        The patient axes it shows: 0 left–right, 1 anterior–posterior, 2 superior–inferior; None
+        for a radiograph, whose axes increase towards the reader's left and upwards.
     pixel_mm
-        Edge of a pixel.
+        Edge of a pixel; None if unknown.
     box
         x, y, width and height of a dashed box, in pixels.
     heat
@@ -48,8 +49,8 @@ class Plane:
     name: str
     hu: np.ndarray
     lesion: np.ndarray
-    axes: tuple[int, int]
-    pixel_mm: float
+    axes: tuple[int, int] | None
+    pixel_mm: float | None
     box: tuple[float, float, float, float] | None = None
     heat: np.ndarray | None = None
 
@@ -84,13 +85,15 @@ def draw_plane(axes: Axes, plane: Plane, window: Window) -> None:
     # Right and anterior grow towards the reader's left, so both across-axes are mirrored.
     axes.set(xlim=(columns - 0.5, -0.5), ylim=(-0.5, rows - 0.5))
     axes.set_axis_off()
-    across, up = (_LETTERS[axis] for axis in plane.axes)
-    label(axes, 0.018, 0.5, across[1], ha="left", va="center")
-    label(axes, 0.982, 0.5, across[0], ha="right", va="center")
-    label(axes, 0.5, 0.982, up[1], ha="center", va="top")
-    label(axes, 0.5, 0.018, up[0], ha="center", va="bottom")
     label(axes, 0.018, 0.982, plane.name, ha="left", va="top", fontsize=7.5)
-    _scale_bar(axes, columns * plane.pixel_mm)
+    if plane.axes is not None:
+        across, up = (_LETTERS[axis] for axis in plane.axes)
+        label(axes, 0.018, 0.5, across[1], ha="left", va="center")
+        label(axes, 0.982, 0.5, across[0], ha="right", va="center")
+        label(axes, 0.5, 0.982, up[1], ha="center", va="top")
+        label(axes, 0.5, 0.018, up[0], ha="center", va="bottom")
+    if plane.pixel_mm is not None:
+        _scale_bar(axes, columns * plane.pixel_mm)
 
 
 def label(axes: Axes, x: float, y: float, text: str, **how: Any) -> None:

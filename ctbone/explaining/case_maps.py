@@ -58,11 +58,11 @@ class CaseImages:
     mask
         The mask that the network sees, uint8, of the same shape; None if it sees none.
     lesion
-        The lesion as it was drawn, boolean, of the same shape.
+        The lesion as it was drawn, or the region of a radiograph; boolean, of the same shape.
     shares
         Weight of each view in the case's probability, (views,).
     spacings
-        Edge of a voxel of each view, in mm.
+        Edge of a voxel of each view, in mm; of a radiograph in percent of the crop's edge.
     """
 
     case: Case

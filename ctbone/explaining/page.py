@@ -144,7 +144,7 @@ def _summary(records: Sequence[dict[str, Any]], cases: Sequence[str]) -> str:
         layers = ", ".join(dict.fromkeys(record["layer"] for record in at_layer))
         span = f"{min(edges):.2g} to {max(edges):.2g}" if max(edges) > min(edges) * 1.02 else ""
         told += f" Class activation maps are drawn at {layers}, whose cells have an edge of "
-        told += f"{span or f'{edges[0]:.2g}'} mm."
+        told += f"{span or f'{edges[0]:.2g}'} {at_layer[0]['unit']}."
     return told
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,19 +61,19 @@ def draw_picture(
     window
         HU from black to white.
     facts
-        Truth, class, probability, folds, layer and its cells, as in the record.
+        Truth, class, probability, folds, layer and its cells, and units, as in the record.
     """
     from matplotlib import rc_context, rcdefaults
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    cube = not views[0]
+    cube = images.hu.dim() == 4 and not views[0]
     rows = [("Lesion", "", _planes(images, None, views=views, grids=grids))]
     for method, heat in maps.heat.items():
         title = TITLES[method] + (" through its hottest point" if cube else "")
         told = _told(heat, images.lesion)
         rows.append((title, told, _planes(images, heat, views=views, grids=grids)))
-    columns = len(rows[0][2])
+    columns = max(len(planes) for *_, planes in rows)
     width = 2 * _EDGE + columns * _PANEL + (columns - 1) * _GAP
     height = _HEAD + len(rows) * (_TITLE + _PANEL) + _EDGE
     with rc_context():
@@ -96,6 +97,13 @@ def _planes(
     images: CaseImages, heat: np.ndarray | None, *, views: Sequence[str], grids: Sequence[Grid]
 ) -> list[Plane]:
     hu, lesion = images.hu.numpy(), images.lesion
+    if hu.ndim == 3 and not views[0]:  # a radiograph: across and down, drawn to the left and up
+        turned = [None if one is None else one[0, ::-1, ::-1] for one in (hu, lesion, heat)]
+        picture, region, hot = turned
+        assert picture is not None
+        assert region is not None
+        alone = Plane("", picture, region, axes=None, pixel_mm=None)
+        return [alone] if hot is None else [alone, replace(alone, heat=hot)]
     if views[0]:
         return [
             Plane(
@@ -172,10 +180,10 @@ def _draw_head(
     if facts["layer"] and set(maps.heat) & set(NEEDS_LAYER):
         cells = sorted({f"{mm:.2g}" for mm in facts["cell_mm"]}, key=float)
         edges = cells[0] if len(cells) == 1 else f"{cells[0]} to {cells[-1]}"
-        line = f"layer {facts['layer']}, cells of {edges} mm"
+        line = f"layer {facts['layer']}, cells of {edges} {facts['unit']}"
         _text(figure, _EDGE, height - 24.6, line, size=8.5, color=QUIET)
     edge = width - _EDGE
-    window_told = f"window: center {window.center:g}, width {window.width:g} HU"
+    window_told = f"window: center {window.center:g}, width {window.width:g} {facts['window_unit']}"
     _text(figure, edge, height - 20, "research use only", size=8, color=QUIET, ha="right")
     _text(figure, edge, height - 24.6, window_told, size=8, color=QUIET, ha="right")
     _text(figure, edge, height - 15, "— lesion", size=8.5, color=OUTLINE, ha="right")

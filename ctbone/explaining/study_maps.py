@@ -47,7 +47,9 @@ class Explanations:
     layer
         The layer of class activation maps; None if none was drawn.
     cell_mm
-        Edge of its cells in mm, smallest and largest over the cases.
+        Edge of its cells, smallest and largest over the cases.
+    unit
+        Of that edge: mm, or of radiographs percent of the crop's edge.
     drawn, kept
         Cases that were drawn now, and cases whose maps were up to date.
     left_out
@@ -59,6 +61,7 @@ class Explanations:
     records: tuple[dict[str, Any], ...]
     layer: Layer | None
     cell_mm: tuple[float, float] | None
+    unit: str
     drawn: int
     kept: int
     left_out: tuple[str, ...]
@@ -133,6 +136,7 @@ def explain_study(
         records=tuple(records),
         layer=layer,
         cell_mm=images.cells(layer) if layer else None,
+        unit=images.unit,
         drawn=len(due),
         kept=len(ready) - len(due),
         left_out=tuple(case.case_id for case in chosen if not folds.folds_for(case)),
@@ -246,7 +250,8 @@ def _draw(
     kind = INPUT_KINDS[folds.settings.dim]
     origin = provenance(study, "explain", {"cohort": study.cohort_csv, "folds": study.folds_csv})
     cells = [layer.cell(images.size, mm) for mm in of_case.spacings] if layer else None
-    facts = {**_facts(folds, case, maps), "layer": layer.name if layer else None, "cell_mm": cells}
+    facts = {**_facts(folds, case, maps), "layer": layer.name if layer else None}
+    facts |= {"cell_mm": cells, "unit": images.unit, "window_unit": kind.unit}
     draw_picture(
         study.explanation_page(folds.model).with_name(f"{case.case_id}.png"),
         of_case,
@@ -258,7 +263,7 @@ def _draw(
     )
     for method, heat in maps.heat.items():
         path = study.explanation(folds.model, method, case.case_id)
-        on_crop = heat if kind.has_views else heat[0]
+        on_crop = heat if kind.dimensions == 2 else heat[0]
         write_nifti(path, to_scanner(on_crop, space), space.scanner.affine)
         record = {
             **facts,
@@ -267,7 +272,7 @@ def _draw(
             "map": file_hash(path),
             "crop_file": file_hash(study.crop(case.case_id, folds.settings.dim)),
             "made_from": keys[method],
-            **dict(_measures(of_case, heat, space)),
+            **dict(_measures(of_case, heat, space, at="mm" if kind.mask_folder else "pixel")),
             "provenance": origin,
         }
         write_json(record_of(path), record)
@@ -288,7 +293,7 @@ def _facts(folds: TrainedFolds, case: Case, maps: CaseMaps) -> dict[str, Any]:
 
 
 def _measures(
-    images: CaseImages, heat: np.ndarray, space: CropSpace
+    images: CaseImages, heat: np.ndarray, space: CropSpace, *, at: str
 ) -> Iterator[tuple[str, object]]:
     """Yield how the heat lies to the lesion; all None where there is no heat or no lesion."""
     found = heat_in_lesion(heat, images.lesion)
@@ -301,4 +306,4 @@ def _measures(
     view, *place = hottest(heat)
     voxel = np.array([*place, 0][:3], float)
     world = space.grids[view].to_world(voxel[None])[0]
-    yield "hottest_mm", [round(float(value), 2) for value in world]
+    yield f"hottest_{at}", [round(float(value), 2) for value in world]

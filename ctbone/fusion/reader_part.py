@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ctbone.class_scores import (
+    CALLED,
+    called_classes,
+    class_probabilities,
+    names_classes,
+    read_class_scores,
+)
 from ctbone.cohort import Cohort
 from ctbone.config import READER, READERS, Settings
 from ctbone.errors import FusionError
 from ctbone.fusion.parts import Parts
+from ctbone.predictions import probability_columns
 from ctbone.scores import Scores, read_scores
 
 
@@ -28,10 +36,10 @@ class ReaderPart:
     why
         Why this reader or this mean was chosen, for messages.
     probabilities
-        Of the positive class, 0–1, indexed by ``case_id``.
+        Of every class, 0–1, columns ``p_<class>``, indexed by ``case_id``.
     each
-        The same of every reader, a column each; a missing score is the mean of the other readers.
-        None if no stack takes every reader.
+        Those of the positive class of every reader, a column each; a missing score is the mean of
+        the other readers. None if no stack takes every reader.
     readers
         ``reader_id`` of those whose scores ``probabilities`` come from.
     missing, each_missing
@@ -42,7 +50,7 @@ class ReaderPart:
 
     title: str
     why: str
-    probabilities: pd.Series
+    probabilities: pd.DataFrame
     each: pd.DataFrame | None
     readers: tuple[str, ...]
     missing: int
@@ -100,11 +108,12 @@ def read_reader(
     Raises
     ------
     FusionError
-        The named reader is unknown or misses cases; or no reader scored a case.
+        The named reader is unknown or misses cases; no reader scored a case; or the study has more
+        than two classes, and the scores name none.
     ScoreError
         The table of scores has errors.
     """
-    scores = read_scores(path, {case.case_id for case in cohort}, settings.scores)
+    scores = _scores(path, cohort, settings)
     wide = scores.probabilities("unaided", dict.fromkeys(needed))
     named, rule = reader or settings.fusion.reader, settings.fusion.readers
     if named is not None:
@@ -116,17 +125,44 @@ def read_reader(
         how = "mean"
     _require_scored(wide, taken, path)
     own = wide[taken]
-    joined = own.median(axis=1) if how == "median" else own.mean(axis=1)
     return ReaderPart(
         title=taken[0] if len(taken) == 1 else f"{how} of {len(taken)} readers",
         why=why,
-        probabilities=own.iloc[:, 0] if len(taken) == 1 else joined,
+        probabilities=_joined(own, how, scores, settings),
         each=_each(settings, wide, path),
         readers=tuple(taken),
         missing=int(own.isna().to_numpy().sum()),
         each_missing=int(wide.isna().to_numpy().sum()),
         file=path,
     )
+
+
+def _scores(path: Path, cohort: Cohort, settings: Settings) -> Scores:
+    case_ids = {case.case_id for case in cohort}
+    if len(settings.classes) == 2:
+        return read_scores(path, case_ids, settings.scores)
+    if names_classes(path):
+        return read_class_scores(path, case_ids, settings.classes)
+    raise FusionError(
+        "a confidence score distinguishes two classes, so a reader cannot be fused here",
+        file=path,
+        found=f"classes {', '.join(settings.classes)}",
+        expected=f"two classes, or the column '{CALLED}' with the class that the reader names",
+        remedy="add the column, or leave the reader out of fusion.combinations",
+    )
+
+
+def _joined(own: pd.DataFrame, how: str, scores: Scores, settings: Settings) -> pd.DataFrame:
+    """Return the probabilities of every class from those of the chosen readers."""
+    classes = settings.classes
+    if len(classes) == 2:
+        p = own.median(axis=1) if how == "median" else own.mean(axis=1)
+        return _by_class(own.iloc[:, 0] if own.shape[1] == 1 else p, settings)
+    called = called_classes(scores, "unaided").reindex(own.index)
+    each = np.stack([class_probabilities(called[name], own[name], classes) for name in own])
+    p_of_classes = np.nanmedian(each, axis=0) if how == "median" else np.nanmean(each, axis=0)
+    p_of_classes /= p_of_classes.sum(axis=1, keepdims=True)
+    return pd.DataFrame(p_of_classes, index=own.index, columns=probability_columns(classes))
 
 
 def _named(wide: pd.DataFrame, reader: str, path: Path) -> str:
@@ -181,6 +217,13 @@ def _each(settings: Settings, wide: pd.DataFrame, path: Path) -> pd.DataFrame | 
     """Return every reader's probabilities if a stack takes them; gaps take the others' mean."""
     if not any(READERS in stack.parts for stack in settings.fusion.stacking.values()):
         return None
+    if len(settings.classes) > 2:
+        raise FusionError(
+            "a stack takes the readers' scores of two classes only",
+            file=path,
+            found=f"classes {', '.join(settings.classes)}",
+            remedy=f"leave '{READERS}' out of fusion.stacking, or take '{READER}'",
+        )
     _require_scored(wide, list(wide.columns), path)
     mean = wide.mean(axis=1)
     return wide.apply(lambda column: column.fillna(mean))
@@ -201,40 +244,29 @@ def with_reader(
         The names of all parts; ``readers`` becomes one part a reader.
     settings
         The study's classes.
-
-    Raises
-    ------
-    FusionError
-        The study has more than two classes, which one confidence score cannot distinguish.
     """
-    if len(settings.classes) > 2:
-        raise FusionError(
-            "a confidence score distinguishes two classes, so a reader cannot be fused here",
-            found=f"classes {', '.join(settings.classes)}",
-            expected="two classes",
-            remedy="leave the reader out of fusion.combinations",
-        )
     slices: dict[str, np.ndarray] = dict(zip(parts.names, parts.probabilities, strict=True))
     names: list[str] = []
     for name in order:
-        added = _reader_columns(name, reader)
+        added = _reader_columns(name, reader, settings)
         names += list(added) or [name]
         for part, p in added.items():
-            slices[part] = _by_class(p.reindex(parts.rows["case_id"]).to_numpy(float), settings)
+            slices[part] = p.reindex(parts.rows["case_id"]).to_numpy(float)
     return Parts(tuple(names), parts.rows, np.stack([slices[name] for name in names]))
 
 
-def _reader_columns(part: str, reader: ReaderPart) -> Mapping[str, pd.Series]:
+def _reader_columns(
+    part: str, reader: ReaderPart, settings: Settings
+) -> Mapping[str, pd.DataFrame]:
     """Return the probabilities that a part of the settings stands for; none for a model."""
     if part == READER:
         return {READER: reader.probabilities}
     if part == READERS and reader.each is not None:
-        return {f"{READER} {name}": reader.each[name] for name in reader.each}
+        return {f"{READER} {name}": _by_class(reader.each[name], settings) for name in reader.each}
     return {}
 
 
-def _by_class(p: np.ndarray, settings: Settings) -> np.ndarray:
-    """Return the probabilities of both classes, shape (rows, 2)."""
-    return np.column_stack(
-        [p if name == settings.positive_class else 1 - p for name in settings.classes]
-    )
+def _by_class(p: pd.Series, settings: Settings) -> pd.DataFrame:
+    """Return the probabilities of both classes."""
+    own = [p if name == settings.positive_class else 1 - p for name in settings.classes]
+    return pd.DataFrame(np.column_stack(own), p.index, probability_columns(settings.classes))

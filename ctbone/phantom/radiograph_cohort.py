@@ -130,7 +130,7 @@ def write_radiographs(
         rows += made
         if progress is not None:
             progress(done, len(patients))
-    clinical = _clinical(settings, patients)
+    clinical = draw_clinical(settings, patients)
     for row in rows:
         row |= clinical[row["patient_id"]]
     truth = {"settings": asdict(settings), "patients": [asdict(one.case) for one in patients]}
@@ -264,10 +264,12 @@ def _box_of(
     return x0, y0, x1, y1
 
 
-def _clinical(
+def draw_clinical(
     settings: RadiographCohort, patients: Sequence[RadiographPatient]
 ) -> dict[str, dict[str, object]]:
     """Draw clinical values by patient; each class is ``signal`` SD from the next in all of them.
+
+    They do not depend on the images: another ``signal`` gives other values to the same patients.
 
     The scales are those of adults: C-reactive protein (mg/l), erythrocyte sedimentation rate
     (mm/h) and alkaline phosphatase (U/l) are log-normal; chosen for the phantom.
@@ -337,4 +339,4 @@ def _write_csv(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
     partial.replace(file)
 
 
-__all__ = ["INTERNAL", "RadiographCohort", "draw_patients", "write_radiographs"]
+__all__ = ["INTERNAL", "RadiographCohort", "draw_clinical", "draw_patients", "write_radiographs"]

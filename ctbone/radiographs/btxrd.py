@@ -142,6 +142,7 @@ def read_btxrd(folder: Path, *, group: str | None = None) -> BtxrdCohort:
                 "region": _named(row, REGIONS),
                 "view": _named(row, VIEWS),
                 "site": _named(row, SITES),
+                "subtype": _named(row, SUBTYPES),
             }
         )
     made = pd.DataFrame(rows)

@@ -110,7 +110,7 @@ def prepare_radiograph(study: Study, case: Case, decode: Decode | None = None) -
         voxel_hash=hashlib.sha256(repr(levels.shape).encode() + levels.tobytes()).hexdigest(),
         seconds=round(time.perf_counter() - began, 3),
     )
-    _record(study, case, summary=summary, crop=crop, image=image)
+    _record(study, case, summary=summary, crop=crop, image=image, region=region)
     return summary
 
 
@@ -155,6 +155,8 @@ def up_to_date(study: Study, case: Case) -> RadiographSummary | None:
             return None
         if record["case"] != case_record(study, case) or record["inputs"] != inputs_of(case):
             return None
+        if "affine" not in record:  # of an earlier version
+            return None
         return RadiographSummary(**record["summary"]) if record["file"] == file_hash(path) else None
     except (CtboneError, OSError, KeyError, TypeError):
         return None
@@ -178,7 +180,13 @@ def inputs_of(case: Case) -> dict[str, str]:
 
 
 def _record(
-    study: Study, case: Case, *, summary: RadiographSummary, crop: Crop, image: Radiograph
+    study: Study,
+    case: Case,
+    *,
+    summary: RadiographSummary,
+    crop: Crop,
+    image: Radiograph,
+    region: Box | None,
 ) -> None:
     path = study.crop(case.case_id, _DIM)
     origin = provenance(study, "preprocess")
@@ -189,6 +197,13 @@ def _record(
             "file": file_hash(path),
             "box": asdict(crop.box),
             "scale": list(crop.scale),
+            "affine": crop.affine.tolist(),
+            # The grid of maps: the pixels of the radiograph as it is stored.
+            "scanner": {
+                "shape": [summary.width, summary.height, 1],
+                "affine": np.eye(4).tolist(),
+            },
+            "region": None if region is None else asdict(region),
             "orientation": image.orientation,
             "bright_border": _bright_border(image.grey),
             "case": case_record(study, case),

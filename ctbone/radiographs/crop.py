@@ -24,11 +24,15 @@ class Crop:
         The part of the radiograph, before it is turned.
     scale
         Pixels of the crop per pixel of the radiograph, across and down.
+    affine
+        From the index of a pixel of the crop (horizontal, vertical, 0) to that of the radiograph as
+        it is stored (column, row, 0), (4, 4).
     """
 
     grey: np.ndarray
     box: Box
     scale: tuple[float, float]
+    affine: np.ndarray
 
 
 def crop_radiograph(image: Radiograph, region: Box | None, settings: Radiographs) -> Crop:
@@ -73,7 +77,35 @@ def crop_radiograph(image: Radiograph, region: Box | None, settings: Radiographs
     grey = np.clip(np.rint(np.asarray(shrunk) * GREY_WHITE), 0, GREY_WHITE)
     square[top : top + down, left : left + across] = grey
     scale = (across / part.shape[1], down / part.shape[0])
-    return Crop(grey=np.ascontiguousarray(square.T), box=box, scale=scale)
+    return Crop(
+        grey=np.ascontiguousarray(square.T),
+        box=box,
+        scale=scale,
+        affine=_to_radiograph(box, image.orientation) @ _to_part(scale, (left, top)),
+    )
+
+
+def _to_part(scale: tuple[float, float], corner: tuple[int, int]) -> np.ndarray:
+    """Return the map from the crop to the upright part; a pixel's index is its centre."""
+    affine = np.eye(4)
+    for axis in range(2):
+        affine[axis, axis] = 1 / scale[axis]
+        affine[axis, 3] = (0.5 - corner[axis]) / scale[axis] - 0.5
+    return affine
+
+
+def _to_radiograph(box: Box, orientation: tuple[str, str] | None) -> np.ndarray:
+    """Return the map from (column, row) of the upright part to those of the radiograph."""
+    columns = np.broadcast_to(np.arange(box.x0, box.x1), (box.height, box.width))
+    rows = np.broadcast_to(np.arange(box.y0, box.y1)[:, None], (box.height, box.width))
+    affine = np.eye(4)
+    for axis, stored in enumerate((columns, rows)):
+        turned, _ = upright(stored, 1.0, orientation)
+        affine[axis, 3] = turned[0, 0]
+        affine[axis, 0] = turned[0, -1] - turned[0, 0]
+        affine[axis, 1] = turned[-1, 0] - turned[0, 0]
+        affine[axis, :2] /= max(1, max(abs(affine[axis, :2])))  # one of the two is the length - 1
+    return affine
 
 
 def _with_margin(box: Box, share: float, columns: int, rows: int) -> Box:

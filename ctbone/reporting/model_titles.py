@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ctbone.config import READER, Settings
-from ctbone.reporting.readers import reader_title
+from ctbone.reporting.readers_section import reader_title
 from ctbone.scores import SESSIONS
 from ctbone.study import Study, read_json, record_of
 

@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ctbone.class_scores import (
+    CALLED,
+    called_classes,
+    class_probabilities,
+    names_classes,
+    read_class_scores,
+)
 from ctbone.cohort import Cohort
 from ctbone.config import READER
 from ctbone.document import (
@@ -35,6 +42,7 @@ from ctbone.document import (
     titled_panels,
     unit_axes,
 )
+from ctbone.predictions import probability_columns
 from ctbone.reporting.analysis import Analysis, JudgedSet, Judgement, judge
 from ctbone.reporting.metrics import metric_columns
 from ctbone.reporting.roc_figures import (
@@ -54,6 +62,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 READER_METRICS = ("auc", "sensitivity", "specificity")
+_MANY_CLASS_METRICS = ("auc", "accuracy", "balanced_accuracy", "f1")
 UNAIDED, AIDED = SESSIONS
 
 
@@ -127,17 +136,23 @@ class JudgedReaders:
 
 
 def reader_scores(study: Study, cohort: Cohort) -> Scores | None:
-    """Read ``scores.csv``; None if it is missing or the study has more than two classes.
+    """Read ``scores.csv``; None if it is missing.
+
+    With more than two classes it needs the column ``called``, and None is returned without it.
 
     Raises
     ------
     ScoreError
         The table of scores is faulty.
     """
-    if not study.scores_csv.is_file() or len(study.settings.classes) > 2:
+    if not study.scores_csv.is_file():
         return None
     case_ids = {case.case_id for case in cohort}
-    return read_scores(study.scores_csv, case_ids, study.settings.scores)
+    if len(study.settings.classes) == 2:
+        return read_scores(study.scores_csv, case_ids, study.settings.scores)
+    if not names_classes(study.scores_csv):
+        return None
+    return read_class_scores(study.scores_csv, case_ids, study.settings.classes)
 
 
 def judge_readers(
@@ -162,10 +177,11 @@ def judge_readers(
         None if the study has no scores, or none but those of the reader of the fusions.
     """
     classes = study.settings.classes
-    if len(classes) > 2 and study.scores_csv.is_file():
+    if len(classes) > 2 and scores is None and study.scores_csv.is_file():
         why = (
             "A confidence score gives the probability of one class against one other. This study "
-            f"has {len(classes)} classes ({', '.join(classes)}), so readers are not judged."
+            f"has {len(classes)} classes ({', '.join(classes)}), so readers are not judged without "
+            f"the column '{CALLED}', the class that the reader names."
         )
         return JudgedReaders({}, why)
     if scores is None or scores.table.empty:
@@ -204,6 +220,8 @@ def readers_section(analysis: Analysis, readers: JudgedReaders) -> Section:
     """Show every reader and session: ROC curves, and a table with intervals for each set."""
     if readers.why:
         return Section("readers", "Readers", (Text((readers.why,)),))
+    if not analysis.two_class:
+        return _named_classes_section(analysis, readers)
     text = (
         f"Readers gave each case a score {readers.scale} that it is {analysis.positive}. From "
         f"50 %, the reader calls the case {analysis.positive}. Each reader and session "
@@ -223,6 +241,21 @@ def readers_section(analysis: Analysis, readers: JudgedReaders) -> Section:
         if judged.case_set.key in readers.sessions
     ]
     return Section("readers", "Readers", tuple(blocks))
+
+
+def _named_classes_section(analysis: Analysis, readers: JudgedReaders) -> Section:
+    text = (
+        f"Readers named one of {len(analysis.classes)} classes with a confidence of 10 to 90 %. "
+        "The named class has this probability, and the others share the rest equally, which limits "
+        "the AUC. Each reader and session is judged on the cases that the reader answered. An "
+        "interval holds for that one reader."
+    )
+    tables = (
+        TableBlock(_table(judged.case_set, readers.sessions[judged.case_set.key]))
+        for judged in analysis.reported
+        if judged.case_set.key in readers.sessions
+    )
+    return Section("readers", "Readers", (Text((text,)), *tables))
 
 
 def _sessions(
@@ -247,7 +280,12 @@ def _sessions(
             scored_by = wide[reader_id].notna().to_numpy()
             own = cases[scored_by].reset_index(drop=True)
             p = wide[reader_id].to_numpy(float)[scored_by]
-            columns = two_class_columns(p, analysis.classes, analysis.positive)
+            if analysis.two_class:
+                columns = two_class_columns(p, analysis.classes, analysis.positive)
+            else:
+                called = called_classes(scores, session).loc[own["case_id"], reader_id]
+                every = class_probabilities(called, p, analysis.classes)
+                columns = dict(zip(probability_columns(analysis.classes), every.T, strict=True))
             scored = ScoredCases(
                 name=reader_title(reader_id, level, session),
                 cases=own.assign(
@@ -299,30 +337,34 @@ def _judgement_in_models(judged: JudgedSet, scored: ScoredCases) -> Judgement | 
         if model.name != READER or set(model.cases["case_id"]) != set(scored.cases["case_id"]):
             continue
         own = model.cases.set_index("case_id").loc[scored.cases["case_id"]]
-        same = np.allclose(own[f"p_{scored.positive}"], scored.p, atol=1e-9)
-        if same and (own["threshold"] == MIDPOINT).all():
+        columns = probability_columns(scored.classes)
+        same = np.allclose(own[columns], scored.matrix, atol=1e-9)
+        if same and (not scored.two_class or (own["threshold"] == MIDPOINT).all()):
             return judgement
     return None
 
 
 def _table(case_set: CaseSet, sessions: tuple[ReaderSession, ...]) -> Table:
+    two = case_set.two_class
+    metrics = READER_METRICS if two else _MANY_CLASS_METRICS
     columns = [
         TableColumn("reader", "Reader", "text"),
         TableColumn("session", "Session", "text"),
         TableColumn("n", "Cases"),
         TableColumn("missing", "Not scored"),
-        TableColumn("positives", "Positive"),
-        *metric_columns(READER_METRICS),
+        *([TableColumn("positives", "Positive")] if two else []),
+        *metric_columns(metrics),
     ]
     rows, before = [], None
     for found in sessions:
-        estimates = [found.judgement.estimates[name] for name in READER_METRICS]
-        counts = (found.judgement.n, found.missing, found.judgement.positives)
+        estimates = [found.judgement.estimates[name] for name in metrics]
+        counts: list[Cell] = [found.judgement.n, found.missing]
+        counts += [found.judgement.positives] if two else []
         cells: tuple[Cell, ...] = (found.scored.name, found.session, *counts, *estimates)
         rows.append(TableRow(cells, opens=found.reader_id != before))
         before = found.reader_id
     fused = [found.scored.name for found in sessions if found.fused]
-    note = "Sensitivity and specificity at a probability of 50 %."
+    note = "Sensitivity and specificity at a probability of 50 %." if two else ""
     if fused:
         note += f" {fused[0]} without AI is '{READER}' in the tables and figures of the models."
     return Table(

@@ -21,6 +21,7 @@ from ctbone.errors import AuditError
 from ctbone.findings import read_findings
 from ctbone.reporting.analysis import Analysis, JudgedSet
 from ctbone.reporting.checklists import checklist_section
+from ctbone.reporting.class_by_class import class_section
 from ctbone.reporting.conformal import conformal_section
 from ctbone.reporting.decision_curves import CurvesBySet, curves_by_set
 from ctbone.reporting.fold_by_fold import fold_section
@@ -38,6 +39,7 @@ from ctbone.reporting.sections import (
     summary_tables,
     uneven_notices,
 )
+from ctbone.reporting.side_by_side import side_by_side_section
 from ctbone.reporting.sources import Source, elsewhere_notices
 from ctbone.reporting.study_facts import baseline_record, study_facts
 from ctbone.reporting.study_page_front import front_blocks, front_set
@@ -59,6 +61,8 @@ _RESULTS = frozenset(
         "decision",
         "comparisons",
         "readers",
+        "side_by_side",
+        "classes",
         "fusion",
         "conformal",
         "subgroups",
@@ -223,6 +227,9 @@ def _parts(made: Made, curves: CurvesBySet) -> _Parts:
         every["discrimination"] = replace(whole, blocks=(*tables, *whole.blocks))
     folded = [section for section in every.values() if section.blocks]
     folded += [readers_section(analysis, made.readers)] if made.readers is not None else []
+    beside = side_by_side_section(made.cohort, analysis, made.readers, made.records)
+    classes = class_section(analysis, made.records.recalibrations)
+    folded += [one for one in (beside, classes) if one is not None]
     folded += [section for section in readings.values() if section.blocks]
     folded += [fusion_section(analysis, made.records)] if made.records.all else []
     conformal = conformal_section(analysis, made.study.settings.prediction.error_rate)

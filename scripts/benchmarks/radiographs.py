@@ -1,16 +1,21 @@
 """Run the three-class pipeline on a BTXRD folder; print the paper's numbers beside yours.
 
 scripts/bench radiographs --data BTXRD [--study DIR] [--group COLUMN] [--config NAME]
-scripts/bench radiographs --phantom [--seeds 10]
+scripts/bench radiographs --phantom [--seeds 10]     synthetic anatomy: minutes a seed
+scripts/bench radiographs --metadata [--seeds 10]    a ball in water: seconds a seed
 """
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "pipelines"))
 
@@ -61,58 +66,121 @@ def compare(data: Path, folder: Path, group: str | None, config: str) -> None:
         print(f"{name:24}{value:28}{found[name]}")
 
 
-def phantom(seeds: int) -> None:
-    """AUC of images alone and with metadata that carries signal, is noise, or is shuffled."""
-    import yaml
-    from sklearn.metrics import roc_auc_score
+COLUMNS = ["age", "crp", "esr", "alp", "pain", "swelling", "trauma"]
+CLASSES = {"infection": "benign", "tumour": "malignant"}
+NET = {
+    "dim": "radiograph",
+    "network": "densenet",
+    "network_options": {"block_config": [2, 2], "growth_rate": 8, "init_features": 16},
+    "normalise": "training",
+}
+STUDY = {
+    "name": "phantom",
+    "classes": [*CLASSES],
+    "folds": {"count": 3},
+    "preprocess": {"radiographs": {"size": 32, "margin": 0.1}},
+    "training": {
+        "epochs": 16,
+        "batch_size": 8,
+        "learning_rate": 0.004,
+        "schedule": "cosine",
+        "augmentation": {"flip": ["horizontal"], "rotation": 5, "translation": 0.05},
+    },
+    "models": {"image": NET, "metadata": {**NET, "metadata": COLUMNS}},
+    "fusion": {"combinations": {}},
+}
+ANATOMY = {"internal": 72, "external": {}, "classes": CLASSES, "spacing_mm": 2.2}
+BALLS = {"internal": 90, "external": {}, "classes": CLASSES, "spacing_mm": 4.0}
+APART, SPREAD = 240.0, 200.0
+"""HU between the mean balls of the classes, and their standard deviation: 1.2 of it apart, so that
+no reader of the images exceeds an AUC of Φ(1.2 / √2) = .80. The seven clinical values are .8 apart
+each: at most Φ(.8 √7 / √2) = .93 alone and .95 with the images, less for the missing ones."""
 
+
+def ball(patient, settings, rng):
+    """Return a ball in water, in place of the anatomy, which takes a second a patient."""
+    shape = tuple(round(edge / settings.spacing_mm) for edge in (190, 170, 150))
+    centre = np.array(shape) / 2 + rng.uniform(-4, 4, 3)
+    distance = np.linalg.norm(np.indices(shape) - centre[:, None, None, None], axis=0)
+    mask = distance < rng.uniform(5, 8)
+    side = 1 if patient.truth == "tumour" else -1
+    hu = rng.normal(side * APART / 2, SPREAD)
+    return np.where(mask, hu, 0.0) + rng.normal(0, 20, shape), mask
+
+
+def phantom(seeds: int, design: dict) -> None:
+    """AUC of images alone and with metadata that carries signal, is noise, or has no truth.
+
+    The films of a seed are drawn once. Clinical values and labels are drawn anew on them, so the
+    image model of signal and of noise is the same, and differences are paired.
+    """
     import ctbone as ct
     from ctbone.phantom.radiograph_cohort import RadiographCohort, write_radiographs
 
-    net = {
-        "dim": "radiograph",
-        "network": "densenet",
-        "network_options": {"block_config": [2, 2, 2], "growth_rate": 8, "init_features": 16},
-        "normalise": "training",
-    }
-    columns = ["age", "crp", "esr", "alp", "pain", "swelling", "trauma"]
-    classes = {"infection": "benign", "tumour": "malignant"}
-    settings = {
-        "name": "phantom",
-        "classes": [*classes],
-        "folds": {"count": 3},
-        "preprocess": {"radiographs": {"size": 40, "margin": 0.1}},
-        "training": {
-            "epochs": 14,
-            "batch_size": 16,
-            "learning_rate": 0.004,
-            "schedule": "cosine",
-            "augmentation": {"flip": ["horizontal"], "rotation": 5, "translation": 0.05},
-        },
-        "models": {"image": net, "metadata": {**net, "metadata": columns}},
-        "fusion": {"combinations": {}},
-    }
     kinds = {"signal": {}, "noise": {"signal": 0.0}, "shuffled": {"shuffle_labels": True}}
-    found = {(kind, name): [] for kind in kinds for name in settings["models"]}
+    found = {(kind, name): [] for kind in kinds for name in ("image", "metadata")}
     for seed in range(seeds):
-        for kind, changes in kinds.items():
-            with tempfile.TemporaryDirectory() as folder:
-                cohort = RadiographCohort(
-                    internal=72, external={}, classes=classes, spacing_mm=2.2, seed=seed, **changes
-                )
-                write_radiographs(Path(folder), cohort)
-                (Path(folder) / "study.yaml").write_text(yaml.safe_dump(settings))
-                assert ct.preprocess(folder).ok
-                ct.train(folder)
-                for name in settings["models"]:
-                    table = ct.Study(folder).predictions(name)
-                    test = table[table["split"] == "test"]
-                    auc = roc_auc_score(test["label"] == "tumour", test["p_tumour"])
-                    found[kind, name].append(float(auc))
-        print(json.dumps({f"{a} {b}": values for (a, b), values in found.items()}), flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            films = Path(folder) / "films"
+            cohort = RadiographCohort(seed=seed, **design)
+            write_radiographs(films, cohort)
+            (films / "study.yaml").write_text(yaml.safe_dump(STUDY))
+            if not (done := ct.preprocess(films)).ok:
+                sys.exit(str(done))
+            for kind, changes in kinds.items():
+                study = Path(folder) / kind
+                shutil.copytree(films, study)
+                relabel(study, replace(cohort, **changes))
+                ct.train(study)
+                for name in ("image", "metadata"):
+                    found[kind, name].append(auc(ct.Study(study), name))
+        print(json.dumps({f"{a} {b}": v for (a, b), v in found.items()}), flush=True)
     for (kind, name), values in found.items():
-        half = 1.96 * np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-        print(f"{kind:10}{name:10}AUC {np.mean(values):.3f} ± {half:.3f} ({len(values)} seeds)")
+        print(f"{kind:10}{name:10}AUC {with_interval(values)}")
+    for kind in kinds:
+        gains = np.subtract(found[kind, "metadata"], found[kind, "image"])
+        print(f"{kind:10}metadata − image {with_interval(gains)}")
+
+
+def relabel(study: Path, cohort) -> None:
+    """Replace the clinical values and the labels of a study by those of another cohort."""
+    import pandas as pd
+
+    from ctbone.phantom.radiograph_cohort import draw_clinical, draw_patients
+
+    patients = draw_patients(cohort)
+    labels = {one.case.patient_id: one.label for one in patients}
+    clinical = pd.DataFrame(draw_clinical(cohort, patients)).T
+    table = pd.read_csv(study / "cohort.csv", dtype=str, keep_default_na=False)
+    table["label"] = table["patient_id"].map(labels)
+    for name in clinical:
+        table[name] = table["patient_id"].map(clinical[name])
+    table.to_csv(study / "cohort.csv", index=False)
+
+
+def auc(study, name: str) -> float:
+    """Return the out-of-fold AUC, of all folds together."""
+    from sklearn.metrics import roc_auc_score
+
+    table = study.predictions(name)
+    test = table[(table["split"] == "test") & (table["view"] == "")]
+    return float(roc_auc_score(test["label"] == "tumour", test["p_tumour"]))
+
+
+def with_interval(values) -> str:
+    """Return the mean and its 95 % t interval over the seeds.
+
+    >>> with_interval([0.8, 0.9])
+    '0.850 (0.215 to 1.485), 2 seeds'
+    """
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        return f"{np.mean(values):.3f}, 1 seed"
+    half = t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)
+    mean = np.mean(values)
+    return f"{mean:.3f} ({mean - half:.3f} to {mean + half:.3f}), {n} seeds"
 
 
 if __name__ == "__main__":
@@ -122,10 +190,14 @@ if __name__ == "__main__":
     options.add_argument("--group")
     options.add_argument("--config", default="three_class_radiographs")
     options.add_argument("--phantom", action="store_true")
+    options.add_argument("--metadata", action="store_true")
     options.add_argument("--seeds", type=int, default=10)
     given = options.parse_args()
     if given.phantom:
-        phantom(given.seeds)
+        phantom(given.seeds, ANATOMY)
+    elif given.metadata:
+        with mock.patch("ctbone.phantom.radiograph_cohort._render", ball):
+            phantom(given.seeds, BALLS)
     elif given.data is None:
         options.error("name the BTXRD folder: --data DIR")
     else:

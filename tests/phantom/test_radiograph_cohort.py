@@ -11,7 +11,12 @@ from ctbone.phantom.projection import (
     expose,
     line_integrals,
 )
-from ctbone.phantom.radiograph_cohort import RadiographCohort, draw_patients, write_radiographs
+from ctbone.phantom.radiograph_cohort import (
+    RadiographCohort,
+    draw_clinical,
+    draw_patients,
+    write_radiographs,
+)
 
 
 def test_the_line_integral_of_a_block_is_its_attenuation_times_its_depth():
@@ -65,14 +70,12 @@ def test_files_are_equal_for_equal_settings_and_all_formats_occur(tmp_path):
 
 
 def test_clinical_values_carry_the_signal_that_is_asked_for(tmp_path):
-    from ctbone.phantom.radiograph_cohort import _clinical
-
     for signal, low, high in ((0.0, -0.15, 0.15), (1.0, 0.8, 1.2)):
         settings = RadiographCohort(
             internal=600, external={}, classes={"a": "benign", "b": "malignant"}, signal=signal
         )
         patients = draw_patients(settings)
-        cells = _clinical(settings, patients)
+        cells = draw_clinical(settings, patients)
         logs = {
             name: [
                 np.log(float(cells[one.case.patient_id]["crp"]))

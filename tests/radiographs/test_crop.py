@@ -71,3 +71,23 @@ def test_every_orientation_ends_head_up(row, column, turned):
 def test_unknown_orientations_change_nothing(pair):
     grey = np.arange(6.0).reshape(2, 3)
     assert upright(grey, 1.0, pair)[0] is grey
+
+
+@pytest.mark.parametrize("aspect", ["letterbox", "stretch"])
+@pytest.mark.parametrize(
+    "orientation",
+    [None, ("L", "F"), ("R", "F"), ("L", "H"), ("R", "H"), ("F", "L"), ("H", "R"), ("P", "H")],
+)
+def test_the_affine_names_the_stored_pixel_of_each_pixel_of_the_crop(orientation, aspect):
+    """A ramp stays a ramp under linear interpolation, so its value is that of the place."""
+    rows, columns = np.indices((90, 140))
+    ramp = (0.1 + 0.004 * columns + 0.002 * rows).astype(np.float32)
+    image = Radiograph(ramp, orientation=orientation)
+    settings = Radiographs(size=32, margin=0.1, aspect=aspect)
+    crop = crop_radiograph(image, Box(30, 20, 100, 66), settings)
+    inside = np.argwhere(crop.grey >= 0)
+    edges = (inside.min(axis=0), inside.max(axis=0))
+    inner = inside[((inside > edges[0] + 2) & (inside < edges[1] - 2)).all(axis=1)]
+    places = np.column_stack([inner, np.zeros(len(inner)), np.ones(len(inner))]) @ crop.affine.T
+    expected = 0.1 + 0.004 * places[:, 0] + 0.002 * places[:, 1]
+    np.testing.assert_allclose(crop.grey[tuple(inner.T)] / 1e4, expected, atol=5e-4)

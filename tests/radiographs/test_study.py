@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -215,7 +216,6 @@ def test_shuffled_labels_are_independent_of_the_truth():
         lambda study: workflow.preprocess(study, qc=True),
         lambda study: workflow.predict(study, image="film.png", mask="box.json"),
         lambda study: workflow.export("films.ctbone", study=study),
-        lambda study: workflow.explain(study),
         lambda study: workflow.read(study, progress=True),
         lambda study: workflow.audit(study, permute=1),
     ],
@@ -231,3 +231,46 @@ def test_a_crop_of_another_program_is_checked_for_its_form(study):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises((CohortError, CtboneError)):
         load_crops(study, [case], "radiograph")
+
+
+def test_maps_lie_on_the_pixels_of_the_stored_radiograph(trained, tmp_path, monkeypatch):
+    """A map that is hot in one pixel of the crop is hot where the crop took that pixel from."""
+    shutil.copytree(trained.root, tmp_path / "study")
+    study = Study.open(tmp_path / "study")
+
+    def draw(method, evidence, image, **_):
+        heat = torch.zeros(image.shape[2:])
+        heat[20, 9] = 4.0
+        return heat
+
+    monkeypatch.setattr("ctbone.explaining.case_maps.draw_map", draw)
+    summaries = pd.read_csv(study.preprocess_csv, dtype=str).set_index("case_id")
+    mirrored = [case for case in read_cohort(study).internal if case.mask is not None][:2]
+    workflow.explain(study, case=[case.case_id for case in mirrored], method="grad-cam")
+    for case in mirrored:
+        path = study.explanation("film", "grad-cam", case.case_id)
+        heat = nibabel.load(path).get_fdata()[..., 0]
+        of_case = summaries.loc[case.case_id]
+        assert heat.shape == (int(of_case["width"]), int(of_case["height"]))
+        record = read_json(record_of(study.crop(case.case_id, "radiograph")))
+        column, row, *_ = np.array(record["affine"]) @ [20, 9, 0, 1]
+        x, y = np.unravel_index(heat.argmax(), heat.shape)
+        assert abs(x - column) <= 1 / record["scale"][0]
+        assert abs(y - row) <= 1 / record["scale"][1]
+        assert read_json(record_of(path))["hottest_pixel"][:2] == [
+            pytest.approx(column, abs=0.01),
+            pytest.approx(row, abs=0.01),
+        ]
+
+
+def test_maps_of_a_network_are_drawn_with_page_and_picture(trained, tmp_path):
+    shutil.copytree(trained.root, tmp_path / "study")
+    study = Study.open(tmp_path / "study")
+    case = read_cohort(study).internal[0].case_id
+    found = workflow.explain(study, case=case, method=["grad-cam", "score-cam"])
+    assert "% of the edge" in str(found)
+    assert set(found.table["method"]) == {"grad-cam", "score-cam"}
+    page = study.explanation_page("film")
+    assert page.is_file()
+    assert page.with_name(f"{case}.png").is_file()
+    assert workflow.explain(study, case=case, method=["grad-cam", "score-cam"]).models[0].kept == 1
