@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from ctbone.config import READER, Settings
 from ctbone.reporting.readers_section import reader_title
-from ctbone.scores import SESSIONS
+from ctbone.scores import SESSIONS, Scores
 from ctbone.study import Study, read_json, record_of
 
 
-def model_titles(study: Study, scores: pd.DataFrame | None) -> dict[str, str]:
+def model_titles(study: Study, scores: Scores | None) -> dict[str, str]:
     """Return the title of every model, of the reader, and of fusions named after their parts.
 
     Parameters
@@ -47,7 +45,7 @@ def fusion_titles(settings: Settings, titles: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def _reader(study: Study, scores: pd.DataFrame | None) -> str:
+def _reader(study: Study, scores: Scores | None) -> str:
     """Return the name and level of the reader whose scores are fused; "" if not recorded."""
     path = record_of(study.fusion_csv(READER))
     if not path.is_file():
@@ -55,6 +53,5 @@ def _reader(study: Study, scores: pd.DataFrame | None) -> str:
     reader_id = read_json(path).get("reader")
     if not isinstance(reader_id, str) or not reader_id:
         return ""
-    rows = None if scores is None else scores[scores["reader_id"] == reader_id]
-    level = "" if rows is None else ", ".join(dict.fromkeys(rows["level"]))
+    level = "" if scores is None else scores.levels.get(reader_id, "")
     return reader_title(reader_id, level, SESSIONS[0])
