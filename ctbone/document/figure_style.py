@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import re
 import textwrap
 import unicodedata
@@ -177,6 +178,9 @@ def installed_fonts() -> tuple[str, ...]:
     the folders of the system are searched.
     """
     from matplotlib import font_manager
+
+    # These fonts have no bold face here; matplotlib takes the regular one and logs it each time.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
     def known() -> tuple[str, ...]:
         names = {font.name for font in font_manager.fontManager.ttflist}
