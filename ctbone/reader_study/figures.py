@@ -233,10 +233,8 @@ def _draw_changes(axis: Axes, bar: Axes, found: Performances) -> None:
             column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=6.5, color=colour
         )
     axis.invert_yaxis()
-    axis.set_yticks(
     names = [shorten(_name(readings, k), 12) for k in range(len(table))]
     axis.set_yticks(np.arange(len(table)) + 0.5, names)
-    )
     axis.set_xticks(np.arange(len(_FIGURE_4)) + 0.5, ["AUC", "Sens.", "Spec.", "Acc."])
     axis.tick_params(length=0)
     axis.set_title("Change")
