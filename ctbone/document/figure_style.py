@@ -436,11 +436,6 @@ def legend_height(labels: Sequence[str]) -> float:
     return sum(3.1 * (label.count("\n") + 1) + 1.2 for label in labels)
 
 
-def small_multiples(count: int, height: float = 44.0) -> tuple[Figure, list[Axes]]:
-    """Make small panels, three in a row over two journal columns; ``height`` of each in mm."""
-    return panels(count, columns=3, size=(44.0, height), gap=(16.0, 19.0), margin=(13, 3, 11, 7))
-
-
 def draw_diagonal(axes: Axes) -> None:
     """Draw the dashed line from (0, 0) to (1, 1)."""
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
