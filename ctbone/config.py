@@ -487,7 +487,6 @@ class DangerousError(_Section):
         return self
 
 
-Probability = Annotated[float, Field(ge=0, le=1)]
 NARROWEST_THRESHOLDS = 0.05
 """Width of the narrowest range of clinical thresholds; decision curves have steps of 0.01."""
 
@@ -542,7 +541,7 @@ class EvaluationSettings(_Section):
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Prevalence of the positive class where the models will be used, for decision curves of
     case-control data; null: that of the cases."""
-    clinical_thresholds: tuple[Probability, Probability] | None = None
+    clinical_thresholds: tuple[float, float] | None = None
     """Lowest and highest threshold probability at which a clinician would decide; decision curves
     are drawn over this range; null: 0 to 1."""
     dangerous_error: DangerousError | None = None
@@ -556,10 +555,13 @@ class EvaluationSettings(_Section):
     def _thresholds_ascend(
         cls, thresholds: tuple[float, float] | None
     ) -> tuple[float, float] | None:
-        if thresholds is not None and thresholds[1] - thresholds[0] < NARROWEST_THRESHOLDS:
+        if thresholds is None:
+            return None
+        low, high = thresholds
+        if not (0 <= low <= high <= 1 and high - low >= NARROWEST_THRESHOLDS):
             raise ValueError(
-                f"the lower threshold first, at least {NARROWEST_THRESHOLDS:g} below the upper, "
-                f"found {list(thresholds)}"
+                f"two probabilities of 0 to 1, the lower one first, at least "
+                f"{NARROWEST_THRESHOLDS:g} apart, found {list(thresholds)}"
             )
         return thresholds
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import re
 import textwrap
 import unicodedata
@@ -177,6 +178,9 @@ def installed_fonts() -> tuple[str, ...]:
     the folders of the system are searched.
     """
     from matplotlib import font_manager
+
+    # These fonts have no bold face here; matplotlib takes the regular one and logs it each time.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
     def known() -> tuple[str, ...]:
         names = {font.name for font in font_manager.fontManager.ttflist}
@@ -430,11 +434,6 @@ def legend_height(labels: Sequence[str]) -> float:
     8.6
     """
     return sum(3.1 * (label.count("\n") + 1) + 1.2 for label in labels)
-
-
-def small_multiples(count: int, height: float = 44.0) -> tuple[Figure, list[Axes]]:
-    """Make small panels, three in a row over two journal columns; ``height`` of each in mm."""
-    return panels(count, columns=3, size=(44.0, height), gap=(16.0, 19.0), margin=(13, 3, 11, 7))
 
 
 def draw_diagonal(axes: Axes) -> None:

@@ -81,13 +81,15 @@ def write_quality(study: Study, case_ids: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(COLUMNS[:-3]))
     mode = study.settings.preprocess.crop_3d.mode
     wrong = [_impossible(record) for record in records.values()]
-    apart = outliers(table, _LENGTHS, _NUMBERS)
+    square = (table["spacing_x_mm"] == table["spacing_y_mm"]).all()
+    lengths = tuple(name for name in _LENGTHS if not (square and name == "spacing_y_mm"))
+    apart = outliers(table, lengths, _NUMBERS)
     found = [
         [*values, *warnings_of(record, mode), *of_case]
         for values, record, of_case in zip(wrong, records.values(), apart, strict=True)
     ]
     counts, errors = [len(texts) for texts in found], [len(texts) for texts in wrong]
-    table["rank"] = ranks(counts, farthest_z(table, _LENGTHS, _NUMBERS).tolist(), errors)
+    table["rank"] = ranks(counts, farthest_z(table, lengths, _NUMBERS).tolist(), errors)
     table["findings"] = ["; ".join(texts) for texts in found]
     marked = flagged(table["rank"].tolist(), counts, errors)
     table["flags"] = table["findings"].where(np.array(marked, dtype=bool), "")

@@ -21,7 +21,12 @@ from ctbone.document import (
 )
 from ctbone.reader_study.effect import AIDED, UNAIDED, as_estimate
 from ctbone.reader_study.readings import Readings
-from ctbone.reader_study.session_style import BETTER_WORSE, session_colours, session_title
+from ctbone.reader_study.session_style import (
+    BETTER_WORSE,
+    reader_name,
+    session_colours,
+    session_title,
+)
 from ctbone.stats import Comparison
 from ctbone.stats.inputs import Floats
 from ctbone.stats.obuchowski_rockette import ReaderAnalysis, obuchowski_rockette
@@ -198,7 +203,10 @@ def _draw_cases(axis: Axes, bar: Axes, readings: Readings) -> None:
     mesh = axis.pcolormesh(gain[:, order], cmap=BETTER_WORSE, vmin=-0.8, vmax=0.8, rasterized=True)
     axis.axvline(negatives, color=INK, linewidth=0.9)
     axis.invert_yaxis()
-    names = [shorten(name, 14) for name in readings.readers]
+    names = [
+        shorten(reader_name(name, level), 14)
+        for name, level in zip(readings.readers, readings.levels, strict=True)
+    ]
     axis.set_yticks(np.arange(len(names)) + 0.5, names)
     axis.set_xlabel(f"Cases: {' | '.join(readings.classes)}")
     axis.set_title("Improvement per case")

@@ -13,19 +13,23 @@ from ctbone.document import (
     MM_PER_INCH,
     RULE,
     DrawnFigure,
+    case_counts,
     draw_diagonal,
     finish,
     number,
     panels,
     shorten,
     style,
+    titled_panels,
     unit_axes,
 )
 from ctbone.reader_study.effect import AIDED, UNAIDED, reader_change
 from ctbone.reader_study.performance import MEASURES, Performances
+from ctbone.reader_study.readings import Readings
 from ctbone.reader_study.session_style import (
     BETTER_WORSE,
     MODEL_COLOUR,
+    reader_name,
     session_colours,
     session_title,
 )
@@ -43,15 +47,15 @@ def roc_figure(found: Performances) -> DrawnFigure:
     readings = found.readings
     colours = session_colours(readings.sessions)
     with style():
-        figure, axes = panels(
-            len(readings.readers), columns=3, size=(46, 46), gap=(14, 20), margin=(13, 4, 12, 8)
+        figure, axes = titled_panels(
+            [(_name(readings, k), _counts(readings, k)) for k in range(len(readings.readers))],
+            size=(46, 46),
+            gap=14,
+            margin=(13, 4, 12),
         )
         for reader, axis in enumerate(axes):
             unit_axes(axis, "1 − specificity", "Sensitivity")
             draw_diagonal(axis)
-            level = readings.levels[reader]
-            name = shorten(readings.readers[reader])
-            axis.set_title(f"{name} ({level})" if level and level not in name else name)
             _draw_model(axis, found)
             for place, session in enumerate(readings.sessions):
                 _draw_reader(axis, found, (place, reader), colours[session], session)
@@ -109,7 +113,7 @@ def forest_figure(found: Performances) -> DrawnFigure:
     changes = [reader_change(found, k).get("auc") for k in range(len(readings.readers))]
     mean = obuchowski_rockette(found.measures["auc"], level=found.level).difference(AIDED, UNAIDED)
     rows: list[tuple[str, Comparison | None]] = [
-        *zip(readings.readers, changes, strict=True),
+        *((_name(readings, k), change) for k, change in enumerate(changes)),
         ("Average reader", mean),
     ]
     with style():
@@ -131,7 +135,7 @@ def forest_figure(found: Performances) -> DrawnFigure:
         axis.axvline(0, color=FAINT, linewidth=0.7)
         axis.grid(axis="x", color=RULE, linewidth=0.4)
         axis.set_ylim(len(rows) - 0.4, -0.6)
-        axis.set_yticks(range(len(rows)), [shorten(name) for name, _ in rows])
+        axis.set_yticks(range(len(rows)), [shorten(name, 20) for name, _ in rows])
         axis.set_xlabel("Change of AUC with AI")
         return finish(
             figure,
@@ -141,6 +145,16 @@ def forest_figure(found: Performances) -> DrawnFigure:
             note="Readers: DeLong's paired interval. Average reader: random readers and cases "
             "(Obuchowski–Rockette).",
         )
+
+
+def _name(readings: Readings, reader: int) -> str:
+    return reader_name(readings.readers[reader], readings.levels[reader])
+
+
+def _counts(readings: Readings, reader: int) -> str:
+    """Count the cases that a reader read in any session."""
+    truth = readings.truth[~np.isnan(readings.p[:, reader]).all(axis=0)]
+    return case_counts(len(truth), int(truth.sum()), readings.classes[1])
 
 
 def _draw_reader(
@@ -219,7 +233,8 @@ def _draw_changes(axis: Axes, bar: Axes, found: Performances) -> None:
             column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=6.5, color=colour
         )
     axis.invert_yaxis()
-    axis.set_yticks(np.arange(len(table)) + 0.5, [shorten(name, 12) for name in readings.readers])
+    names = [shorten(_name(readings, k), 12) for k in range(len(table))]
+    axis.set_yticks(np.arange(len(table)) + 0.5, names)
     axis.set_xticks(np.arange(len(_FIGURE_4)) + 0.5, ["AUC", "Sens.", "Spec.", "Acc."])
     axis.tick_params(length=0)
     axis.set_title("Change")

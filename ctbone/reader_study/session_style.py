@@ -34,3 +34,14 @@ def session_colours(sessions: Sequence[str]) -> dict[str, str]:
     {'aided': '#D55E00'}
     """
     return {session: _COLOURS[session] for session in sessions}
+
+
+def reader_name(name: str, level: str) -> str:
+    """Name a reader with his or her level, unless the name has it.
+
+    Examples
+    --------
+    >>> reader_name("r1", "senior"), reader_name("senior_1", "senior"), reader_name("r2", "")
+    ('r1 (senior)', 'senior_1', 'r2')
+    """
+    return f"{name} ({level})" if level and level not in name else name

@@ -71,7 +71,7 @@ def _draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from ctbone.document.ct_panel import Plane, draw_plane
+    from ctbone.document.ct_panel import Plane, draw_plane, label
 
     count = len(names)
     width = count * _PANEL_MM + (count - 1) * _GAP_MM
@@ -86,7 +86,7 @@ def _draw(
             for column, (affine, name) in enumerate(zip(affines, names, strict=True)):
                 first, second = (int(np.abs(affine[:3, axis]).argmax()) for axis in (0, 1))
                 plane = Plane(
-                    name=f"{name}, {title}",
+                    name=name,
                     hu=crop[:, :, column],
                     lesion=lesion[:, :, column],
                     axes=(first, second),
@@ -95,7 +95,10 @@ def _draw(
                 left = column * (_PANEL_MM + _GAP_MM)
                 bottom = (len(WINDOWS) - 1 - row) * (_PANEL_MM + _GAP_MM)
                 place = (left / width, bottom / height, _PANEL_MM / width, _PANEL_MM / height)
-                draw_plane(figure.add_axes(place), plane, window)
+                panel = figure.add_axes(place)
+                draw_plane(panel, plane, window)
+                if column == 0:
+                    label(panel, 0.018, 0.018, title, ha="left", va="bottom", fontsize=7.5)
         FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
     return file.getvalue()
 

@@ -105,19 +105,7 @@ def forest(analysis: Analysis) -> DrawnFigure:
                     markeredgewidth=0.8,
                     zorder=1,
                 )
-        known_lows = [
-            j.estimates["auc"].low
-            for judged in sets
-            for j in judged.judgements
-            if j.estimates["auc"].low is not None
-        ]
-        left = min(0.5, np.floor(min(known_lows, default=0.5) * 10) / 10)
-        axes.axvline(0.5, color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)), zorder=0)
-        axes.set(xlim=(left - 0.01, 1.005), ylim=(len(models) - 0.45, -0.55), xlabel="AUC")
-        axes.set_yticks(range(len(models)), labels)
-        axes.tick_params(axis="y", length=0, labelsize=7.5, labelcolor=INK)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color=RULE, linewidth=0.4)
+        _forest_axes(axes, sets, labels)
         _forest_legend(axes, sets=sets, markers=markers, height=height)
         return finish(
             figure,
@@ -132,6 +120,17 @@ def forest(analysis: Analysis) -> DrawnFigure:
             note=f"With {analysis.settings.confidence:.0%} intervals. Grey ticks: single folds. "
             "Dashed: chance.",
         )
+
+
+def _forest_axes(axes: Axes, sets: Sequence[JudgedSet], labels: Sequence[str]) -> None:
+    lows = [judgement.estimates["auc"].low for judged in sets for judgement in judged.judgements]
+    left = min(0.5, *(np.floor(low * 10) / 10 for low in (*lows, 0.5) if low is not None))
+    axes.axvline(0.5, color=FAINT, linewidth=0.6, linestyle=(0, (2, 2)), zorder=0)
+    axes.set(xlim=(left - 0.01, 1.005), ylim=(len(labels) - 0.45, -0.55), xlabel="AUC")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params(axis="y", length=0, labelsize=7.5, labelcolor=INK)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color=RULE, linewidth=0.4)
 
 
 def _forest_row(

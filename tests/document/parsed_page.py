@@ -1,6 +1,7 @@
 """Parse a page as a browser would, with nothing but the standard library."""
 
 from html.parser import HTMLParser
+from importlib.resources import files
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -35,3 +36,10 @@ def parse(path) -> ParsedPage:
     page.close()
     assert page.open == []
     return page
+
+
+def without_own_script(html: str) -> str:
+    """The page without the one script that it may have, which names the points of figures."""
+    own = (files("ctbone.document") / "templates" / "hover.js").read_text(encoding="utf-8")
+    assert html.count(own) <= 1
+    return html.replace(f"<script>{own}</script>", "")

@@ -56,7 +56,7 @@ def test_the_overlap_is_seen_by_its_test(monkeypatch):
     assert any("overlaps" in fault for fault in faults)
 
 
-@pytest.mark.parametrize(("x", "y"), itertools.product([0.0, 0.25, 1.0], repeat=2))
+@pytest.mark.parametrize(("x", "y"), list(itertools.product([0.0, 0.25, 1.0], repeat=2)))
 def test_a_named_point_lies_where_the_picture_has_it(x, y):
     """A black dot is drawn there, so the darkest pixels of the picture are around it."""
     import io
