@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ctbone.errors import CtboneError
-from ctbone.reading import readers, rounds, scoring, tables
+from ctbone.reading import logins, rounds, scoring, tables
 from ctbone.reading.content import Content
 from ctbone.reading.database import Database
 from ctbone.reading.guard import Guard, Throttle, refusal
@@ -105,7 +105,7 @@ class _Server:
     # What a reader asks. Each function runs in a thread.
 
     def logout(self, reader: Reader, request: Request, body: Body) -> Response:
-        readers.log_out(self.database, request.cookies[_COOKIE])
+        logins.log_out(self.database, request.cookies[_COOKIE])
         return Response(status_code=204)
 
     def state(self, reader: Reader, request: Request, body: Body) -> Response:
@@ -215,7 +215,7 @@ class _Server:
         body = await _json(request)
         try:
             login = await run_in_threadpool(
-                readers.log_in, self.database, str(body.get("token", ""))
+                logins.log_in, self.database, str(body.get("token", ""))
             )
         except RefusedError as error:
             if error.code == "wrong_link" and self.throttle.failed():
@@ -242,7 +242,7 @@ class _Server:
             body = await _json(request) if request.method == "POST" else {}
 
             def run() -> Response:
-                reader = readers.reader_of(self.database, request.cookies.get(_COOKIE))
+                reader = logins.reader_of(self.database, request.cookies.get(_COOKIE))
                 return work(reader, request, body)
 
             return await _guarded(run)
