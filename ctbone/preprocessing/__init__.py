@@ -6,7 +6,7 @@ from ctbone.preprocessing.crop_files import PendingCrops, preprocess_case, up_to
 from ctbone.preprocessing.near_scans import draw_near_scans
 from ctbone.preprocessing.quality import write_quality
 from ctbone.preprocessing.sheet import draw_sheet
-from ctbone.preprocessing.summary import CropSummary, write_summary
+from ctbone.preprocessing.summary import CropSummary, doubts, write_summary
 
 __all__ = [
     "CropSummary",
@@ -14,6 +14,7 @@ __all__ = [
     "PendingCrops",
     "PreprocessError",
     "check_case",
+    "doubts",
     "draw_near_scans",
     "draw_sheet",
     "preprocess_case",

@@ -20,6 +20,7 @@ from ctbone.grid import Grid
 from ctbone.input_kind import CT_KINDS, Dim
 from ctbone.nifti import write_nifti
 from ctbone.preprocessing.crop_voxels import CaseCrops, make_crops
+from ctbone.preprocessing.mask_references import case_reference_note
 from ctbone.preprocessing.placement import View
 from ctbone.preprocessing.summary import CropSummary
 from ctbone.study import Study, file_hash, provenance, read_json, record_of, write_json
@@ -31,7 +32,8 @@ _THREADS = 4
 class PendingCrops:
     """The crops of a case: those of an earlier run if they are up to date, else to be made.
 
-    Its volume and mask are hashed in threads while the crops are computed.
+    Its volume and mask are hashed in threads while the crops are computed. A mask that was drawn in
+    another frame of reference than the volume is refused (``reference_note``).
 
     Attributes
     ----------
@@ -45,6 +47,7 @@ class PendingCrops:
         self._started = time.perf_counter()
         self._study, self._case = study, case
         inputs = _inputs(study, case)
+        self._reference_note = case_reference_note(study, case)
         self.volume = inputs["image"]
         self._aside = ThreadPoolExecutor(_THREADS)
         self._hashing = _hash_inputs(inputs, self._aside)
@@ -72,7 +75,7 @@ class PendingCrops:
             voxel_hash=hashlib.sha256(made.cube.hu.tobytes(order="F")).hexdigest(),
             seconds=time.perf_counter() - self._started,
         )
-        _record(self._study, self._case, hashes, summary, made)
+        _record(self._study, self._case, hashes, summary, made, self._reference_note)
         return summary
 
 
@@ -216,7 +219,12 @@ def _write(study: Study, case: Case, made: CaseCrops, aside: Executor) -> None:
 
 
 def _record(
-    study: Study, case: Case, hashes: dict[str, str], summary: CropSummary, made: CaseCrops
+    study: Study,
+    case: Case,
+    hashes: dict[str, str],
+    summary: CropSummary,
+    made: CaseCrops,
+    reference_note: str | None,
 ) -> None:
     common: dict[str, Any] = {
         "scanner": _grid_record(made.scanner),
@@ -229,6 +237,7 @@ def _record(
             "parts_reach_mm": made.components.reach_mm,
             "touches_border": made.touches_border,
             "own_grid": made.own_grid,
+            "reference_note": reference_note,
         },
     }
     origin = {**provenance(study, "preprocess"), "inputs": hashes}
