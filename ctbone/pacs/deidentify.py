@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
@@ -173,10 +174,19 @@ def _filtered(image: Dataset, shift: float) -> Dataset:
         if element.VR == "SQ":
             kept.add_new(tag, "SQ", [_filtered(item, shift) for item in element.value])
         elif keyword in _KEPT:
-            kept.add(element)
+            if _holds_numbers(element):
+                kept.add(element)
         elif value := _allowed(keyword, element.value, shift):
             setattr(kept, keyword, value)
     return kept
+
+
+def _holds_numbers(element: DataElement) -> bool:
+    """Whether an element holds numbers or pixels; pydicom leaves text where a number is damaged."""
+    if element.VR in ("OB", "OW"):
+        return isinstance(element.value, bytes)
+    values = element.value if isinstance(element.value, MultiValue | list) else [element.value]
+    return all(isinstance(value, int | float) for value in values)
 
 
 def _allowed(keyword: str, value: Any, shift: float) -> Any:

@@ -1,16 +1,13 @@
-"""Fuzz the conversion: every damaged series ends in a volume or in a DicomError.
+"""Fuzz the conversion: every damaged series ends in a volume or in an error of ctbone.
 
-Long run: ``python -m tests.dicom.fuzzing --count 20000 --seed 1``; ``--real DIR`` adds real
-headers.
+``scripts/bench fuzz_scanner`` runs 20,000 inputs.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import shutil
 import tempfile
-import time
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +20,7 @@ from pydicom.encaps import encapsulate
 
 from ctbone.config import DicomSettings
 from ctbone.dicom import convert_series
-from tests.fuzzing import Attempt, damaged, fuzz, outcome
+from tests.fuzzing import Attempt, damaged, outcome
 
 from .test_codecs import jpeg_ls_stream
 from .writer import Plan, ramp, write_enhanced, write_series
@@ -189,23 +186,3 @@ def _small(path: Path) -> bytes:
             return file.read()
     except Exception:
         return b""
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--real", type=Path)
-    options = parser.parse_args()
-    started = time.perf_counter()
-    findings = fuzz(DamagedSeries(options.real), options.count, options.seed)
-    for finding in findings:
-        print(f"{finding.number}: {finding.what}")
-    print(
-        f"{options.count} inputs, {len(findings)} findings, {time.perf_counter() - started:.0f} s"
-    )
-    raise SystemExit(bool(findings))
-
-
-if __name__ == "__main__":
-    main()
