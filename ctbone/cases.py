@@ -61,7 +61,9 @@ def check_one(job: CaseJob) -> CaseCheck:
 
     header = read_header(job.study, job.case)
     doubt = _image_doubt(job.case) if header.series is None else None
-    mask = check_case(job.study, job.case, header.grid, partial(_read_around, job.case, header))
+    read = partial(_read_around, job.case, header)
+    scan = header.identity if header.series is not None else None
+    mask = check_case(job.study, job.case, header.grid, read, scan)
     notes = "; ".join(note for note in (doubt, mask.note) if note) or None
     mask = replace(mask, note=notes, voxels=math.prod(header.grid.shape))
     return CaseCheck(mask, header.identity)
@@ -69,11 +71,10 @@ def check_one(job: CaseJob) -> CaseCheck:
 
 def _image_doubt(case: Case) -> str | None:
     """Return why the values of a NIfTI cannot be HU; its header does not say what they are."""
-    from ctbone.hu_histogram import hu_doubt, sampled
+    from ctbone.hu_histogram import image_doubt, sampled
     from ctbone.nifti import open_nifti
 
-    doubt = hu_doubt(sampled(open_nifti(case.image, case.case_id)))
-    return f"the image: {doubt}; export it again in HU" if doubt else None
+    return image_doubt(sampled(open_nifti(case.image, case.case_id)))
 
 
 def _read_around(case: Case, header: ImageHeader, targets: Sequence[Grid]) -> Slab:

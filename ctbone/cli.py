@@ -244,9 +244,12 @@ def pull(
         float | None, typer.Option("--per-second", min=0.01, help="Images a second at most.")
     ] = None,
     deid: Annotated[
-        Literal["basic", "none"],
-        typer.Option(help="De-identify in memory by the basic profile of DICOM PS3.15, or not."),
-    ] = "basic",
+        Literal["basic", "none"] | None,
+        typer.Option(
+            help="De-identify in memory by the basic profile of DICOM PS3.15, or not; default: as "
+            "the study's pacs.deid says (basic)."
+        ),
+    ] = None,
 ) -> None:
     """Pull CT series into the study's exports, de-identified, by a table of pseudonyms.
 

@@ -48,6 +48,14 @@ class DicomSettings(_Section):
     """Handling of tilted or unevenly spaced series."""
 
 
+class PacsSettings(_Section):
+    """Pulling of examinations from a PACS; addresses and credentials are never settings."""
+
+    deid: Literal["basic", "none"] = "basic"
+    """``basic``: images are de-identified by the basic profile of DICOM PS3.15 before they are
+    written; ``none``: they are written as they are sent."""
+
+
 class Crop3D(_Section):
     """The cube that is the 3D network's input."""
 
@@ -682,6 +690,7 @@ class Settings(_Section):
     """How the rows of ``cohort.csv`` were grouped in ``patient_id`` where the patients are unknown;
     empty: it holds the patients."""
     dicom: DicomSettings = DicomSettings()
+    pacs: PacsSettings = PacsSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
     folds: FoldSettings = FoldSettings()
     training: TrainingSettings = TrainingSettings()

@@ -42,10 +42,26 @@ def sampled(image: NiftiFile) -> np.ndarray:
     NiftiError
         The file ends early or is damaged.
     """
-    x, y, z = image.grid.shape
-    step = int(np.ceil(np.sqrt(x * y * z / _SAMPLE))) or 1
+    step = _step(image.grid.shape)
     parts = [run[::step, ::step].ravel(order="K") for _, run in image.runs()]
     return np.concatenate(parts)
+
+
+def sample_of(voxels: np.ndarray) -> np.ndarray:
+    """Return the voxels that ``sampled`` reads, of a volume (x, y, z) in memory."""
+    step = _step(voxels.shape)
+    return voxels[::step, ::step].ravel(order="K")
+
+
+def _step(shape: tuple[int, ...]) -> int:
+    """Return of how many voxels along each of the first two axes one is sampled."""
+    return int(np.ceil(np.sqrt(np.prod(shape, dtype=float) / _SAMPLE))) or 1
+
+
+def image_doubt(values: np.ndarray) -> str | None:
+    """Return the remark on an image whose values, sampled, cannot be HU; None for others."""
+    doubt = hu_doubt(values)
+    return f"the image: {doubt}; export it again in HU" if doubt else None
 
 
 def hu_doubt(values: np.ndarray) -> str | None:

@@ -351,6 +351,9 @@ def remarks(place: Study, case: Case) -> list[str]:
         found.append(f"{note[0].upper()}{note[1:]}. Each lesion should be a case of its own.")
     if volume.get("resampled"):
         found.append(f"The slices were resampled to a regular grid: {volume['resampled']}.")
+    for remark in (of.get("reference_note"), volume.get("note")):
+        if remark:
+            found.append(f"{remark[0].upper()}{remark[1:]}{'' if remark[-1] in '.?' else '.'}")
     if case.mask is not None and not _on_grid(case.mask, np.array(crop["scanner"]["affine"])):
         found.append(
             "The mask has another grid than the scan: make sure that it was drawn on this scan."

@@ -230,7 +230,8 @@ class Preprocessing(Result):
         Errors of cases that have the scan of another patient, or of the other side of internal and
         external validation.
     notes
-        Findings that may be right, one line each: scans that are nearly the same.
+        Findings that may be right, one line each: scans that are nearly the same, NIfTI images
+        whose values may not be HU, masks that were drawn on another scan.
     """
 
     study: Study

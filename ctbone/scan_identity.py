@@ -30,6 +30,10 @@ _SLAB_MM = 80.0
 """Height of a slab; a shorter volume is one slab."""
 
 
+_UIDS = ("instances", "series", "examination", "frame_of_reference")
+"""Digests of UIDs in a record; records of NIfTI images, and earlier ones, have no others."""
+
+
 def _no_keys() -> np.ndarray:
     return np.empty(0, np.uint64)
 
@@ -46,6 +50,9 @@ class ScanIdentity:
         (n,) uint64, digests of the axial slices in RAS order, without those of one value.
     instances
         (n,) uint64, salted digests of the SOPInstanceUIDs of a DICOM series.
+    series, examination, frame_of_reference
+        (0,) or (1,) uint64, salted digests of the SeriesInstanceUID, StudyInstanceUID and
+        FrameOfReferenceUID of a DICOM series, which masks refer to.
     files
         (0,) or (1,) uint64, digest of the image file.
     fingerprint
@@ -56,6 +63,9 @@ class ScanIdentity:
     voxels: str = ""
     slices: np.ndarray = field(default_factory=_no_keys)
     instances: np.ndarray = field(default_factory=_no_keys)
+    series: np.ndarray = field(default_factory=_no_keys)
+    examination: np.ndarray = field(default_factory=_no_keys)
+    frame_of_reference: np.ndarray = field(default_factory=_no_keys)
     files: np.ndarray = field(default_factory=_no_keys)
     fingerprint: np.ndarray | None = None
 
@@ -65,7 +75,7 @@ class ScanIdentity:
         return {
             "voxels": self.voxels,
             "slices": _text(self.slices, "<u8"),
-            "instances": _text(self.instances, "<u8"),
+            **{name: _text(getattr(self, name), "<u8") for name in _UIDS},
             "fingerprint": _text(self.fingerprint, "<i2"),
         }
 
@@ -77,7 +87,7 @@ def identity_of_record(record: Mapping[str, Any]) -> ScanIdentity | None:
         return ScanIdentity(
             voxels=str(stored["voxels"]),
             slices=_array(stored["slices"], "<u8"),
-            instances=_array(stored["instances"], "<u8"),
+            **{name: _array(stored.get(name, ""), "<u8") for name in _UIDS},
             fingerprint=_array(stored["fingerprint"], "<i2").reshape(2, _CELLS, _BLOCKS, _BLOCKS),
         )
     except (KeyError, TypeError, ValueError):
@@ -94,7 +104,7 @@ def identify(hu: np.ndarray, affine: np.ndarray, instances: np.ndarray) -> ScanI
     affine
         (4, 4), voxel index to RAS mm.
     instances
-        From ``instance_keys``.
+        Digests of the SOPInstanceUIDs, from ``uid_keys``.
 
     Notes
     -----
@@ -116,19 +126,19 @@ def identify(hu: np.ndarray, affine: np.ndarray, instances: np.ndarray) -> ScanI
     )
 
 
-def instance_keys(uids: Iterable[str], salt: bytes) -> np.ndarray:
-    """Return digests of SOPInstanceUIDs, without empty ones.
+def uid_keys(uids: Iterable[str], salt: bytes) -> np.ndarray:
+    """Return digests of DICOM UIDs, each once and without empty ones.
 
     Parameters
     ----------
     uids
-        SOPInstanceUID of each slice; those of an enhanced file are equal.
+        SOPInstanceUID of each slice, or other UIDs.
     salt
         ``study_salt``; without it nobody can look for a known UID in a record.
 
     Examples
     --------
-    >>> instance_keys(["1.2.3", "1.2.3", ""], b"salt").size
+    >>> uid_keys(["1.2.3", "1.2.3", ""], b"salt").size
     1
     """
     digests = (hashlib.sha256(salt + uid.encode()).digest() for uid in sorted({*uids} - {""}))

@@ -264,7 +264,7 @@ def pacs_pull(
     aet: str = "CTBONE",
     move_port: int | None = None,
     per_second: float | None = None,
-    deid: Literal["basic", "none"] = "basic",
+    deid: Literal["basic", "none"] | None = None,
 ) -> Pulling:
     """Pull CT series from a PACS into ``exports/<case_id>`` of a study.
 
@@ -285,7 +285,7 @@ def pacs_pull(
         Images a second at most.
     deid
         ``basic`` removes in memory what PS3.15's basic profile removes; ``none`` keeps the files as
-        they are sent.
+        they are sent; None: as the study's ``pacs.deid`` says.
 
     Returns
     -------
@@ -301,7 +301,7 @@ def pacs_pull(
     opened = _opened(study)
     wanted = read_wanted(Path(table), opened.root)
     link = open_archive(archive, aet=aet, move_port=move_port)
-    limit = RateLimit(per_second)
+    limit, deid = RateLimit(per_second), deid or opened.settings.pacs.deid
     pulled, problems = [], []
     try:
         with progress("Pull", total=len(wanted)) as bar:
@@ -466,7 +466,8 @@ def preprocess(
     Preprocessing
         The errors of failed cases are in ``problems``, and in ``preprocess.csv``. ``problems``
         also names the scans that two patients, or an internal and an external case, have in
-        common, and ``notes`` those that are nearly the same.
+        common, and ``notes`` those that are nearly the same, images whose values may not be HU,
+        and masks that were drawn on another scan.
 
     Raises
     ------
@@ -483,7 +484,7 @@ def preprocess(
     study = _opened(study)
     if qc:
         require_ct(study, "preprocess --qc")
-    from ctbone.preprocessing import write_quality
+    from ctbone.preprocessing import doubts, write_quality
     from ctbone.same_scans import near_scans, read_identities, shared_scans
     from ctbone.scan_identity import study_salt
 
@@ -518,7 +519,8 @@ def preprocess(
             identities[one.case_id] = identity
     shared = shared_scans(cohort, identities)
     near = near_scans(cohort, identities, shared)
-    notes = _near_notes(study, near, draw=not study.settings.of_radiographs)
+    notes = doubts(study, [one.case_id for one in ready]) if of_ct else []
+    notes += _near_notes(study, near, draw=of_ct)
     return Preprocessing(study, outcomes, shared, notes)
 
 

@@ -16,11 +16,11 @@ from ctbone.scan_identity import (
     ScanIdentity,
     identify,
     identity_of_record,
-    instance_keys,
     study_salt,
+    uid_keys,
 )
 
-NONE = instance_keys([], b"")
+NONE = uid_keys([], b"")
 
 
 def volume(seed: int = 0, shape=(20, 18, 30)) -> np.ndarray:
@@ -86,7 +86,7 @@ def test_the_fingerprint_holds_block_means(slices, spacing):
 
 
 def test_the_record_gives_the_identity_back():
-    one = identify(volume(), np.eye(4), instance_keys(["1.2", "1.3"], b"salt"))
+    one = identify(volume(), np.eye(4), uid_keys(["1.2", "1.3"], b"salt"))
     back = identity_of_record({"identity": one.to_record()})
     assert back is not None
     assert equal(one, back)

@@ -129,3 +129,11 @@ def test_a_file_with_fewer_slices_is_compared_where_both_are(tmp_path):
     found = told(tmp_path, HU[:, :, :4], GRID.affine)
     assert (found.agrees, found.voxels, found.different) == (False, 480, 0)
     assert "10 × 12 × 4" in found.explanation
+
+
+def test_a_sign_that_was_not_extended_is_named(tmp_path):
+    negative = HU < -200
+    nib.Nifti1Image(np.where(negative, HU + 4096, HU), GRID.affine).to_filename(tmp_path / "v.nii")
+    found = compare_volumes(HU, GRID, [tmp_path / "v.nii"], sign_step=4096.0)
+    assert found.different == negative.sum()
+    assert "negative values are 4096 HU higher" in found.explanation

@@ -20,13 +20,14 @@ from ctbone.dicom.series import Series, list_series, taken_series
 from ctbone.dicom.volume import Volume, read_series
 from ctbone.errors import CtboneError, DicomError, StudyError
 from ctbone.grid import Grid
+from ctbone.hu_histogram import image_doubt, sample_of
 from ctbone.nifti import open_nifti, to_hu, write_nifti
 from ctbone.scan_identity import (
     ScanIdentity,
     identify,
     identity_of_record,
-    instance_keys,
     study_salt,
+    uid_keys,
 )
 from ctbone.study import (
     Study,
@@ -72,7 +73,8 @@ def convert_case(study: Study, case: Case) -> Path:
     """Convert the DICOM folder, DICOM file or NIfTI of a case to the study's volume.
 
     A volume that was made from the same files with the same settings is kept. A NIfTI image is
-    checked and written as int16 HU; values below −1024 become −1024.
+    checked and written as int16 HU; values below −1024 become −1024. If its values cannot be HU,
+    the record says so in ``note``.
 
     Returns
     -------
@@ -99,8 +101,9 @@ def convert_case(study: Study, case: Case) -> Path:
                 volume = read_series(series)
                 write_nifti(out, volume.data, volume.affine)
                 record = _record(volume, found)
-                instances = _instance_keys(series, study_salt(study))
-                identity = identify(volume.data, volume.affine, instances)
+                keys = _uid_keys(series, study_salt(study))
+                identity = identify(volume.data, volume.affine, keys.pop("instances"))
+                identity = replace(identity, **keys)
         except (DicomError, StudyError) as error:
             error.case = case.case_id
             raise
@@ -137,7 +140,7 @@ class ImageHeader:
         The grid of the volume.
     identity
         That of the study's volume if it was made from the present files, else without voxels. Its
-        ``instances`` are digested without the study's salt and must not be written.
+        digests of UIDs are made without the study's salt and must not be written.
     series
         The series that is taken; None for a NIfTI.
     """
@@ -171,8 +174,7 @@ def read_header(study: Study, case: Case) -> ImageHeader:
         if series.stack.irregularity
         else Grid(series.stack.shape, series.stack.affine)
     )
-    instances = _instance_keys(series, salt=b"")
-    return ImageHeader(grid, replace(recorded, instances=instances), series)
+    return ImageHeader(grid, replace(recorded, **_uid_keys(series, salt=b"")), series)
 
 
 def recorded_identity(study: Study, case: Case) -> ScanIdentity | None:
@@ -186,9 +188,17 @@ def recorded_identity(study: Study, case: Case) -> ScanIdentity | None:
     return identity if current else None
 
 
-def _instance_keys(series: Series, salt: bytes) -> np.ndarray:
+def _uid_keys(series: Series, salt: bytes) -> dict[str, np.ndarray]:
+    """Return the digests of a ``ScanIdentity`` that come from UIDs, by attribute."""
     assert series.stack is not None
-    return instance_keys((frame.instance for frame in series.stack.frames), salt)
+    frames = series.stack.frames
+    uids = {
+        "instances": [frame.instance for frame in frames],
+        "series": [frames[0].series_key],
+        "examination": [frames[0].identity.study],
+        "frame_of_reference": [frames[0].identity.frame_of_reference],
+    }
+    return {name: uid_keys(found, salt) for name, found in uids.items()}
 
 
 def _is_nifti(path: Path) -> bool:
@@ -236,8 +246,14 @@ def _convert_nifti(case: Case, out: Path) -> tuple[dict[str, Any], ScanIdentity]
         )
     hu, below = to_hu(values)
     write_nifti(out, hu, nifti.grid.affine)
-    identity = identify(hu, nifti.grid.affine, instance_keys([], salt=b""))
-    return {"from": "nifti", "geometry": _geometry(nifti.grid), "air_voxels": below}, identity
+    identity = identify(hu, nifti.grid.affine, uid_keys([], salt=b""))
+    record = {
+        "from": "nifti",
+        "geometry": _geometry(nifti.grid),
+        "air_voxels": below,
+        "note": image_doubt(sample_of(values)),
+    }
+    return record, identity
 
 
 def _record(volume: Volume, found: list[Series]) -> dict[str, Any]:

@@ -41,18 +41,18 @@ _TAGS = [
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 # SOP classes: CT Image, Enhanced CT Image and Legacy Converted Enhanced CT Image Storage.
-_CT_CLASSES = {
+CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2",
     "1.2.840.10008.5.1.4.1.1.2.1",
     "1.2.840.10008.5.1.4.1.1.2.2",
 }
 # Values of ImageType.
-_LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW"}
-_PROJECTIONS = {
+LOCALIZERS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "REF_SURVIEW"}
+PROJECTIONS = {
     "MIP", "CSA MIP", "MINIP", "MIN_IP", "PROJECTION IMAGE", "VRT", "VOLREN", "CSA 3D", "SSD",
     "CURVED",
 }  # fmt: skip
-_REFORMATS = {"REFORMATTED", "MPR", "CSA MPR", "RESAMPLED"}
+REFORMATS = {"REFORMATTED", "MPR", "CSA MPR", "RESAMPLED"}
 Unreadable = Literal["not a DICOM file", "damaged DICOM file", "cannot be read"]
 # Limit against damaged or hostile headers: pixels along a side.
 _LARGEST_SIDE = 16384
@@ -313,7 +313,7 @@ def _frame(
         acquisition=_acquisition(header, find),
         modality=known_modality(_text(header.get("Modality"))),
         not_ct=_not_ct(header, image_type, count, in_groups=own is not None),
-        reformatted=bool(image_type & _REFORMATS),
+        reformatted=bool(image_type & REFORMATS),
         original="DERIVED" not in image_type,
         rows=_whole(header.get("Rows")) or 0,
         columns=_whole(header.get("Columns")) or 0,
@@ -345,11 +345,12 @@ def _acquisition(
     usage = find("ContrastBolusUsageSequence", "ContrastBolusAgentPhase")
     number = _whole(find("FrameContentSequence", "FrameAcquisitionNumber"))
     temporal = _whole(find("FrameContentSequence", "TemporalPositionIndex"))
-    moment = find("FrameContentSequence", "FrameAcquisitionDateTime")
+    whole = find("FrameContentSequence", "FrameAcquisitionDateTime")
+    date, time = _text(header.get("AcquisitionDate")), _text(header.get("AcquisitionTime"))
     return Acquisition(
         number=_whole(header.get("AcquisitionNumber")) if number is None else number,
-        seconds=_seconds(_text(moment or header.get("AcquisitionDateTime")))
-        or _seconds(_text(header.get("AcquisitionDate")) + _text(header.get("AcquisitionTime"))),
+        seconds=moment_seconds(_text(whole or header.get("AcquisitionDateTime")))
+        or moment_seconds(date + time),
         kvp=_number(find("CTXRayDetailsSequence", "KVP")),
         kev=_number(header.get("MonoenergeticEnergyEquivalent")),
         contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
@@ -363,8 +364,16 @@ def _acquisition(
 _MOMENT = re.compile(r"(\d{8})?(\d\d)(\d\d)(\d\d(\.\d{1,6})?)([+-]\d{4})?")
 
 
-def _seconds(moment: str) -> float | None:
-    """Convert DT or TM to seconds; None if it is missing or incomplete."""
+def moment_seconds(moment: str) -> float | None:
+    """Convert DT, TM or a date and TM to seconds; None if it is missing or incomplete.
+
+    Days count from the year 1; without a date there are none.
+
+    Examples
+    --------
+    >>> moment_seconds("010203.5"), moment_seconds("00010101000001"), moment_seconds("noon")
+    (3723.5, 86401.0, None)
+    """
     found = _MOMENT.fullmatch(moment.strip())
     if not found:
         return None
@@ -395,13 +404,13 @@ def _not_ct(
     modality = known_modality(_text(header.get("Modality")))
     if modality != "CT":
         return f"modality {modality or 'unknown'}, not CT"
-    if image_type & _LOCALIZERS:
+    if image_type & LOCALIZERS:
         return "localizer"
-    if header.get("SOPClassUID") is not None and str(header.get("SOPClassUID")) not in _CT_CLASSES:
+    if header.get("SOPClassUID") is not None and str(header.get("SOPClassUID")) not in CT_CLASSES:
         return "secondary capture or other object, not a CT image"
     if (_whole(header.get("SamplesPerPixel")) or 1) != 1:
         return "colour picture"
-    if image_type & _PROJECTIONS:
+    if image_type & PROJECTIONS:
         return "projected from another series"
     if count > 1 and not in_groups:
         return "multi-frame image without positions"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RemoteSeries:
-    """A CT series of an archive; all of it is private."""
+    """The CT images of a series of an archive; all of it is private.
+
+    Attributes
+    ----------
+    patient, study, series
+        PatientID, StudyInstanceUID and SeriesInstanceUID, as the archive lists them.
+    instances
+        SOPInstanceUIDs of the images; secondary captures and reports are left out.
+    """
 
     patient: str
     study: str
@@ -66,10 +75,48 @@ class Credentials:
 
 
 def credentials() -> Credentials:
-    """Read the credentials from the environment."""
+    """Read the credentials from the environment.
+
+    Raises
+    ------
+    PacsError
+        A file of certificates or the key cannot be read.
+    """
     names = ("TOKEN", "CA", "CERT", "KEY")
-    token, authority, certificate, key = (os.environ.get(f"CTBONE_PACS_{name}") for name in names)
-    return Credentials(token or None, authority or None, certificate or None, key or None)
+    found = Credentials(*(os.environ.get(f"CTBONE_PACS_{name}") or None for name in names))
+    tls_context(found)
+    return found
+
+
+def tls_context(secrets: Credentials) -> ssl.SSLContext:
+    """Return a TLS context that verifies the archive's certificate and its host name.
+
+    Raises
+    ------
+    PacsError
+        A file of certificates or the key cannot be read.
+    """
+    name = "CTBONE_PACS_CA"
+    try:
+        context = ssl.create_default_context(cafile=secrets.authority)
+        if secrets.certificate:
+            name = "CTBONE_PACS_CERT or CTBONE_PACS_KEY"
+            context.load_cert_chain(secrets.certificate, secrets.key, password=lambda: "")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        why = error.strerror if isinstance(error, FileNotFoundError) else "not read"
+        raise PacsError(
+            f"{name} names a file that cannot be used",
+            found=why,
+            expected="certificates in PEM format, and a key without a password",
+        ) from None
+    return context
+
+
+UNTRUSTED = (
+    "set CTBONE_PACS_CA to the file of the certificates that your institution trusts, and name the "
+    "archive as its certificate does"
+)
+"""Remedy where the archive's certificate cannot be verified."""
 
 
 def open_archive(address: str, *, aet: str = "CTBONE", move_port: int | None = None) -> Archive:
@@ -87,7 +134,8 @@ def open_archive(address: str, *, aet: str = "CTBONE", move_port: int | None = N
     Raises
     ------
     PacsError
-        The address is not one of these, holds a password, or would send a token unencrypted.
+        The address is not one of these, holds a password, or would send a token unencrypted; or a
+        file of certificates cannot be read.
     """
     from ctbone.pacs.dicomweb import WebArchive
     from ctbone.pacs.dimse import DimseArchive

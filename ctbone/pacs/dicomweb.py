@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import secrets as random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydicom.dataset import Dataset
 
+from ctbone.dicom.headers import CT_CLASSES
 from ctbone.errors import PacsError
-from ctbone.pacs.archive import Credentials, RemoteSeries
+from ctbone.pacs.archive import UNTRUSTED, Credentials, RemoteSeries
 from ctbone.pacs.push import Outcome, Sendable, failures_of
 from ctbone.pacs.wanted import Wanted
+
+if TYPE_CHECKING:
+    import requests
 
 _SECONDS = 60
 """Time to wait for an answer of the server."""
 _PATIENT, _STUDY, _SERIES, _INSTANCE = "00100020", "0020000D", "0020000E", "00080018"
-_MODALITY = "00080060"
+_MODALITY, _CLASS = "00080060", "00080016"
 
 
 class WebArchive:
     """A DICOMweb server at a URL."""
 
     def __init__(self, url: str, secrets: Credentials) -> None:
-        import requests
         from dicomweb_client.api import DICOMwebClient
 
-        session = requests.Session()
-        if secrets.token:
-            session.headers["Authorization"] = f"Bearer {secrets.token}"
-        if secrets.authority:
-            session.verify = secrets.authority
-        if secrets.certificate:
-            session.cert = (
-                (secrets.certificate, secrets.key) if secrets.key else secrets.certificate
-            )
+        session = _session(secrets)
         self._session = session
         self._client = DICOMwebClient(url, session=session, timeout=_SECONDS, permissive_uid=True)
         self._client.set_http_retry_params(retry=False)  # the next pull continues
@@ -95,9 +90,42 @@ class WebArchive:
                     continue
                 number = _value(series, _SERIES)
                 images = client.search_for_instances(uid, number, get_remaining=True)
-                instances = tuple(_value(image, _INSTANCE) for image in images)
+                instances = tuple(
+                    _value(image, _INSTANCE)
+                    for image in images
+                    if _value(image, _CLASS) in CT_CLASSES | {""}
+                )
                 found.append(RemoteSeries(_value(study, _PATIENT), uid, number, instances))
         return found
+
+
+def _session(secrets: Credentials) -> requests.Session:
+    """Return an HTTPS session with the credentials, on which the environment has no influence.
+
+    requests itself prefers REQUESTS_CA_BUNDLE to the session's certificates, and a password of
+    .netrc to its Authorization header.
+    """
+    import requests
+
+    class Session(requests.Session):
+        def merge_environment_settings(
+            self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+        ) -> Any:
+            verify = self.verify if verify is None else verify
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
+    def with_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if secrets.token:
+            request.headers["Authorization"] = f"Bearer {secrets.token}"
+        return request
+
+    session = Session()
+    session.auth = with_token
+    if secrets.authority:
+        session.verify = secrets.authority
+    if secrets.certificate:
+        session.cert = (secrets.certificate, secrets.key) if secrets.key else secrets.certificate
+    return session
 
 
 def _value(item: dict[str, Any], tag: str) -> str:
@@ -113,8 +141,19 @@ def _asked(ask: Callable[[], Any]) -> Any:
         return ask()
     except requests.HTTPError as error:
         status = error.response.status_code if error.response is not None else 0
-        remedy = "set CTBONE_PACS_TOKEN" if status in (401, 403) else "ask who runs the archive"
+        remedy = (
+            "set CTBONE_PACS_TOKEN to a valid token"
+            if status in (401, 403)
+            else "ask who runs the archive"
+        )
         raise PacsError("the archive refuses", found=f"HTTP {status}", remedy=remedy) from None
+    except requests.exceptions.SSLError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error) or "match" in str(error):
+            raise PacsError("the archive's certificate is not trusted", remedy=UNTRUSTED) from None
+        raise PacsError(
+            "the archive refuses the TLS connection",
+            remedy="does it ask for a certificate of this machine? set CTBONE_PACS_CERT and _KEY",
+        ) from None
     except requests.RequestException as error:
         raise PacsError(
             "the archive does not answer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +25,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from ctbone.dicom.headers import CT_CLASSES
 from ctbone.errors import PacsError
-from ctbone.pacs.archive import Credentials, RemoteSeries
+from ctbone.pacs.archive import UNTRUSTED, Credentials, RemoteSeries, tls_context
 from ctbone.pacs.push import Outcome, Sendable
 from ctbone.pacs.wanted import Wanted
 
@@ -70,7 +72,7 @@ class DimseArchive:
         self._entity = AE(ae_title=calling)
         self._entity.acse_timeout = self._entity.dimse_timeout = _SECONDS
         self._entity.network_timeout = self._entity.connection_timeout = _SECONDS
-        self._tls = _context(secrets) if secrets is not None else None
+        self._tls = tls_context(secrets) if secrets is not None else None
         self._take: Callable[[Dataset], None] | None = None
         self._fault: BaseException | None = None
         self._server = self._listen(move_port) if move_port is not None else None
@@ -96,8 +98,13 @@ class DimseArchive:
                         continue
                     series = str(one.SeriesInstanceUID)
                     inside = {**above, "SeriesInstanceUID": series}
-                    images = _answers(link, Model, "IMAGE", **inside, SOPInstanceUID="")
-                    instances = tuple(str(image.SOPInstanceUID) for image in images)
+                    wanted_keys = {"SOPInstanceUID": "", "SOPClassUID": ""}
+                    images = _answers(link, Model, "IMAGE", **inside, **wanted_keys)
+                    instances = tuple(
+                        str(image.SOPInstanceUID)
+                        for image in images
+                        if str(image.get("SOPClassUID") or "") in CT_CLASSES | {""}
+                    )
                     found.append(RemoteSeries(patient, uid, series, instances))
         return found
 
@@ -214,6 +221,7 @@ class DimseArchive:
             tls_args=(self._tls, self._host) if self._tls is not None else None,
         )
         if not link.is_established:
+            self._refuse_untrusted()
             told = "it refused the association" if link.is_rejected else "no connection"
             raise PacsError(
                 "the archive does not answer",
@@ -224,6 +232,21 @@ class DimseArchive:
             yield link
         finally:
             link.release() if link.is_established else link.abort()
+
+    def _refuse_untrusted(self) -> None:
+        """Say that the archive's certificate is the reason why there is no connection, if it is."""
+        if self._tls is None:
+            return
+        try:
+            with (
+                socket.create_connection((self._host, self._port), timeout=_SECONDS) as plain,
+                self._tls.wrap_socket(plain, server_hostname=self._host),
+            ):
+                return
+        except ssl.SSLCertVerificationError:
+            raise PacsError("the archive's certificate is not trusted", remedy=UNTRUSTED) from None
+        except OSError:
+            return
 
 
 def _sent(link: Any, file: Sendable, taken: set[tuple[Any, Any]]) -> int | None:
@@ -242,13 +265,6 @@ def _sent(link: Any, file: Sendable, taken: set[tuple[Any, Any]]) -> int | None:
     # Warnings (0xB000 and above, PS3.4 table B.2-1) are of files that are stored.
     stored = status.Status == _SUCCESS or status.Status & 0xF000 == 0xB000
     return None if stored else int(status.Status)
-
-
-def _context(secrets: Credentials) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=secrets.authority)
-    if secrets.certificate:
-        context.load_cert_chain(secrets.certificate, secrets.key)
-    return context
 
 
 def _answers(link: Any, model: Any, level: str, **keys: str) -> list[Dataset]:

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from ctbone.errors import PacsError
 from ctbone.pacs.archive import Archive, RemoteSeries
-from ctbone.pacs.deidentify import deidentified, new_uid
+from ctbone.pacs.deidentify import deidentified, is_ct_image, new_uid
 from ctbone.pacs.wanted import Wanted
 from ctbone.scan_identity import study_salt
 from ctbone.study import Study, atomic_path
@@ -119,10 +119,14 @@ def _pull_series(
 
     def take(image: Dataset) -> None:
         limit.wait()
-        place = places.get(str(image.SOPInstanceUID))
+        place = places.get(str(image.get("SOPInstanceUID")))
         if place is None:  # an image that was not asked for
             return
-        kept = deidentified(image, case_id, salt) if deid == "basic" else image
+        if not is_ct_image(image):  # the archive did not say so before
+            del places[str(image.SOPInstanceUID)]
+            return
+        pseudonym = _pseudonym(case_id, image, series, salt)
+        kept = deidentified(image, pseudonym, salt) if deid == "basic" else image
         with atomic_path(place) as temporary:
             kept.save_as(temporary, enforce_file_format=True)
 
@@ -139,6 +143,17 @@ def _pull_series(
     return len(places)
 
 
+def _pseudonym(case_id: str, image: Dataset, series: RemoteSeries, salt: bytes) -> str:
+    """Return the case's name; with an addition for an image of another patient than the series'.
+
+    So the conversion refuses a series with images of several patients, whose PatientIDs are gone.
+    """
+    patient = str(image.get("PatientID") or "").strip()
+    if patient == series.patient.strip():
+        return case_id
+    return f"{case_id}-{_name(patient + series.study, salt)[:8]}"
+
+
 def _name(uid: str, salt: bytes) -> str:
-    """Return a short name of a file or folder from which the UID cannot be computed."""
+    """Return a short name from which a UID, or a text with one, cannot be computed."""
     return f"{int(new_uid(uid, salt).split('.')[2]):032x}"[:16]

@@ -6,13 +6,14 @@ from ctbone.preprocessing.crop_files import preprocess_case, up_to_date
 from ctbone.preprocessing.near_scans import draw_near_scans
 from ctbone.preprocessing.quality import write_quality
 from ctbone.preprocessing.sheet import draw_sheet
-from ctbone.preprocessing.summary import CropSummary, write_summary
+from ctbone.preprocessing.summary import CropSummary, doubts, write_summary
 
 __all__ = [
     "CropSummary",
     "MaskCheck",
     "PreprocessError",
     "check_case",
+    "doubts",
     "draw_near_scans",
     "draw_sheet",
     "preprocess_case",

@@ -11,7 +11,9 @@ from ctbone.errors import CtboneError
 from ctbone.grid import Grid
 from ctbone.masks import on_grid, read_lesion, touches_border
 from ctbone.preprocessing.mask_position import position_note
+from ctbone.preprocessing.mask_references import reference_note
 from ctbone.resample import Slab
+from ctbone.scan_identity import ScanIdentity
 from ctbone.study import Study
 
 
@@ -39,6 +41,7 @@ def check_case(
     case: Case,
     image: Grid | None = None,
     read: Callable[[Sequence[Grid]], Slab] | None = None,
+    scan: ScanIdentity | None = None,
 ) -> MaskCheck:
     """Read the mask and check that crops can be made of it.
 
@@ -54,12 +57,17 @@ def check_case(
     read
         Reads the image around some grids; it is called if the mask is not on the image's grid, for
         a note with the mean HU inside it. None gives no such note.
+    scan
+        Digests of the image's UIDs, made without a salt (``ctbone.dicom.read_header``), with which
+        the images are compared that a DICOM mask refers to. None compares nothing.
     """
     notes: list[str] = []
     try:
         mask, components = read_lesion(case, study.settings.preprocess, image)
         if image is not None and read is not None and not on_grid(mask, image):
             notes.append(position_note(*inside(mask, read([mask.grid]))))
+        if scan is not None:
+            notes += filter(None, [reference_note(case.mask, scan, b"", case.case_id)])
     except CtboneError as error:
         return MaskCheck(fault=error)
     notes += mask.notes

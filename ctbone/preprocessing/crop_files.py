@@ -21,6 +21,7 @@ from ctbone.errors import CtboneError, PreprocessError
 from ctbone.grid import Grid
 from ctbone.input_kind import CT_KINDS, Dim
 from ctbone.nifti import write_nifti
+from ctbone.preprocessing.mask_references import case_reference_note
 from ctbone.preprocessing.summary import CropSummary
 from ctbone.study import Study, file_hash, provenance, read_json, record_of, write_json
 
@@ -37,7 +38,8 @@ def preprocess_case(study: Study, case: Case, cropping: Cropping = make_crops) -
     """Make the 3D crop and the three 2D images of a case and its mask from ``study.nifti``.
 
     Nothing is done where the crops are up to date. Volume and mask are hashed in threads while the
-    crops are computed.
+    crops are computed. A mask that was drawn in another frame of reference than the volume is
+    refused (``reference_note``).
 
     Parameters
     ----------
@@ -55,6 +57,7 @@ def preprocess_case(study: Study, case: Case, cropping: Cropping = make_crops) -
     """
     started = time.perf_counter()
     inputs = _inputs(study, case)
+    note = case_reference_note(study, case)
     with ThreadPoolExecutor(_THREADS) as aside:
         hashing = _hash_inputs(inputs, aside)
         known = _known(study, case)
@@ -73,7 +76,7 @@ def preprocess_case(study: Study, case: Case, cropping: Cropping = make_crops) -
             voxel_hash=hashlib.sha256(made.cube.hu.tobytes(order="F")).hexdigest(),
             seconds=time.perf_counter() - started,
         )
-        _record(study, case, hashes, summary, made)
+        _record(study, case, hashes, summary, made, note)
     return summary
 
 
@@ -193,7 +196,12 @@ def _write(study: Study, case: Case, made: CaseCrops, aside: Executor) -> None:
 
 
 def _record(
-    study: Study, case: Case, hashes: dict[str, str], summary: CropSummary, made: CaseCrops
+    study: Study,
+    case: Case,
+    hashes: dict[str, str],
+    summary: CropSummary,
+    made: CaseCrops,
+    reference_note: str | None,
 ) -> None:
     common: dict[str, Any] = {
         "scanner": _grid_record(made.scanner),
@@ -206,6 +214,7 @@ def _record(
             "parts_reach_mm": made.components.reach_mm,
             "touches_border": made.touches_border,
             "own_grid": made.own_grid,
+            "reference_note": reference_note,
         },
     }
     origin = {**provenance(study, "preprocess"), "inputs": hashes}

@@ -264,6 +264,7 @@ def warnings_of(record: dict[str, Any], mode: str) -> list[str]:
         told.append("the lesion touches the border of the scan")
     outside = outside_note(record["lesion"].get("body_share", 1.0))
     told += [outside] if outside else []
+    told += filter(None, [record["case"].get("reference_note")])
     return told
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from ctbone.errors import CtboneError
-from ctbone.study import Study, read_table, write_table
+from ctbone.study import Study, read_json, read_table, record_of, write_table
 
 COLUMNS = (
     "case_id",
@@ -21,6 +21,8 @@ COLUMNS = (
     "scale_factor",
     "voxel_hash",
 )
+_LISTED = 8
+"""Cases that a remark lists."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,31 @@ def write_summary(study: Study, outcomes: Mapping[str, CropSummary | CtboneError
     rows.update({case_id: _row(case_id, outcome) for case_id, outcome in outcomes.items()})
     table = pd.DataFrame([rows[case_id] for case_id in sorted(rows)], columns=list(COLUMNS))
     write_table(study.preprocess_csv, table)
+
+
+def doubts(study: Study, case_ids: Iterable[str]) -> list[str]:
+    """Return what the records say of images that may not be HU and masks that may not belong.
+
+    Returns
+    -------
+    list of str
+        One line for each remark, with the cases that it is made on.
+    """
+    found: dict[str, list[str]] = {}
+    for case_id in case_ids:
+        volume = read_json(record_of(study.nifti(case_id)))
+        crop = read_json(record_of(study.crop(case_id, "3d")))
+        of_image = volume.get("note") if volume.get("from") == "nifti" else None
+        for remark in filter(None, (of_image, crop["case"].get("reference_note"))):
+            found.setdefault(remark, []).append(case_id)
+    return [f"{_cases(cases)}: {remark}" for remark, cases in found.items()]
+
+
+def _cases(case_ids: list[str]) -> str:
+    if len(case_ids) == 1:
+        return f"case {case_ids[0]}"
+    more = len(case_ids) - _LISTED
+    return f"cases {', '.join(case_ids[:_LISTED])}" + (f" and {more} more" if more > 0 else "")
 
 
 def _row(case_id: str, outcome: CropSummary | CtboneError) -> dict[str, object]:

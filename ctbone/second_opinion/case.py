@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ctbone.cohort import Case
 from ctbone.dicom import Volume, read_header, read_series
+from ctbone.dicom.headers import Frame
 from ctbone.second_opinion.compare import Opinion, compare_volumes
 from ctbone.second_opinion.converters import Converter, convert, installed, linked
 from ctbone.study import Study
@@ -32,21 +33,27 @@ def opinions_of(study: Study, case: Case) -> list[Opinion]:
     if series is None:
         return []
     volume = read_series(series)
+    assert series.stack is not None
+    first = series.stack.frames[0]
     with tempfile.TemporaryDirectory(prefix="ctbone-") as folder:
         files = linked(series.files, Path(folder) / "series")
         return [
-            _opinion(case.case_id, converter, volume, files, Path(folder) / converter.name)
+            _opinion(case.case_id, converter, volume, first, files, Path(folder) / converter.name)
             for converter in installed()
         ]
 
 
-def _opinion(case_id: str, converter: Converter, volume: Volume, files: Path, out: Path) -> Opinion:
+def _opinion(
+    case_id: str, converter: Converter, volume: Volume, first: Frame, files: Path, out: Path
+) -> Opinion:
+    """Convert the files of a series, of which ``first`` is a frame, and compare the volume."""
     out.mkdir()
     of = (case_id, converter.name, converter.version)
     made = convert(converter, files, out)
     if not made.files:
-        return Opinion(*of, result="no volume", explanation=made.reason)
-    found = compare_volumes(volume.data, volume.grid, made.files)
+        stored = f"; it is stored as {first.transfer_syntax}" if _is_packed(first) else ""
+        return Opinion(*of, result="no volume", explanation=made.reason + stored)
+    found = compare_volumes(volume.data, volume.grid, made.files, _sign_step(first))
     words = [found.explanation] if found.explanation else []
     if volume.irregularity:
         words.append("ctbone resampled an irregular series")
@@ -59,3 +66,15 @@ def _opinion(case_id: str, converter: Converter, volume: Volume, files: Path, ou
         largest_hu=found.largest_hu,
         explanation="; ".join(words),
     )
+
+
+def _is_packed(frame: Frame) -> bool:
+    """Whether the syntax needs a decoder that a converter may have been built without."""
+    return frame.compressed or "Deflated" in frame.transfer_syntax
+
+
+def _sign_step(frame: Frame) -> float | None:
+    """Return by how many HU a value is too high if the sign of its stored bits is ignored."""
+    if frame.bits_stored is None or frame.slope is None:
+        return None
+    return float(frame.slope * 2**frame.bits_stored)

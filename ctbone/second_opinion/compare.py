@@ -66,7 +66,9 @@ class Comparison:
     explanation: str
 
 
-def compare_volumes(data: np.ndarray, grid: Grid, files: Sequence[Path]) -> Comparison:
+def compare_volumes(
+    data: np.ndarray, grid: Grid, files: Sequence[Path], sign_step: float | None = None
+) -> Comparison:
     """Compare ctbone's volume with the best one among another converter's files.
 
     Parameters
@@ -75,8 +77,11 @@ def compare_volumes(data: np.ndarray, grid: Grid, files: Sequence[Path]) -> Comp
         ctbone's HU and their grid.
     files
         NIfTI files that the other converter made of the same series.
+    sign_step
+        HU by which a value is too high if the sign of its stored bits is not extended: slope ×
+        2^BitsStored. None if it is not known.
     """
-    compared = [_compare(data, grid, nib.load(file)) for file in files]
+    compared = [_compare(data, grid, nib.load(file), sign_step) for file in files]
     best = min(compared, key=lambda one: (one.different + data.size - one.voxels, one.different))
     if len(files) == 1:
         return best
@@ -85,7 +90,9 @@ def compare_volumes(data: np.ndarray, grid: Grid, files: Sequence[Path]) -> Comp
     return Comparison(**{**vars(best), "explanation": words})
 
 
-def _compare(data: np.ndarray, grid: Grid, image: nib.Nifti1Image) -> Comparison:
+def _compare(
+    data: np.ndarray, grid: Grid, image: nib.Nifti1Image, sign_step: float | None
+) -> Comparison:
     words: list[str] = []
     if len(image.shape) != 3:
         return Comparison(False, None, 0, 0, None, f"its volume has {len(image.shape)} axes")
@@ -110,7 +117,7 @@ def _compare(data: np.ndarray, grid: Grid, image: nib.Nifti1Image) -> Comparison
     different = int(np.count_nonzero(away > _EQUAL_HU))
     if apart > _SAME_MM:
         words.append(f"its corners lie up to {apart:.2f} mm away")
-    words += _reasons(data, theirs, away) if different else []
+    words += _reasons(data, theirs, away, sign_step) if different else []
     return Comparison(
         agrees=not different and apart <= _SAME_MM,
         affine_mm=apart,
@@ -141,12 +148,18 @@ def _elsewhere(
     )
 
 
-def _reasons(data: np.ndarray, theirs: np.ndarray, away: np.ndarray) -> list[str]:
+def _reasons(
+    data: np.ndarray, theirs: np.ndarray, away: np.ndarray, sign_step: float | None
+) -> list[str]:
     """Name the known reason why values on one grid differ, or the slices where they do."""
     for axis, name in enumerate(("along the rows", "down the columns", "from slice to slice")):
         if not (np.abs(data - np.flip(theirs, axis)) > _EQUAL_HU).any():
             return [f"mirrored {name}"]
     where = away > _EQUAL_HU
+    if sign_step is not None:
+        lower = np.maximum(theirs[where] - np.float32(sign_step), AIR)
+        if (np.abs(lower - data[where]) <= _EQUAL_HU).all():
+            return [f"negative values are {sign_step:g} HU higher: it did not extend their sign"]
     if (data[where] == AIR).all():
         return ["only padding differs: PixelPaddingValue is air (−1024) in ctbone"]
     shift = np.unique((theirs - data)[theirs > AIR].round(1))

@@ -1,18 +1,14 @@
-"""Fuzz the conversion: every damaged series ends in a volume or in a DicomError.
+"""Fuzz the conversion: every damaged series ends in a volume or in an error of ctbone.
 
-Long run: ``python -m tests.dicom.fuzzing --count 20000 --seed 1``; ``--real DIR`` adds real
-headers.
+``scripts/bench fuzz_scanner`` runs 20,000 inputs.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import resource
+import io
 import shutil
-import signal
 import tempfile
-import time
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,33 +19,14 @@ import pydicom.uid as uids
 from pydicom.encaps import encapsulate
 
 from ctbone.config import DicomSettings
-from ctbone.dicom import DicomError, convert_series
+from ctbone.dicom import convert_series
+from tests.fuzzing import Attempt, damaged, outcome
 
+from .test_codecs import jpeg_ls_stream
 from .writer import Plan, ramp, write_enhanced, write_series
 
-SECONDS = 20
-GIGABYTES = 4
-_LENGTHS = (b"\0\0", b"\xff\xff", b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff", b"\0\0\0\0", b"\1\0")
-_NUMBERS = (
-    b"nan",
-    b"inf",
-    b"-inf",
-    b"1e308",
-    b"-0",
-    b"0",
-    b"1e-300",
-    b"\\\\",
-    b"99999999999",
-    b"\xe4\xb8",
-)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """An input that ended in neither a volume nor a DicomError."""
-
-    number: int
-    what: str
+_TAIL = 400
+"""Bytes at the end of a small file that hold its pixels or its compressed stream."""
 
 
 def originals(folder: Path, real: Path | None = None) -> list[list[bytes]]:
@@ -71,7 +48,9 @@ def originals(folder: Path, real: Path | None = None) -> list[list[bytes]]:
     ]
     found.append([write_enhanced(folder / "enhanced", plan, [2, 0, 1]).read_bytes()])
     found.append(_htj2k(folder / "htj2k", plan))
+    found += [_signed_jpeg_ls(folder / f"signed{bits}", bits) for bits in (12, 13)]
     found.append(_uneven(folder / "uneven", plan))
+    found.append(_two_scans(folder / "two", plan))
     for exam in sorted({path.parent for path in real.rglob("*") if path.is_file()}) if real else []:
         small = [_small(path) for path in sorted(exam.iterdir())[:4]]
         found += [[content for content in small if content]] if any(small) else []
@@ -89,6 +68,32 @@ def _htj2k(folder: Path, plan: Plan) -> list[bytes]:
     return [path.read_bytes() for path in paths]
 
 
+def _signed_jpeg_ls(folder: Path, bits: int) -> list[bytes]:
+    """Return a series whose values have a sign, and whose streams hold the stored bits alone."""
+    values = ramp(3, 8, 8, low=-1000, dtype=np.int16)
+    paths = write_series(folder, Plan(values, bits=bits))
+    for path, stored in zip(paths, values, strict=True):
+        dataset = pydicom.dcmread(path)
+        words = (stored & (2**bits - 1)).astype(np.uint16)
+        dataset.PixelData = encapsulate([jpeg_ls_stream(words, bits)])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = uids.JPEGLSLossless
+        dataset.save_as(path)
+    return [path.read_bytes() for path in paths]
+
+
+def _two_scans(folder: Path, plan: Plan) -> list[bytes]:
+    """Return two scans of three slices under one SeriesInstanceUID: energy, phase and number."""
+    paths = write_series(folder, replace(plan, stored=ramp(6, 8, 8)))
+    for k, path in enumerate(paths):
+        dataset = pydicom.dcmread(path)
+        dataset.KVP, dataset.AcquisitionNumber = (80, 140)[k % 2], 1 + k % 2
+        dataset.ContrastBolusAgentPhase = ("ARTERIAL", "VENOUS")[k % 2]
+        dataset.RescaleType, dataset.MonoenergeticEnergyEquivalent = "HU", 70
+        dataset.save_as(path)
+    return [path.read_bytes() for path in paths]
+
+
 def _uneven(folder: Path, plan: Plan) -> list[bytes]:
     """Return an uneven series with the headers that separate scans and name units."""
     paths = write_series(folder, replace(plan, positions=(0.0, 2.0, 5.3)))
@@ -102,14 +107,41 @@ def _uneven(folder: Path, plan: Plan) -> list[bytes]:
 
 
 def mutant(series: list[bytes], other: bytes, rng: np.random.Generator) -> list[bytes]:
-    """Damage one file of a series, or all in the same way, in one to eight places."""
+    """Damage one file of a series, or all in the same way, in one to eight places.
+
+    One in three is damaged in its last bytes only: the compressed stream or the pixels. Half of the
+    deflated files are damaged before they are deflated.
+    """
     first = int(rng.integers(len(series)))
     seed = int(rng.integers(2**31))
-    alike = rng.random() < 0.4
+    alike, tail, inside = rng.random(3) < (0.4, 0.33, 0.5)
+
+    def changed(content: bytes) -> bytes:
+        start = max(132, len(content) - _TAIL) if tail else 132
+        own = np.random.default_rng(seed)
+        plain = _inflated(content) if inside else None
+        if plain is None:
+            return damaged(content, other, own, start)
+        header, body = plain
+        return header + _deflated(damaged(body, other, own))
+
     return [
-        _damaged(content, other, np.random.default_rng(seed)) if alike or k == first else content
-        for k, content in enumerate(series)
+        changed(content) if alike or k == first else content for k, content in enumerate(series)
     ]
+
+
+def _inflated(content: bytes) -> tuple[bytes, bytes] | None:
+    """Return the head of a deflated file, and its data set inflated; None for other files."""
+    dataset = pydicom.dcmread(io.BytesIO(content), specific_tags=[])
+    if dataset.file_meta.TransferSyntaxUID != uids.DeflatedExplicitVRLittleEndian:
+        return None
+    at = 144 + dataset.file_meta.FileMetaInformationGroupLength
+    return content[:at], zlib.decompress(content[at:], -zlib.MAX_WBITS)
+
+
+def _deflated(body: bytes) -> bytes:
+    packed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packed.compress(body) + packed.flush()
 
 
 def attempt(series: list[bytes], folder: Path) -> str:
@@ -118,85 +150,24 @@ def attempt(series: list[bytes], folder: Path) -> str:
     (folder / "in").mkdir(parents=True)
     for k, content in enumerate(series):
         (folder / "in" / str(k)).write_bytes(content)
-    started = time.perf_counter()
-    try:
-        convert_series(folder / "in", folder / "out.nii", DicomSettings(irregular="resample"))
-    except DicomError:
-        pass
-    except BaseException as error:
-        return f"{type(error).__name__}: {error}"
-    taken = time.perf_counter() - started
-    return f"took {taken:.1f} s" if taken > SECONDS else ""
+    settings = DicomSettings(irregular="resample")
+    return outcome(lambda: convert_series(folder / "in", folder / "out.nii", settings))
 
 
-def fuzz(count: int, seed: int, real: Path | None = None) -> list[Finding]:
-    """Try ``count`` damaged series in a child process; if it dies, a new one continues."""
-    findings: list[Finding] = []
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    at = 0
-    while at < count:
-        ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=_work, args=(theirs, at, count, seed, real))
-        child.start()
-        theirs.close()
-        try:
-            while at < count:
-                at, what = ours.recv()
-                if what:
-                    findings.append(Finding(at, what))
-                at += 1
-        except EOFError:
-            child.join()
-            findings.append(Finding(at, f"the process died: {child.exitcode}"))
-            at += 1
-        child.join()
-    return findings
+@dataclass(frozen=True)
+class DamagedSeries:
+    """The fuzzer of series; ``real`` adds headers of real files."""
 
+    real: Path | None = None
 
-def _work(pipe, first: int, count: int, seed: int, real: Path | None) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (GIGABYTES << 30, GIGABYTES << 30))
-    with tempfile.TemporaryDirectory() as folder:
-        series = originals(Path(folder) / "originals", real)
-        for number in range(first, count):
-            rng = np.random.default_rng([seed, number])
+    def __call__(self, folder: Path) -> Attempt:
+        series = originals(folder / "originals", self.real)
+
+        def once(rng: np.random.Generator) -> str:
             one, other = rng.integers(len(series), size=2)
-            signal.alarm(3 * SECONDS)
-            pipe.send(
-                (number, attempt(mutant(series[one], series[other][0], rng), Path(folder) / "try"))
-            )
+            return attempt(mutant(series[one], series[other][0], rng), folder / "try")
 
-
-def _damaged(content: bytes, other: bytes, rng: np.random.Generator) -> bytes:
-    data = bytearray(content)
-    for _ in range(int(rng.integers(1, 9))):
-        at = int(rng.integers(132, max(len(data), 133)))
-        long = int(rng.integers(1, 64))
-        match int(rng.integers(9)):
-            case 0:
-                data[at : at + 1] = bytes([int(rng.integers(256))])
-            case 1:
-                data[at : at + long] = rng.bytes(long)
-            case 2:
-                del data[at : at + long]
-            case 3:
-                data[at:at] = data[at : at + long]
-            case 4:
-                length = _LENGTHS[rng.integers(len(_LENGTHS))]
-                data[at : at + len(length)] = length
-            case 5:
-                number = _NUMBERS[rng.integers(len(_NUMBERS))]
-                data[at : at + len(number)] = number
-            case 6:
-                data[at : at + 8 * long] = other[at : at + 8 * long]
-            case 7:
-                if rng.random() < 0.3:
-                    del data[at:]
-            case _:
-                # Replace one digit of any value.
-                digits = [k for k in range(132, len(data)) if 48 <= data[k] < 58]
-                if digits:
-                    data[digits[int(rng.integers(len(digits)))]] = int(rng.integers(45, 70))
-    return bytes(data)
+        return once
 
 
 def _small(path: Path) -> bytes:
@@ -215,23 +186,3 @@ def _small(path: Path) -> bytes:
             return file.read()
     except Exception:
         return b""
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--real", type=Path)
-    options = parser.parse_args()
-    started = time.perf_counter()
-    findings = fuzz(options.count, options.seed, options.real)
-    for finding in findings:
-        print(f"{finding.number}: {finding.what}")
-    print(
-        f"{options.count} inputs, {len(findings)} findings, {time.perf_counter() - started:.0f} s"
-    )
-    raise SystemExit(bool(findings))
-
-
-if __name__ == "__main__":
-    main()

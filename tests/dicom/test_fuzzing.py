@@ -6,12 +6,15 @@ import os
 
 import numpy as np
 
+from tests.fuzzing import fuzz
+
 from . import fuzzing
 
 
 def test_damaged_series_end_in_a_volume_or_a_dicom_error(tmp_path, capfd):
     count = int(os.environ.get("CTBONE_FUZZ", "150"))
-    assert fuzzing.fuzz(count, seed=int(os.environ.get("CTBONE_FUZZ_SEED", "0"))) == []
+    seed = int(os.environ.get("CTBONE_FUZZ_SEED", "0"))
+    assert fuzz(fuzzing.DamagedSeries(), count, seed) == []
     assert capfd.readouterr() == ("", "")
 
 

@@ -10,7 +10,7 @@ import pytest
 from ctbone.cohort import Case, Cohort
 from ctbone.nifti import open_nifti, to_hu
 from ctbone.same_scans import near_scans, shared_scans
-from ctbone.scan_identity import identify, instance_keys
+from ctbone.scan_identity import identify, uid_keys
 
 from .data import real_data
 
@@ -37,7 +37,7 @@ def pelvis():
 
 def compared(pelvis, change, affine=None):
     hu, ours = pelvis
-    none = instance_keys([], b"")
+    none = uid_keys([], b"")
     other = identify(change(hu), ours if affine is None else affine, none)
     identities = {"A": identify(hu, ours, none), "B": other}
     shared = shared_scans(COHORT, identities)

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from ctbone.reporting.readers_section import judge_readers, reader_scores
 from sklearn.metrics import cohen_kappa_score, f1_score, precision_score, recall_score
 from statsmodels.stats.contingency_tables import cochrans_q
 from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
@@ -13,6 +12,7 @@ from ctbone.cohort import read_cohort
 from ctbone.fusion import fuse
 from ctbone.reporting.analysis import analyse
 from ctbone.reporting.fusion_records import fusion_records
+from ctbone.reporting.readers_section import judge_readers, reader_scores
 from ctbone.reporting.side_by_side import callers_of, side_by_side_section
 from ctbone.reporting.sources import case_sets, sources
 from tests.reporting.synthetic_study import Sizes, make_study
