@@ -18,6 +18,7 @@ _PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \ifPDFTeX
   \usepackage[T1]{fontenc}
   \usepackage[utf8]{inputenc}
+  \IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
 \else
   \usepackage{fontspec}
 \fi
@@ -32,7 +33,7 @@ _SYMBOLS = {
     **{"Δ": r"\Delta", "→": r"\to", "√": r"\surd", "≈": r"\approx", "∞": r"\infty", "∈": r"\in"},
 }
 # Above Latin Extended-A, inputenc knows only these of the letters that a text is likely to have.
-_KNOWN = frozenset("‐‑‒–—―‘’‚“”„†‡•…‰‹›€™−")
+_KNOWN = frozenset("–—‘’‚“”„†‡•…‰‹›€™−")
 _LAST_LATIN = 0x17F
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from ctbone.cohort import Case, Cohort
-from ctbone.document import Section, TableBlock
+from ctbone.document import Cell, Section, TableBlock
 from ctbone.input_kind import INPUT_KINDS
 from ctbone.reporting.analysis import Analysis
 from ctbone.reporting.fusion_records import RecalibrationRecord, Records, StackingRecord
@@ -127,6 +129,17 @@ def baseline_record(sections: Sequence[Section]) -> dict[str, Any] | None:
             {"name": c.name, "title": c.title, "kind": c.kind, "digits": c.digits, "group": c.group}
             for c in table.columns
         ],
-        "rows": [{"cells": list(row.cells), "opens": row.opens} for row in table.rows],
+        "rows": [{"cells": list(map(_plain, row.cells)), "opens": row.opens} for row in table.rows],
         "note": table.note,
     }
+
+
+def _plain(cell: Cell) -> str | int | float | None:
+    """Return a cell as JSON has it: a number that is not finite is null."""
+    if cell is None or isinstance(cell, str):
+        return cell
+    if isinstance(cell, Integral):
+        return int(cell)
+    if isinstance(cell, Real):
+        return float(cell) if math.isfinite(cell) else None
+    return str(cell)
