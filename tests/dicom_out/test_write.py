@@ -32,9 +32,7 @@ OBLIQUE = ((1.0, 0.0, 0.0), (0.0, float(np.cos(TILT)), float(-np.sin(TILT))))
 GAPS = (0, 1, 1.13, 2.37, 2, 1.21, 1, 1.4, 2.9, 2.45, 2, 1.6)
 SERIES = {
     "regular": {},
-    "uneven": {
-        "positions": tuple(np.cumsum([0, 1, 1.13, 2.37, 2, 1.21, 1, 1.4, 2.9, 2.45, 2, 1.6]))
-    },
+    "uneven": {"positions": tuple(np.cumsum(GAPS))},
     "tilted": {"directions": OBLIQUE, "gap": 3.0, "shift": (0.0, 0.95, 0.0)},
     "oblique": {"directions": OBLIQUE},
 }
