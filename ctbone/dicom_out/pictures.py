@@ -56,7 +56,7 @@ def make_pictures(
     window
         HU from black to white.
     """
-    series = new_series("pictures")
+    series, directions = new_series("pictures"), source.directions()
     shown = np.nonzero((on_slices > 0.5 / 255).any(axis=(1, 2)) | lesion.any(axis=(1, 2)))[0]
     head = _head(heat, answer, positive)
     for count, number in enumerate(shown.tolist(), start=1):
@@ -70,10 +70,11 @@ def make_pictures(
             photometric_interpretation="RGB",
             bits_allocated=8,
             coordinate_system="PATIENT",
-            patient_orientation=source.directions(),
+            patient_orientation=(directions[0][0], directions[1][0]),  # one letter each
             transfer_syntax_uid=RLELossless,
             **series.attributes(count),
         )
+        made.PatientOrientation = list(directions)
         made.ImageType = ["DERIVED", "SECONDARY"]
         made.BurnedInAnnotation = "NO"  # the text names neither patient nor date
         made.ImageComments = NOTICE
