@@ -195,7 +195,8 @@ def _parts(made: Made, curves: CurvesBySet) -> _Parts:
     reader_study = _taken(readings, ["reader_study_levels", "reader_study_distance"])
     folds = fold_section(analysis, made.records.names)
     every.pop("folds", None)
-    shown = [replace(patients, blocks=tuple(table_1))]
+    where = Text(("The flow of the cases is on the first page.",))
+    shown = [replace(patients, blocks=(where, *table_1))]
     shown += [folds] if folds is not None else []
     shown.append(performance)
     shown += [Section("curves", "Curves of every model", tuple(drawn))] if drawn else []
