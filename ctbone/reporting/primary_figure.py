@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MOST_MODELS = 6
 """Curves on one axis at most."""
+_LEGEND_COLUMNS = 3
 
 
 def primary_figure(
@@ -52,7 +53,7 @@ def primary_figure(
     """
     lines = line_styles(analysis.models)
     chosen = [scored for scored in judged.case_set.scored if scored.name in names]
-    rows = -(-(len(chosen) + 2) // 4)
+    rows = -(-(len(chosen) + 2) // _LEGEND_COLUMNS)
     with style():
         figure, axes = panels(
             3, columns=3, size=(44, 44), gap=(16, 0), margin=(13, 3, 14 + 4.2 * rows, 7)
@@ -79,7 +80,7 @@ def primary_figure(
             handles=[*model_handles(lines, [one.name for one in chosen]), *handles],
             loc="lower left",
             bbox_to_anchor=(13 / (figure.get_figwidth() * MM_PER_INCH), 0.01),
-            ncol=4,
+            ncol=_LEGEND_COLUMNS,
         )
         sizes = sorted({(len(one), int(one.truth.sum())) for one in chosen})
         counts = " or ".join(f"{n} cases, {events} {analysis.positive}" for n, events in sizes)

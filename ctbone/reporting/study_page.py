@@ -15,6 +15,7 @@ from ctbone.document import (
     Page,
     Section,
     TableBlock,
+    Text,
     findings_blocks,
 )
 from ctbone.errors import AuditError
@@ -211,16 +212,16 @@ def _parts(made: Made, curves: CurvesBySet) -> _Parts:
     reader_study = _taken(readings, ["reader_study_levels", "reader_study_distance"])
     folds = fold_section(analysis, made.records.names)
     every.pop("folds", None)
-    shown = [replace(patients, blocks=tuple(table_1))]
+    where = Text(("The flow of the cases is on the first page.",))
+    shown = [replace(patients, blocks=(where, *table_1))]
     shown += [folds] if folds is not None else []
     shown.append(performance)
     shown += [Section("curves", "Curves of every model", tuple(drawn))] if drawn else []
     if reader_study:
-        shown.append(Section("reader_study", "Reader study", tuple(reader_study)))
-        readings = {
-            f"{key}_further": replace(section, key=f"{key}_further", title=f"{section.title}, all")
-            for key, section in readings.items()
-        }
+        rest = readings.pop("reader_study")
+        shown.append(replace(rest, blocks=tuple(reader_study)))
+        further = replace(rest, key="reader_study_further", title=f"{rest.title} in detail")
+        readings["reader_study_further"] = further
     if "discrimination" in every:
         tables = summary_tables(analysis, {one.name: one.origin for one in made.tables})
         whole = every["discrimination"]

@@ -188,7 +188,7 @@ def _for_whom(analysis: Analysis, lead: JudgedSet, primary: Sequence[PrimaryResu
 
 
 def _not(primary: Sequence[PrimaryResult]) -> str:
-    metrics = {result.comparison.metric for result in primary} or {"auc"}
+    metrics: set[str] = {result.comparison.metric for result in primary} or {"auc"}
     what = (
         "an AUC says how well cases are ranked"
         if metrics == {"auc"}
