@@ -81,16 +81,16 @@ def test_a_case_answered_twice_is_refused(study):
 def test_the_reader_is_judged_and_fused(study):
     answers = pd.read_csv(study.scores_csv).set_index("case_id")
     truth = pd.read_csv(study.cohort_csv, dtype=str).set_index("case_id")["label"]
-    fuse(study, scores=study.scores_csv)
+    # A second reader, who is not fused, is judged beside the models.
+    both = pd.concat([answers.reset_index(), answers.reset_index().assign(reader_id="r2")])
+    both.to_csv(study.scores_csv, index=False)
+    fuse(study, scores=study.scores_csv, reader="r1")
     part = pd.read_csv(study.fusion_csv("reader")).set_index("case_id")
     own = part[part["split"] == "test"]
     named = own[[f"p_{name}" for name in CLASSES]].idxmax(axis=1).str.removeprefix("p_")
     assert (named == answers.loc[own.index, "called"]).all()
     found = own[[f"p_{name}" for name in CLASSES]].max(axis=1).to_numpy()
     np.testing.assert_allclose(found, answers.loc[own.index, "score"] / 10)
-    # A second reader, who is not fused, is judged beside the models.
-    both = pd.concat([answers.reset_index(), answers.reset_index().assign(reader_id="r2")])
-    both.to_csv(study.scores_csv, index=False)
     page = workflow.report(study).path
     metrics = json.loads((page.parent / "metrics.json").read_text())
     judged = {one["reader_id"]: one for one in metrics["readers"]["internal"]}["r2"]

@@ -17,8 +17,9 @@ from ctbone.reporting.analysis import Analysis, JudgedSet
 from ctbone.reporting.fusion_records import RecalibrationRecord
 from ctbone.reporting.metrics import dangerous_estimate, metric_columns, metric_title
 from ctbone.stats import clustered_rates
+from ctbone.stats.rates import RateName
 
-_RATES = ("sensitivity", "ppv", "f1")
+_RATES: tuple[RateName, ...] = ("sensitivity", "ppv", "f1")
 _CALIBRATION = {
     True: ("brier", "calibration_intercept", "calibration_slope", "ece", "ici"),
     False: ("brier", "ece"),

@@ -150,7 +150,8 @@ def performance_table(
         if caller.reads:
             cases = caller.cases
             truth, called = (cases[name] == case_set.positive for name in ("label", "called"))
-            estimates.append(dict(clustered_rates(truth, called, cases["patient_id"], level=level)))
+            rates = clustered_rates(truth, called, cases["patient_id"], level=level)
+            estimates.append({str(name): rate for name, rate in rates.items()})
         else:
             estimates.append(
                 next(one.estimates for one in judged.judgements if one.name == caller.name)
@@ -224,14 +225,15 @@ def subtype_table(
     labels = _labels(models)
     of_case = pd.Series({case: subtypes.get(case, "") for case in labels.index}, dtype=object)
     groups = pd.DataFrame({"label": labels, "subtype": of_case})
-    counts = groups[groups["subtype"] != ""].value_counts()
-    counts = counts[counts >= _FEWEST]
-    if counts.empty:
+    sizes = groups[groups["subtype"] != ""].value_counts().rename("n").reset_index()
+    sizes = sizes[sizes["n"] >= _FEWEST]
+    if sizes.empty:
         return None
     rows = []
     for name in judged.case_set.classes:
-        of_class = [(key[1], count) for key, count in counts.items() if key[0] == name]
-        for place, (subtype, count) in enumerate(of_class):
+        of_class = sizes[sizes["label"] == name]
+        pairs = zip(of_class["subtype"], of_class["n"], strict=True)
+        for place, (subtype, count) in enumerate(pairs):
             inside = set(groups.index[(labels == name) & (of_case == subtype)])
             cells = [_accuracy(caller, inside, level) for caller in shown]
             rows.append(TableRow((name, subtype, int(count), *cells), opens=place == 0))
