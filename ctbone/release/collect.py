@@ -29,6 +29,7 @@ from ctbone.release.contents import (
     Contents,
     Distances,
     FoldFile,
+    Normalisation,
     Numbers,
     Release,
     features_member,
@@ -233,7 +234,9 @@ def _fold_file(card: Card) -> FoldFile:
         weights=card.weights_sha256,
         epoch=card.epoch,
         encoding=card.metadata,
-        normalisation=card.normalisation,
+        normalisation=None
+        if card.normalisation is None
+        else Normalisation.model_validate(card.normalisation),
         computed_otherwise=card.computed_otherwise,
     )
 
