@@ -45,6 +45,8 @@ class PrimaryResult:
         p-value after Holm's adjustment over the primary comparisons.
     alpha
         1 − confidence level.
+    titles
+        Of the two models.
     """
 
     named: NamedComparison
@@ -56,6 +58,7 @@ class PrimaryResult:
     result: Comparison
     adjusted: float | None
     alpha: float
+    titles: tuple[str, str]
 
     @property
     def comparison(self) -> PrimaryComparison:
@@ -137,7 +140,9 @@ def null_difference(one: PrimaryComparison) -> float:
 def _judge(analysis: Analysis, named: NamedComparison) -> tuple[dict[str, Any], Comparison]:
     one = named.comparison
     cases, scored = _of_cohort(analysis, one.cohort)
+    titles = tuple(analysis.titles.get(name, name) for name in one.compare)
     parts: dict[str, Any] = {"named": named, "cases": cases, "n": 0, "positives": 0}
+    parts["titles"] = titles
     title = metric_title(one.metric)
     lacking = [name for name in one.compare if name not in scored]
     if lacking:
@@ -212,7 +217,7 @@ def _against_margin(found: Comparison, one: PrimaryComparison, null: float) -> C
 def question(result: PrimaryResult) -> str:
     """Return a primary comparison as a question."""
     one = result.comparison
-    (first, second), metric = one.compare, _metric(one)
+    (first, second), metric = result.titles, _metric(one)
     if one.type == "noninferiority":
         what = f"not lower than that of {second} by {one.margin:g} or more"
     elif one.margin:
@@ -240,7 +245,7 @@ def answer(result: PrimaryResult, count: int) -> str:
         text += f", adjusted for {count} primary comparisons by Holm" if count > 1 else ""
     start = {
         "yes": "Yes",
-        "no": f"No, that of {one.compare[1]} is higher" if not one.margin else "No",
+        "no": f"No, that of {result.titles[1]} is higher" if not one.margin else "No",
         "not shown": "Not shown",
         "undefined": "Not tested",
     }[result.answer]
@@ -281,7 +286,7 @@ def primary_table(results: Sequence[PrimaryResult]) -> Table:
         )
         rows.append(
             (
-                " − ".join(compared.compare),
+                " − ".join(one.titles),
                 f"{metric_title(compared.metric)}, {_aim(compared)}",
                 f"{compared.cohort}: {one.n}, {one.positives} positive",
                 one.first,

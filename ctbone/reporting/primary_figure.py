@@ -62,11 +62,11 @@ def primary_figure(
             _draw_roc(axes[0], judged, scored, lines[scored.name])
         draw_diagonal(axes[0])
         unit_axes(axes[0], "1 − specificity", "Sensitivity")
-        whys = [
-            f"{scored.name}: {why}"
-            for scored in chosen
-            if (why := _draw_calibration(axes[1], scored, lines[scored.name]))
-        ]
+        whys: dict[str, list[str]] = {}
+        for scored in chosen:
+            why = _draw_calibration(axes[1], scored, lines[scored.name])
+            if why:
+                whys.setdefault(why, []).append(judged.title(scored.name))
         draw_diagonal(axes[1])
         unit_axes(axes[1], "Predicted probability", "Observed share")
         handles = _draw_decision(
@@ -74,10 +74,10 @@ def primary_figure(
         )
         for panel, title in zip(axes, ("ROC", "Calibration", "Decision"), strict=True):
             panel.set_title(title)
-        if len(whys) == len(chosen):
+        if sum(map(len, whys.values())) == len(chosen):
             draw_reason(axes[1], "No curve: the caption says why")
         figure.legend(
-            handles=[*model_handles(lines, [one.name for one in chosen]), *handles],
+            handles=[*model_handles(lines, [one.name for one in chosen], judged.titles), *handles],
             loc="lower left",
             bbox_to_anchor=(13 / (figure.get_figwidth() * MM_PER_INCH), 0.01),
             ncol=_LEGEND_COLUMNS,
@@ -90,14 +90,23 @@ def primary_figure(
             "diagonal, probabilities are right."
         )
         if whys:
-            note += f" No calibration curve: {'; '.join(whys)}."
+            note += f" {_no_curves(whys, len(chosen))}"
         return finish(
             figure,
             key="primary",
             title=f"ROC, calibration and decision curves, {judged.case_set.inline_title}",
-            alt=f"Three panels with the curves of {', '.join(one.name for one in chosen)}.",
+            alt="Three panels with the curves of "
+            f"{', '.join(judged.title(one.name) for one in chosen)}.",
             note=note,
         )
+
+
+def _no_curves(whys: Mapping[str, Sequence[str]], models: int) -> str:
+    """Say which models have no calibration curve, and why."""
+    listed = [
+        why if len(names) == models else f"{', '.join(names)}: {why}" for why, names in whys.items()
+    ]
+    return f"No calibration curve: {'; '.join(listed)}."
 
 
 def _draw_roc(axes: Axes, judged: JudgedSet, scored: ScoredCases, line: LineStyle) -> None:

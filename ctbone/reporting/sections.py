@@ -184,9 +184,10 @@ def _sentence(analysis: Analysis, judged: JudgedSet) -> str:
     if not known:
         return f"{start}, the AUC is undefined: {first.estimates['auc'].why}."
     if len(known) == 1:
-        return f"{start}, the AUC of {known[0].name} is {_with_interval(known[0], analysis)}."
+        title = judged.title(known[0].name)
+        return f"{start}, the AUC of {title} is {_with_interval(known[0], analysis)}."
     if len(known) <= _MOST_NAMED:
-        listed = "; ".join(f"{j.name} {_with_interval(j, analysis)}" for j in known)
+        listed = "; ".join(f"{judged.title(j.name)} {_with_interval(j, analysis)}" for j in known)
         return f"{start}, the AUCs are: {listed}."
     areas = [float(j.estimates["auc"].value or 0) for j in known]
     return (

@@ -152,7 +152,7 @@ def _what(primary: Sequence[PrimaryResult]) -> str:
 
 def _of_one(result: PrimaryResult) -> str:
     one, found = result.comparison, result.result
-    first, second = one.compare
+    first, second = result.titles
     margin = f"{one.margin:g}"
     if result.answer == "undefined":
         return f"the question has no answer ({found.why})"
