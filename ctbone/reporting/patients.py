@@ -80,7 +80,8 @@ def flow(study: Study, *, cohort: Cohort, analysis: Analysis, runs: RunRecords) 
 
 def _box(judged: JudgedSet, cohort: Cohort, runs: RunRecords) -> FlowBox:
     case_set = judged.case_set
-    cases = [case for case in cohort if case.case_id in case_set.case_ids]
+    known = case_set.case_ids
+    cases = [case for case in cohort if case.case_id in known]
     labels = Counter(case.label for case in cases)
     lines = [", ".join(f"{labels[name]} {name}" for name in case_set.classes)]
     sizes = {scored.name: len(scored) for scored in case_set.scored}

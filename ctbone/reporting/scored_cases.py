@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -89,11 +88,11 @@ class ScoredCases:
         """Index of each case's class, shape (n,)."""
         return np.array([self.classes.index(label) for label in self.cases["label"]], dtype=int)
 
-    @cached_property
+    @property
     def patients(self) -> np.ndarray | None:
         """Patient of each case, shape (n,); None if every patient has one case."""
-        patients = self.cases["patient_id"].to_numpy(str)
-        return patients if len(np.unique(patients)) < len(patients) else None
+        patients = self.cases["patient_id"]
+        return None if patients.is_unique else patients.to_numpy(str)
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -183,7 +182,7 @@ class CaseSet:
         """Whether there are two classes."""
         return len(self.classes) == 2
 
-    @cached_property
+    @property
     def case_ids(self) -> frozenset[str]:
         """The cases that at least one model has."""
         return frozenset().union(*(scored.cases["case_id"].to_numpy(str) for scored in self.scored))

@@ -52,7 +52,7 @@ def test_every_part_is_there(reported):
     sets = ("internal", "external")
     expected = {
         f"{kind}_{name}"
-        for kind in ("calibration", "confusion", "roc_bands", "decision_bands")
+        for kind in ("calibration", "confusion", "roc_bands", "decision_bands", "subgroups")
         for name in sets
     }
     further = {"primary", "auc", "roc", "decision", "fusion_weights", "fusion_curves"}
