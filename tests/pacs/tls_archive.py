@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pydicom
 
@@ -49,7 +50,8 @@ def web_server(images: list[pydicom.Dataset], certificate: Path, key: Path, toke
                 5: ("SOPInstanceUID", "SOPClassUID"),
             }[len(parts)]
             some = images if len(parts) == 5 else images[:1]
-            listed = [_json(one, keywords) for one in some]
+            offset = parse_qs(urlsplit(self.path).query).get("offset", ["0"])[0]
+            listed = [_json(one, keywords) for one in some[int(offset) :]]
             return self._answer(200, json.dumps(listed).encode(), "application/dicom+json")
 
         def _answer(self, code, body, kind):
@@ -62,9 +64,13 @@ def web_server(images: list[pydicom.Dataset], certificate: Path, key: Path, toke
         def log_message(self, *_):
             """Print nothing."""
 
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_):
+            """Print nothing of a client that does not trust the certificate."""
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     server.socket = context.wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
     )
