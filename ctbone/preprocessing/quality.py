@@ -22,7 +22,7 @@ from ctbone.document import (
     render,
 )
 from ctbone.errors import StudyError
-from ctbone.preprocessing.measures import impossible
+from ctbone.preprocessing.impossible_values import impossible
 from ctbone.preprocessing.outliers import (
     FEWEST,
     FLAGGED_SHARE,
