@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +12,6 @@ from ctbone.hounsfield import BODY_HU
 from ctbone.masks import Mask
 from ctbone.resample import Slab, values_at
 
-HIGHEST_HU = 3071.0
-"""Highest value of a CT of 12 bits with an offset of −1024 HU."""
-LONGEST_MM = 500.0
-"""Diameter of the field of view of a body CT: no lesion is longer."""
-VOXEL_MM = (0.1, 20.0)
-"""Smallest and largest voxel edges of clinical CT, with a wide margin."""
 _HULL_FROM = 16
 """Number of points above which a convex hull is faster than all pairwise distances."""
 
@@ -60,29 +53,6 @@ def measure(mask: Mask, slab: Slab) -> LesionMeasures:
         body_share=body_share,
         box_mm=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
     )
-
-
-def impossible(mean_hu: float, longest_mm: float, spacing: Sequence[float]) -> list[str]:
-    """Name the measures of a lesion that no lesion on a CT can have.
-
-    Examples
-    --------
-    >>> impossible(-900.0, 60.0, (0.7, 0.7, 1.0))
-    ['mean -900 HU is that of air']
-    >>> impossible(80.0, 60.0, (0.7, 0.7, 1.0))
-    []
-    """
-    found = []
-    if mean_hu < BODY_HU:
-        found.append(f"mean {mean_hu:.0f} HU is that of air")
-    if mean_hu > HIGHEST_HU:
-        found.append(f"mean {mean_hu:.0f} HU is above the range of CT")
-    if longest_mm > LONGEST_MM:
-        found.append(f"longest diameter {longest_mm:.0f} mm exceeds the field of view of a CT")
-    if min(spacing) < VOXEL_MM[0] or max(spacing) > VOXEL_MM[1]:
-        edges = " × ".join(f"{mm:.3g}" for mm in spacing)
-        found.append(f"voxels of {edges} mm do not occur in CT")
-    return found
 
 
 def inside(mask: Mask, slab: Slab) -> tuple[float, float]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ctbone.cropping.measures import impossible
 from ctbone.document import (
     Cell,
     ImageFile,
@@ -23,6 +22,7 @@ from ctbone.document import (
     render,
 )
 from ctbone.errors import StudyError
+from ctbone.preprocessing.impossible_values import impossible
 from ctbone.preprocessing.outliers import (
     FEWEST,
     FLAGGED_SHARE,

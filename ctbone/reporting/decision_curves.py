@@ -185,7 +185,7 @@ def decision_bands(
     heads = [(judged.title(one.name), set_counts(one)) for one in judged.case_set.scored]
     names = [scored.name for scored in judged.case_set.scored]
     with style():
-        figure, all_axes = titled_panels(heads, size=(39.0, 44.0), gap=21, margin=(14, 8, 11))
+        figure, all_axes = titled_panels(heads, size=(38.0, 44.0), gap=21, margin=(14, 10, 11))
         for axes, name in zip(all_axes, names, strict=True):
             for key in _TREAT:
                 _draw_curve(axes, key, curves[key], lines)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctbone.cropping.measures import impossible
+from ctbone.preprocessing.impossible_values import impossible
 from ctbone.preprocessing.outliers import farthest_z, flagged, ranks, robust_z
 
 
