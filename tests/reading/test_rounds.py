@@ -264,14 +264,6 @@ def test_the_page_takes_the_scores_of_the_scale(database, scores, good, bad):
             give(database, of_scale, R1, item, "unaided", score)
 
 
-def test_scores_in_words_cannot_be_given_on_the_page(study):
-    change = "scores: {scale: given, given: {low: 0.1, high: 0.9}}\n"
-    study.settings_file.write_text(study.settings_file.read_text() + change)
-    opened = Study.open(study.root)
-    with pytest.raises(ReadingError, match="no scores to offer"):
-        frozen_plan(Database(opened.reading_db), Content(opened))
-
-
 def test_only_the_next_case_is_open_and_the_one_after_it_can_be_loaded(database):
     two = plan()
     start(database, two, R1, 1)
@@ -417,6 +409,16 @@ def test_a_study_that_changed_since_the_first_reading_is_refused(study):
         frozen_plan(database, Content(type(study).open(study.root)))
     assert "design" in caught.value.found
     study.settings_file.write_text(text)
+
+
+def test_scores_in_words_cannot_be_given_on_the_page(study):
+    text = study.settings_file.read_text()
+    scale = "\nscores: {scale: given, given: {low: 0.1, high: 0.9}}\n"
+    study.settings_file.write_text(text + scale)
+    opened = Study.open(study.root)
+    study.settings_file.write_text(text)
+    with pytest.raises(ReadingError, match="no scores to offer"):
+        frozen_plan(Database(opened.reading_db), Content(opened))
 
 
 def test_training_cases_of_the_study_are_refused(tmp_path):
