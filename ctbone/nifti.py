@@ -278,8 +278,9 @@ def _affine(
             found=zooms.tolist(),
             expected="mm > 0",
         )
-    units = header.get_xyzt_units()[0]
-    if units in ("meter", "micron"):
+    # The low three bits are the unit of length; those of time may hold anything.
+    units = {1: "meter", 3: "micron"}.get(int(header["xyzt_units"]) & 7)
+    if units is not None:
         raise NiftiError(
             "the spacing is not in mm",
             case=case,

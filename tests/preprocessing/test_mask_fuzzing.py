@@ -7,9 +7,8 @@ from tests.fuzzing import fuzz
 from . import mask_fuzzing
 
 
-def test_damaged_masks_end_in_a_lesion_or_an_error_of_ctbone(capfd):
+def test_damaged_masks_end_in_a_lesion_or_an_error_of_ctbone():
     assert fuzz(mask_fuzzing.prepare, count=300, seed=0) == []
-    assert capfd.readouterr() == ("", "")
 
 
 def test_the_fuzzer_reads_sound_masks_and_detects_failures(tmp_path, monkeypatch):
