@@ -147,7 +147,8 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     if any(len(few) < len(many) for (_, few), (_, many) in zip(patients, groups, strict=True)):
         rows.append(TableRow(("Patients", "", *_counts(patients, classes))))
     names = list(dict.fromkeys(name for case in cohort for name, _ in case.metadata))
-    left_out, sparse = [], list[str]()
+    left_out: list[str] = []
+    sparse: list[str] = []
     for name in names:
         column = clinical_column(cohort.cases, name)
         kind, why = column.kind_in_table()
