@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 DOUBLE_COLUMN = 180.0
 """Width of a figure over two journal columns, in mm."""
@@ -266,14 +267,18 @@ def titled_panels(
         len(heads), columns=columns, size=size, gap=(gap, 13.0 + top), margin=(*margin, top)
     )
     for panel, title, (_, facts) in zip(axes, titles, heads, strict=True):
-        place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+        place: dict[str, Any] = {
+            "xycoords": "axes fraction",
+            "textcoords": "offset points",
+            "va": "bottom",
+        }
         panel.annotate(facts, (0, 1), (0, 4), fontsize=6.5, color=QUIET, **place)
         panel.annotate(title, (0, 1), (0, 13 if facts else 4), fontsize=8.5, weight="bold", **place)
     return figure, axes
 
 
 def named_points(
-    axes: Axes, xs: Sequence[float], ys: Sequence[float], texts: Sequence[str]
+    axes: Axes, xs: ArrayLike, ys: ArrayLike, texts: Sequence[str]
 ) -> tuple[NamedPoint, ...]:
     """Return texts at data coordinates of a panel whose limits are set.
 
@@ -284,10 +289,12 @@ def named_points(
     >>> named_points(axes, [0], [1], ["P1"])
     (NamedPoint(x=0.1, y=0.1, text='P1'),)
     """
+    import numpy as np
+
     if not len(texts):
         return ()
     places = axes.figure.transFigure.inverted().transform(
-        axes.transData.transform([(float(x), float(y)) for x, y in zip(xs, ys, strict=True)])
+        axes.transData.transform(np.column_stack([xs, ys]))
     )
     return tuple(
         NamedPoint(round(float(x), 4), round(float(1 - y), 4), text)

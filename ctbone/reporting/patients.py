@@ -136,8 +136,9 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
         for title, cases in (("Internal", cohort.internal), ("External", cohort.external))
         if cases
     ]
+    titles = {name: with_unit(name) for case in cohort for name, _ in case.metadata}
     columns = [
-        TableColumn("characteristic", "Characteristic", "text"),
+        TableColumn("characteristic", "Characteristic", "text", titles=titles),
         TableColumn("level", "", "text"),
     ]
     for title, _ in groups:
@@ -155,7 +156,8 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
     if any(len(few) < len(many) for (_, few), (_, many) in zip(patients, groups, strict=True)):
         rows.append(TableRow(("Patients", "", *_counts(patients, classes))))
     names = list(dict.fromkeys(name for case in cohort for name, _ in case.metadata))
-    left_out, sparse = [], list[str]()
+    left_out: list[str] = []
+    sparse: list[str] = []
     for name in names:
         column = clinical_column(cohort.cases, name)
         kind, why = column.kind_in_table()
@@ -166,7 +168,7 @@ def baseline_table(cohort: Cohort, classes: Sequence[str]) -> Table:
                 _by_class(name=name, cases=cases, classes=classes, levels=column.levels)
                 for _, cases in groups
             ]
-            rows += _level_rows(with_unit(name), column.levels, compared)
+            rows += _level_rows(name, column.levels, compared)
             sparse += [
                 f"{title.lower()} {name} ({_how(by_class.test)})"
                 for (title, _), (_, by_class) in zip(groups, compared, strict=True)
@@ -217,8 +219,8 @@ def _continuous_rows(
         cells += [f"{number(s.mean, 1)} ± {number(s.sd, 1)}" if s.n else "–" for s in summaries]
         cells += [by_class.test.p_value, by_class.smd]
         missing += [*(s.missing for s in summaries), "", ""]
-    rows = [TableRow((with_unit(name), "mean ± SD", *cells), opens=True)]
-    return [*rows, TableRow((with_unit(name), "missing", *missing))] if any(missing) else rows
+    rows = [TableRow((name, "mean ± SD", *cells), opens=True)]
+    return [*rows, TableRow((name, "missing", *missing))] if any(missing) else rows
 
 
 _SPARSE = (

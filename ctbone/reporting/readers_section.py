@@ -436,7 +436,7 @@ def _shared_roc(
 def _roc_of_each(
     analysis: Analysis, readers: JudgedReaders, lines: Mapping[str, LineStyle]
 ) -> tuple[Figure, list[NamedPoint]]:
-    places = []
+    places: list[tuple[CaseSet, list[ReaderSession]]] = []
     for case_set in _sets_of_readers(analysis, readers):
         for reader_id in lines:
             sessions = [one for one in readers.sessions[case_set.key] if one.reader_id == reader_id]
@@ -498,7 +498,12 @@ def _reader_handles(
         for reader, line in lines.items()
     ]
     if any(found.session == AIDED for found in everyone):
-        open_dot = {"markerfacecolor": "white", "linestyle": (0, (3, 1.5)), "label": "with AI"}
-        for how in ({"label": "without AI"}, open_dot):
+        open_dot: dict[str, Any] = {
+            "markerfacecolor": "white",
+            "linestyle": (0, (3, 1.5)),
+            "label": "with AI",
+        }
+        closed_dot: dict[str, Any] = {"label": "without AI"}
+        for how in (closed_dot, open_dot):
             handles.append(Line2D([], [], color=INK, marker="o", markersize=4, **how))
     return handles

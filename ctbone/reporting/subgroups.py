@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -233,7 +233,12 @@ def _forest_rows(scored: ScoredCases, found: Subgroups) -> list[_ForestRow]:
 
 def _write_rows(axes: Axes, rows: Sequence[_ForestRow], width: float) -> None:
     """Write names and counts to the left of a panel ``width`` mm wide."""
-    how = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 7, "color": INK}
+    how: dict[str, Any] = {
+        "transform": axes.get_yaxis_transform(),
+        "va": "center",
+        "fontsize": 7,
+        "color": INK,
+    }
     edge, counts = -(_LABELS_MM - 2) / width, -3 / width
     axes.text(counts, -1.3, "n, events", ha="right", **{**how, "fontsize": 6.5, "color": QUIET})
     for y, row in enumerate(rows):

@@ -47,11 +47,11 @@ def freeman_halton(counts: Ints, *, seed: int = 0) -> TestResult:
     known = _all_tables(counts)
     if known is not None:
         shares = np.exp(known - known.max())
-        extreme = known <= observed + _EQUAL
+        chosen = known <= observed + _EQUAL
         return TestResult(
             statistic=None,
             df=None,
-            p_value=min(1.0, float(shares[extreme].sum() / shares.sum())),
+            p_value=min(1.0, float(shares[chosen].sum() / shares.sum())),
             method="Fisher–Freeman–Halton test, exact",
         )
     rows, columns = counts.sum(axis=1), counts.sum(axis=0)
