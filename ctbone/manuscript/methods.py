@@ -573,4 +573,8 @@ def title_of(numbers: Numbers, name: str) -> Part:
     for path in (("titles", name), ("records", "networks", name, 0, "title")):
         if numbers.get(*path):
             return numbers.text(*path)
-    return Field("the reader", "models/reader") if name == READER else numbers.key("models", name)
+    if name == READER:
+        return Field("the reader", f"models/{READER}")
+    places = (("models",), ("external", "models"), ("records", "networks"), ("records", "fusions"))
+    where = next((path for path in places if numbers.get(*path, name) is not None), ("models",))
+    return numbers.key(*where, name)

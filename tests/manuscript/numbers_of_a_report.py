@@ -93,7 +93,7 @@ METRICS: dict[str, Any] = {
         "effect": {
             "auc": {
                 **{"unaided": estimate(0.802, 0.7, 0.9), "aided": estimate(0.877, 0.8, 0.95)},
-                "change": {**comparison("", "", 0.075, 0.031), "p_value": 0.0155},
+                "change": {**comparison("", "", 0.075, 0.031), "p_value": 0.0163},
             }
         },
         "time_ratio": {**estimate(0.83, 0.7, 0.97), "p_value": 0.018},
