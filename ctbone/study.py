@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -349,6 +350,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in ``parent`` that is removed after the block.
+
+    Temporary files and folders that killed processes left in ``parent`` are removed.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made.
+    """
+    _sweep(parent)
+    folder = _temporary(parent / "folder")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _temporary(path: Path) -> Path:
     """Return a temporary name that holds the machine, the process and a random part."""
     return path.with_name(f".writing-{machine()}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
@@ -356,7 +377,7 @@ def _temporary(path: Path) -> Path:
 
 @cache  # once for each process and folder is enough
 def _sweep(folder: Path) -> None:
-    """Remove temporary files of dead processes of this machine, and old ones of other machines."""
+    """Remove what dead processes of this machine left, and old leftovers of other machines."""
     for left in folder.glob(".writing-*"):
         its_machine, pid, _ = (left.name.removeprefix(".writing-") + "--").split("-", 2)
         with suppress(OSError):
@@ -364,7 +385,9 @@ def _sweep(folder: Path) -> None:
                 abandoned = not alive(int(pid))
             else:
                 abandoned = time.time() - left.stat().st_mtime > _ABANDONED
-            if abandoned:
+            if abandoned and left.is_dir():
+                shutil.rmtree(left)
+            elif abandoned:
                 left.unlink()
 
 

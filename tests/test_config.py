@@ -20,7 +20,9 @@ def test_paper_protocol_is_the_default():
     paper = load_settings(builtin_config("sacral_ct"))
     own = {"title": paper.title, "positive": "malignant", "prediction": {"bone": "sacrum"}}
     plain = Settings(name="sacral_ct", **own)
-    untitled = {name: model.model_copy(update={"title": ""}) for name, model in paper.models.items()}
+    untitled = {
+        name: model.model_copy(update={"title": ""}) for name, model in paper.models.items()
+    }
     assert paper.model_copy(update={"models": untitled}) == plain
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from ctbone.document.latex import latex
 from ctbone.document.page import Page, render
 from ctbone.errors import StudyError
-from ctbone.study import write_json, write_text
+from ctbone.study import temporary_folder, write_json, write_text
 
 _FOLDERS = ("tables", "figures", "viewer")
 
@@ -46,25 +45,26 @@ def write_page(folder: Path, page: Page, numbers: str = "metrics.json") -> Path:
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        with temporary_folder(folder) as aside:
+            _move(_write(aside, page, numbers), aside=aside, folder=folder, numbers=numbers)
     except OSError as error:
-        raise StudyError(f"the folder cannot be written ({error.strerror})", file=folder) from error
-    try:
-        files = _write(aside, page, numbers)
-        former = _files_of(folder / numbers)
-        (folder / "index.html").unlink(missing_ok=True)
-        for name in files:
-            (folder / name).parent.mkdir(exist_ok=True)
-            (aside / name).replace(folder / name)
-        for name in former - set(files):
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise StudyError(f"the report cannot be written ({error.strerror})", file=folder) from error
+        raise StudyError(f"the page cannot be written ({error.strerror})", file=folder) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        if made and not any(folder.iterdir()):
-            folder.rmdir()
+        with suppress(OSError):
+            if made and not any(folder.iterdir()):
+                folder.rmdir()
     return folder / "index.html"
+
+
+def _move(files: list[str], *, aside: Path, folder: Path, numbers: str) -> None:
+    """Move complete files to their places, and delete those of an earlier page only."""
+    former = _files_of(folder / numbers)
+    (folder / "index.html").unlink(missing_ok=True)
+    for name in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (aside / name).replace(folder / name)
+    for name in former - set(files):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _write(folder: Path, page: Page, numbers: str) -> list[str]:

@@ -1,6 +1,9 @@
 """The page: every block, escaped, self-contained, and written as a whole or not at all."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -106,6 +109,20 @@ def test_a_second_page_deletes_only_the_files_of_the_first(tmp_path):
     assert own.is_file()
     assert not (tmp_path / "tables" / "some_table.csv").exists()
     assert "no table" in page.read_text()
+
+
+def test_what_a_killed_page_left_is_removed(tmp_path):
+    code = (
+        "import os, signal, sys, pathlib; from ctbone.study import temporary_folder\n"
+        "with temporary_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'tables').mkdir(); (folder / 'tables' / 't.csv').write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name[:9] for path in tmp_path.iterdir()] == [".writing-"]
+    write_page(tmp_path, page_of(Text(("words",))))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "metrics.json"]
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
