@@ -158,6 +158,13 @@ def test_metres_are_no_mm(tmp_path):
         open_nifti(tmp_path / "v.nii")
 
 
+def test_an_unknown_unit_of_time_is_no_reason_to_refuse(tmp_path):
+    image = nib.Nifti1Image(volume(), AFFINE)
+    image.header["xyzt_units"] = 0b11011010  # mm, and a unit of time that does not exist
+    nib.save(image, tmp_path / "v.nii")
+    np.testing.assert_array_equal(open_nifti(tmp_path / "v.nii").grid.affine, AFFINE)
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_a_truncated_file_is_found_out(tmp_path, suffix):
     rng = np.random.default_rng(0)
