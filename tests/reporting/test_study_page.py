@@ -81,7 +81,7 @@ def test_without_a_named_comparison_all_models_are_shown_and_none_is_singled_out
     text = text_of(reported)
     assert "No primary comparison was named" in text
     assert "the AUCs are: 3d 0." in text
-    assert "the highest" not in text
+    assert "the highest of" not in text
     assert json.loads((reported.parent / "metrics.json").read_text())["primary"] == []
 
 
