@@ -403,10 +403,11 @@ def _readers(numbers: Numbers) -> Paragraph:
     if numbers.get("reader_study") is None:
         return ()
     path = ("reader_study",)
-    levels = _counted(numbers, *path, "levels")
+    named = all(numbers.names(*path, "levels"))  # a level may be empty
+    levels = line(" ({levels})", levels=_counted(numbers, *path, "levels")) if named else ()
     lines = [
         line(
-            "The reader study had {count} readers ({levels}), who read {cases} cases; {positives} "
+            "The reader study had {count} readers{levels}, who read {cases} cases; {positives} "
             "of these were {positive}. The design was {design}.",
             count=_readers_count(numbers),
             levels=levels,
