@@ -228,7 +228,7 @@ def test_classes_without_a_code_of_a_standard(tmp_path):
     }}}  # fmt: skip
     from ctbone.dicom_out.report import _evaluations, _measurements
 
-    settings = settings_of(classes=classes, positive_class="infection")
+    settings = settings_of(classes=classes)
     values = [item for one in _measurements(answer, settings) for item in one]
     codes = [one.ConceptNameCodeSequence[0].CodeValue for one in values if one.ValueType == "NUM"]
     assert codes[:2] == ["P-BENIGN", "P-INFECTION"]
