@@ -188,7 +188,7 @@ def recorded_identity(study: Study, case: Case) -> ScanIdentity | None:
     return identity if current else None
 
 
-def _uid_keys(series: Series, salt: bytes) -> dict[str, np.ndarray]:
+def _uid_keys(series: Series, salt: bytes) -> dict[str, Any]:
     """Return the digests of a ``ScanIdentity`` that come from UIDs, by attribute."""
     assert series.stack is not None
     frames = series.stack.frames

@@ -255,7 +255,8 @@ def _direction(vector: Sequence[float] | np.ndarray) -> str:
     >>> _direction([0.95, 0.0, -0.3])
     'LF'
     """
-    order = sorted(range(3), key=lambda axis: -abs(vector[axis]))
+    sizes = [abs(float(part)) for part in vector]
+    order = sorted(range(3), key=lambda axis: -sizes[axis])
     return "".join(
         _LETTERS[axis][int(vector[axis] < 0)] for axis in order if abs(vector[axis]) > _SLANTED
     )

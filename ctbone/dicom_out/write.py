@@ -14,13 +14,12 @@ from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 
 from ctbone.cohort import Case
-from ctbone.config import Settings
+from ctbone.config import BONE, Settings
 from ctbone.dicom_out.heat import Heat
 from ctbone.dicom_out.objects import new_uid
 from ctbone.dicom_out.source import SourceSeries, only, read_source
 from ctbone.errors import DicomOutError
 from ctbone.grid import Grid
-from ctbone.input_kind import BONE
 from ctbone.quiet_pydicom import quiet_pydicom
 from ctbone.study import atomic_path
 

@@ -61,9 +61,9 @@ def new_document(title: str) -> Document:
         style.font.color.rgb = RGBColor(0, 0, 0)
         _one_font(style)
     document.styles["Normal"].paragraph_format.space_after = Pt(6)
-    for name, size in _CELL_STYLES.items():
+    for name, points in _CELL_STYLES.items():
         style = document.styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH)
-        style.base_style, style.font.size = document.styles["Normal"], Pt(size)
+        style.base_style, style.font.size = document.styles["Normal"], Pt(points)
         style.paragraph_format.space_after = Pt(0)
     properties = document.core_properties
     properties.title, properties.author, properties.comments = printable(title), "", ""
@@ -260,7 +260,7 @@ def _needs(table: Table, letter: float) -> tuple[list[float], list[float]]:
     least, wished = [], []
     for number, column in enumerate(table.columns):
         texts = [_text(cells[number]) for cells in shown]
-        words = [len(word) for text in texts for word in text.split(" ")]
+        words: list[float] = [len(word) for text in texts for word in text.split(" ")]
         words += [_HEAD * len(word) for word in column.title.split(" ")]
         least.append(max(words) * letter + 2 * _SIDE)
         full = max([_HEAD * len(column.title), *map(len, texts)])

@@ -547,7 +547,7 @@ def primary_comparisons(numbers: Numbers) -> list[tuple[str | int, ...]]:
 
 
 def _software(numbers: Numbers) -> Paragraph:
-    path = ("records", "software")
+    path: tuple[str, ...] = ("records", "software")
     names = numbers.names(*path)
     if not names:
         path = ("provenance",)

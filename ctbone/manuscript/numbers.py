@@ -74,7 +74,7 @@ class Numbers:
         except (TypeError, ValueError):
             return _field(found, path)
 
-    def share(self, *path: str | int) -> Part:
+    def share(self, *path: str | int) -> Field | Author:
         """Return a share as a percentage."""
         found = _number(self.get(*path))
         return _field("–" if found is None else f"{100 * found:g}%", path)
@@ -123,7 +123,7 @@ class Numbers:
         )
 
 
-def _field(found: object, path: tuple[str | int, ...]) -> Part:
+def _field(found: object, path: tuple[str | int, ...]) -> Field | Author:
     """Return a field; what is missing in the file is left to the authors."""
     where = "/".join(map(str, path))
     return Author(f"{where} is not recorded") if found in (None, "") else Field(str(found), where)

@@ -196,13 +196,13 @@ def _render(
             _text(figure, width - _EDGE, top - 6.4, told, place, size=7.5, color=QUIET, ha="right")
             for column, picture in enumerate(pictures):
                 left = _EDGE + column * (_PANEL + _GAP)
-                place = (
+                box = (
                     left / width,
                     (top - _TITLE - _PANEL) / height,
                     _PANEL / width,
                     _PANEL / height,
                 )
-                draw_plane(figure.add_axes(place), picture, window)
+                draw_plane(figure.add_axes(box), picture, window)
         with atomic_path(out) as temporary:
             FigureCanvasAgg(figure).print_png(
                 temporary, metadata={"Software": "ctbone", "Source": mark}

@@ -52,8 +52,9 @@ def calls_table(judged: JudgedSet, level: float) -> Table:
         for number, name in enumerate(scored.classes):
             own = truth == number
             rates = clustered_rates(own, called == number, scored.patients, level=level)
-            cells = (scored.name, name, int(own.sum()), *(rates[rate] for rate in _RATES))
-            rows.append(TableRow(cells, opens=number == 0))
+            values: list[Cell] = [scored.name, name, int(own.sum())]
+            values += [rates[rate] for rate in _RATES]
+            rows.append(TableRow(tuple(values), opens=number == 0))
     return Table(
         key=f"calls_{judged.case_set.key}",
         title=f"Calls of each class, {judged.case_set.inline_title}",

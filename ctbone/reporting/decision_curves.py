@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ctbone.document import (
     INK,
@@ -265,9 +266,14 @@ def _benefit_axes(
     axes.grid(color="#e4e4e4", linewidth=0.4)
     prevalence = (own or curves["treat_all"]).prevalence
     if prevalence > 0:
-        right = axes.secondary_yaxis(
-            "right", functions=(lambda y: y / prevalence, lambda y: y * prevalence)
-        )
+
+        def standardised(y: ArrayLike) -> ArrayLike:
+            return np.asarray(y) / prevalence
+
+        def as_drawn(y: ArrayLike) -> ArrayLike:
+            return np.asarray(y) * prevalence
+
+        right = axes.secondary_yaxis("right", functions=(standardised, as_drawn))
         if own is None:
             right.set_ylabel("Standardised", color=QUIET)
         right.tick_params(colors=QUIET, labelsize=6.5)

@@ -136,7 +136,8 @@ def callers_of(judged: JudgedSet, sessions: Sequence[ReaderSession]) -> list[Cal
 
 
 def _reference(models: Sequence[str], records: Records) -> str:
-    fused = [record.name for record in (*records.stacks, *records.fusions)]
+    fused = [stack.name for stack in records.stacks]
+    fused += [fusion.name for fusion in records.fusions]
     return next((name for name in fused if name in models), models[0])
 
 

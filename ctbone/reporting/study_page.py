@@ -196,7 +196,7 @@ def _parts(made: Made, curves: CurvesBySet) -> _Parts:
     """Divide the sections: what the paper prints in its order, and the rest."""
     analysis = made.analysis
     patients = patients_section(made.study, made.cohort, analysis, made.runs)
-    flow = [block for block in patients.blocks if block.kind == "flow"]
+    flow: list[Block] = [block for block in patients.blocks if block.kind == "flow"]
     table_1 = [block for block in patients.blocks if block.kind != "flow"]
     every = {
         section.key: section
