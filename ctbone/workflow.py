@@ -301,13 +301,14 @@ def pacs_pull(
     opened = _opened(study)
     wanted = read_wanted(Path(table), opened.root)
     link = open_archive(archive, aet=aet, move_port=move_port)
-    limit, deid = RateLimit(per_second), deid or opened.settings.pacs.deid
+    limit = RateLimit(per_second)
+    method = deid or opened.settings.pacs.deid
     pulled, problems = [], []
     try:
         with progress("Pull", total=len(wanted)) as bar:
             for one in wanted:
                 try:
-                    pulled.append(pull_case(opened, one, link, deid=deid, limit=limit))
+                    pulled.append(pull_case(opened, one, link, deid=method, limit=limit))
                 except PacsError as error:
                     problems.append(error)
                 bar.advance(note=one.case_id)

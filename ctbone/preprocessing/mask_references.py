@@ -106,12 +106,11 @@ def relate(mask: MaskReferences, scan: ScanIdentity) -> Relation:
     >>> relate(MaskReferences(none, two, one, one), scan)
     'other series'
     """
+    same: bool | None = None
     if mask.instances.size:
         same = _meet(mask.instances, scan.instances)
     elif mask.series.size:
         same = _meet(mask.series, scan.series)
-    else:
-        same = None
     if same:
         return "same"
     related = _meet(mask.examinations, scan.examination) or _meet(mask.series, scan.series)

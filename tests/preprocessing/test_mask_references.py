@@ -6,6 +6,7 @@ The NIfTI in the same study is not in HU: ``preprocess`` says both, each once.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import highdicom
@@ -168,7 +169,7 @@ def test_each_mask_of_another_scan_is_named_once(study, command, request):
         done = request.getfixturevalue("prepared")
     assert done.returncode == {"check": 2, "preprocess": 1}[command], done.stdout + done.stderr
     for name, remark in EXPECTED.items():
-        told = [line for line in done.stdout.splitlines() if name in line.partition(": ")[2][:40]]
+        told = [line for line in done.stdout.splitlines() if re.search(rf"\b{name}[:,]", line)]
         relevant = [line for line in told if remark is not None and remark in line]
         assert len(relevant) == (remark is not None), (name, done.stdout)
     for remark, count in ((OTHER_SERIES, 1), (OTHER_SCAN, {"check": 2, "preprocess": 1}[command])):
