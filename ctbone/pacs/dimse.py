@@ -257,8 +257,9 @@ def _sent(link: Any, file: Sendable, taken: set[tuple[Any, Any]]) -> int | None:
         if not plain:
             return _CANNOT_SEND if any(kind == file.kind for kind, _ in taken) else _NOT_TAKEN
         if file.syntax.is_encapsulated:
-            image.decompress()
-        image.file_meta.TransferSyntaxUID = plain[0]
+            image.decompress()  # now explicit VR, little endian; pynetdicom makes it implicit
+        elif file.syntax not in _SYNTAXES[:2]:
+            return _CANNOT_SEND
     status = link.send_c_store(image) if link.is_established else None
     if not status:
         raise PacsError("the archive ended the connection", remedy=_AGAIN)
