@@ -280,5 +280,6 @@ def test_another_salt_makes_the_records_anew(tmp_path):
     (study / ".scan-salt").write_text("another\n")
     preprocess(study)
     after = json.loads((study / "nifti" / "S00.json").read_text())["identity"]
-    assert after["instances"] != before["instances"]
-    assert {**after, "instances": ""} == {**before, "instances": ""}
+    of_uids = ("instances", "series", "examination", "frame_of_reference")
+    assert all(after[name] != before[name] for name in of_uids)
+    assert {name for name in before if after[name] != before[name]} == set(of_uids)

@@ -86,8 +86,12 @@ def reference_note(mask: Path | None, scan: ScanIdentity, salt: bytes, case: str
 
 
 def case_reference_note(study: Study, case: Case) -> str | None:
-    """Compare the mask of a case with the study's volume; as ``reference_note``."""
-    identity = identity_of_record(read_json(record_of(study.nifti(case.case_id))))
+    """Compare the mask of a case with the study's volume; as ``reference_note``.
+
+    None if the volume has no record: another program made it, and its images are not known.
+    """
+    record = record_of(study.nifti(case.case_id))
+    identity = identity_of_record(read_json(record)) if record.is_file() else None
     if identity is None:
         return None
     return reference_note(case.mask, identity, study_salt(study), case.case_id)

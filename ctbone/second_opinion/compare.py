@@ -158,7 +158,7 @@ def _reasons(
     where = away > _EQUAL_HU
     if sign_step is not None:
         lower = np.maximum(theirs[where] - np.float32(sign_step), AIR)
-        if (np.abs(lower - data[where]) <= _EQUAL_HU).all():
+        if (lower > AIR).any() and (np.abs(lower - data[where]) <= _EQUAL_HU).all():
             return [f"negative values are {sign_step:g} HU higher: it did not extend their sign"]
     if (data[where] == AIR).all():
         return ["only padding differs: PixelPaddingValue is air (−1024) in ctbone"]
