@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.dicom.fuzzing import DamagedSeries
 from tests.fuzzing import fuzz
-from tests.preprocessing import mask_fuzzing
+from tests.masks import mask_fuzzing
 
 
 def main() -> None:

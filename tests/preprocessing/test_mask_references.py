@@ -21,9 +21,8 @@ from ctbone.preprocessing.mask_references import OTHER_SCAN, OTHER_SERIES
 from ctbone.preprocessing.sheet import warnings_of
 from ctbone.study import Study, record_of
 from tests.dicom.writer import Plan, write_series
+from tests.masks.dicom_masks import write_rtstruct
 from tests.test_cli import ctbone
-
-from .dicom_masks import write_rtstruct
 
 SHAPE = (12, 40, 44)  # slices, rows, columns
 PLAN = Plan(np.zeros(SHAPE, np.uint16), pixel=(1.0, 1.0), gap=2.0)

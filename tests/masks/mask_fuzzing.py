@@ -12,13 +12,13 @@ import SimpleITK as sitk  # noqa: N813 (its usual name)
 from ctbone.cohort import Case
 from ctbone.config import PreprocessSettings
 from ctbone.grid import Grid
-from ctbone.preprocessing.check import read_lesion
+from ctbone.masks import read_lesion
 from ctbone.preprocessing.mask_references import reference_note
 from ctbone.scan_identity import ScanIdentity, uid_keys
 from tests.fuzzing import Attempt, damaged, outcome
+from tests.preprocessing.scans import affine, ball, save
 
 from .dicom_masks import write_rtstruct, write_seg
-from .scans import affine, ball, save
 from .test_mask import slicer
 
 SHAPE = (14, 12, 10)
