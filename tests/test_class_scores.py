@@ -40,11 +40,15 @@ def study(tmp_path):
     return study
 
 
+def case_ids(study):
+    return [case.case_id for case in read_cohort(study)]
+
+
 @pytest.mark.parametrize("classes", range(2, 10))
 def test_the_lowest_confidence_is_the_first_above_chance(classes):
     lowest = lowest_confidence(classes)
     assert lowest / 10 > 1 / classes >= (lowest - 1) / 10
-    p = class_probabilities(["c0"], [lowest], [f"c{place}" for place in range(classes)])
+    p = class_probabilities(["c0"], [lowest / 10], [f"c{place}" for place in range(classes)])
     assert p.sum() == pytest.approx(1)
     assert p.argmax() == 0
     assert (p[0, 1:] < p[0, 0]).all()
@@ -66,7 +70,7 @@ def test_every_wrong_row_is_named(study, column, cell, problem):
     table.loc[4, column] = cell
     table.to_csv(study.scores_csv, index=False)
     with pytest.raises(ScoreError) as caught:
-        read_class_scores(study.scores_csv, read_cohort(study), CLASSES)
+        read_class_scores(study.scores_csv, case_ids(study), CLASSES)
     assert problem in str(caught.value)
     assert "row 6" in str(caught.value)
 
@@ -75,7 +79,7 @@ def test_a_case_answered_twice_is_refused(study):
     table = pd.read_csv(study.scores_csv, dtype=str)
     pd.concat([table, table.iloc[:1]]).to_csv(study.scores_csv, index=False)
     with pytest.raises(ScoreError, match="in row 2 already"):
-        read_class_scores(study.scores_csv, read_cohort(study), CLASSES)
+        read_class_scores(study.scores_csv, case_ids(study), CLASSES)
 
 
 def test_the_reader_is_judged_and_fused(study):
@@ -97,7 +101,7 @@ def test_the_reader_is_judged_and_fused(study):
     y = truth.loc[answers.index]
     assert judged["accuracy"]["value"] == pytest.approx(accuracy_score(y, answers["called"]))
     assert judged["f1"]["value"] == pytest.approx(f1_score(y, answers["called"], average="macro"))
-    p = class_probabilities(answers["called"], answers["score"], CLASSES)
+    p = class_probabilities(answers["called"], answers["score"] / 10, CLASSES)
     area = roc_auc_score(y, p, multi_class="ovr", labels=list(CLASSES))
     assert judged["auc"]["value"] == pytest.approx(area)
     tables = {file.stem for file in (page.parent / "tables").glob("*.csv")}
