@@ -99,7 +99,7 @@ def test_readers_leave_the_numbers_of_the_models_as_they_are(study, reported):
     assert "readers" not in before, "the fused reader alone is among the models"
     readers = after.pop("readers")
     for content in (before, after):
-        del content["provenance"], content["files"]
+        del content["provenance"], content["files"], content["figures"]
     assert after == before
     assert [entry["title"] for entry in readers["internal"]] == ["r1 (junior)"]
     external = {entry["title"]: entry for entry in readers["external"]}
