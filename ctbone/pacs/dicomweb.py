@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets as random
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,9 @@ def _session(secrets: Credentials) -> requests.Session:
     .netrc to its Authorization header.
     """
     import requests
+
+    for name in ("dicomweb_client", "urllib3"):  # their debug messages quote the queries
+        logging.getLogger(name).setLevel(logging.WARNING)
 
     class Session(requests.Session):
         def merge_environment_settings(

@@ -44,7 +44,8 @@ def finished_scores(database: Database) -> pd.DataFrame:
     table["read_at"] = [
         datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in table["read_at"]
     ]
-    table["seconds"] = table["seconds"].astype(float).round(1)
+    seconds = table["seconds"].astype(float).round(1)
+    table["seconds"] = seconds.where(seconds > 0)  # 0.0 is no measured time: an empty cell
     return table
 
 

@@ -6,8 +6,6 @@ import itertools
 import math
 
 import numpy as np
-from scipy.special import gammaln
-from scipy.stats import random_table
 
 from ctbone.stats.estimate import TestResult
 from ctbone.stats.inputs import Ints
@@ -43,7 +41,7 @@ def freeman_halton(counts: Ints, *, seed: int = 0) -> TestResult:
     >>> round(freeman_halton(np.array([[3, 0, 1], [0, 4, 1]])).p_value, 6)
     0.02381
     """
-    observed = -gammaln(counts + 1.0).sum()
+    observed = -_log_factorials(counts).sum()
     known = _all_tables(counts)
     if known is not None:
         shares = np.exp(known - known.max())
@@ -54,9 +52,11 @@ def freeman_halton(counts: Ints, *, seed: int = 0) -> TestResult:
             p_value=min(1.0, float(shares[chosen].sum() / shares.sum())),
             method="Fisher–Freeman–Halton test, exact",
         )
+    from scipy.stats import random_table
+
     rows, columns = counts.sum(axis=1), counts.sum(axis=0)
     drawn = random_table(rows, columns, seed=seed).rvs(_DRAWS)
-    logs = -gammaln(drawn + 1.0).sum(axis=(1, 2))
+    logs = -_log_factorials(drawn).sum(axis=(1, 2))
     extreme = int((logs <= observed + _EQUAL).sum())
     return TestResult(
         statistic=None,
@@ -77,9 +77,9 @@ def _all_tables(counts: Ints) -> np.ndarray | None:
         splits = _splits(int(total), len(rows))
         sums = used[:, None, :] + splits[None]
         kept = (sums <= rows).all(axis=2)
-        logs = (logs[:, None] - gammaln(splits + 1.0).sum(axis=1))[kept]
+        logs = (logs[:, None] - _log_factorials(splits).sum(axis=1))[kept]
         used = sums[kept]
-    return logs - gammaln(rows - used + 1.0).sum(axis=1)
+    return logs - _log_factorials(rows - used).sum(axis=1)
 
 
 def _splits(total: int, parts: int) -> np.ndarray:
@@ -89,3 +89,9 @@ def _splits(total: int, parts: int) -> np.ndarray:
     first = np.full((len(bars), 1), -1)
     last = np.full((len(bars), 1), total + parts - 1)
     return np.diff(np.hstack([first, places, last]), axis=1) - 1
+
+
+def _log_factorials(counts: np.ndarray) -> np.ndarray:
+    from scipy.special import gammaln
+
+    return np.asarray(gammaln(counts + 1.0))

@@ -109,7 +109,7 @@ def test_what_is_not_given_leaves_its_answers_out_and_is_named(study):
 
 @pytest.mark.parametrize("score", ["0", "5", "10", "-3"])
 def test_a_score_off_the_scale_is_refused(study, score):
-    with pytest.raises(ReleaseError, match="not on the study.s scale"):
+    with pytest.raises(ReleaseError, match=r"not on the study.s scale"):
         answer_of(study, f"{PLANTED}24", score=score)
 
 
