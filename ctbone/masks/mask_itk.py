@@ -58,6 +58,14 @@ def read_itk_mask(path: Path, case: str, label: int | str | None) -> tuple[np.nd
             found=f"{image.GetDimension()} axes",
             expected="3",
         )
+    if min(image.GetSize()) < 1:
+        raise PreprocessError(
+            "the mask has no voxels",
+            case=case,
+            file=path,
+            found=" × ".join(map(str, image.GetSize())),
+            remedy="export it again",
+        )
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
